@@ -1,1 +1,19 @@
-//! engine
+//! What the product means: types, rules, state machines. Pure: no async, no clock, no randomness,
+//! no I/O; what a rule needs arrives as an argument.
+//!
+//! Reading order: [`id`], [`time`], [`message`], [`fact`], [`conversation`], [`channel`]; then
+//! [`contact`], [`account`], [`identity`], [`permission`], [`resource`].
+
+pub mod account;
+pub mod channel;
+pub mod contact;
+pub mod conversation;
+pub mod fact;
+pub mod id;
+pub mod identity;
+pub mod message;
+pub mod mint;
+pub mod permission;
+pub mod resource;
+pub mod tenant;
+pub mod time;

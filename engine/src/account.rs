@@ -1,0 +1,99 @@
+//! An integration account: a tenant's connection on a channel.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::channel::Channel;
+use crate::id::{AccountId, DivisionId, TenantId};
+use crate::time::Timestamp;
+
+/// A connection as stored, secrets included: no answer ever holds this type.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Account {
+    pub id: AccountId,
+    pub tenant: TenantId,
+    pub channel: Channel,
+    /// What the provider's payloads name it by; unique within its channel in the installation.
+    pub account_key: String,
+    pub display_name: String,
+    pub is_active: bool,
+    pub is_default: bool,
+    pub status: AccountStatus,
+    /// The provider's words when it wants attention.
+    pub status_detail: Option<String>,
+    pub division_id: Option<DivisionId>,
+    /// By channel: see [`Account::whatsapp`]. Keys ending in `secret`, `token` or named `pin` are secrets.
+    pub config: BTreeMap<String, Value>,
+    /// Raised by every change.
+    pub rev: u64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// Whether an account works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum AccountStatus {
+    Connected,
+    /// The provider refused something: see the detail. Sending is paused.
+    Attention,
+    Disabled,
+}
+
+/// What a secret looks like in answers.
+pub const MASK: &str = "********";
+
+/// Whether a config key holds a secret.
+pub fn is_secret(key: &str) -> bool {
+    key == "pin" || key.ends_with("secret") || key.ends_with("token")
+}
+
+impl Account {
+    /// A text of the config.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.config.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// A switch of the config.
+    pub fn flag(&self, key: &str, default: bool) -> bool {
+        self.config.get(key).and_then(Value::as_bool).unwrap_or(default)
+    }
+
+    /// The secret of the app it belongs to, that signs its webhooks.
+    pub fn app_secret(&self) -> Option<&str> {
+        self.text("app_secret")
+    }
+
+    /// The config as answers show it.
+    pub fn masked_config(&self) -> BTreeMap<String, Value> {
+        self.config
+            .iter()
+            .map(|(key, value)| {
+                let shown = if is_secret(key) { Value::from(MASK) } else { value.clone() };
+                (key.clone(), shown)
+            })
+            .collect()
+    }
+
+    /// Merges a config sent by a client: null removes, a secret in its masked form stays.
+    pub fn merge_config(&mut self, config: BTreeMap<String, Value>) {
+        for (key, value) in config {
+            if is_secret(&key) && value.as_str() == Some(MASK) {
+                continue;
+            }
+            if value.is_null() {
+                self.config.remove(&key);
+            } else {
+                self.config.insert(key, value);
+            }
+        }
+    }
+
+    /// Whether a message may be sent through it now.
+    pub fn can_send(&self) -> bool {
+        self.is_active && self.status != AccountStatus::Disabled
+    }
+}

@@ -1,0 +1,205 @@
+//! Channels: how a provider's payloads become items, and messages become requests. What is a
+//! provider's own format never leaves its folder.
+
+pub mod signature;
+pub mod whatsapp;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::contact::IdentityKind;
+use crate::id::{ConversationId, ThreadId};
+use crate::message::{Attachment, MessageError, MessageKind, MessageStatus, Place};
+use crate::time::Timestamp;
+
+/// A channel.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Channel {
+    Whatsapp,
+    Instagram,
+    Messenger,
+    Email,
+}
+
+impl Channel {
+    /// Its name in keys and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Whatsapp => "whatsapp",
+            Self::Instagram => "instagram",
+            Self::Messenger => "messenger",
+            Self::Email => "email",
+        }
+    }
+}
+
+/// One item of a webhook, in the engine's words.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Inbound {
+    /// A customer wrote.
+    Message(InboundMessage),
+    /// A message of ours got further, or failed.
+    Receipt(Receipt),
+    /// A message that went out, ours or written in the provider's own app.
+    Echo(Echo),
+    /// Understood, and nothing to do.
+    Ignored(&'static str),
+    /// Not understood: kept raw as a dead letter.
+    Dead {
+        reason: String,
+        /// The item as the provider sent it (JSON).
+        raw: String,
+    },
+}
+
+/// A handle as a payload names it, before it is known whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Handle {
+    pub kind: IdentityKind,
+    pub value: String,
+}
+
+/// A customer's message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InboundMessage {
+    /// The customer's handles, in canonical order, never empty.
+    pub from: Vec<Handle>,
+    /// The provider's name for the customer.
+    pub name: Option<String>,
+    /// The provider's id; a message without one is told apart by `dedup`.
+    pub provider_id: Option<String>,
+    /// A hash (hex) of account, sender, time and content, where there is no provider id.
+    pub dedup: Option<String>,
+    /// Absent when missing or implausible.
+    pub sent_at: Option<Timestamp>,
+    pub kind: MessageKind,
+    pub text: Option<String>,
+    pub attachments: Vec<Attachment>,
+    pub payload: Option<String>,
+    /// The provider's id of the quoted message.
+    pub reply_to: Option<String>,
+    pub forwarded: bool,
+    /// What was sent (JSON), where the engine does not understand it.
+    pub raw: Option<String>,
+}
+
+/// What the provider says of a message of ours.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Receipt {
+    pub provider_id: String,
+    /// What we had sent along to know it again.
+    pub opaque: Option<Opaque>,
+    /// `Sent`, `Delivered`, `Read`, `Played` or `Failed`.
+    pub status: MessageStatus,
+    pub at: Option<Timestamp>,
+    /// The customer's handles; empty when the provider does not say.
+    pub recipient: Vec<Handle>,
+    pub error: Option<MessageError>,
+}
+
+/// A message that went out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Echo {
+    /// The customer's handles.
+    pub to: Vec<Handle>,
+    pub provider_id: String,
+    pub opaque: Option<Opaque>,
+    pub sent_at: Option<Timestamp>,
+    pub kind: MessageKind,
+    pub text: Option<String>,
+    pub attachments: Vec<Attachment>,
+    pub raw: Option<String>,
+}
+
+/// What goes along with a send so that a receipt finds its message without a look-up. It holds no
+/// secret: every app subscribed to the account can read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opaque {
+    pub thread: ThreadId,
+    pub conversation: ConversationId,
+    pub place: Place,
+}
+
+impl Opaque {
+    /// As text: `os1.<thread>.<conversation>.<block>.<ordinal>`.
+    pub fn encode(&self) -> String {
+        let (thread, conversation) = (self.thread.0.simple(), self.conversation.0.simple());
+        format!("os1.{thread}.{conversation}.{}.{}", self.place.block, self.place.ordinal)
+    }
+
+    /// Of a text; `None` when it is not one of ours.
+    pub fn decode(text: &str) -> Option<Self> {
+        let mut parts = text.strip_prefix("os1.")?.split('.');
+        let thread = parts.next()?.parse().ok()?;
+        let conversation = parts.next()?.parse().ok()?;
+        let block = parts.next()?.parse().ok()?;
+        let ordinal = parts.next()?.parse().ok()?;
+        parts.next().is_none().then_some(Self {
+            thread,
+            conversation,
+            place: Place { block, ordinal },
+        })
+    }
+}
+
+/// A message to send, in the engine's words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outbound {
+    /// The customer's handles, in canonical order.
+    pub to: Vec<Handle>,
+    pub kind: MessageKind,
+    pub text: Option<String>,
+    /// The provider's id of the quoted message.
+    pub reply_to: Option<String>,
+    pub opaque: Opaque,
+}
+
+/// A request to a provider, as data.
+#[derive(Clone, PartialEq)]
+pub struct Call {
+    pub method: Method,
+    /// Path below the Graph API's versioned base, without a leading slash.
+    pub path: String,
+    /// The access token.
+    pub bearer: String,
+    /// JSON.
+    pub body: Option<serde_json::Value>,
+}
+
+/// The method of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Get,
+    Post,
+    Delete,
+}
+
+/// How a send ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Accepted.
+    Sent { provider_id: String },
+    /// A passing error: try again.
+    Retry { error: MessageError, slow: Slow },
+    /// Refused for good: this message will not go out as it is.
+    Refused { error: MessageError },
+    /// Refused, and so would be every other message of this account.
+    AccountStopped { error: MessageError },
+    /// Perhaps accepted, nobody knows.
+    Unknown { reason: String },
+}
+
+/// What a passing error slows down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slow {
+    /// This message only.
+    Message,
+    /// This customer.
+    Pair,
+    /// Everything of the account.
+    Account,
+}

@@ -1,0 +1,1 @@
+//! WhatsApp Cloud API: payloads to items, messages to requests.

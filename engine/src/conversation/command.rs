@@ -1,0 +1,188 @@
+//! What somebody wants of a conversation, what it answers, and why it refuses.
+
+use std::time::Duration;
+
+use crate::channel::{Echo, InboundMessage, Outcome, Receipt};
+use crate::conversation::{Conversation, Thread};
+use crate::fact::{By, ConversationStatus, Recorded, UsedKey};
+use crate::id::{AgentId, ConversationId, MessageId};
+use crate::message::{Message, MessageRow, Place};
+use crate::permission::Viewer;
+use crate::time::Timestamp;
+
+/// A command with what is decided along with it.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    pub target: Target,
+    pub by: By,
+    /// Who asks, where a person asks: what may not be seen is not found.
+    pub viewer: Option<Viewer>,
+    /// The hash of caller, route and `Idempotency-Key`, and that of the body.
+    pub key: Option<IdempotencyKey>,
+    pub command: Command,
+}
+
+/// An idempotency key, hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    pub key: [u8; 16],
+    pub digest: [u8; 16],
+}
+
+/// Which case of the thread is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The current one, or the next.
+    Current,
+    /// This one.
+    Conversation(ConversationId),
+}
+
+/// What somebody wants.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// A customer wrote.
+    Receive(InboundMessage),
+    /// A message of ours got further.
+    Receipt(Receipt),
+    /// A message went out.
+    Echo(Echo),
+    /// Say something to the customer.
+    Send(Draft),
+    /// The outbox wants to send now.
+    BeginSend {
+        message: MessageId,
+        place: Place,
+    },
+    /// How the send ended.
+    EndSend {
+        message: MessageId,
+        place: Place,
+        attempt: u32,
+        outcome: Outcome,
+    },
+    /// Assign to an agent, or to nobody.
+    Assign {
+        agent: Option<AgentId>,
+    },
+    /// The caller takes it.
+    TakeOver {
+        agent: AgentId,
+    },
+    SetStatus {
+        status: ConversationStatus,
+    },
+    MarkRead,
+    SetTags {
+        tags: Vec<String>,
+    },
+    EditTags {
+        add: Vec<String>,
+        remove: Vec<String>,
+    },
+    /// Expire it if nobody wrote for so long.
+    Expire {
+        older_than: Duration,
+    },
+    /// The contact's name or number changed.
+    ContactChanged {
+        name: Option<String>,
+        phone: Option<String>,
+    },
+    /// After a load: `sending` that nobody holds any more becomes `unknown`; with `mark`, a fact is
+    /// written in any case, so that a write still on its way loses to it.
+    Wake {
+        mark: bool,
+    },
+    /// Nothing: answers the conversation as it stands, in order.
+    Look,
+}
+
+/// An outbound message as a person or a program asks for it, checked for its form.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub text: String,
+    pub reply_to: Option<MessageId>,
+    pub sender: crate::message::Sender,
+    /// Whether the channel account takes messages now.
+    pub account_can_send: bool,
+}
+
+/// What a command would do. Nothing is done yet.
+#[derive(Clone, Debug, Default)]
+pub struct Decision {
+    /// The conversation that it changes, when it is the thread's next case.
+    pub opens: Option<Conversation>,
+    /// The thread's row, when it changes: written before the commit.
+    pub thread: Option<Thread>,
+    pub facts: Vec<Recorded>,
+    /// Message rows made or changed by the facts, whole, with their new `rev`.
+    pub rows: Vec<MessageRow>,
+    pub key: Option<UsedKey>,
+    pub effects: Vec<Effect>,
+    pub answer: Answer,
+}
+
+/// What a command answers, once what it depends on is durable.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// Whether it changed anything.
+    pub changed: bool,
+    /// The message it made or had made.
+    pub message: Option<Message>,
+    /// The conversation as it is then; only for commands that people send.
+    pub conversation: Option<Conversation>,
+}
+
+/// Something to be done outside, after the commit.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Hand the message to the account's outbox, not before `due`.
+    Enqueue { message: MessageId, place: Place, due: Timestamp },
+    /// The send has begun durably: perform it.
+    Perform { message: MessageId, place: Place, attempt: u32 },
+    /// Tell the provider that the customer's message was read.
+    MarkRead { provider_id: String },
+    /// Tell the contact's actor the provider's name for it.
+    LearnName { name: String },
+    /// Every other send of the account would fail too.
+    StopAccount { code: String, message: String },
+    /// The account is slowed down by the provider.
+    SlowAccount,
+}
+
+/// Why a command is refused. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refused {
+    #[error("there is no such conversation")]
+    NotFound,
+    #[error("there is no such message in this conversation")]
+    NoSuchMessage,
+    #[error("the conversation is an earlier case of its thread; use the current one")]
+    NotCurrent,
+    #[error(
+        "the channel's window for free text is closed; send a template, or wait for the customer to write"
+    )]
+    WindowClosed,
+    #[error("the channel account is not active; check it under integrations")]
+    AccountInactive,
+    #[error("this Idempotency-Key was used with another body; use a new key")]
+    KeyReused,
+    #[error("the conversation has too many messages waiting to be sent; try again shortly")]
+    TooManyPending,
+}
+
+/// What has to be read before a command can be decided.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Need {
+    /// Where the message with this provider id (or dedup hash) lies, if anywhere.
+    Ref(String),
+    /// What this idempotency key made, if it was used.
+    Key([u8; 16]),
+    /// The row of a message of this conversation.
+    Row(ConversationId, Place),
+    /// The row of a message named by its id (scans the conversation).
+    Message(ConversationId, MessageId),
+    /// The head of an earlier case.
+    Case(ConversationId),
+}

@@ -1,0 +1,180 @@
+//! A thread and its cases: `decide` says what a command would do, `apply` follows what happened.
+
+pub mod command;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use command::{
+    Answer, Command, Decision, Draft, Effect, Envelope, IdempotencyKey, Need, Refused, Target,
+};
+
+use crate::channel::Channel;
+use crate::fact::{ConversationStatus, ParkedReceipt, UsedKey};
+use crate::id::{AccountId, AgentId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
+use crate::message::{Direction, MessageKind, MessageRow, Place};
+use crate::mint::Mint;
+use crate::resource::Invalid;
+use crate::time::Timestamp;
+
+/// A customer on one channel account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thread {
+    pub id: ThreadId,
+    pub tenant: TenantId,
+    pub account: AccountId,
+    pub channel: Channel,
+    pub contact: ContactId,
+    /// The number of the current case, from 1; 0 before the first.
+    pub case: u32,
+    pub current: Option<ConversationId>,
+    /// The thread that this one turned out to be.
+    pub moved_to: Option<ThreadId>,
+}
+
+/// A case of a thread: its head. The row of the same name is a lazy snapshot of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conversation {
+    pub id: ConversationId,
+    pub tenant: TenantId,
+    pub thread: ThreadId,
+    pub account: AccountId,
+    pub channel: Channel,
+    pub contact: ContactId,
+    pub contact_name: Option<String>,
+    pub contact_phone: Option<String>,
+    pub case: u32,
+    pub status: ConversationStatus,
+    pub assignee: Option<AgentId>,
+    pub tags: Vec<String>,
+    pub unread: u32,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub last_message_at: Timestamp,
+    pub closed_at: Option<Timestamp>,
+    /// The provider's time of the customer's last message: the channel's window counts from it.
+    pub last_inbound_at: Option<Timestamp>,
+    /// The provider's id of the customer's newest message, for the read mark.
+    pub last_inbound_id: Option<String>,
+    /// The newest fact.
+    pub seq: u64,
+    /// How many messages it has.
+    pub messages: u64,
+    pub last_message: Option<Preview>,
+    /// Outbound messages that are not done, in order.
+    pub pending: Vec<Pending>,
+    /// Receipts that wait for their message.
+    pub parked: Vec<ParkedReceipt>,
+    /// Everything derived from the facts up to `seq` is written, and the actor left in order.
+    #[serde(default)]
+    pub clean: bool,
+}
+
+/// The newest message, as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Preview {
+    pub id: MessageId,
+    pub direction: Direction,
+    pub kind: MessageKind,
+    /// At most 120 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    pub at: Timestamp,
+}
+
+/// An outbound message that is not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    pub message: MessageId,
+    pub place: Place,
+    /// The attempt that is under way; 0: it waits.
+    pub sending: u32,
+    /// How often it was begun.
+    pub attempts: u32,
+    pub due: Timestamp,
+}
+
+/// What is known in memory of one thread: what its actor decides on.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub thread: Thread,
+    /// The case at hand: the current one, or an earlier one for the time of a commit.
+    pub case: Option<Conversation>,
+    pub recent: Recent,
+}
+
+/// The newest provider ids of a thread, as hashes, so that a duplicate needs no look-up.
+#[derive(Clone, Debug, Default)]
+pub struct Recent {
+    pub ids: VecDeque<(u64, ConversationId, Place)>,
+    /// The highest provider time of what was forgotten: a new id that is younger is no duplicate.
+    /// `None`: nothing was ever forgotten or left unread, so absence from `ids` means new.
+    pub watermark: Option<Timestamp>,
+}
+
+/// What was read from the store for the commands at hand.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    pub refs: BTreeMap<String, Option<(ConversationId, Place)>>,
+    pub keys: BTreeMap<[u8; 16], Option<UsedKey>>,
+    pub rows: BTreeMap<(ConversationId, Place), Option<MessageRow>>,
+    pub messages: BTreeMap<(ConversationId, MessageId), Option<Place>>,
+    pub cases: BTreeMap<ConversationId, Option<Conversation>>,
+}
+
+/// The numbers that rules depend on.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub reopen_within: Duration,
+    /// How many ids `recent` holds.
+    pub recent_ids: usize,
+    /// Waits between attempts of a send; as many retries as it has entries.
+    pub send_ladder: Vec<Duration>,
+    /// How many outbound messages of one conversation may wait.
+    pub pending_max: usize,
+    /// How many receipts may wait for their message.
+    pub parked_max: usize,
+}
+
+/// What a decision depends on besides the state.
+pub struct Context<'a> {
+    pub now: Timestamp,
+    pub mint: &'a mut dyn Mint,
+    pub loaded: &'a Loaded,
+    pub rules: &'a Rules,
+    /// The contact's name and number, for a case that opens now.
+    pub contact_name: Option<&'a str>,
+    pub contact_phone: Option<&'a str>,
+    /// The first seq of the commit that this decision joins; `None`: it begins one.
+    pub commit_first: Option<u64>,
+}
+
+/// How long a WhatsApp business may write freely after the customer's last message
+/// (WhatsApp Business Platform, "customer service window").
+pub const WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a receipt waits for its message.
+pub const PARKED_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+/// The longest tag, in characters.
+pub const TAG_CHARS_MAX: usize = 64;
+/// The most tags of one thing.
+pub const TAGS_MAX: usize = 50;
+
+/// Tags in the form that is stored: trimmed, without repeats, in the order given.
+pub fn tags(tags: Vec<String>) -> Result<Vec<String>, Invalid> {
+    let mut kept: Vec<String> = Vec::with_capacity(tags.len().min(TAGS_MAX));
+    for tag in tags {
+        let tag = tag.trim();
+        if tag.is_empty() || tag.chars().count() > TAG_CHARS_MAX {
+            return Err(Invalid::field("tags", "each tag must have 1 to 64 characters"));
+        }
+        if !kept.iter().any(|have| have == tag) {
+            kept.push(tag.to_owned());
+        }
+    }
+    if kept.len() > TAGS_MAX {
+        return Err(Invalid::field("tags", "at most 50 tags"));
+    }
+    Ok(kept)
+}

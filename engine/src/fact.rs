@@ -1,0 +1,260 @@
+//! What happened: the one vocabulary for storage, live events, and every later consumer.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AgentId, ConversationId, MessageId, ThreadId};
+use crate::message::{MessageError, MessageStatus, Place};
+use crate::time::Timestamp;
+
+/// Who made something happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum By {
+    Contact,
+    Agent(AgentId),
+    /// The provider told us: receipts, outcomes of sends, echoes.
+    Provider,
+    /// The engine itself: expiry, wake.
+    System,
+}
+
+/// Something that happened in a conversation. Facts name messages and never hold their content,
+/// so that a replay cannot bring deleted content back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    /// The thread's next case began.
+    Opened {
+        case: u32,
+    },
+    /// A customer's message was accepted.
+    Received {
+        message: MessageId,
+        place: Place,
+        provider_id: Option<String>,
+        /// What it is told apart by when the provider gave no id: a hash as hex.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dedup: Option<String>,
+        sent_at: Option<Timestamp>,
+    },
+    /// An outbound message that was written outside the engine was seen.
+    Echoed {
+        message: MessageId,
+        place: Place,
+        provider_id: String,
+    },
+    /// A message waits to be sent.
+    Queued {
+        message: MessageId,
+        place: Place,
+    },
+    /// The request may be leaving now.
+    SendStarted {
+        message: MessageId,
+        place: Place,
+        attempt: u32,
+    },
+    /// The provider's answer was a passing error: again not before `due`.
+    SendDelayed {
+        message: MessageId,
+        place: Place,
+        due: Timestamp,
+        error: MessageError,
+    },
+    /// Nobody knows whether it was sent; it is not repeated by itself.
+    SendUnknown {
+        message: MessageId,
+        place: Place,
+    },
+    /// The message is at least this far; the first one also learns the provider's id.
+    Progressed {
+        message: MessageId,
+        place: Place,
+        status: MessageStatus,
+        provider_id: Option<String>,
+        at: Option<Timestamp>,
+        error: Option<MessageError>,
+    },
+    /// A receipt came before anything names its message: it waits here.
+    ReceiptParked {
+        receipt: ParkedReceipt,
+    },
+    /// Assigned, unassigned or taken over.
+    Assigned {
+        from: Option<AgentId>,
+        to: Option<AgentId>,
+    },
+    StatusChanged {
+        from: ConversationStatus,
+        to: ConversationStatus,
+    },
+    /// A message came back to a case closed shortly before.
+    Reopened {
+        from: ConversationStatus,
+    },
+    Expired {
+        from: ConversationStatus,
+    },
+    TagsChanged {
+        from: Vec<String>,
+        to: Vec<String>,
+    },
+    /// Everything up to this message was seen by the desk.
+    ReadMarked {
+        unread: u32,
+    },
+    /// The contact's name or number, as lists show it, changed.
+    ContactChanged {
+        name: Option<String>,
+        phone: Option<String>,
+    },
+    /// This thread turned out to be another one: everything goes there.
+    Moved {
+        to: ThreadId,
+    },
+    /// The conversation was loaded after something that may not have ended cleanly.
+    Woken,
+}
+
+/// A receipt that waits for its message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ParkedReceipt {
+    pub provider_id: String,
+    pub status: MessageStatus,
+    pub at: Option<Timestamp>,
+    pub error: Option<MessageError>,
+    /// Ours: it is dropped eight days later.
+    pub parked_at: Timestamp,
+}
+
+/// Where a conversation stands.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum ConversationStatus {
+    Open,
+    Pending,
+    Resolved,
+    Expired,
+}
+
+impl ConversationStatus {
+    /// Nobody works on it any more.
+    pub fn is_closed(self) -> bool {
+        matches!(self, Self::Resolved | Self::Expired)
+    }
+}
+
+/// A fact with its author. Its seq is the commit's first seq plus its index.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recorded {
+    pub by: By,
+    pub fact: Fact,
+}
+
+/// What one commit writes into its fact row: facts with consecutive seqs, and the idempotency keys
+/// they answer. Provider ids and the intents of effects are in the facts themselves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Commit {
+    pub conversation: ConversationId,
+    /// The seq of the first fact.
+    pub first: u64,
+    pub at: Timestamp,
+    pub facts: Vec<Recorded>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<UsedKey>,
+}
+
+/// An idempotency key and what it made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedKey {
+    /// Hash of caller, route and key.
+    pub key: [u8; 16],
+    /// Hash of the body.
+    pub digest: [u8; 16],
+    /// The message it made, if it made one.
+    pub place: Option<Place>,
+}
+
+impl Commit {
+    /// The seq of the last fact.
+    pub fn last(&self) -> u64 {
+        self.first + self.facts.len() as u64 - 1
+    }
+
+    /// The facts with their seqs.
+    pub fn numbered(&self) -> impl Iterator<Item = (u64, &Recorded)> {
+        (self.first..).zip(&self.facts)
+    }
+}
+
+impl Fact {
+    /// The message it is about, and where it lies.
+    pub fn message(&self) -> Option<(MessageId, Place)> {
+        match self {
+            Self::Received { message, place, .. }
+            | Self::Echoed { message, place, .. }
+            | Self::Queued { message, place }
+            | Self::SendStarted { message, place, .. }
+            | Self::SendDelayed { message, place, .. }
+            | Self::SendUnknown { message, place }
+            | Self::Progressed { message, place, .. } => Some((*message, *place)),
+            Self::Opened { .. }
+            | Self::ReceiptParked { .. }
+            | Self::Assigned { .. }
+            | Self::StatusChanged { .. }
+            | Self::Reopened { .. }
+            | Self::Expired { .. }
+            | Self::TagsChanged { .. }
+            | Self::ReadMarked { .. }
+            | Self::ContactChanged { .. }
+            | Self::Moved { .. }
+            | Self::Woken => None,
+        }
+    }
+
+    /// Its name among the live events; `None`: nothing that anybody is shown.
+    pub fn event(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Opened { .. } => "conversation.created",
+            Self::Received { .. } => "message.received",
+            Self::Echoed { .. } => "message.sent",
+            Self::Queued { .. }
+            | Self::SendStarted { .. }
+            | Self::SendDelayed { .. }
+            | Self::SendUnknown { .. } => "message.updated",
+            Self::Progressed { status, .. } => match status {
+                MessageStatus::Sent => "message.sent",
+                MessageStatus::Delivered => "message.delivered",
+                MessageStatus::Read | MessageStatus::Played => "message.read",
+                MessageStatus::Failed => "message.failed",
+                MessageStatus::Received
+                | MessageStatus::Queued
+                | MessageStatus::Sending
+                | MessageStatus::Unknown => "message.updated",
+            },
+            Self::Assigned { to: Some(_), .. } => "conversation.assigned",
+            Self::Assigned { to: None, .. } => "conversation.unassigned",
+            Self::StatusChanged { to: ConversationStatus::Resolved, .. } => "conversation.resolved",
+            Self::StatusChanged { to: ConversationStatus::Expired, .. } => "conversation.expired",
+            Self::StatusChanged { from, .. } if from.is_closed() => "conversation.reopened",
+            Self::StatusChanged { .. } => "conversation.status_changed",
+            Self::Reopened { .. } => "conversation.reopened",
+            Self::Expired { .. } => "conversation.expired",
+            Self::TagsChanged { .. } => "conversation.tags_changed",
+            Self::ReadMarked { .. } => "conversation.read",
+            Self::ContactChanged { .. } => "contact.updated",
+            Self::ReceiptParked { .. } | Self::Moved { .. } | Self::Woken => return None,
+        })
+    }
+}

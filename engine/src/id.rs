@@ -1,0 +1,67 @@
+//! Every id, one list. All are UUIDs; those minted with a virtual shard carry it in their last byte.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        #[serde(transparent)]
+        #[schemars(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// The virtual shard in its last byte; meaningful for ids minted with one.
+            pub fn shard(self) -> u8 {
+                self.0.as_bytes()[15]
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+            fn from_str(text: &str) -> Result<Self, uuid::Error> {
+                Uuid::parse_str(text).map(Self)
+            }
+        }
+
+        impl From<Uuid> for $name {
+            fn from(id: Uuid) -> Self {
+                Self(id)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// A tenant: an organization.
+    TenantId;
+    /// A person at the desk.
+    AgentId;
+    /// A role.
+    RoleId;
+    /// A login.
+    SessionId;
+    /// An integration account on a channel.
+    AccountId;
+    /// A customer. Carries a shard.
+    ContactId;
+    /// A customer on one channel account. Carries a shard.
+    ThreadId;
+    /// A thread's case. Carries its thread's shard.
+    ConversationId;
+    /// A message.
+    MessageId;
+    /// A team.
+    DivisionId;
+}

@@ -1,0 +1,5 @@
+//! People at the desk: agents, their roles and their logins.
+
+pub mod agent;
+pub mod role;
+pub mod session;
