@@ -24,6 +24,10 @@ pub enum Fact {
     /// The thread's next case began.
     Opened {
         case: u32,
+        contact_name: Option<String>,
+        contact_phone: Option<String>,
+        /// When the customer last wrote in an earlier case: the channel's window counts from it.
+        last_inbound_at: Option<Timestamp>,
     },
     /// A customer's message was accepted.
     Received {

@@ -93,6 +93,8 @@ pub enum Command {
     /// written in any case, so that a write still on its way loses to it.
     Wake {
         mark: bool,
+        /// Messages whose request this process still holds: their outcome will come.
+        held: Vec<MessageId>,
     },
     /// Nothing: answers the conversation as it stands, in order.
     Look,
@@ -109,11 +111,11 @@ pub struct Draft {
 }
 
 /// What a command would do. Nothing is done yet.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Decision {
-    /// The conversation that it changes, when it is the thread's next case.
-    pub opens: Option<Conversation>,
-    /// The thread's row, when it changes: written before the commit.
+    /// The case it is about, as it is after the facts.
+    pub head: Conversation,
+    /// The thread's row, when it changes: the case is its next one. Written before the commit.
     pub thread: Option<Thread>,
     pub facts: Vec<Recorded>,
     /// Message rows made or changed by the facts, whole, with their new `rev`.
@@ -170,6 +172,12 @@ pub enum Refused {
     KeyReused,
     #[error("the conversation has too many messages waiting to be sent; try again shortly")]
     TooManyPending,
+    #[error("too many receipts wait for their message in this conversation")]
+    TooManyParked,
+    #[error("a conversation has at most 50 tags; remove some first")]
+    TooManyTags,
+    #[error("this thread turned out to be another one; use that")]
+    Moved(crate::id::ThreadId),
 }
 
 /// What has to be read before a command can be decided.

@@ -1,6 +1,12 @@
 //! A thread and its cases: `decide` says what a command would do, `apply` follows what happened.
 
+mod apply;
 pub mod command;
+mod decide;
+mod inbound;
+mod needs;
+mod outbound;
+mod turn;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -10,6 +16,8 @@ use serde::{Deserialize, Serialize};
 pub use command::{
     Answer, Command, Decision, Draft, Effect, Envelope, IdempotencyKey, Need, Refused, Target,
 };
+pub use decide::decide;
+pub use needs::needs;
 
 use crate::channel::Channel;
 use crate::fact::{ConversationStatus, ParkedReceipt, UsedKey};
@@ -65,6 +73,9 @@ pub struct Conversation {
     pub last_message: Option<Preview>,
     /// Outbound messages that are not done, in order.
     pub pending: Vec<Pending>,
+    /// The newest messages of unknown outcome, at most [`UNSETTLED_MAX`]: an echo may settle them.
+    #[serde(default)]
+    pub unsettled: Vec<Place>,
     /// Receipts that wait for their message.
     pub parked: Vec<ParkedReceipt>,
     /// Everything derived from the facts up to `seq` is written, and the actor left in order.
@@ -105,10 +116,12 @@ pub struct State {
     pub recent: Recent,
 }
 
-/// The newest provider ids of a thread, as hashes, so that a duplicate needs no look-up.
-#[derive(Clone, Debug, Default)]
+/// The newest provider ids of a thread, as hashes, so that a duplicate needs no look-up. It is kept
+/// with the head's row.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Recent {
-    pub ids: VecDeque<(u64, ConversationId, Place)>,
+    /// Oldest first: hash, where the message lies, and the provider's time of it.
+    pub ids: VecDeque<(u128, ConversationId, Place, Option<Timestamp>)>,
     /// The highest provider time of what was forgotten: a new id that is younger is no duplicate.
     /// `None`: nothing was ever forgotten or left unread, so absence from `ids` means new.
     pub watermark: Option<Timestamp>,
@@ -150,6 +163,13 @@ pub struct Context<'a> {
     /// The first seq of the commit that this decision joins; `None`: it begins one.
     pub commit_first: Option<u64>,
 }
+
+/// How many messages of unknown outcome a head remembers.
+pub const UNSETTLED_MAX: usize = 16;
+/// The longest text of a preview, in characters.
+pub const PREVIEW_CHARS: usize = 120;
+/// The window is taken for closed this long before the provider closes it: clocks differ.
+pub const WINDOW_MARGIN: Duration = Duration::from_secs(5 * 60);
 
 /// How long a WhatsApp business may write freely after the customer's last message
 /// (WhatsApp Business Platform, "customer service window").

@@ -1,0 +1,273 @@
+//! What a fact changes: the head of its case, the row of its message, the ids known in memory.
+//! The same code follows a decision and replays the log.
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    Conversation, Decision, Loaded, PARKED_FOR, PREVIEW_CHARS, Pending, Preview, Recent, State,
+    Thread, UNSETTLED_MAX, WINDOW, WINDOW_MARGIN,
+};
+use crate::fact::{ConversationStatus, Fact, Recorded};
+use crate::id::ConversationId;
+use crate::message::{Message, MessageRow, MessageStatus, Place};
+use crate::time::Timestamp;
+
+impl Conversation {
+    /// A case of a thread before its first fact.
+    pub fn blank(id: ConversationId, thread: &Thread) -> Self {
+        let never = Timestamp::default();
+        Self {
+            id,
+            tenant: thread.tenant,
+            thread: thread.id,
+            account: thread.account,
+            channel: thread.channel,
+            contact: thread.contact,
+            contact_name: None,
+            contact_phone: None,
+            case: thread.case,
+            status: ConversationStatus::Open,
+            assignee: None,
+            tags: Vec::new(),
+            unread: 0,
+            created_at: never,
+            updated_at: never,
+            last_message_at: never,
+            closed_at: None,
+            last_inbound_at: None,
+            last_inbound_id: None,
+            seq: 0,
+            messages: 0,
+            last_message: None,
+            pending: Vec::new(),
+            unsettled: Vec::new(),
+            parked: Vec::new(),
+            clean: false,
+        }
+    }
+
+    /// Follows one fact, whose seq is one above the head's. `row` is its message's, after the fact;
+    /// without it the preview stays.
+    pub fn apply(&mut self, recorded: &Recorded, at: Timestamp, row: Option<&MessageRow>) {
+        self.seq += 1;
+        self.updated_at = at;
+        self.clean = false;
+        match &recorded.fact {
+            Fact::Opened { case, contact_name, contact_phone, last_inbound_at } => {
+                self.case = *case;
+                self.contact_name.clone_from(contact_name);
+                self.contact_phone.clone_from(contact_phone);
+                self.last_inbound_at = *last_inbound_at;
+                (self.created_at, self.last_message_at) = (at, at);
+            }
+            Fact::Received { provider_id, sent_at, place, .. } => {
+                self.unread = self.unread.saturating_add(1);
+                // What arrives late does not take the window back.
+                self.last_inbound_at = self.last_inbound_at.max(Some(sent_at.unwrap_or(at)));
+                if provider_id.is_some() {
+                    self.last_inbound_id.clone_from(provider_id);
+                }
+                self.added(*place, at, row);
+            }
+            Fact::Echoed { place, provider_id, .. } => {
+                self.unpark(provider_id);
+                self.added(*place, at, row);
+            }
+            Fact::Queued { message, place } => {
+                self.pending.push(Pending {
+                    message: *message,
+                    place: *place,
+                    sending: 0,
+                    attempts: 0,
+                    due: at,
+                });
+                self.added(*place, at, row);
+            }
+            Fact::SendStarted { place, attempt, .. } => {
+                if let Some(pending) = self.pending_at(*place) {
+                    (pending.sending, pending.attempts) = (*attempt, *attempt);
+                }
+            }
+            Fact::SendDelayed { place, due, .. } => {
+                if let Some(pending) = self.pending_at(*place) {
+                    (pending.sending, pending.due) = (0, *due);
+                }
+            }
+            Fact::SendUnknown { place, .. } => {
+                self.done(*place);
+                if self.unsettled.len() == UNSETTLED_MAX {
+                    self.unsettled.remove(0);
+                }
+                self.unsettled.push(*place);
+            }
+            Fact::Progressed { place, status, provider_id, .. } => {
+                if *status >= MessageStatus::Sent {
+                    self.done(*place);
+                }
+                if let Some(id) = provider_id {
+                    self.unpark(id);
+                }
+            }
+            Fact::ReceiptParked { receipt } => {
+                self.parked.retain(|p| p.parked_at + PARKED_FOR > receipt.parked_at);
+                self.parked.push(receipt.clone());
+            }
+            Fact::Assigned { to, .. } => self.assignee = *to,
+            Fact::StatusChanged { to, .. } => self.turn(*to, at),
+            Fact::Reopened { .. } => self.turn(ConversationStatus::Open, at),
+            Fact::Expired { .. } => self.turn(ConversationStatus::Expired, at),
+            Fact::TagsChanged { to, .. } => self.tags.clone_from(to),
+            Fact::ReadMarked { unread } => self.unread = *unread,
+            Fact::ContactChanged { name, phone } => {
+                self.contact_name.clone_from(name);
+                self.contact_phone.clone_from(phone);
+            }
+            Fact::Moved { .. } | Fact::Woken => {}
+        }
+    }
+
+    /// Until when free text may be sent; `None`: the customer never wrote.
+    pub fn window_closes_at(&self) -> Option<Timestamp> {
+        self.last_inbound_at.map(|at| at + (WINDOW - WINDOW_MARGIN))
+    }
+
+    pub(super) fn pending_at(&mut self, place: Place) -> Option<&mut Pending> {
+        self.pending.iter_mut().find(|pending| pending.place == place)
+    }
+
+    fn added(&mut self, place: Place, at: Timestamp, row: Option<&MessageRow>) {
+        self.messages = place.ordinal;
+        self.last_message_at = at;
+        if let Some(row) = row {
+            self.last_message = Some(Preview::of(&row.message));
+        }
+    }
+
+    fn done(&mut self, place: Place) {
+        self.pending.retain(|pending| pending.place != place);
+        self.unsettled.retain(|unsettled| *unsettled != place);
+    }
+
+    fn unpark(&mut self, provider_id: &str) {
+        self.parked.retain(|parked| parked.provider_id != provider_id);
+    }
+
+    fn turn(&mut self, status: ConversationStatus, at: Timestamp) {
+        self.status = status;
+        self.closed_at = status.is_closed().then_some(at);
+    }
+}
+
+impl Preview {
+    /// Of a message.
+    pub fn of(message: &Message) -> Self {
+        Self {
+            id: message.id,
+            direction: message.direction,
+            kind: message.kind,
+            text: message.text.as_ref().map(|text| text.chars().take(PREVIEW_CHARS).collect()),
+            at: message.created_at,
+        }
+    }
+}
+
+impl MessageRow {
+    /// Follows a fact about an older message: its status, its provider id, its error. All orders of
+    /// the same receipts end in the same row.
+    pub fn apply(&mut self, fact: &Fact, seq: u64) {
+        let message = &mut self.message;
+        match fact {
+            Fact::SendStarted { attempt, .. } => {
+                message.status = message.status.max(MessageStatus::Sending);
+                message.error = None;
+                self.attempts = *attempt;
+            }
+            Fact::SendDelayed { error, .. } => {
+                message.status = MessageStatus::Queued;
+                message.error = Some(error.clone());
+            }
+            Fact::SendUnknown { .. } => {
+                message.status = message.status.max(MessageStatus::Unknown);
+            }
+            Fact::Progressed { status, provider_id, error, .. } => {
+                if *status > message.status {
+                    message.status = *status;
+                    message.error = error.clone();
+                }
+                if message.provider_message_id.is_none() {
+                    message.provider_message_id.clone_from(provider_id);
+                }
+            }
+            _ => return,
+        }
+        message.rev = seq;
+    }
+}
+
+impl Recent {
+    /// Where the message with this id lies, if it is remembered.
+    pub fn find(&self, id: &str) -> Option<(ConversationId, Place)> {
+        let hash = hash(id);
+        self.ids.iter().rev().find(|known| known.0 == hash).map(|known| (known.1, known.2))
+    }
+
+    /// Whether an id that is not remembered may still be a known one, and has to be looked up.
+    pub fn may_have_forgotten(&self, sent_at: Option<Timestamp>) -> bool {
+        self.watermark.is_some_and(|mark| sent_at.is_none_or(|at| at <= mark))
+    }
+
+    /// Remembers the id that a fact brought, and forgets the oldest beyond `max`.
+    pub fn learn(&mut self, conversation: ConversationId, fact: &Fact, max: usize) {
+        let (id, place, sent_at) = match fact {
+            Fact::Received { provider_id, dedup, place, sent_at, .. } => {
+                (provider_id.as_ref().or(dedup.as_ref()), place, *sent_at)
+            }
+            Fact::Echoed { provider_id, place, .. } => (Some(provider_id), place, None),
+            Fact::Progressed { provider_id, place, at, .. } => (provider_id.as_ref(), place, *at),
+            _ => return,
+        };
+        let Some(id) = id.filter(|id| self.find(id).is_none()) else { return };
+        self.ids.push_back((hash(id), conversation, *place, sent_at));
+        while self.ids.len() > max {
+            if let Some((.., at)) = self.ids.pop_front() {
+                // An id without a time can only be told from new ones by looking it up.
+                self.watermark = self.watermark.max(Some(at.unwrap_or(Timestamp(i64::MAX))));
+            }
+        }
+    }
+}
+
+/// Sixteen bytes of SHA-256: nobody finds two ids that meet, not even on purpose.
+fn hash(id: &str) -> u128 {
+    let digest = Sha256::digest(id.as_bytes());
+    digest.iter().take(16).fold(0, |hash, byte| hash << 8 | u128::from(*byte))
+}
+
+impl State {
+    /// The thread, its current case and what was read, after a decision, for the decisions that
+    /// follow it in the same commit or later.
+    pub fn take(&mut self, decision: &Decision, loaded: &mut Loaded, recent_ids: usize) {
+        if let Some(thread) = &decision.thread {
+            self.thread = thread.clone();
+        }
+        let id = decision.head.id;
+        for recorded in &decision.facts {
+            self.recent.learn(id, &recorded.fact, recent_ids);
+        }
+        for row in &decision.rows {
+            loaded.rows.insert((id, row.place), Some(row.clone()));
+            loaded.messages.insert((id, row.message.id), Some(row.place));
+            if let Some(provider_id) = &row.message.provider_message_id {
+                loaded.refs.insert(provider_id.clone(), Some((id, row.place)));
+            }
+        }
+        if let Some(used) = &decision.key {
+            loaded.keys.insert(used.key, Some(used.clone()));
+        }
+        if self.thread.current == Some(id) {
+            self.case = Some(decision.head.clone());
+        } else {
+            loaded.cases.insert(id, Some(decision.head.clone()));
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What a command would do. Nothing is done here: the decision is a value, the same for the same
+//! arguments.
+
+use super::turn::Turn;
+use super::{
+    Answer, Command, Context, Conversation, Decision, Effect, Envelope, IdempotencyKey, Refused,
+    State, TAGS_MAX, Target, inbound, outbound,
+};
+use crate::fact::{ConversationStatus, Fact, UsedKey};
+use crate::id::AgentId;
+
+/// What this command would do to the thread as it stands. Everything that
+/// [`needs`](super::needs) names must be loaded.
+pub fn decide(
+    state: &State,
+    envelope: &Envelope,
+    context: &mut Context<'_>,
+) -> Result<Decision, Refused> {
+    if let Some(to) = state.thread.moved_to {
+        return Err(Refused::Moved(to));
+    }
+    if let Some(answer) = repeated(state, envelope, context)? {
+        return Ok(answer);
+    }
+    let mut decision = match &envelope.command {
+        Command::Receive(message) => inbound::receive(state, message, context),
+        Command::Receipt(receipt) => inbound::receipt(state, receipt, context),
+        Command::Echo(echo) => inbound::echo(state, echo, context),
+        Command::Send(draft) => {
+            let current = state.thread.current;
+            let turn = turn(state, envelope, context)?;
+            outbound::send(turn, draft, current, context)
+        }
+        Command::BeginSend { message, place } => {
+            outbound::begin(turn(state, envelope, context)?, *message, *place)
+        }
+        Command::EndSend { place, attempt, outcome, .. } => {
+            let turn = turn(state, envelope, context)?;
+            outbound::end(turn, *place, *attempt, outcome, context)
+        }
+        Command::Wake { mark, held } => {
+            outbound::wake(turn(state, envelope, context)?, *mark, held)
+        }
+        Command::SetStatus { status } => {
+            let turn = turn(state, envelope, context)?;
+            let reopens = turn.head.status.is_closed() && !status.is_closed();
+            if reopens && state.thread.current != Some(turn.head.id) {
+                return Err(Refused::NotCurrent);
+            }
+            Ok(set_status(turn, *status))
+        }
+        Command::Assign { agent } => Ok(assign(turn(state, envelope, context)?, *agent)),
+        Command::TakeOver { agent } => Ok(assign(turn(state, envelope, context)?, Some(*agent))),
+        Command::MarkRead => Ok(mark_read(turn(state, envelope, context)?)),
+        Command::SetTags { tags } => set_tags(turn(state, envelope, context)?, tags.clone()),
+        Command::EditTags { add, remove } => {
+            let turn = turn(state, envelope, context)?;
+            let mut tags = turn.head.tags.clone();
+            tags.retain(|tag| !remove.contains(tag));
+            for tag in add {
+                if !tags.contains(tag) {
+                    tags.push(tag.clone());
+                }
+            }
+            set_tags(turn, tags)
+        }
+        Command::Expire { older_than } => {
+            let mut turn = turn(state, envelope, context)?;
+            let from = turn.head.status;
+            if !from.is_closed() && turn.head.last_message_at + *older_than <= turn.at {
+                turn.record(Fact::Expired { from });
+            }
+            Ok(turn.done(None))
+        }
+        Command::ContactChanged { name, phone } => {
+            let mut turn = turn(state, envelope, context)?;
+            if (&turn.head.contact_name, &turn.head.contact_phone) != (name, phone) {
+                let (name, phone) = (name.clone(), phone.clone());
+                turn.record(Fact::ContactChanged { name, phone });
+            }
+            Ok(turn.done(None))
+        }
+        Command::Look => Ok(turn(state, envelope, context)?.done(None)),
+    }?;
+    if let Some(IdempotencyKey { key, digest }) = envelope.key.filter(|_| decision.answer.changed) {
+        let made = decision.rows.iter().find(|row| {
+            decision.answer.message.as_ref().is_some_and(|message| message.id == row.message.id)
+        });
+        decision.key = Some(UsedKey { key, digest, place: made.map(|row| row.place) });
+    }
+    Ok(decision)
+}
+
+/// The answer that a used idempotency key had.
+fn repeated(
+    state: &State,
+    envelope: &Envelope,
+    context: &Context<'_>,
+) -> Result<Option<Decision>, Refused> {
+    let Some(IdempotencyKey { key, digest }) = envelope.key else { return Ok(None) };
+    let Some(used) = context.loaded.keys.get(&key).and_then(Option::as_ref) else {
+        return Ok(None);
+    };
+    if used.digest != digest {
+        return Err(Refused::KeyReused);
+    }
+    let turn = turn(state, envelope, context)?;
+    if let Some(place) = used.place {
+        turn.row(place)?;
+    }
+    let mut decision = turn.done(used.place);
+    decision.answer = Answer { changed: true, ..decision.answer };
+    Ok(Some(decision))
+}
+
+/// A turn on the case that is meant, if the caller may see it.
+fn turn<'a>(
+    state: &State,
+    envelope: &Envelope,
+    context: &Context<'a>,
+) -> Result<Turn<'a>, Refused> {
+    let current = state.case.as_ref();
+    let case = match envelope.target {
+        Target::Current => current,
+        Target::Conversation(id) => {
+            current.filter(|case| case.id == id).or_else(|| context.loaded.cases.get(&id)?.as_ref())
+        }
+    };
+    let case = case.filter(|case| may_see(case, envelope)).ok_or(Refused::NotFound)?;
+    let by = envelope.by;
+    Ok(Turn::new(case.clone(), context.loaded, by, context.now, context.commit_first))
+}
+
+fn may_see(case: &Conversation, envelope: &Envelope) -> bool {
+    envelope
+        .viewer
+        .is_none_or(|viewer| viewer.tenant == case.tenant && viewer.may_see(case.assignee))
+}
+
+fn set_status(mut turn: Turn<'_>, to: ConversationStatus) -> Decision {
+    let from = turn.head.status;
+    if from != to {
+        turn.record(Fact::StatusChanged { from, to });
+    }
+    turn.done(None)
+}
+
+fn assign(mut turn: Turn<'_>, to: Option<AgentId>) -> Decision {
+    let from = turn.head.assignee;
+    if from != to {
+        turn.record(Fact::Assigned { from, to });
+    }
+    turn.done(None)
+}
+
+fn mark_read(mut turn: Turn<'_>) -> Decision {
+    if turn.head.unread > 0 {
+        turn.record(Fact::ReadMarked { unread: 0 });
+        if let Some(provider_id) = turn.head.last_inbound_id.clone() {
+            turn.effects.push(Effect::MarkRead { provider_id });
+        }
+    }
+    turn.done(None)
+}
+
+fn set_tags(mut turn: Turn<'_>, to: Vec<String>) -> Result<Decision, Refused> {
+    if to.len() > TAGS_MAX {
+        return Err(Refused::TooManyTags);
+    }
+    let from = turn.head.tags.clone();
+    if from != to {
+        turn.record(Fact::TagsChanged { from, to });
+    }
+    Ok(turn.done(None))
+}

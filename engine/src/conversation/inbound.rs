@@ -1,0 +1,228 @@
+//! What comes from the provider: messages, receipts, echoes.
+
+use super::turn::{Progress, Turn};
+use super::{Context, Conversation, Decision, Effect, Refused, State};
+use crate::channel::{Echo, InboundMessage, Receipt};
+use crate::fact::{By, ConversationStatus, Fact, ParkedReceipt};
+use crate::id::ConversationId;
+use crate::message::{Direction, MessageStatus, Place, Sender, SenderKind};
+
+/// A customer wrote.
+pub(super) fn receive(
+    state: &State,
+    message: &InboundMessage,
+    context: &mut Context<'_>,
+) -> Result<Decision, Refused> {
+    let id = message.provider_id.as_deref().or(message.dedup.as_deref());
+    if let Some((conversation, _)) = id.and_then(|id| find(state, context, id)) {
+        // Nothing changes, in whichever case is at hand.
+        let case = state.thread.current.filter(|_| state.case.is_some()).unwrap_or(conversation);
+        return Ok(at(state, context, case)?.done(None));
+    }
+    let mut turn = open(state, context, By::Contact);
+    let quoted = message.reply_to.as_deref().and_then(|id| find(state, context, id));
+    let mut row = turn.blank(context.mint.message(), Direction::Inbound, turn.customer());
+    row.message.kind = message.kind;
+    row.message.sent_at = message.sent_at;
+    row.message.text.clone_from(&message.text);
+    row.message.attachments.clone_from(&message.attachments);
+    row.message.provider_message_id.clone_from(&message.provider_id);
+    row.message.reply_to.clone_from(&message.reply_to);
+    row.message.reply_to_message_id = quoted.and_then(|(conversation, place)| {
+        Some(context.loaded.rows.get(&(conversation, place))?.as_ref()?.message.id)
+    });
+    row.message.payload.clone_from(&message.payload);
+    row.message.forwarded = message.forwarded;
+    row.raw.clone_from(&message.raw);
+    let (made, place) = (row.message.id, row.place);
+    let fact = Fact::Received {
+        message: made,
+        place,
+        provider_id: message.provider_id.clone(),
+        dedup: message.dedup.clone(),
+        sent_at: message.sent_at,
+    };
+    turn.add(row, By::Contact, fact);
+    if let Some(name) =
+        message.name.clone().filter(|name| turn.head.contact_name.as_ref() != Some(name))
+    {
+        turn.effects.push(Effect::LearnName { name });
+    }
+    Ok(turn.done(Some(place)))
+}
+
+/// A message of ours got further, or failed.
+pub(super) fn receipt(
+    state: &State,
+    receipt: &Receipt,
+    context: &Context<'_>,
+) -> Result<Decision, Refused> {
+    let progress =
+        Progress { status: receipt.status, at: receipt.at, error: receipt.error.clone() };
+    if let Some((conversation, place)) = ours(state, context, receipt.opaque, &receipt.provider_id)
+    {
+        let mut turn = at(state, context, conversation)?;
+        turn.progress(place, Some(&receipt.provider_id), progress)?;
+        next(&mut turn, place);
+        return Ok(turn.done(Some(place)));
+    }
+    // Its message is nowhere yet: it waits in the current case.
+    let case = state.case.as_ref().ok_or(Refused::NotFound)?;
+    let mut turn = at(state, context, case.id)?;
+    let parked = turn.parked(&receipt.provider_id);
+    if parked.iter().all(|parked| parked.status != receipt.status) {
+        if turn.head.parked.len() >= context.rules.parked_max {
+            return Err(Refused::TooManyParked);
+        }
+        turn.record(Fact::ReceiptParked {
+            receipt: ParkedReceipt {
+                provider_id: receipt.provider_id.clone(),
+                status: receipt.status,
+                at: receipt.at,
+                error: receipt.error.clone(),
+                parked_at: context.now,
+            },
+        });
+    }
+    Ok(turn.done(None))
+}
+
+/// A message went out: one of ours, or one that was written outside the engine.
+pub(super) fn echo(
+    state: &State,
+    echo: &Echo,
+    context: &mut Context<'_>,
+) -> Result<Decision, Refused> {
+    let known = ours(state, context, echo.opaque, &echo.provider_id)
+        .or_else(|| settled_by(state, context, echo));
+    if let Some((conversation, place)) = known {
+        let mut turn = at(state, context, conversation)?;
+        turn.progress(place, Some(&echo.provider_id), Progress::sent())?;
+        next(&mut turn, place);
+        return Ok(turn.done(Some(place)));
+    }
+    let mut turn = open(state, context, By::Provider);
+    let sender = Sender { kind: SenderKind::Provider, id: None, name: None };
+    let mut row = turn.blank(context.mint.message(), Direction::Outbound, sender);
+    row.message.kind = echo.kind;
+    row.message.status = MessageStatus::Sent;
+    row.message.sent_at = echo.sent_at;
+    row.message.text.clone_from(&echo.text);
+    row.message.attachments.clone_from(&echo.attachments);
+    row.message.provider_message_id = Some(echo.provider_id.clone());
+    row.raw.clone_from(&echo.raw);
+    let (message, place) = (row.message.id, row.place);
+    let waiting = turn.parked(&echo.provider_id);
+    let provider_id = echo.provider_id.clone();
+    turn.add(row, By::Provider, Fact::Echoed { message, place, provider_id });
+    turn.let_in(place, waiting)?;
+    Ok(turn.done(Some(place)))
+}
+
+/// After a message that may have been under way is done, the next one may go.
+fn next(turn: &mut Turn<'_>, done: Place) {
+    if !turn.is_empty() && turn.head.pending.iter().all(|pending| pending.place != done) {
+        turn.enqueue_first();
+    }
+}
+
+/// Where a message with this provider id (or hash) lies, in any case of the thread.
+fn find(state: &State, context: &Context<'_>, id: &str) -> Option<(ConversationId, Place)> {
+    state.recent.find(id).or_else(|| *context.loaded.refs.get(id)?)
+}
+
+/// Which message a provider speaks of: by our own id, then by its. Ours is believed only if the
+/// message is there and has no other provider id.
+fn ours(
+    state: &State,
+    context: &Context<'_>,
+    opaque: Option<crate::channel::Opaque>,
+    provider_id: &str,
+) -> Option<(ConversationId, Place)> {
+    let named = super::needs::known_opaque(state, opaque).filter(|opaque| {
+        let row = context.loaded.rows.get(&(opaque.conversation, opaque.place));
+        row.and_then(Option::as_ref).is_some_and(|row| {
+            row.message.direction == Direction::Outbound
+                && row.message.provider_message_id.as_deref().is_none_or(|id| id == provider_id)
+        })
+    });
+    named
+        .map(|opaque| (opaque.conversation, opaque.place))
+        .or_else(|| find(state, context, provider_id))
+}
+
+/// The message of ours, under way or of unknown outcome, that an echo without our id speaks of.
+fn settled_by(
+    state: &State,
+    context: &Context<'_>,
+    echo: &Echo,
+) -> Option<(ConversationId, Place)> {
+    let case = state.case.as_ref()?;
+    let under_way = case.pending.iter().filter(|p| p.sending > 0).map(|p| p.place);
+    let mut places = under_way.chain(case.unsettled.iter().copied());
+    let place = places.find(|place| {
+        let row = context.loaded.rows.get(&(case.id, *place)).and_then(Option::as_ref);
+        row.is_some_and(|row| {
+            row.message.provider_message_id.is_none()
+                && row.message.kind == echo.kind
+                && row.message.text == echo.text
+        })
+    })?;
+    Some((case.id, place))
+}
+
+/// A turn on a case of this thread.
+fn at<'a>(state: &State, context: &Context<'a>, id: ConversationId) -> Result<Turn<'a>, Refused> {
+    let case = state
+        .case
+        .as_ref()
+        .filter(|case| case.id == id)
+        .or_else(|| context.loaded.cases.get(&id)?.as_ref())
+        .ok_or(Refused::NotFound)?;
+    Ok(Turn::new(case.clone(), context.loaded, By::Provider, context.now, context.commit_first))
+}
+
+/// A turn on the case that takes a new message: the current one, reopened if it was closed shortly
+/// before, or the next.
+fn open<'a>(state: &State, context: &mut Context<'a>, by: By) -> Turn<'a> {
+    let (now, first) = (context.now, context.commit_first);
+    if let Some(case) = &state.case {
+        let recent = case.closed_at.is_none_or(|closed| now < closed + context.rules.reopen_within);
+        if recent {
+            let mut turn = Turn::new(case.clone(), context.loaded, By::Provider, now, first);
+            match case.status {
+                ConversationStatus::Open => {}
+                from @ ConversationStatus::Pending => {
+                    turn.record_by(by, Fact::StatusChanged { from, to: ConversationStatus::Open });
+                }
+                from @ (ConversationStatus::Resolved | ConversationStatus::Expired) => {
+                    turn.record_by(by, Fact::Reopened { from });
+                }
+            }
+            return turn;
+        }
+    }
+    next_case(state, context, by)
+}
+
+fn next_case<'a>(state: &State, context: &mut Context<'a>, by: By) -> Turn<'a> {
+    let mut thread = state.thread.clone();
+    // A thread row whose conversation was never written is reused.
+    let unwritten = thread.current.filter(|_| state.case.is_none());
+    let id = unwritten.unwrap_or_else(|| context.mint.conversation(thread.id.shard()));
+    if unwritten.is_none() {
+        thread.case += 1;
+        thread.current = Some(id);
+    }
+    let fact = Fact::Opened {
+        case: thread.case,
+        contact_name: context.contact_name.map(str::to_owned),
+        contact_phone: context.contact_phone.map(str::to_owned),
+        last_inbound_at: state.case.as_ref().and_then(|case| case.last_inbound_at),
+    };
+    let head = Conversation::blank(id, &thread);
+    let mut turn = Turn::new(head, context.loaded, By::Provider, context.now, None);
+    turn.thread = unwritten.is_none().then_some(thread);
+    turn.record_by(by, fact);
+    turn
+}

@@ -1,0 +1,154 @@
+//! What has to be read before a command can be decided.
+
+use super::{Command, Envelope, Loaded, Need, State, Target};
+use crate::channel::Opaque;
+use crate::id::ConversationId;
+use crate::message::Place;
+use crate::time::Timestamp;
+
+/// What is still missing in `loaded`. What is read may name more: ask until nothing is missing.
+pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
+    let mut look = Look { state, loaded, needs: Vec::new() };
+    if let Some(key) = &envelope.key {
+        match loaded.keys.get(&key.key) {
+            None => look.needs.push(Need::Key(key.key)),
+            Some(Some(used)) => {
+                if let (Some(place), Some(id)) = (used.place, target(state, envelope)) {
+                    look.row(id, place);
+                }
+            }
+            Some(None) => {}
+        }
+    }
+    if let Target::Conversation(id) = envelope.target {
+        look.case(id);
+    }
+    let case = target(state, envelope);
+    match &envelope.command {
+        Command::Receive(message) => {
+            let id = message.provider_id.as_deref().or(message.dedup.as_deref());
+            if let Some(id) = id {
+                look.id(id, message.sent_at);
+                // A duplicate needs a case to answer with.
+                if state.case.is_none()
+                    && let Some((conversation, _)) = look.found(id)
+                {
+                    look.case(conversation);
+                }
+            }
+            if let Some(quoted) = &message.reply_to {
+                look.known(quoted, None);
+            }
+        }
+        Command::Receipt(receipt) => match known_opaque(state, receipt.opaque) {
+            Some(opaque) => look.at(opaque.conversation, opaque.place),
+            None => look.known(&receipt.provider_id, None),
+        },
+        Command::Echo(echo) => {
+            match known_opaque(state, echo.opaque) {
+                Some(opaque) => look.at(opaque.conversation, opaque.place),
+                None => look.known(&echo.provider_id, echo.sent_at),
+            }
+            if let Some(case) = &state.case {
+                let sending = case.pending.iter().filter(|p| p.sending > 0).map(|p| p.place);
+                for place in sending.chain(case.unsettled.iter().copied()) {
+                    look.row(case.id, place);
+                }
+            }
+        }
+        Command::Send(draft) => {
+            if let (Some(quoted), Some(id)) = (draft.reply_to, case) {
+                match loaded.messages.get(&(id, quoted)) {
+                    None => look.needs.push(Need::Message(id, quoted)),
+                    Some(Some(place)) => look.row(id, *place),
+                    Some(None) => {}
+                }
+            }
+        }
+        Command::BeginSend { place, .. } | Command::EndSend { place, .. } => {
+            if let Some(id) = case {
+                look.row(id, *place);
+            }
+        }
+        Command::Wake { .. } => {
+            for pending in state.case.iter().flat_map(|case| &case.pending) {
+                if let Some(id) = case {
+                    look.row(id, pending.place);
+                }
+            }
+        }
+        Command::Assign { .. }
+        | Command::TakeOver { .. }
+        | Command::SetStatus { .. }
+        | Command::MarkRead
+        | Command::SetTags { .. }
+        | Command::EditTags { .. }
+        | Command::Expire { .. }
+        | Command::ContactChanged { .. }
+        | Command::Look => {}
+    }
+    look.needs.sort();
+    look.needs.dedup();
+    look.needs
+}
+
+/// The case that is meant, where the command names it or the current one is meant.
+pub(super) fn target(state: &State, envelope: &Envelope) -> Option<ConversationId> {
+    match envelope.target {
+        Target::Current => state.thread.current,
+        Target::Conversation(id) => Some(id),
+    }
+}
+
+/// An opaque id that names this thread: others are not believed.
+pub(super) fn known_opaque(state: &State, opaque: Option<Opaque>) -> Option<Opaque> {
+    opaque.filter(|opaque| opaque.thread == state.thread.id)
+}
+
+struct Look<'a> {
+    state: &'a State,
+    loaded: &'a Loaded,
+    needs: Vec<Need>,
+}
+
+impl Look<'_> {
+    fn case(&mut self, id: ConversationId) {
+        let known = self.state.case.as_ref().is_some_and(|case| case.id == id);
+        if !known && !self.loaded.cases.contains_key(&id) {
+            self.needs.push(Need::Case(id));
+        }
+    }
+
+    fn row(&mut self, id: ConversationId, place: Place) {
+        if !self.loaded.rows.contains_key(&(id, place)) {
+            self.needs.push(Need::Row(id, place));
+        }
+    }
+
+    fn at(&mut self, id: ConversationId, place: Place) {
+        self.case(id);
+        self.row(id, place);
+    }
+
+    /// Whether an id is new: a look-up only where memory cannot tell.
+    fn id(&mut self, id: &str, sent_at: Option<Timestamp>) {
+        if self.state.recent.find(id).is_none()
+            && self.state.recent.may_have_forgotten(sent_at)
+            && !self.loaded.refs.contains_key(id)
+        {
+            self.needs.push(Need::Ref(id.to_owned()));
+        }
+    }
+
+    fn found(&self, id: &str) -> Option<(ConversationId, Place)> {
+        self.state.recent.find(id).or(self.loaded.refs.get(id).copied().flatten())
+    }
+
+    /// The row of the message with this id, if there is one.
+    fn known(&mut self, id: &str, sent_at: Option<Timestamp>) {
+        self.id(id, sent_at);
+        if let Some((conversation, place)) = self.found(id) {
+            self.at(conversation, place);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! A decision in the making: every fact is followed as it is recorded, so that what comes later in
+//! the same decision sees it.
+
+use super::{Answer, Conversation, Decision, Effect, Loaded, Refused, Thread};
+use crate::channel::Channel;
+use crate::fact::{By, Fact, ParkedReceipt, Recorded};
+use crate::id::MessageId;
+use crate::message::{
+    Direction, Message, MessageKind, MessageRow, MessageStatus, Place, Sender, SenderKind, block_of,
+};
+use crate::time::Timestamp;
+
+pub(super) struct Turn<'a> {
+    pub head: Conversation,
+    pub thread: Option<Thread>,
+    pub effects: Vec<Effect>,
+    pub at: Timestamp,
+    pub by: By,
+    loaded: &'a Loaded,
+    /// The first seq of the commit that this becomes part of.
+    first: u64,
+    facts: Vec<Recorded>,
+    rows: Vec<MessageRow>,
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn new(
+        head: Conversation,
+        loaded: &'a Loaded,
+        by: By,
+        at: Timestamp,
+        commit_first: Option<u64>,
+    ) -> Self {
+        let first = commit_first.unwrap_or(head.seq + 1);
+        let (thread, effects, facts, rows) = (None, Vec::new(), Vec::new(), Vec::new());
+        Self { head, thread, effects, at, by, loaded, first, facts, rows }
+    }
+
+    /// Records what happened. A fact about a message changes its row, which must be loaded or made
+    /// by this decision.
+    pub(super) fn record(&mut self, fact: Fact) {
+        self.record_by(self.by, fact);
+    }
+
+    /// Records what happened by somebody else than who asked.
+    pub(super) fn record_by(&mut self, by: By, fact: Fact) {
+        let recorded = Recorded { by, fact };
+        let seq = self.head.seq + 1;
+        let row = recorded.fact.message().and_then(|(_, place)| self.row_mut(place));
+        let row = row.map(|row| {
+            row.apply(&recorded.fact, seq);
+            row.clone()
+        });
+        self.head.apply(&recorded, self.at, row.as_ref());
+        self.facts.push(recorded);
+    }
+
+    /// A message's row as it stands in this decision.
+    pub(super) fn row(&self, place: Place) -> Result<&MessageRow, Refused> {
+        self.rows
+            .iter()
+            .find(|row| row.place == place)
+            .or_else(|| self.loaded.rows.get(&(self.head.id, place))?.as_ref())
+            .ok_or(Refused::NoSuchMessage)
+    }
+
+    fn row_mut(&mut self, place: Place) -> Option<&mut MessageRow> {
+        if let Some(at) = self.rows.iter().position(|row| row.place == place) {
+            return self.rows.get_mut(at);
+        }
+        let row = self.loaded.rows.get(&(self.head.id, place))?.clone()?;
+        self.rows.push(row);
+        self.rows.last_mut()
+    }
+
+    /// A new message, with the next ordinal and the next fact's seq, otherwise empty.
+    pub(super) fn blank(&self, id: MessageId, direction: Direction, sender: Sender) -> MessageRow {
+        let seq = self.head.seq + 1;
+        let (status, place) = (
+            match direction {
+                Direction::Inbound => MessageStatus::Received,
+                Direction::Outbound => MessageStatus::Queued,
+            },
+            Place { block: block_of(self.first), ordinal: self.head.messages + 1 },
+        );
+        let message = Message {
+            id,
+            conversation_id: self.head.id,
+            seq,
+            rev: seq,
+            direction,
+            kind: MessageKind::Text,
+            status,
+            sender,
+            created_at: self.at,
+            sent_at: None,
+            text: None,
+            attachments: Vec::new(),
+            provider_message_id: None,
+            reply_to: None,
+            reply_to_message_id: None,
+            payload: None,
+            error: None,
+            forwarded: false,
+        };
+        MessageRow { message, place, raw: None, attempts: 0 }
+    }
+
+    /// The customer as a sender.
+    pub(super) fn customer(&self) -> Sender {
+        Sender {
+            kind: SenderKind::Contact,
+            id: Some(self.head.contact.0),
+            name: self.head.contact_name.clone(),
+        }
+    }
+
+    /// Adds a message made by [`Turn::blank`], with the fact that makes it.
+    pub(super) fn add(&mut self, row: MessageRow, by: By, fact: Fact) {
+        self.rows.push(row);
+        self.record_by(by, fact);
+    }
+
+    /// Moves a message forward, if this moves it. Once the provider's id is known, what waited for
+    /// it follows.
+    pub(super) fn progress(
+        &mut self,
+        place: Place,
+        provider_id: Option<&str>,
+        progress: Progress,
+    ) -> Result<(), Refused> {
+        let row = self.row(place)?;
+        let message = row.message.id;
+        let learns = provider_id.is_some() && row.message.provider_message_id.is_none();
+        if progress.status <= row.message.status && !learns {
+            return Ok(());
+        }
+        let waiting = provider_id.map(|id| self.parked(id)).unwrap_or_default();
+        let Progress { status, at, error } = progress;
+        let provider_id = provider_id.map(str::to_owned);
+        self.record(Fact::Progressed { message, place, status, provider_id, at, error });
+        self.let_in(place, waiting)
+    }
+
+    /// Moves a message as the receipts say that waited for it.
+    pub(super) fn let_in(
+        &mut self,
+        place: Place,
+        waiting: Vec<ParkedReceipt>,
+    ) -> Result<(), Refused> {
+        for ParkedReceipt { status, at, error, .. } in waiting {
+            self.progress(place, None, Progress { status, at, error })?;
+        }
+        Ok(())
+    }
+
+    /// The receipts that wait for this provider id. The fact that names it lets them go.
+    pub(super) fn parked(&self, provider_id: &str) -> Vec<ParkedReceipt> {
+        let of = |parked: &&ParkedReceipt| parked.provider_id == provider_id;
+        self.head.parked.iter().filter(of).cloned().collect()
+    }
+
+    /// Hands the first message that waits to the outbox.
+    pub(super) fn enqueue_first(&mut self) {
+        if let Some(first) = self.head.pending.first().filter(|first| first.sending == 0) {
+            let (message, place, due) = (first.message, first.place, first.due);
+            self.effects.push(Effect::Enqueue { message, place, due });
+        }
+    }
+
+    /// Whether nothing was recorded yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.facts.is_empty()
+    }
+
+    /// Whether free text may be sent now. Only WhatsApp is in use so far.
+    pub(super) fn window_is_open(&self) -> bool {
+        match self.head.channel {
+            Channel::Email => true,
+            Channel::Whatsapp | Channel::Instagram | Channel::Messenger => {
+                self.head.window_closes_at().is_some_and(|closes| self.at < closes)
+            }
+        }
+    }
+
+    /// The decision, with the message it answers, if it is about one.
+    pub(super) fn done(self, message: Option<Place>) -> Decision {
+        let message = message.and_then(|place| Some(self.row(place).ok()?.message.clone()));
+        let answer = Answer {
+            changed: !self.facts.is_empty(),
+            message,
+            conversation: Some(self.head.clone()),
+        };
+        Decision {
+            head: self.head,
+            thread: self.thread,
+            facts: self.facts,
+            rows: self.rows,
+            key: None,
+            effects: self.effects,
+            answer,
+        }
+    }
+}
+
+/// How far a message got, as a receipt or an outcome says.
+pub(super) struct Progress {
+    pub status: MessageStatus,
+    pub at: Option<Timestamp>,
+    pub error: Option<crate::message::MessageError>,
+}
+
+impl Progress {
+    /// The provider has it.
+    pub(super) fn sent() -> Self {
+        Self { status: MessageStatus::Sent, at: None, error: None }
+    }
+}
