@@ -1,0 +1,338 @@
+//! One thread in memory: commands in, commits kept, everything read back from what was kept.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use engine::channel::{Channel, Handle, InboundMessage, Opaque, Outcome, Receipt};
+use engine::contact::IdentityKind;
+use engine::conversation::{
+    Answer, Command, Context, Conversation, Draft, Effect, Envelope, IdempotencyKey, Loaded, Need,
+    Recent, Refused, Rules, State, Target, Thread, decide, needs,
+};
+use engine::fact::{By, Commit, Recorded, UsedKey};
+use engine::id::{AccountId, AgentId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
+use engine::message::{
+    MessageError, MessageKind, MessageRow, MessageStatus, Place, Sender, SenderKind,
+};
+use engine::mint::Mint;
+use engine::permission::Viewer;
+use engine::time::Timestamp;
+use uuid::Uuid;
+
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const AGENT: AgentId = AgentId(Uuid::from_u128(0xA6));
+
+/// Ids in the order they are asked for.
+pub(crate) struct Counted(u128);
+
+impl Mint for Counted {
+    fn uuid(&mut self) -> Uuid {
+        self.0 += 1;
+        Uuid::from_u128(self.0 << 16)
+    }
+}
+
+pub(crate) struct Desk {
+    pub(crate) now: Timestamp,
+    pub(crate) thread: Thread,
+    pub(crate) heads: BTreeMap<ConversationId, Conversation>,
+    pub(crate) log: Vec<Commit>,
+    pub(crate) rows: BTreeMap<(ConversationId, Place), MessageRow>,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) rules: Rules,
+    keys: BTreeMap<[u8; 16], UsedKey>,
+    recent: Recent,
+    mint: Counted,
+}
+
+impl Desk {
+    pub(crate) fn new() -> Self {
+        let thread = Thread {
+            id: ThreadId(Uuid::from_u128(0x7)),
+            tenant: TenantId(Uuid::from_u128(1)),
+            account: AccountId(Uuid::from_u128(2)),
+            channel: Channel::Whatsapp,
+            contact: ContactId(Uuid::from_u128(3)),
+            case: 0,
+            current: None,
+            moved_to: None,
+        };
+        let rules = Rules {
+            reopen_within: 24 * HOUR,
+            recent_ids: 64,
+            send_ladder: vec![Duration::from_secs(1), Duration::from_secs(5)],
+            pending_max: 20,
+            parked_max: 8,
+        };
+        Self {
+            now: Timestamp(1_790_000_000_000),
+            thread,
+            heads: BTreeMap::new(),
+            log: Vec::new(),
+            rows: BTreeMap::new(),
+            effects: Vec::new(),
+            rules,
+            keys: BTreeMap::new(),
+            recent: Recent::default(),
+            mint: Counted(100),
+        }
+    }
+
+    pub(crate) fn later(&mut self, by: Duration) {
+        self.now = self.now + by;
+    }
+
+    /// The current case.
+    pub(crate) fn case(&self) -> &Conversation {
+        &self.heads[&self.thread.current.unwrap()]
+    }
+
+    pub(crate) fn row(&self, id: MessageId) -> &MessageRow {
+        self.rows.values().find(|row| row.message.id == id).unwrap()
+    }
+
+    pub(crate) fn status(&self, id: MessageId) -> MessageStatus {
+        self.row(id).message.status
+    }
+
+    /// One command, decided alone.
+    pub(crate) fn run(&mut self, envelope: Envelope) -> Result<Answer, Refused> {
+        self.batch(vec![envelope]).pop().unwrap()
+    }
+
+    /// Several commands in one commit, as the actor does it: a decision about another case than
+    /// the commit's begins the next commit.
+    pub(crate) fn batch(&mut self, envelopes: Vec<Envelope>) -> Vec<Result<Answer, Refused>> {
+        let mut answers = Vec::new();
+        let mut state = State {
+            thread: self.thread.clone(),
+            case: self.thread.current.and_then(|id| self.heads.get(&id).cloned()),
+            recent: self.recent.clone(),
+        };
+        let mut loaded = Loaded::default();
+        let mut commit: Option<Commit> = None;
+        for envelope in envelopes {
+            self.load(&state, &mut loaded, &envelope);
+            let mut decision = self.decide(&state, &loaded, &envelope, commit.as_ref());
+            let other = |c: &Commit| decision.as_ref().is_ok_and(|d| d.head.id != c.conversation);
+            if commit.as_ref().is_some_and(other) {
+                self.log.extend(commit.take());
+                decision = self.decide(&state, &loaded, &envelope, None);
+            }
+            let decision = match decision {
+                Ok(decision) => decision,
+                Err(refused) => {
+                    answers.push(Err(refused));
+                    continue;
+                }
+            };
+            state.take(&decision, &mut loaded, self.rules.recent_ids);
+            if !decision.facts.is_empty() {
+                let conversation = decision.head.id;
+                let first = decision.head.seq + 1 - decision.facts.len() as u64;
+                let at = self.now;
+                let commit = commit.get_or_insert(Commit {
+                    conversation,
+                    first,
+                    at,
+                    facts: Vec::new(),
+                    keys: Vec::new(),
+                });
+                commit.facts.extend(decision.facts.iter().cloned());
+                commit.keys.extend(decision.key.clone());
+            }
+            for row in &decision.rows {
+                self.rows.insert((decision.head.id, row.place), row.clone());
+            }
+            self.keys.extend(decision.key.map(|key| (key.key, key)));
+            if !decision.facts.is_empty() {
+                self.heads.insert(decision.head.id, decision.head);
+            }
+            self.effects.extend(decision.effects);
+            answers.push(Ok(decision.answer));
+        }
+        self.log.extend(commit);
+        self.thread = state.thread;
+        self.recent = state.recent;
+        answers
+    }
+
+    fn decide(
+        &mut self,
+        state: &State,
+        loaded: &Loaded,
+        envelope: &Envelope,
+        commit: Option<&Commit>,
+    ) -> Result<engine::conversation::Decision, Refused> {
+        let mut context = Context {
+            now: self.now,
+            mint: &mut self.mint,
+            loaded,
+            rules: &self.rules,
+            contact_name: Some("Ines"),
+            contact_phone: Some("15550001"),
+            commit_first: commit.map(|commit| commit.first),
+        };
+        decide(state, envelope, &mut context)
+    }
+
+    fn load(&self, state: &State, loaded: &mut Loaded, envelope: &Envelope) {
+        loop {
+            let missing = needs(state, loaded, envelope);
+            if missing.is_empty() {
+                return;
+            }
+            for need in missing {
+                match need {
+                    Need::Ref(id) => {
+                        let row = self
+                            .rows
+                            .iter()
+                            .find(|(_, row)| row.message.provider_message_id.as_ref() == Some(&id));
+                        loaded.refs.insert(id, row.map(|(key, _)| *key));
+                    }
+                    Need::Key(key) => {
+                        loaded.keys.insert(key, self.keys.get(&key).cloned());
+                    }
+                    Need::Row(id, place) => {
+                        loaded.rows.insert((id, place), self.rows.get(&(id, place)).cloned());
+                    }
+                    Need::Message(id, message) => {
+                        let found = self.rows.iter().find(|((conversation, _), row)| {
+                            *conversation == id && row.message.id == message
+                        });
+                        loaded.messages.insert((id, message), found.map(|((_, place), _)| *place));
+                    }
+                    Need::Case(id) => {
+                        loaded.cases.insert(id, self.heads.get(&id).cloned());
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a wake would make of the log: the head of a case, folded from its facts.
+    pub(crate) fn replayed(&self, id: ConversationId) -> Conversation {
+        let mut head = Conversation::blank(id, &self.thread);
+        for commit in self.log.iter().filter(|commit| commit.conversation == id) {
+            assert_eq!(commit.first, head.seq + 1, "facts are numbered without a gap");
+            for Recorded { by, fact } in &commit.facts {
+                let row = fact.message().and_then(|(_, place)| self.rows.get(&(id, place)));
+                head.apply(&Recorded { by: *by, fact: fact.clone() }, commit.at, row);
+            }
+        }
+        head
+    }
+
+    /// Everything is lost but what is stored; a fresh process wakes the thread.
+    pub(crate) fn crash(&mut self) {
+        self.recent = Recent { watermark: Some(Timestamp(i64::MAX)), ..Recent::default() };
+        if let Some(id) = self.thread.current {
+            let wake = Command::Wake { mark: true, held: Vec::new() };
+            self.run(system(Target::Conversation(id), wake)).unwrap();
+        }
+    }
+
+    pub(crate) fn receive(&mut self, provider_id: &str, text: &str) -> Answer {
+        self.run(received(provider_id, text)).unwrap()
+    }
+
+    pub(crate) fn send(&mut self, text: &str) -> Result<Answer, Refused> {
+        self.run(by_agent(Target::Current, said(text)))
+    }
+
+    /// The message queued, and its send begun durably.
+    pub(crate) fn begin(&mut self, text: &str) -> (MessageId, Place) {
+        let message = self.send(text).unwrap().message.unwrap().id;
+        let place = self.row(message).place;
+        let begin = Command::BeginSend { message, place };
+        assert!(self.run(system(Target::Current, begin)).unwrap().changed);
+        (message, place)
+    }
+
+    pub(crate) fn end(&mut self, (message, place): (MessageId, Place), outcome: Outcome) -> Answer {
+        let attempt = self.row(message).attempts;
+        let end = Command::EndSend { message, place, attempt, outcome };
+        self.run(system(Target::Conversation(self.row(message).message.conversation_id), end))
+            .unwrap()
+    }
+
+    pub(crate) fn opaque(&self, (message, place): (MessageId, Place)) -> Opaque {
+        let conversation = self.row(message).message.conversation_id;
+        Opaque { thread: self.thread.id, conversation, place }
+    }
+}
+
+pub(crate) fn received(provider_id: &str, text: &str) -> Envelope {
+    system(
+        Target::Current,
+        Command::Receive(InboundMessage {
+            from: vec![Handle { kind: IdentityKind::Phone, value: "15550001".into() }],
+            name: None,
+            provider_id: Some(provider_id.into()),
+            dedup: None,
+            sent_at: None,
+            kind: MessageKind::Text,
+            text: Some(text.into()),
+            attachments: Vec::new(),
+            payload: None,
+            reply_to: None,
+            forwarded: false,
+            raw: None,
+        }),
+    )
+}
+
+pub(crate) fn receipt(
+    provider_id: &str,
+    status: MessageStatus,
+    opaque: Option<Opaque>,
+) -> Envelope {
+    let error = (status == MessageStatus::Failed).then(error);
+    let receipt = Receipt {
+        provider_id: provider_id.into(),
+        opaque,
+        status,
+        at: None,
+        recipient: Vec::new(),
+        error,
+    };
+    system(Target::Current, Command::Receipt(receipt))
+}
+
+pub(crate) fn error() -> MessageError {
+    MessageError { code: "131".into(), message: "refused".into() }
+}
+
+pub(crate) fn said(text: &str) -> Command {
+    Command::Send(Draft {
+        text: text.into(),
+        reply_to: None,
+        sender: Sender { kind: SenderKind::Agent, id: Some(AGENT.0), name: None },
+        account_can_send: true,
+    })
+}
+
+pub(crate) fn system(target: Target, command: Command) -> Envelope {
+    Envelope { target, by: By::System, viewer: None, key: None, command }
+}
+
+pub(crate) fn by_agent(target: Target, command: Command) -> Envelope {
+    Envelope { target, by: By::Agent(AGENT), viewer: None, key: None, command }
+}
+
+pub(crate) fn viewed(viewer: Viewer, command: Command) -> Envelope {
+    Envelope {
+        target: Target::Current,
+        by: By::Agent(viewer.agent),
+        viewer: Some(viewer),
+        key: None,
+        command,
+    }
+}
+
+pub(crate) fn keyed(key: u8, digest: u8, command: Command) -> Envelope {
+    let key = IdempotencyKey { key: [key; 16], digest: [digest; 16] };
+    Envelope { key: Some(key), ..by_agent(Target::Current, command) }
+}
