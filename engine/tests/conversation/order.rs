@@ -63,7 +63,11 @@ fn all_orders_of_answer_and_receipts_end_in_the_same_state() {
 }
 
 /// The message's end, when told in this order, with a restart before step `crash_at`.
-fn ends_as(order: &[Says], with_opaque: bool, crash_at: usize) -> impl PartialEq + std::fmt::Debug + use<> {
+fn ends_as(
+    order: &[Says],
+    with_opaque: bool,
+    crash_at: usize,
+) -> impl PartialEq + std::fmt::Debug + use<> {
     let mut desk = Desk::new();
     desk.receive("m1", "hello");
     let message = desk.begin("one");
