@@ -1,6 +1,8 @@
 //! The conversation core: what commands do, whatever the order of what the provider says.
 
+#[cfg(test)]
 mod desk;
+#[cfg(test)]
 mod order;
 
 use desk::{
@@ -15,6 +17,7 @@ use engine::message::{MessageKind, MessageStatus, SenderKind};
 use engine::permission::{Permission, Permissions, Viewer};
 use uuid::Uuid;
 
+#[cfg(test)]
 fn viewer(agent: AgentId, permissions: Permissions) -> Viewer {
     Viewer { tenant: TenantId(Uuid::from_u128(1)), agent, permissions }
 }
