@@ -5,3 +5,11 @@ mod port;
 
 pub use error::{Cause, StoreError};
 pub use port::*;
+
+mod body;
+pub mod contacts;
+pub mod conversations;
+pub mod keys;
+pub mod names;
+pub mod settings;
+pub mod tables;

@@ -205,6 +205,11 @@ impl MessageRow {
 }
 
 impl Recent {
+    /// Nothing is remembered, everything has to be looked up.
+    pub fn unknown() -> Self {
+        Self { watermark: Some(Timestamp(i64::MAX)), ..Self::default() }
+    }
+
     /// Where the message with this id lies, if it is remembered.
     pub fn find(&self, id: &str) -> Option<(ConversationId, Place)> {
         let hash = hash(id);

@@ -227,7 +227,7 @@ impl Desk {
 
     /// Everything is lost but what is stored; a fresh process wakes the thread.
     pub(crate) fn crash(&mut self) {
-        self.recent = Recent { watermark: Some(Timestamp(i64::MAX)), ..Recent::default() };
+        self.recent = Recent::unknown();
         if let Some(id) = self.thread.current {
             let wake = Command::Wake { mark: true, held: Vec::new() };
             self.run(system(Target::Conversation(id), wake)).unwrap();

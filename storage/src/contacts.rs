@@ -1,0 +1,65 @@
+//! Contacts: each a row of its own, listed by the month in which it was made.
+
+use std::sync::Arc;
+
+use engine::contact::Contact;
+use engine::id::{ContactId, TenantId};
+
+use crate::body::{decode, encode};
+use crate::error::StoreError;
+use crate::keys::{alone, id, month_of, uuid};
+use crate::port::{Batch, Change, Key, Part, Scan, Stamp, Store};
+use crate::tables::{CONTACT_LIST, CONTACTS};
+
+/// Customers.
+#[derive(Clone)]
+pub struct Contacts {
+    store: Arc<dyn Store>,
+}
+
+impl Contacts {
+    /// On this store.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// One contact.
+    pub async fn get(&self, contact: ContactId) -> Result<Option<Contact>, StoreError> {
+        let body = self.store.get(&CONTACTS, &alone(id(contact.0))).await?;
+        body.map(|body| decode(&body)).transpose()
+    }
+
+    /// Writes a contact whole; a new one is listed too.
+    pub async fn put(&self, contact: &Contact, new: bool, stamp: Stamp) -> Result<(), StoreError> {
+        let mut changes = Vec::with_capacity(2);
+        if new {
+            let month = Part::Int(month_of(contact.id.0));
+            let key = Key::new(vec![id(contact.tenant.0), month], vec![id(contact.id.0)]);
+            changes.push(Change::Put { table: &CONTACT_LIST, key, body: Vec::new(), ttl: None });
+        }
+        let (key, body) = (alone(id(contact.id.0)), encode(contact));
+        changes.push(Change::Put { table: &CONTACTS, key, body, ttl: None });
+        self.store.apply(Batch { stamp, changes }).await
+    }
+
+    /// One month of a tenant's contacts, newest first, behind one of them.
+    pub async fn list(
+        &self,
+        tenant: TenantId,
+        month: i64,
+        behind: Option<ContactId>,
+        limit: usize,
+    ) -> Result<Vec<ContactId>, StoreError> {
+        let scan = Scan {
+            table: &CONTACT_LIST,
+            partition: vec![id(tenant.0), Part::Int(month)],
+            prefix: Vec::new(),
+            after: behind.map(|behind| vec![id(behind.0)]),
+            until: None,
+            reverse: false,
+            limit,
+        };
+        let rows = self.store.scan(scan).await?;
+        Ok(rows.iter().filter_map(|row| uuid(row.clustering.first())).map(ContactId).collect())
+    }
+}

@@ -1,0 +1,578 @@
+//! Threads and conversations: one commit, what is derived from it, and what is read back.
+
+use std::sync::Arc;
+
+use engine::conversation::{Conversation, Loaded, Need, Recent, Thread};
+use engine::fact::{Commit, Fact, UsedKey};
+use engine::id::{AccountId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
+use engine::message::{MessageRow, Place, block_of};
+use engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::body::{decode, encode};
+use crate::error::StoreError;
+use crate::keys::{alone, hour, id, int, month, text, uuid};
+use crate::port::{Batch, Change, Key, Part, Row, Scan, Stamp, Store, Table};
+use crate::tables::{
+    ARCHIVE, CONTACT_CONVERSATIONS, DIRTY, HEADS, KEYS, LOG, OPEN_SET, RECENT, REFS, SWEPT, THREADS,
+};
+
+/// The most facts of one commit: a reader who looks for a seq goes back at most so far.
+pub const COMMIT_FACTS_MAX: usize = 256;
+/// The open set of a tenant lies in so many partitions.
+const SLICES: u8 = 16;
+const COMMIT: i64 = 0;
+const MESSAGE: i64 = 1;
+
+/// Threads, their conversations, and the lists derived from them.
+#[derive(Clone)]
+pub struct Conversations {
+    store: Arc<dyn Store>,
+}
+
+/// One commit and what it changes.
+#[derive(Debug)]
+pub struct Write<'a> {
+    pub commit: &'a Commit,
+    /// Message rows made or changed by it.
+    pub rows: &'a [MessageRow],
+    /// The thread's row, when the commit begins a case.
+    pub thread: Option<&'a Thread>,
+    /// The head before; `None`: the case begins.
+    pub before: Option<&'a Conversation>,
+    /// The head after.
+    pub head: &'a Conversation,
+    /// Whether this is the thread's first commit in this hour.
+    pub dirty: bool,
+    /// To be written from time to time.
+    pub recent: Option<&'a RecentRow>,
+}
+
+/// A thread's newest provider ids, as of a fact of one of its cases.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecentRow {
+    pub recent: Recent,
+    pub conversation: ConversationId,
+    pub seq: u64,
+}
+
+/// What a wake loads of a thread.
+#[derive(Clone, Debug)]
+pub struct Woken {
+    pub thread: Thread,
+    pub case: Option<Conversation>,
+    pub recent: Recent,
+    /// The newest commit of the case, where the store may still hold a late write of it.
+    pub newest: Option<Commit>,
+}
+
+impl Conversations {
+    /// On this store.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// Makes a commit durable with everything that is derived from it. Where the store does not
+    /// write several partitions as one, the thread's row goes first, then the commit, then the rest.
+    pub async fn commit(&self, write: &Write<'_>, stamp: Stamp) -> Result<(), StoreError> {
+        let block = block_of(write.commit.first);
+        let conversation = write.commit.conversation;
+        let before: Vec<_> = thread_changes(write).collect();
+        let mut commit = vec![put(
+            &LOG,
+            log_key(conversation, block, COMMIT, write.commit.first),
+            encode(write.commit),
+        )];
+        let mut derived = Vec::new();
+        for row in write.rows {
+            let key = log_key(conversation, row.place.block, MESSAGE, row.place.ordinal);
+            let change = put(&LOG, key, encode(row));
+            if row.place.block == block { commit.push(change) } else { derived.push(change) }
+        }
+        derived.extend(references(write));
+        derived.extend(lists(write));
+        derived.push(put(&HEADS, alone(id(conversation.0)), encode(write.head)));
+        if let Some(recent) = write.recent {
+            derived.push(put(&RECENT, alone(id(write.head.thread.0)), encode(recent)));
+        }
+        let apply = async |changes: Vec<Change>| {
+            if changes.is_empty() {
+                return Ok(());
+            }
+            self.store.apply(Batch { stamp, changes }).await
+        };
+        if self.store.guarantees().atomic {
+            let mut all = before;
+            all.append(&mut commit);
+            all.append(&mut derived);
+            return apply(all).await;
+        }
+        apply(before).await?;
+        apply(commit).await?;
+        apply(derived).await
+    }
+
+    /// Writes the snapshots of a thread that leaves memory.
+    pub async fn rest(
+        &self,
+        head: &Conversation,
+        recent: &RecentRow,
+        stamp: Stamp,
+    ) -> Result<(), StoreError> {
+        let changes = vec![
+            put(&HEADS, alone(id(head.id.0)), encode(head)),
+            put(&RECENT, alone(id(head.thread.0)), encode(recent)),
+        ];
+        self.store.apply(Batch { stamp, changes }).await
+    }
+
+    /// Writes the newest commit again, alone, so that no older write of it can land after this.
+    pub async fn rewrite(&self, commit: &Commit, stamp: Stamp) -> Result<(), StoreError> {
+        let key = log_key(commit.conversation, block_of(commit.first), COMMIT, commit.first);
+        self.store.apply(Batch { stamp, changes: vec![put(&LOG, key, encode(commit))] }).await
+    }
+
+    /// A thread with its current case, folded up to its newest fact.
+    pub async fn wake(&self, thread: ThreadId) -> Result<Option<Woken>, StoreError> {
+        let Some(thread) = self.thread(thread).await? else { return Ok(None) };
+        let recent = self.read::<RecentRow>(&RECENT, alone(id(thread.id.0))).await?;
+        let Some(current) = thread.current else {
+            return Ok(Some(Woken { thread, case: None, recent: Recent::default(), newest: None }));
+        };
+        let snapshot = self.read::<Conversation>(&HEADS, alone(id(current.0))).await?;
+        let mut head = snapshot.unwrap_or_else(|| Conversation::blank(current, &thread));
+        // Ids of a case that is not the one they were kept for can only be looked up.
+        let (mut recent, learned) = match recent {
+            Some(row) if row.conversation == current => (row.recent, row.seq),
+            Some(_) => (Recent::unknown(), 0),
+            None if thread.case > 1 => (Recent::unknown(), 0),
+            None => (Recent::default(), 0),
+        };
+        let mut newest = None;
+        let mut from = head.seq.min(learned) + 1;
+        // One commit further back: the newest one is wanted even when everything is derived.
+        from = from.min(head.seq.max(1));
+        loop {
+            let commits = self.commits(current, from, 64).await?;
+            let Some(last) = commits.last() else { break };
+            from = last.last() + 1;
+            for commit in commits {
+                for (seq, recorded) in commit.numbered() {
+                    if seq > learned {
+                        recent.learn(current, &recorded.fact, usize::MAX);
+                    }
+                    if seq == head.seq + 1 {
+                        let row = match recorded.fact.message() {
+                            Some((_, place)) => self.row(current, place).await?,
+                            None => None,
+                        };
+                        head.apply(recorded, commit.at, row.as_ref());
+                    }
+                }
+                newest = Some(commit);
+            }
+        }
+        let case = (head.seq > 0).then_some(head);
+        Ok(Some(Woken { thread, case, recent, newest }))
+    }
+
+    /// A thread's row.
+    pub async fn thread(&self, thread: ThreadId) -> Result<Option<Thread>, StoreError> {
+        self.read(&THREADS, alone(id(thread.0))).await
+    }
+
+    /// A conversation's head as it is stored: current on a store whose commits are atomic.
+    pub async fn head(&self, head: ConversationId) -> Result<Option<Conversation>, StoreError> {
+        self.read(&HEADS, alone(id(head.0))).await
+    }
+
+    /// Reads what a command needs.
+    pub async fn load(
+        &self,
+        account: AccountId,
+        need: Need,
+        into: &mut Loaded,
+    ) -> Result<(), StoreError> {
+        match need {
+            Need::Ref(external) => {
+                let found = self.reference(account, &external).await?;
+                into.refs.insert(external, found);
+            }
+            Need::Key(key) => {
+                let used: Option<UsedKey> = self.read(&KEYS, alone(Part::Uuid(key))).await?;
+                into.keys.insert(key, used);
+            }
+            Need::Row(conversation, place) => {
+                let row = self.row(conversation, place).await?;
+                into.rows.insert((conversation, place), row);
+            }
+            Need::Message(conversation, message) => {
+                let place = self.place(conversation, message).await?;
+                into.messages.insert((conversation, message), place);
+            }
+            Need::Case(conversation) => {
+                let head = self.head(conversation).await?;
+                into.cases.insert(conversation, head);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the message with this provider id (or hash) lies. A reference counts only if the row
+    /// is there: it may be of a commit that never was.
+    pub async fn reference(
+        &self,
+        account: AccountId,
+        external: &str,
+    ) -> Result<Option<(ConversationId, Place)>, StoreError> {
+        let found = self.read(&REFS, ref_key(account, external)).await?;
+        let Some((conversation, place)) = found else { return Ok(None) };
+        if self.store.guarantees().atomic {
+            return Ok(Some((conversation, place)));
+        }
+        Ok(self.row(conversation, place).await?.map(|_| (conversation, place)))
+    }
+
+    /// A message's row.
+    pub async fn row(
+        &self,
+        conversation: ConversationId,
+        place: Place,
+    ) -> Result<Option<MessageRow>, StoreError> {
+        self.read(&LOG, log_key(conversation, place.block, MESSAGE, place.ordinal)).await
+    }
+
+    /// Where a message lies that is known by its id; newest blocks first.
+    pub async fn place(
+        &self,
+        conversation: ConversationId,
+        message: MessageId,
+    ) -> Result<Option<Place>, StoreError> {
+        let Some(head) = self.head(conversation).await? else { return Ok(None) };
+        let mut before = head.seq + 1;
+        loop {
+            let page = self.messages(conversation, before, 0, 200).await?;
+            if let Some(found) = page.iter().find(|row| row.message.id == message) {
+                return Ok(Some(found.place));
+            }
+            match page.last() {
+                Some(oldest) if oldest.message.seq > 1 => before = oldest.message.seq,
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    /// Messages with `after < seq < before`, newest first, at most `limit`.
+    pub async fn messages(
+        &self,
+        conversation: ConversationId,
+        before: u64,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<MessageRow>, StoreError> {
+        let mut found = Vec::new();
+        let mut block = i64::from(block_of(before));
+        // A commit that begins in one block may reach into the seqs of the next.
+        let last = i64::from(block_of((after + 1).saturating_sub(COMMIT_FACTS_MAX as u64)));
+        while block >= last && found.len() < limit {
+            let mut behind = None;
+            loop {
+                let scan = Scan {
+                    table: &LOG,
+                    partition: vec![id(conversation.0), Part::Int(block)],
+                    prefix: vec![Part::Int(MESSAGE)],
+                    after: behind.take(),
+                    until: None,
+                    reverse: true,
+                    limit: limit.max(64),
+                };
+                let wanted = scan.limit;
+                let rows = self.store.scan(scan).await?;
+                let full = rows.len() == wanted;
+                behind = rows.last().map(|row| row.clustering.clone());
+                for row in rows {
+                    let row: MessageRow = decode(&row.body)?;
+                    let seq = row.message.seq;
+                    if seq > after && seq < before && found.len() < limit {
+                        found.push(row);
+                    }
+                }
+                if !full || found.len() >= limit {
+                    break;
+                }
+            }
+            block -= 1;
+        }
+        Ok(found)
+    }
+
+    /// The commits that hold facts from `from` on, oldest first, at most `limit`.
+    pub async fn commits(
+        &self,
+        conversation: ConversationId,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<Commit>, StoreError> {
+        let mut found: Vec<Commit> = Vec::new();
+        let start = from.saturating_sub(COMMIT_FACTS_MAX as u64);
+        let mut block = block_of(start);
+        let mut behind = start.checked_sub(1).map(|n| vec![Part::Int(COMMIT), int(n)]);
+        loop {
+            let scan = Scan {
+                table: &LOG,
+                partition: vec![id(conversation.0), Part::Int(i64::from(block))],
+                prefix: vec![Part::Int(COMMIT)],
+                after: behind.take(),
+                until: None,
+                reverse: false,
+                limit: 256,
+            };
+            let rows = self.store.scan(scan).await?;
+            let full = rows.len() == 256;
+            behind = rows.last().filter(|_| full).map(|row| row.clustering.clone());
+            let empty = rows.is_empty();
+            for row in rows {
+                let commit: Commit = decode(&row.body)?;
+                if commit.last() >= from {
+                    found.push(commit);
+                    if found.len() == limit {
+                        return Ok(found);
+                    }
+                }
+            }
+            if full {
+                continue;
+            }
+            if empty && block > block_of(from) {
+                return Ok(found);
+            }
+            block += 1;
+        }
+    }
+
+    /// The conversations of a contact, newest first, behind one of them.
+    pub async fn of_contact(
+        &self,
+        contact: ContactId,
+        behind: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<ConversationId>, StoreError> {
+        let scan = Scan {
+            table: &CONTACT_CONVERSATIONS,
+            partition: vec![id(contact.0)],
+            prefix: Vec::new(),
+            after: behind.map(|behind| vec![id(behind.0)]),
+            until: None,
+            reverse: false,
+            limit,
+        };
+        Ok(self.ids(scan).await?.into_iter().map(ConversationId).collect())
+    }
+
+    /// All conversations of a tenant that are not closed.
+    pub async fn open_set(&self, tenant: TenantId) -> Result<Vec<ConversationId>, StoreError> {
+        let mut all = Vec::new();
+        for slice in 0..SLICES {
+            let mut behind: Option<Uuid> = None;
+            loop {
+                let scan = Scan {
+                    table: &OPEN_SET,
+                    partition: vec![id(tenant.0), Part::Int(i64::from(slice))],
+                    prefix: Vec::new(),
+                    after: behind.map(|behind| vec![id(behind)]),
+                    until: None,
+                    reverse: false,
+                    limit: 1000,
+                };
+                let page = self.ids(scan).await?;
+                behind = page.last().copied();
+                let full = page.len() == 1000;
+                all.extend(page.into_iter().map(ConversationId));
+                if !full {
+                    break;
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// One month of a list of closed conversations, newest first, behind one of its rows.
+    pub async fn archive(
+        &self,
+        tenant: TenantId,
+        view: View,
+        month: i64,
+        behind: Option<(Timestamp, ConversationId)>,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, ConversationId)>, StoreError> {
+        let scan = Scan {
+            table: &ARCHIVE,
+            partition: vec![id(tenant.0), text(&view.name()), Part::Int(month)],
+            prefix: Vec::new(),
+            after: behind.map(|(at, behind)| vec![Part::Int(at.0), id(behind.0)]),
+            until: None,
+            reverse: false,
+            limit,
+        };
+        let rows = self.store.scan(scan).await?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| match row.clustering.first() {
+                Some(Part::Int(at)) => {
+                    Some((Timestamp(*at), ConversationId(uuid(row.clustering.get(1))?)))
+                }
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Threads of a shard with commits in an hour, and that were perhaps left undone.
+    pub async fn dirty(&self, shard: u8, hour: i64) -> Result<Vec<ThreadId>, StoreError> {
+        let mut all = Vec::new();
+        loop {
+            let scan = Scan {
+                table: &DIRTY,
+                partition: vec![Part::Int(i64::from(shard)), Part::Int(hour)],
+                prefix: Vec::new(),
+                after: all.last().map(|last: &ThreadId| vec![id(last.0)]),
+                until: None,
+                reverse: false,
+                limit: 1000,
+            };
+            let page = self.ids(scan).await?;
+            let full = page.len() == 1000;
+            all.extend(page.into_iter().map(ThreadId));
+            if !full {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// The first hour in which a shard may have left something undone.
+    pub async fn swept(&self, shard: u8) -> Result<Option<i64>, StoreError> {
+        self.read(&SWEPT, alone(Part::Int(i64::from(shard)))).await
+    }
+
+    /// Before this hour nothing of a shard is left to look at.
+    pub async fn set_swept(&self, shard: u8, hour: i64, stamp: Stamp) -> Result<(), StoreError> {
+        let changes = vec![put(&SWEPT, alone(Part::Int(i64::from(shard))), encode(&hour))];
+        self.store.apply(Batch { stamp, changes }).await
+    }
+
+    async fn ids(&self, scan: Scan) -> Result<Vec<Uuid>, StoreError> {
+        let rows: Vec<Row> = self.store.scan(scan).await?;
+        Ok(rows.iter().filter_map(|row| uuid(row.clustering.first())).collect())
+    }
+
+    async fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        table: &'static Table,
+        key: Key,
+    ) -> Result<Option<T>, StoreError> {
+        self.store.get(table, &key).await?.map(|body| decode(&body)).transpose()
+    }
+}
+
+/// A list of closed conversations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    All,
+    /// Nobody's.
+    Unassigned,
+    Of(engine::id::AgentId),
+}
+
+impl View {
+    fn name(self) -> String {
+        match self {
+            Self::All => "all".to_owned(),
+            Self::Unassigned => "none".to_owned(),
+            Self::Of(agent) => agent.0.simple().to_string(),
+        }
+    }
+}
+
+fn put(table: &'static Table, key: Key, body: Vec<u8>) -> Change {
+    Change::Put { table, key, body, ttl: None }
+}
+
+fn log_key(conversation: ConversationId, block: u32, kind: i64, n: u64) -> Key {
+    Key::new(vec![id(conversation.0), Part::Int(i64::from(block))], vec![Part::Int(kind), int(n)])
+}
+
+fn ref_key(account: AccountId, external: &str) -> Key {
+    Key::new(vec![id(account.0), text(external)], Vec::new())
+}
+
+/// What must be there before the commit is: the case's thread, and that the thread is at work.
+fn thread_changes<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a {
+    let head = write.head;
+    let thread = write.thread.map(|thread| put(&THREADS, alone(id(thread.id.0)), encode(thread)));
+    let dirty = write.dirty.then(|| {
+        let shard = Part::Int(i64::from(head.thread.shard()));
+        let key = Key::new(vec![shard, Part::Int(hour(write.commit.at))], vec![id(head.thread.0)]);
+        put(&DIRTY, key, Vec::new())
+    });
+    thread.into_iter().chain(dirty)
+}
+
+/// Provider ids and idempotency keys of a commit.
+fn references<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a {
+    let (account, conversation) = (write.head.account, write.commit.conversation);
+    let refs = write.commit.facts.iter().filter_map(move |recorded| {
+        let (external, place) = match &recorded.fact {
+            Fact::Received { provider_id, dedup, place, .. } => {
+                (provider_id.as_ref().or(dedup.as_ref())?, place)
+            }
+            Fact::Echoed { provider_id, place, .. } => (provider_id, place),
+            Fact::Progressed { provider_id, place, .. } => (provider_id.as_ref()?, place),
+            _ => return None,
+        };
+        Some(put(&REFS, ref_key(account, external), encode(&(conversation, *place))))
+    });
+    let keys =
+        write.commit.keys.iter().map(|used| put(&KEYS, alone(Part::Uuid(used.key)), encode(used)));
+    refs.chain(keys)
+}
+
+/// Rows of lists that appear or go with a commit.
+fn lists(write: &Write<'_>) -> Vec<Change> {
+    let (after, conversation) = (write.head, id(write.commit.conversation.0));
+    let mut changes = Vec::new();
+    let was_open = write.before.map(|before| !before.status.is_closed());
+    let is_open = !after.status.is_closed();
+    if was_open.is_none() {
+        let key = Key::new(vec![id(after.contact.0)], vec![conversation.clone()]);
+        changes.push(put(&CONTACT_CONVERSATIONS, key, Vec::new()));
+    }
+    if was_open != Some(is_open) {
+        let slice = Part::Int(i64::from(after.id.0.as_bytes()[9] % SLICES));
+        let key = Key::new(vec![id(after.tenant.0), slice], vec![conversation.clone()]);
+        changes.push(if is_open {
+            put(&OPEN_SET, key, Vec::new())
+        } else {
+            Change::Delete { table: &OPEN_SET, key }
+        });
+    }
+    let archived = |of: &Conversation| {
+        let own = of.assignee.map_or(View::Unassigned, View::Of);
+        [View::All, own].map(|view| {
+            Key::new(
+                vec![id(of.tenant.0), text(&view.name()), Part::Int(month(of.last_message_at))],
+                vec![Part::Int(of.last_message_at.0), conversation.clone()],
+            )
+        })
+    };
+    let before = write.before.filter(|before| before.status.is_closed()).map(archived);
+    let now = (!is_open).then(|| archived(after));
+    if before != now {
+        for key in before.into_iter().flatten() {
+            changes.push(Change::Delete { table: &ARCHIVE, key });
+        }
+        for key in now.into_iter().flatten() {
+            changes.push(put(&ARCHIVE, key, Vec::new()));
+        }
+    }
+    changes
+}

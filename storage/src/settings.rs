@@ -1,0 +1,129 @@
+//! A tenant's small things, one partition of rows by kind, and the logins of its people.
+
+use std::sync::Arc;
+
+use engine::id::{SessionId, TenantId};
+use engine::identity::session::Session;
+use engine::resource::SettingKind;
+use engine::time::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::body::{decode, encode};
+use crate::error::StoreError;
+use crate::keys::{alone, id, uuid};
+use crate::port::{Batch, Change, Key, Part, Scan, Stamp, Store};
+use crate::tables::{SESSIONS, SETTINGS};
+
+/// Settings of tenants, and sessions.
+#[derive(Clone)]
+pub struct Settings {
+    store: Arc<dyn Store>,
+}
+
+/// A row of a tenant's settings.
+#[derive(Clone, Debug)]
+pub struct SettingRow {
+    pub kind: i64,
+    pub id: Uuid,
+    body: Vec<u8>,
+}
+
+/// A change of a tenant's settings.
+#[derive(Clone, Debug)]
+pub enum SettingChange {
+    Put(SettingRow),
+    Delete(SettingKind, Uuid),
+}
+
+impl SettingRow {
+    /// A row of a value.
+    pub fn new<T: Serialize>(kind: SettingKind, id: Uuid, value: &T) -> Self {
+        Self { kind: kind as i64, id, body: encode(value) }
+    }
+
+    /// Its value.
+    pub fn value<T: DeserializeOwned>(&self) -> Result<T, StoreError> {
+        decode(&self.body)
+    }
+}
+
+impl Settings {
+    /// On this store.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// All rows of a tenant.
+    pub async fn load(&self, tenant: TenantId) -> Result<Vec<SettingRow>, StoreError> {
+        let mut all: Vec<SettingRow> = Vec::new();
+        loop {
+            let scan = Scan {
+                table: &SETTINGS,
+                partition: vec![id(tenant.0)],
+                prefix: Vec::new(),
+                after: all.last().map(|row| vec![Part::Int(row.kind), id(row.id)]),
+                until: None,
+                reverse: false,
+                limit: 500,
+            };
+            let page = self.store.scan(scan).await?;
+            let full = page.len() == 500;
+            all.extend(page.into_iter().filter_map(|row| match row.clustering.first() {
+                Some(Part::Int(kind)) => {
+                    let id = uuid(row.clustering.get(1))?;
+                    Some(SettingRow { kind: *kind, id, body: row.body })
+                }
+                _ => None,
+            }));
+            if !full {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Changes rows of one tenant, as one.
+    pub async fn change(
+        &self,
+        tenant: TenantId,
+        changes: Vec<SettingChange>,
+        stamp: Stamp,
+    ) -> Result<(), StoreError> {
+        let key =
+            |kind: i64, row: Uuid| Key::new(vec![id(tenant.0)], vec![Part::Int(kind), id(row)]);
+        let changes = changes
+            .into_iter()
+            .map(|change| match change {
+                SettingChange::Put(SettingRow { kind, id, body }) => {
+                    let ttl = (kind == SettingKind::UsedKey as i64)
+                        .then_some(std::time::Duration::from_secs(8 * 24 * 3600));
+                    Change::Put { table: &SETTINGS, key: key(kind, id), body, ttl }
+                }
+                SettingChange::Delete(kind, id) => {
+                    Change::Delete { table: &SETTINGS, key: key(kind as i64, id) }
+                }
+            })
+            .collect();
+        self.store.apply(Batch { stamp, changes }).await
+    }
+
+    /// A login.
+    pub async fn session(&self, session: SessionId) -> Result<Option<Session>, StoreError> {
+        let body = self.store.get(&SESSIONS, &alone(id(session.0))).await?;
+        body.map(|body| decode(&body)).transpose()
+    }
+
+    /// Writes a login; it is gone some time after it has ended by itself.
+    pub async fn put_session(
+        &self,
+        session: &Session,
+        now: Timestamp,
+        stamp: Stamp,
+    ) -> Result<(), StoreError> {
+        let ttl = Some(session.expires_at.since(now) + std::time::Duration::from_secs(3600));
+        let (key, body) = (alone(id(session.id.0)), encode(session));
+        let changes = vec![Change::Put { table: &SESSIONS, key, body, ttl }];
+        self.store.apply(Batch { stamp, changes }).await
+    }
+}

@@ -1,0 +1,207 @@
+//! Every table, one list. Numbers are part of keys on the embedded store: append, never reuse.
+
+use std::time::Duration;
+
+use crate::port::{Kind, Order, Shape, Table, Writes};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What every table begins from.
+const PLAIN: Table = Table {
+    number: 0,
+    name: "",
+    partition: &[],
+    clustering: &[],
+    order: Order::Ascending,
+    writes: Writes::Plain,
+    shape: Shape::Overwritten,
+    expires: None,
+};
+
+/// A conversation's log: `kind` 0, `n` = first seq: a commit; `kind` 1, `n` = ordinal: a message.
+/// One table, so that a commit is one partition.
+pub static LOG: Table = Table {
+    number: 1,
+    name: "conversation_log",
+    partition: &[("conversation", Kind::Uuid), ("block", Kind::Int)],
+    clustering: &[("kind", Kind::Int), ("n", Kind::Int)],
+    shape: Shape::Appended,
+    ..PLAIN
+};
+
+/// A thread: its contact, account and current case.
+pub static THREADS: Table =
+    Table { number: 2, name: "threads", partition: &[("thread", Kind::Uuid)], ..PLAIN };
+
+/// A conversation's head, a snapshot: behind the log where a commit is not atomic with it.
+pub static HEADS: Table =
+    Table { number: 3, name: "conversations", partition: &[("conversation", Kind::Uuid)], ..PLAIN };
+
+/// The newest provider ids of a thread, as of some seq of a conversation.
+pub static RECENT: Table =
+    Table { number: 4, name: "recent_ids", partition: &[("thread", Kind::Uuid)], ..PLAIN };
+
+/// Where the message with a provider's id lies.
+pub static REFS: Table = Table {
+    number: 5,
+    name: "message_refs",
+    partition: &[("account", Kind::Uuid), ("external_id", Kind::Text)],
+    shape: Shape::Appended,
+    expires: Some(Duration::from_secs(60 * DAY.as_secs())),
+    ..PLAIN
+};
+
+/// What an idempotency key made.
+pub static KEYS: Table = Table {
+    number: 6,
+    name: "used_keys",
+    partition: &[("key", Kind::Uuid)],
+    shape: Shape::Appended,
+    expires: Some(Duration::from_secs(8 * DAY.as_secs())),
+    ..PLAIN
+};
+
+/// Threads with commits in an hour: what a start has to look at.
+pub static DIRTY: Table = Table {
+    number: 7,
+    name: "dirty",
+    partition: &[("shard", Kind::Int), ("hour", Kind::Int)],
+    clustering: &[("thread", Kind::Uuid)],
+    shape: Shape::Appended,
+    ..PLAIN
+};
+
+/// Up to which hour a shard has nothing left to look at.
+pub static SWEPT: Table =
+    Table { number: 8, name: "swept", partition: &[("shard", Kind::Int)], ..PLAIN };
+
+/// Conversations that are not closed, by tenant.
+pub static OPEN_SET: Table = Table {
+    number: 9,
+    name: "open_set",
+    partition: &[("tenant", Kind::Uuid), ("slice", Kind::Int)],
+    clustering: &[("conversation", Kind::Uuid)],
+    ..PLAIN
+};
+
+/// Closed conversations by month of their last message, newest first; `view` is `all`, `none`
+/// (nobody's) or an agent's id.
+pub static ARCHIVE: Table = Table {
+    number: 10,
+    name: "archive",
+    partition: &[("tenant", Kind::Uuid), ("view", Kind::Text), ("month", Kind::Int)],
+    clustering: &[("last_message_at", Kind::Int), ("conversation", Kind::Uuid)],
+    order: Order::Descending,
+    ..PLAIN
+};
+
+/// Customers.
+pub static CONTACTS: Table =
+    Table { number: 11, name: "contacts", partition: &[("contact", Kind::Uuid)], ..PLAIN };
+
+/// A tenant's contacts by month of their id, newest first.
+pub static CONTACT_LIST: Table = Table {
+    number: 12,
+    name: "contact_list",
+    partition: &[("tenant", Kind::Uuid), ("month", Kind::Int)],
+    clustering: &[("contact", Kind::Uuid)],
+    order: Order::Descending,
+    shape: Shape::Appended,
+    ..PLAIN
+};
+
+/// The conversations of a contact, newest first.
+pub static CONTACT_CONVERSATIONS: Table = Table {
+    number: 13,
+    name: "contact_conversations",
+    partition: &[("contact", Kind::Uuid)],
+    clustering: &[("conversation", Kind::Uuid)],
+    order: Order::Descending,
+    shape: Shape::Appended,
+    ..PLAIN
+};
+
+/// What may exist once: identities, addresses, slugs, account keys.
+pub static NAMES: Table = Table {
+    number: 14,
+    name: "names",
+    partition: &[("scope", Kind::Uuid), ("kind", Kind::Text), ("name", Kind::Text)],
+    writes: Writes::Guarded,
+    ..PLAIN
+};
+
+/// Every small aggregate of a tenant.
+pub static SETTINGS: Table = Table {
+    number: 15,
+    name: "settings",
+    partition: &[("tenant", Kind::Uuid)],
+    clustering: &[("kind", Kind::Int), ("id", Kind::Uuid)],
+    ..PLAIN
+};
+
+/// Logins.
+pub static SESSIONS: Table = Table {
+    number: 16,
+    name: "sessions",
+    partition: &[("session", Kind::Uuid)],
+    expires: Some(DAY),
+    ..PLAIN
+};
+
+/// What could not be understood or placed, newest first; of the installation under the nil tenant.
+pub static DEAD_LETTERS: Table = Table {
+    number: 17,
+    name: "dead_letters",
+    partition: &[("tenant", Kind::Uuid), ("month", Kind::Int)],
+    clustering: &[("id", Kind::Uuid)],
+    order: Order::Descending,
+    shape: Shape::Appended,
+    expires: Some(Duration::from_secs(30 * DAY.as_secs())),
+    ..PLAIN
+};
+
+/// Receipts that came before anything could say which thread they are of.
+pub static ORPHANS: Table = Table {
+    number: 18,
+    name: "orphans",
+    partition: &[("account", Kind::Uuid), ("external_id", Kind::Text)],
+    clustering: &[("status", Kind::Int)],
+    shape: Shape::Appended,
+    expires: Some(Duration::from_secs(8 * DAY.as_secs())),
+    ..PLAIN
+};
+
+/// Every table.
+pub static ALL: [&Table; 18] = [
+    &LOG,
+    &THREADS,
+    &HEADS,
+    &RECENT,
+    &REFS,
+    &KEYS,
+    &DIRTY,
+    &SWEPT,
+    &OPEN_SET,
+    &ARCHIVE,
+    &CONTACTS,
+    &CONTACT_LIST,
+    &CONTACT_CONVERSATIONS,
+    &NAMES,
+    &SETTINGS,
+    &SESSIONS,
+    &DEAD_LETTERS,
+    &ORPHANS,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::ALL;
+
+    #[test]
+    fn every_table_has_a_number_and_a_name_of_its_own() {
+        for (at, table) in ALL.iter().enumerate() {
+            assert_eq!(usize::from(table.number), at + 1, "{}", table.name);
+            assert!(ALL[..at].iter().all(|other| other.name != table.name), "{}", table.name);
+        }
+    }
+}
