@@ -127,6 +127,17 @@ impl Conversations {
         self.store.apply(Batch { stamp, changes }).await
     }
 
+    /// Writes a thread's row alone.
+    pub async fn put_thread(&self, thread: &Thread, stamp: Stamp) -> Result<(), StoreError> {
+        let changes = vec![put(&THREADS, alone(id(thread.id.0)), encode(thread))];
+        self.store.apply(Batch { stamp, changes }).await
+    }
+
+    /// What the store promises.
+    pub fn guarantees(&self) -> crate::port::Guarantees {
+        self.store.guarantees()
+    }
+
     /// Writes the newest commit again, alone, so that no older write of it can land after this.
     pub async fn rewrite(&self, commit: &Commit, stamp: Stamp) -> Result<(), StoreError> {
         let key = log_key(commit.conversation, block_of(commit.first), COMMIT, commit.first);

@@ -160,19 +160,8 @@ pub static DEAD_LETTERS: Table = Table {
     ..PLAIN
 };
 
-/// Receipts that came before anything could say which thread they are of.
-pub static ORPHANS: Table = Table {
-    number: 18,
-    name: "orphans",
-    partition: &[("account", Kind::Uuid), ("external_id", Kind::Text)],
-    clustering: &[("status", Kind::Int)],
-    shape: Shape::Appended,
-    expires: Some(Duration::from_secs(8 * DAY.as_secs())),
-    ..PLAIN
-};
-
 /// Every table.
-pub static ALL: [&Table; 18] = [
+pub static ALL: [&Table; 17] = [
     &LOG,
     &THREADS,
     &HEADS,
@@ -190,7 +179,6 @@ pub static ALL: [&Table; 18] = [
     &SETTINGS,
     &SESSIONS,
     &DEAD_LETTERS,
-    &ORPHANS,
 ];
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::{
     Conversation, Decision, Loaded, PARKED_FOR, PREVIEW_CHARS, Pending, Preview, Recent, State,
     Thread, UNSETTLED_MAX, WINDOW, WINDOW_MARGIN,
 };
-use crate::fact::{ConversationStatus, Fact, Recorded};
+use crate::fact::{By, ConversationStatus, Fact, Recorded};
 use crate::id::ConversationId;
 use crate::message::{Message, MessageRow, MessageStatus, Place};
 use crate::time::Timestamp;
@@ -41,6 +41,7 @@ impl Conversation {
             last_message: None,
             pending: Vec::new(),
             unsettled: Vec::new(),
+            touched: false,
             parked: Vec::new(),
             clean: false,
         }
@@ -52,6 +53,7 @@ impl Conversation {
         self.seq += 1;
         self.updated_at = at;
         self.clean = false;
+        self.touched |= matches!(recorded.by, By::Agent(_));
         match &recorded.fact {
             Fact::Opened { case, contact_name, contact_phone, last_inbound_at } => {
                 self.case = *case;
@@ -122,7 +124,8 @@ impl Conversation {
                 self.contact_name.clone_from(name);
                 self.contact_phone.clone_from(phone);
             }
-            Fact::Moved { .. } | Fact::Woken => {}
+            Fact::Moved { .. } => self.turn(ConversationStatus::Resolved, at),
+            Fact::Woken => {}
         }
     }
 
@@ -269,7 +272,9 @@ impl State {
         if let Some(used) = &decision.key {
             loaded.keys.insert(used.key, Some(used.clone()));
         }
-        if self.thread.current == Some(id) {
+        if id.0.is_nil() {
+            // A thread that moved before its first case has no head.
+        } else if self.thread.current == Some(id) {
             self.case = Some(decision.head.clone());
         } else {
             loaded.cases.insert(id, Some(decision.head.clone()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::channel::{Echo, InboundMessage, Outcome, Receipt};
 use crate::conversation::{Conversation, Thread};
 use crate::fact::{By, ConversationStatus, Recorded, UsedKey};
-use crate::id::{AgentId, ConversationId, MessageId};
+use crate::id::{AgentId, ConversationId, MessageId, ThreadId};
 use crate::message::{Message, MessageRow, Place};
 use crate::permission::Viewer;
 use crate::time::Timestamp;
@@ -96,6 +96,11 @@ pub enum Command {
         /// Messages whose request this process still holds: their outcome will come.
         held: Vec<MessageId>,
     },
+    /// The customer turned out to be the one of another thread, which is older: from now on
+    /// everything goes there, unless people have worked here.
+    MoveTo {
+        thread: ThreadId,
+    },
     /// Nothing: answers the conversation as it stands, in order.
     Look,
 }
@@ -115,7 +120,7 @@ pub struct Draft {
 pub struct Decision {
     /// The case it is about, as it is after the facts.
     pub head: Conversation,
-    /// The thread's row, when it changes: the case is its next one. Written before the commit.
+    /// The thread's row, when it changes: the case is its next one, or it moved.
     pub thread: Option<Thread>,
     pub facts: Vec<Recorded>,
     /// Message rows made or changed by the facts, whole, with their new `rev`.
@@ -176,8 +181,10 @@ pub enum Refused {
     TooManyParked,
     #[error("a conversation has at most 50 tags; remove some first")]
     TooManyTags,
+    #[error("people have worked in this conversation; it is not moved by itself")]
+    Touched,
     #[error("this thread turned out to be another one; use that")]
-    Moved(crate::id::ThreadId),
+    Moved(ThreadId),
 }
 
 /// What has to be read before a command can be decided.

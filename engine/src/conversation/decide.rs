@@ -6,8 +6,10 @@ use super::{
     Answer, Command, Context, Conversation, Decision, Effect, Envelope, IdempotencyKey, Refused,
     State, TAGS_MAX, Target, inbound, outbound,
 };
-use crate::fact::{ConversationStatus, Fact, UsedKey};
-use crate::id::AgentId;
+use uuid::Uuid;
+
+use crate::fact::{By, ConversationStatus, Fact, UsedKey};
+use crate::id::{AgentId, ConversationId, ThreadId};
 
 /// What this command would do to the thread as it stands. Everything that
 /// [`needs`](super::needs) names must be loaded.
@@ -16,7 +18,7 @@ pub fn decide(
     envelope: &Envelope,
     context: &mut Context<'_>,
 ) -> Result<Decision, Refused> {
-    if let Some(to) = state.thread.moved_to {
+    if let Some(to) = state.thread.moved_to.filter(|_| envelope.target == Target::Current) {
         return Err(Refused::Moved(to));
     }
     if let Some(answer) = repeated(state, envelope, context)? {
@@ -27,9 +29,8 @@ pub fn decide(
         Command::Receipt(receipt) => inbound::receipt(state, receipt, context),
         Command::Echo(echo) => inbound::echo(state, echo, context),
         Command::Send(draft) => {
-            let current = state.thread.current;
             let turn = turn(state, envelope, context)?;
-            outbound::send(turn, draft, current, context)
+            outbound::send(turn, draft, open_case(state), context)
         }
         Command::BeginSend { message, place } => {
             outbound::begin(turn(state, envelope, context)?, *message, *place)
@@ -44,7 +45,7 @@ pub fn decide(
         Command::SetStatus { status } => {
             let turn = turn(state, envelope, context)?;
             let reopens = turn.head.status.is_closed() && !status.is_closed();
-            if reopens && state.thread.current != Some(turn.head.id) {
+            if reopens && open_case(state) != Some(turn.head.id) {
                 return Err(Refused::NotCurrent);
             }
             Ok(set_status(turn, *status))
@@ -80,6 +81,7 @@ pub fn decide(
             }
             Ok(turn.done(None))
         }
+        Command::MoveTo { thread } => move_to(state, *thread, context),
         Command::Look => Ok(turn(state, envelope, context)?.done(None)),
     }?;
     if let Some(IdempotencyKey { key, digest }) = envelope.key.filter(|_| decision.answer.changed) {
@@ -129,6 +131,30 @@ fn turn<'a>(
     let case = case.filter(|case| may_see(case, envelope)).ok_or(Refused::NotFound)?;
     let by = envelope.by;
     Ok(Turn::new(case.clone(), context.loaded, by, context.now, context.commit_first))
+}
+
+/// The case that may take new messages.
+fn open_case(state: &State) -> Option<ConversationId> {
+    state.thread.current.filter(|_| state.thread.moved_to.is_none())
+}
+
+/// Closes the case at hand, if there is one, and sends everything to another thread.
+fn move_to(state: &State, to: ThreadId, context: &Context<'_>) -> Result<Decision, Refused> {
+    let mut thread = state.thread.clone();
+    let head = match &state.case {
+        Some(case) if case.touched => return Err(Refused::Touched),
+        Some(case) => case.clone(),
+        None => Conversation::blank(ConversationId(Uuid::nil()), &thread),
+    };
+    let mut turn = Turn::new(head, context.loaded, By::System, context.now, context.commit_first);
+    if thread.id != to {
+        if state.case.is_some() {
+            turn.record(Fact::Moved { to });
+        }
+        thread.moved_to = Some(to);
+        turn.thread = Some(thread);
+    }
+    Ok(turn.done(None))
 }
 
 fn may_see(case: &Conversation, envelope: &Envelope) -> bool {

@@ -76,6 +76,9 @@ pub struct Conversation {
     /// The newest messages of unknown outcome, at most [`UNSETTLED_MAX`]: an echo may settle them.
     #[serde(default)]
     pub unsettled: Vec<Place>,
+    /// People did something here.
+    #[serde(default)]
+    pub touched: bool,
     /// Receipts that wait for their message.
     pub parked: Vec<ParkedReceipt>,
     /// Everything derived from the facts up to `seq` is written, and the actor left in order.

@@ -294,3 +294,29 @@ fn tags_are_bounded() {
     desk.run(edit(tags(50..51), tags(0..1))).unwrap();
     assert_eq!(desk.case().tags, tags(1..51));
 }
+
+#[test]
+fn a_thread_that_moved_forwards_everything_and_never_reopens() {
+    let mut desk = Desk::new();
+    desk.receive("m1", "hello");
+    let id = desk.case().id;
+    let to = engine::id::ThreadId(Uuid::from_u128(5));
+    desk.run(system(Target::Current, Command::MoveTo { thread: to })).unwrap();
+    assert_eq!(desk.run(received("m2", "x")).unwrap_err(), Refused::Moved(to));
+    let reopen = Command::SetStatus { status: ConversationStatus::Open };
+    assert_eq!(
+        desk.run(by_agent(Target::Conversation(id), reopen)).unwrap_err(),
+        Refused::NotCurrent
+    );
+    assert!(desk.run(by_agent(Target::Conversation(id), Command::Look)).is_ok(), "still readable");
+}
+
+#[test]
+fn a_thread_where_people_worked_is_not_moved() {
+    let mut desk = Desk::new();
+    desk.receive("m1", "hello");
+    desk.run(by_agent(Target::Current, Command::MarkRead)).unwrap();
+    let to = engine::id::ThreadId(Uuid::from_u128(5));
+    let refused = desk.run(system(Target::Current, Command::MoveTo { thread: to })).unwrap_err();
+    assert_eq!(refused, Refused::Touched);
+}
