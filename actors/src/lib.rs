@@ -2,3 +2,10 @@
 
 pub mod clock;
 pub mod committed;
+pub mod contact;
+pub mod failure;
+pub mod permits;
+pub mod shard;
+mod slots;
+pub mod thread;
+pub mod world;

@@ -88,6 +88,23 @@ pub struct ContactPatch {
 }
 
 impl Contact {
+    /// One of whom nothing is known yet.
+    pub fn new(id: ContactId, tenant: TenantId, now: Timestamp) -> Self {
+        Self {
+            id,
+            tenant,
+            name: None,
+            name_is_ours: false,
+            email: None,
+            tags: Vec::new(),
+            identities: Vec::new(),
+            threads: Vec::new(),
+            rev: 1,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
     /// The first phone number.
     pub fn phone(&self) -> Option<&str> {
         self.identities.iter().find(|i| i.kind == IdentityKind::Phone).map(|i| i.value.as_str())

@@ -1,0 +1,214 @@
+//! Shard actors: each holds the virtual actors of some of the 256 virtual shards, wakes them,
+//! lets them go, and looks after them when they fail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::id::{ContactId, ThreadId};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::contact::{ContactActor, ContactOrder};
+use crate::slots::{Slots, Start};
+use crate::thread::{Order, ThreadActor, ThreadMessage};
+use crate::world::World;
+
+/// All shard actors: messages for a virtual actor go to the one that its id names.
+#[derive(Clone)]
+pub struct Shards(Arc<Vec<ActorRef<ShardMessage>>>);
+
+/// What a shard actor is told.
+pub enum ShardMessage {
+    Thread(ThreadId, Box<Order>),
+    Contact(ContactId, ContactOrder),
+    /// A virtual actor is idle and has handled so many messages.
+    Idle(Kind, Uuid, u64),
+    /// The wait after a failure is over.
+    Retry(Kind, Uuid),
+    /// Time to let idle actors go.
+    Tick,
+    /// How many actors are in memory.
+    Count(oneshot::Sender<usize>),
+    /// Everybody is to leave as soon as nothing is under way.
+    Empty,
+}
+
+/// The kinds of virtual actors.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    Thread,
+    Contact,
+}
+
+impl Shards {
+    /// Starts so many shard actors.
+    pub async fn start(world: World, count: usize) -> Self {
+        let (send, _) = tokio::sync::watch::channel(None::<Self>);
+        let mut actors = Vec::with_capacity(count.clamp(1, 256));
+        for _ in 0..count.clamp(1, 256) {
+            let arguments = (world.clone(), send.subscribe());
+            let (actor, _) = Actor::spawn(None, ShardActor, arguments)
+                .await
+                .expect("a shard actor's start has nothing that fails");
+            actors.push(actor);
+        }
+        let shards = Self(Arc::new(actors));
+        send.send_replace(Some(shards.clone()));
+        shards
+    }
+
+    /// A command for a thread.
+    pub fn tell_thread(&self, thread: ThreadId, order: Order) {
+        self.send(thread.shard(), ShardMessage::Thread(thread, Box::new(order)));
+    }
+
+    /// A command for a contact.
+    pub fn tell_contact(&self, contact: ContactId, order: ContactOrder) {
+        self.send(contact.shard(), ShardMessage::Contact(contact, order));
+    }
+
+    pub(crate) fn send(&self, shard: u8, message: ShardMessage) {
+        let at = usize::from(shard) % self.0.len();
+        // A shard actor that is gone drops the message: its waiter hears of it by that.
+        drop(self.0[at].send_message(message));
+    }
+
+    /// How many virtual actors are in memory.
+    pub async fn count(&self) -> usize {
+        let mut count = 0;
+        for actor in self.0.iter() {
+            let (send, answer) = oneshot::channel();
+            drop(actor.send_message(ShardMessage::Count(send)));
+            count += answer.await.unwrap_or(0);
+        }
+        count
+    }
+
+    /// Lets everybody go, for so long at most. Answers whether all went.
+    pub async fn empty(&self, within: Duration) -> bool {
+        let all_gone = async {
+            while self.count().await > 0 {
+                for actor in self.0.iter() {
+                    drop(actor.send_message(ShardMessage::Empty));
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let gone = tokio::time::timeout(within, all_gone).await.is_ok();
+        for actor in self.0.iter() {
+            drop(actor.stop_and_wait(None, Some(Duration::from_secs(1))).await);
+        }
+        gone
+    }
+}
+
+struct ShardActor;
+
+struct Shard {
+    world: World,
+    shards: tokio::sync::watch::Receiver<Option<Shards>>,
+    threads: Slots<ThreadActor>,
+    contacts: Slots<ContactActor>,
+}
+
+impl Actor for ShardActor {
+    type Msg = ShardMessage;
+    type State = Shard;
+    type Arguments = (World, tokio::sync::watch::Receiver<Option<Shards>>);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<ShardMessage>,
+        (world, shards): Self::Arguments,
+    ) -> Result<Shard, ActorProcessingErr> {
+        let every =
+            (world.idle_after / 2).clamp(Duration::from_millis(10), Duration::from_secs(30));
+        myself.send_interval(every, || ShardMessage::Tick);
+        Ok(Shard { world, shards, threads: Slots::new(), contacts: Slots::new() })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<ShardMessage>,
+        message: ShardMessage,
+        shard: &mut Shard,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ShardMessage::Thread(id, order) => {
+                let Shard { world, shards, threads, .. } = shard;
+                threads.deliver(id.0, ThreadMessage::Do(order), || {
+                    start(world, shards, id.0, &myself)
+                });
+            }
+            ShardMessage::Contact(id, order) => {
+                let Shard { world, shards, contacts, .. } = shard;
+                contacts.deliver(id.0, crate::contact::ContactMessage::Do(order), || {
+                    start(world, shards, id.0, &myself)
+                });
+            }
+            ShardMessage::Idle(Kind::Thread, id, handled) => shard.threads.idle(id, handled),
+            ShardMessage::Idle(Kind::Contact, id, handled) => shard.contacts.idle(id, handled),
+            ShardMessage::Retry(Kind::Thread, id) => {
+                let Shard { world, shards, threads, .. } = shard;
+                threads.retry(id, || start(world, shards, id, &myself));
+            }
+            ShardMessage::Retry(Kind::Contact, id) => {
+                let Shard { world, shards, contacts, .. } = shard;
+                contacts.retry(id, || start(world, shards, id, &myself));
+            }
+            ShardMessage::Tick => {
+                shard.threads.ask_idle(shard.world.idle_after);
+                shard.contacts.ask_idle(shard.world.idle_after);
+            }
+            ShardMessage::Count(answer) => {
+                // Who asked may have gone.
+                let _ = answer.send(shard.threads.len() + shard.contacts.len());
+            }
+            ShardMessage::Empty => {
+                shard.threads.ask_all();
+                shard.contacts.ask_all();
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<ShardMessage>,
+        event: SupervisionEvent,
+        shard: &mut Shard,
+    ) -> Result<(), ActorProcessingErr> {
+        let (cell, failed) = match event {
+            SupervisionEvent::ActorTerminated(cell, ..) => (cell, false),
+            SupervisionEvent::ActorFailed(cell, error) => {
+                tracing::warn!(%error, "an actor failed");
+                metrics::counter!("omnistream_actor_failures_total").increment(1);
+                (cell, true)
+            }
+            _ => return Ok(()),
+        };
+        let Shard { world, shards, threads, contacts } = shard;
+        let begin = |id: Uuid| start(world, shards, id, &myself);
+        let thread = threads.ended(cell.get_id(), failed, begin);
+        let begin = |id: Uuid| start(world, shards, id, &myself);
+        let contact = contacts.ended(cell.get_id(), failed, begin);
+        let retry = thread
+            .map(|(id, wait)| (Kind::Thread, id, wait))
+            .or(contact.map(|(id, wait)| (Kind::Contact, id, wait)));
+        if let Some((kind, id, wait)) = retry {
+            myself.send_after(wait, move || ShardMessage::Retry(kind, id));
+        }
+        Ok(())
+    }
+}
+
+fn start(
+    world: &World,
+    shards: &tokio::sync::watch::Receiver<Option<Shards>>,
+    id: Uuid,
+    myself: &ActorRef<ShardMessage>,
+) -> (Start, ActorCell) {
+    let shards = shards.borrow().clone().expect("set before anybody can speak to a shard");
+    (Start { id, world: world.clone(), shards }, myself.get_cell())
+}

@@ -1,0 +1,181 @@
+//! Virtual actors of one kind: found or woken by id, left alone until idle, woken again after a
+//! failure with growing patience. The same for every kind.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use ractor::{Actor, ActorCell, ActorId, ActorRef};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::world::World;
+
+/// A kind of virtual actor.
+pub(crate) trait Virtual: Actor<Arguments = Start> + Sized {
+    /// Its name in metrics.
+    const KIND: &'static str;
+    /// Its handler.
+    fn new() -> Self;
+    /// Asks it to say that it is idle, if it is, with this number.
+    fn leave(delivered: u64) -> Self::Msg;
+}
+
+/// What a virtual actor starts with.
+pub(crate) struct Start {
+    pub id: Uuid,
+    pub world: World,
+    pub shards: crate::shard::Shards,
+}
+
+/// The actors of one kind in one shard.
+pub(crate) struct Slots<V: Virtual> {
+    slots: HashMap<Uuid, Slot<V>>,
+    ids: HashMap<ActorId, Uuid>,
+}
+
+enum Slot<V: Virtual> {
+    Active {
+        actor: ActorRef<V::Msg>,
+        delivered: u64,
+        last: Instant,
+        failures: u32,
+    },
+    /// It leaves; what comes now waits for the next one.
+    Draining {
+        waiting: Vec<V::Msg>,
+    },
+    /// It failed; what comes now waits until it is tried again.
+    Backoff {
+        waiting: Vec<V::Msg>,
+        failures: u32,
+    },
+}
+
+/// The first wait after a second failure in a row; it doubles up to [`BACKOFF_MAX`].
+const BACKOFF: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// An actor that lived so long since its last failure has recovered.
+const RECOVERED: Duration = Duration::from_secs(60);
+
+impl<V: Virtual> Slots<V> {
+    pub(crate) fn new() -> Self {
+        Self { slots: HashMap::new(), ids: HashMap::new() }
+    }
+
+    /// Gives a message to an actor, waking it if it is not there.
+    pub(crate) fn deliver(
+        &mut self,
+        id: Uuid,
+        message: V::Msg,
+        start: impl FnOnce() -> (Start, ActorCell),
+    ) {
+        match self.slots.get_mut(&id) {
+            Some(Slot::Active { actor, delivered, last, .. }) => {
+                *delivered += 1;
+                *last = Instant::now();
+                // One that has just failed refuses: its end is reported next, and its waiters hear
+                // of it by the message's own end.
+                drop(actor.send_message(message));
+            }
+            Some(Slot::Draining { waiting } | Slot::Backoff { waiting, .. }) => {
+                waiting.push(message);
+            }
+            None => self.start(id, vec![message], 0, start()),
+        }
+    }
+
+    fn start(&mut self, id: Uuid, waiting: Vec<V::Msg>, failures: u32, start: (Start, ActorCell)) {
+        let (arguments, supervisor) = start;
+        let spawned =
+            ractor::ActorRuntime::<V>::spawn_linked_instant(None, V::new(), arguments, supervisor);
+        match spawned {
+            Ok((actor, _)) => {
+                let delivered = waiting.len() as u64;
+                for message in waiting {
+                    drop(actor.send_message(message));
+                }
+                self.ids.insert(actor.get_id(), id);
+                let last = Instant::now();
+                self.slots.insert(id, Slot::Active { actor, delivered, last, failures });
+                metrics::gauge!("omnistream_actors", "kind" => V::KIND).increment(1.0);
+            }
+            Err(error) => tracing::error!(kind = V::KIND, %id, %error, "an actor did not start"),
+        }
+    }
+
+    /// Asks everybody who was idle for so long whether it may leave.
+    pub(crate) fn ask_idle(&self, idle_after: Duration) {
+        let now = Instant::now();
+        for slot in self.slots.values() {
+            if let Slot::Active { actor, delivered, last, .. } = slot
+                && now.duration_since(*last) >= idle_after
+            {
+                drop(actor.send_message(V::leave(*delivered)));
+            }
+        }
+    }
+
+    /// An actor says that it is idle and has handled so many messages: it goes, if that is all.
+    pub(crate) fn idle(&mut self, id: Uuid, handled: u64) {
+        if let Some(slot) = self.slots.get_mut(&id)
+            && let Slot::Active { actor, delivered, .. } = slot
+            && *delivered == handled
+        {
+            drop(actor.drain());
+            *slot = Slot::Draining { waiting: Vec::new() };
+        }
+    }
+
+    /// An actor has ended. Answers how long to wait before it is tried again, when it failed.
+    pub(crate) fn ended(
+        &mut self,
+        actor: ActorId,
+        failed: bool,
+        start: impl FnOnce(Uuid) -> (Start, ActorCell),
+    ) -> Option<(Uuid, Duration)> {
+        let id = self.ids.remove(&actor)?;
+        metrics::gauge!("omnistream_actors", "kind" => V::KIND).decrement(1.0);
+        match self.slots.remove(&id)? {
+            Slot::Draining { waiting } => {
+                if !waiting.is_empty() {
+                    self.start(id, waiting, 0, start(id));
+                }
+                None
+            }
+            Slot::Active { failures, last, .. } if failed => {
+                let failures = if last.elapsed() >= RECOVERED { 0 } else { failures };
+                let wait = match failures {
+                    0 => Duration::ZERO,
+                    n => (BACKOFF * 2_u32.saturating_pow(n - 1).min(1000)).min(BACKOFF_MAX),
+                };
+                let slot = Slot::Backoff { waiting: Vec::new(), failures: failures + 1 };
+                self.slots.insert(id, slot);
+                Some((id, wait))
+            }
+            Slot::Active { .. } => None,
+            backoff @ Slot::Backoff { .. } => {
+                self.slots.insert(id, backoff);
+                None
+            }
+        }
+    }
+
+    /// The wait after a failure is over.
+    pub(crate) fn retry(&mut self, id: Uuid, start: impl FnOnce() -> (Start, ActorCell)) {
+        if let Some(Slot::Backoff { .. }) = self.slots.get(&id)
+            && let Some(Slot::Backoff { waiting, failures }) = self.slots.remove(&id)
+        {
+            self.start(id, waiting, failures, start());
+        }
+    }
+
+    /// How many are in memory.
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Asks everybody to leave, idle or not: each goes once it has nothing under way.
+    pub(crate) fn ask_all(&self) {
+        self.ask_idle(Duration::ZERO);
+    }
+}

@@ -1,0 +1,571 @@
+//! A thread's actor: decides what has queued, has it committed as one, then applies, answers,
+//! tells and acts. It never waits in a handler: loads and commits come back as messages.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use engine::channel::Channel;
+use engine::conversation::{
+    Answer, Command, Context, Conversation, Effect, Envelope, Loaded, Need, Recent, Refused,
+    State as Core, Target, Thread, decide, needs,
+};
+use engine::fact::{By, Commit};
+use engine::id::{AccountId, ContactId, ConversationId, TenantId, ThreadId};
+use engine::message::MessageRow;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use storage::StoreError;
+use storage::conversations::{COMMIT_FACTS_MAX, RecentRow, Woken, Write};
+use tokio::sync::oneshot;
+
+use crate::clock::Ids;
+use crate::committed::{Committed, Durable};
+use crate::failure::Failure;
+use crate::permits::Permit;
+use crate::shard::{Kind, ShardMessage, Shards};
+use crate::slots::{Start, Virtual};
+use crate::world::World;
+
+/// A command for a thread, and who waits for it.
+pub struct Order {
+    pub envelope: Envelope,
+    /// What the thread is made of, if it is not there yet.
+    pub origin: Option<Origin>,
+    pub reply: Reply,
+    pub permit: Permit,
+}
+
+/// Where the answer of a command goes.
+pub type Reply = oneshot::Sender<Result<Answer, Failure>>;
+
+/// What a thread is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    pub tenant: TenantId,
+    pub account: AccountId,
+    pub channel: Channel,
+    pub contact: ContactId,
+}
+
+/// What a thread's actor is told.
+pub enum ThreadMessage {
+    Do(Box<Order>),
+    /// Asked whether it may leave, having been given so many orders.
+    Leave(u64),
+    Woke(Box<Result<Loading, StoreError>>),
+    Loaded(Box<Result<Loaded, StoreError>>),
+    Committed(Result<(), StoreError>),
+}
+
+/// What a wake reads.
+pub struct Loading {
+    woken: Option<Woken>,
+    name: Option<String>,
+    phone: Option<String>,
+}
+
+/// At most so many bytes of new rows in one commit.
+const COMMIT_BYTES_MAX: usize = 40 * 1024;
+/// At most so many orders are looked at for one load or commit.
+const BATCH_MAX: usize = 64;
+/// The newest provider ids are written this many facts apart, at the latest.
+const RECENT_EVERY: u64 = 200;
+
+pub(crate) struct ThreadActor;
+
+pub(crate) struct State {
+    id: ThreadId,
+    world: World,
+    shards: Shards,
+    ids: Ids,
+    phase: Phase,
+    queue: VecDeque<Order>,
+    core: Option<Core>,
+    contact: (Option<String>, Option<String>),
+    loaded: Loaded,
+    /// The hour that is entered as dirty.
+    dirty_hour: Option<i64>,
+    /// The seq at which the newest provider ids were written.
+    recent_at: (Option<ConversationId>, u64),
+    handled: u64,
+}
+
+enum Phase {
+    Asleep,
+    Waking,
+    Idle,
+    Loading,
+    Committing(Box<Batch>),
+}
+
+/// What one commit makes.
+#[derive(Default)]
+struct Batch {
+    waiters: Vec<(Reply, Result<Answer, Refused>, Permit)>,
+    conversation: Option<ConversationId>,
+    before: Option<Conversation>,
+    after: Option<Conversation>,
+    thread: Option<Thread>,
+    commit: Option<Commit>,
+    rows: Vec<MessageRow>,
+    effects: Vec<Effect>,
+    bytes: usize,
+    ready: Option<Ready>,
+}
+
+/// A commit as it is handed to the store, and told about afterwards.
+#[derive(Clone)]
+struct Ready {
+    commit: Arc<Commit>,
+    rows: Arc<[MessageRow]>,
+    before: Option<Arc<Conversation>>,
+    after: Arc<Conversation>,
+}
+
+impl Virtual for ThreadActor {
+    const KIND: &'static str = "thread";
+
+    fn new() -> Self {
+        Self
+    }
+
+    fn leave(delivered: u64) -> ThreadMessage {
+        ThreadMessage::Leave(delivered)
+    }
+}
+
+impl Actor for ThreadActor {
+    type Msg = ThreadMessage;
+    type State = State;
+    type Arguments = Start;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<ThreadMessage>,
+        Start { id, world, shards }: Start,
+    ) -> Result<State, ActorProcessingErr> {
+        let ids = match world.seed {
+            Some(seed) => Ids::seeded(world.clock.clone(), seed ^ id.as_u64_pair().0),
+            None => Ids::new(world.clock.clone()),
+        };
+        let mut state = State {
+            id: ThreadId(id),
+            world,
+            shards,
+            ids,
+            phase: Phase::Asleep,
+            queue: VecDeque::new(),
+            core: None,
+            contact: (None, None),
+            loaded: Loaded::default(),
+            dirty_hour: None,
+            recent_at: (None, 0),
+            handled: 0,
+        };
+        state.wake(&myself);
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<ThreadMessage>,
+        message: ThreadMessage,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ThreadMessage::Do(order) => {
+                state.handled += 1;
+                state.queue.push_back(*order);
+            }
+            ThreadMessage::Leave(handled) => {
+                let idle = matches!(state.phase, Phase::Idle | Phase::Asleep);
+                if idle && state.queue.is_empty() && handled == state.handled {
+                    let idle = ShardMessage::Idle(Kind::Thread, state.id.0, handled);
+                    state.shards.send(state.id.shard(), idle);
+                }
+                return Ok(());
+            }
+            ThreadMessage::Woke(woke) => state.woke(*woke)?,
+            ThreadMessage::Loaded(loaded) => {
+                state.phase = Phase::Idle;
+                match *loaded {
+                    Ok(loaded) => state.loaded = loaded,
+                    Err(error) => state.fail(error.into()),
+                }
+            }
+            ThreadMessage::Committed(result) => state.committed(result)?,
+        }
+        state.pump(&myself);
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<ThreadMessage>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        state.rest().await;
+        Ok(())
+    }
+}
+
+impl State {
+    fn wake(&mut self, myself: &ActorRef<ThreadMessage>) {
+        self.phase = Phase::Waking;
+        let (world, id, myself) = (self.world.clone(), self.id, myself.clone());
+        tokio::spawn(async move {
+            let loading = load_thread(&world, id).await;
+            drop(myself.send_message(ThreadMessage::Woke(Box::new(loading))));
+        });
+    }
+
+    fn woke(&mut self, woke: Result<Loading, StoreError>) -> Result<(), ActorProcessingErr> {
+        self.phase = Phase::Idle;
+        let Loading { woken, name, phone } = match woke {
+            Ok(loading) => loading,
+            Err(error @ StoreError::Unavailable(_)) => {
+                self.phase = Phase::Asleep;
+                self.fail(error.into());
+                return Ok(());
+            }
+            Err(error) => return Err(error.to_string().into()),
+        };
+        self.contact = (name, phone);
+        let Some(Woken { thread, case, recent, newest }) = woken else { return Ok(()) };
+        let current = case.as_ref().map(|case| case.id);
+        let differs = case.as_ref().is_some_and(|case| {
+            (&case.contact_name, &case.contact_phone) != (&self.contact.0, &self.contact.1)
+        });
+        // A store that may still write what it was told must see something newer first.
+        let settled = self.world.conversations.guarantees().settled;
+        let mark = !settled && newest.is_some() && case.as_ref().is_some_and(|case| !case.clean);
+        self.recent_at = (current, case.as_ref().map_or(0, |case| case.seq));
+        self.core = Some(Core { thread, case, recent });
+        if current.is_some() {
+            if differs && self.contact != (None, None) {
+                let (name, phone) = self.contact.clone();
+                self.queue.push_front(own(Command::ContactChanged { name, phone }));
+            }
+            let held = self.world.outside.held(self.id);
+            self.queue.push_front(own(Command::Wake { mark, held }));
+        }
+        Ok(())
+    }
+
+    /// Decides what has queued, as far as one load or one commit goes.
+    fn pump(&mut self, myself: &ActorRef<ThreadMessage>) {
+        if matches!(self.phase, Phase::Asleep) && !self.queue.is_empty() {
+            self.wake(myself);
+        }
+        while matches!(self.phase, Phase::Idle) && !self.queue.is_empty() {
+            if self.core.is_none() && !self.begin_thread() {
+                continue;
+            }
+            let missing = self.missing();
+            if missing.is_empty() {
+                let batch = self.decide();
+                self.commit(batch, myself);
+            } else {
+                self.load(missing, myself);
+            }
+        }
+    }
+
+    /// Makes the thread of the first order; an order that cannot make one is refused.
+    fn begin_thread(&mut self) -> bool {
+        let origin = self.queue.front().and_then(|order| order.origin);
+        let Some(Origin { tenant, account, channel, contact }) = origin else {
+            if let Some(order) = self.queue.pop_front() {
+                drop(order.reply.send(Err(Refused::NotFound.into())));
+            }
+            return false;
+        };
+        let (id, case, current, moved_to) = (self.id, 0, None, None);
+        let thread = Thread { id, tenant, account, channel, contact, case, current, moved_to };
+        self.core = Some(Core { thread, case: None, recent: Recent::default() });
+        true
+    }
+
+    /// What has to be read for the orders at hand.
+    fn missing(&self) -> Vec<Need> {
+        let Some(core) = &self.core else { return Vec::new() };
+        let first = self.queue.front().map(|order| needs(core, &self.loaded, &order.envelope));
+        let mut missing = first.unwrap_or_default();
+        if !missing.is_empty() {
+            for order in self.queue.iter().take(BATCH_MAX).skip(1) {
+                missing.extend(needs(core, &self.loaded, &order.envelope));
+            }
+            missing.sort();
+            missing.dedup();
+        }
+        missing
+    }
+
+    fn load(&mut self, missing: Vec<Need>, myself: &ActorRef<ThreadMessage>) {
+        let Some(core) = &self.core else { return };
+        self.phase = Phase::Loading;
+        let (conversations, account) = (self.world.conversations.clone(), core.thread.account);
+        let mut loaded = std::mem::take(&mut self.loaded);
+        let myself = myself.clone();
+        tokio::spawn(async move {
+            let mut result = Ok(());
+            for need in missing {
+                result = conversations.load(account, need, &mut loaded).await;
+                if result.is_err() {
+                    break;
+                }
+            }
+            let loaded = Box::new(result.map(|()| loaded));
+            drop(myself.send_message(ThreadMessage::Loaded(loaded)));
+        });
+    }
+
+    /// Decides orders in turn, each on what was decided before it, until one needs a load, is of
+    /// another case than this commit, or the commit is full.
+    fn decide(&mut self) -> Batch {
+        let mut batch = Batch::default();
+        let Some(core) = &mut self.core else { return batch };
+        let now = self.world.clock.now();
+        while batch.waiters.len() < BATCH_MAX && batch.bytes < COMMIT_BYTES_MAX {
+            let Some(order) = self.queue.front() else { break };
+            if !needs(core, &self.loaded, &order.envelope).is_empty() {
+                break;
+            }
+            let commit_first = batch.commit.as_ref().map(|commit| commit.first);
+            let mut context = Context {
+                now,
+                mint: &mut self.ids,
+                loaded: &self.loaded,
+                rules: &self.world.rules,
+                contact_name: self.contact.0.as_deref(),
+                contact_phone: self.contact.1.as_deref(),
+                commit_first,
+            };
+            let decision = decide(core, &order.envelope, &mut context);
+            if let Ok(decision) = &decision
+                && (!decision.facts.is_empty() || decision.thread.is_some())
+            {
+                let facts = batch.commit.as_ref().map_or(0, |commit| commit.facts.len());
+                let other = batch.conversation.is_some_and(|id| id != decision.head.id);
+                if other || facts + decision.facts.len() > COMMIT_FACTS_MAX {
+                    break;
+                }
+            }
+            let Some(order) = self.queue.pop_front() else { break };
+            if let Command::ContactChanged { name, phone } = &order.envelope.command {
+                self.contact = (name.clone(), phone.clone());
+            }
+            let answer = decision.map(|mut decision| {
+                let answer = std::mem::take(&mut decision.answer);
+                if !decision.facts.is_empty() && batch.conversation.is_none() {
+                    let id = decision.head.id;
+                    let current = core.case.as_ref().filter(|case| case.id == id);
+                    let earlier = || self.loaded.cases.get(&id)?.as_ref();
+                    batch.before = current.or_else(earlier).cloned();
+                }
+                core.take(&decision, &mut self.loaded, self.world.rules.recent_ids);
+                batch.add(decision, now);
+                answer
+            });
+            batch.waiters.push((order.reply, answer, order.permit));
+        }
+        batch
+    }
+
+    fn commit(&mut self, mut batch: Batch, myself: &ActorRef<ThreadMessage>) {
+        let (Some(core), Some(after)) = (&self.core, batch.after.take()) else {
+            let thread = batch.thread.take();
+            return match thread {
+                Some(thread) => self.put_thread(thread, batch, myself),
+                // Nothing to be made durable: everything it depends on is.
+                None => self.finish(batch),
+            };
+        };
+        let Some(commit) = batch.commit.take() else { return self.finish(batch) };
+        let hour = storage::keys::hour(commit.at);
+        let dirty = self.dirty_hour != Some(hour);
+        let recent = (self.recent_at.0 != Some(after.id)
+            || after.seq >= self.recent_at.1 + RECENT_EVERY)
+            .then(|| recent_row(core, &after));
+        let ready = Ready {
+            commit: Arc::new(commit),
+            rows: std::mem::take(&mut batch.rows).into(),
+            before: batch.before.take().map(Arc::new),
+            after: Arc::new(after),
+        };
+        if recent.is_some() {
+            self.recent_at = (Some(ready.after.id), ready.after.seq);
+        }
+        self.dirty_hour = Some(hour);
+        let (world, thread, myself) = (self.world.clone(), batch.thread.take(), myself.clone());
+        batch.ready = Some(ready.clone());
+        self.phase = Phase::Committing(Box::new(batch));
+        tokio::spawn(async move {
+            let write = Write {
+                commit: &ready.commit,
+                rows: &ready.rows,
+                thread: thread.as_ref(),
+                before: ready.before.as_deref(),
+                head: &ready.after,
+                dirty,
+                recent: recent.as_ref(),
+            };
+            let result = world.conversations.commit(&write, world.stamps.next()).await;
+            drop(myself.send_message(ThreadMessage::Committed(result)));
+        });
+    }
+
+    fn put_thread(&mut self, thread: Thread, batch: Batch, myself: &ActorRef<ThreadMessage>) {
+        let (world, myself) = (self.world.clone(), myself.clone());
+        self.phase = Phase::Committing(Box::new(batch));
+        tokio::spawn(async move {
+            let result = world.conversations.put_thread(&thread, world.stamps.next()).await;
+            drop(myself.send_message(ThreadMessage::Committed(result)));
+        });
+    }
+
+    fn committed(&mut self, result: Result<(), StoreError>) -> Result<(), ActorProcessingErr> {
+        let Phase::Committing(mut batch) = std::mem::replace(&mut self.phase, Phase::Idle) else {
+            return Ok(());
+        };
+        self.loaded = Loaded::default();
+        match result {
+            Ok(()) => {
+                if let Some(Ready { commit, rows, before, after }) = batch.ready.take() {
+                    let committed = Committed { commit, rows, before, after, _durable: Durable };
+                    self.world.outside.follow(&committed);
+                    self.act(&mut batch, &committed);
+                }
+                self.finish(*batch);
+                Ok(())
+            }
+            Err(error @ StoreError::Unavailable(_)) => {
+                // Certainly not written: what was decided is forgotten, and read again.
+                batch.answer(Some(&error.into()));
+                (self.core, self.dirty_hour, self.phase) = (None, None, Phase::Asleep);
+                self.fail(Failure::Unavailable);
+                Ok(())
+            }
+            Err(error) => {
+                batch.answer(Some(&Failure::Unavailable));
+                // Perhaps written: nothing that was decided on it may be told.
+                self.core = None;
+                Err(error.to_string().into())
+            }
+        }
+    }
+
+    fn act(&self, batch: &mut Batch, committed: &Committed) {
+        for effect in batch.effects.drain(..) {
+            let place = match &effect {
+                Effect::Enqueue { place, .. } | Effect::Perform { place, .. } => Some(*place),
+                _ => None,
+            };
+            let row = committed.rows.iter().find(|row| Some(row.place) == place);
+            self.world.outside.act(&committed.after, effect, row);
+        }
+    }
+
+    /// Answers, and does what is to be done without a commit.
+    fn finish(&mut self, mut batch: Batch) {
+        if let Some(case) = self.core.as_ref().and_then(|core| core.case.as_ref()) {
+            for effect in batch.effects.drain(..) {
+                self.world.outside.act(case, effect, None);
+            }
+        }
+        batch.answer(None);
+    }
+
+    /// Answers everybody who waits that it cannot be done now.
+    fn fail(&mut self, failure: Failure) {
+        for order in self.queue.drain(..) {
+            drop(order.reply.send(Err(failure.clone())));
+        }
+    }
+
+    /// Leaves: the snapshots are brought up to date, so that the next wake is short.
+    async fn rest(&mut self) {
+        let Some(Core { thread, case: Some(case), recent }) = self.core.take() else { return };
+        let row = RecentRow { recent, conversation: case.id, seq: case.seq };
+        let settled = self.world.conversations.guarantees();
+        if settled.atomic && settled.settled && self.recent_at == (Some(case.id), case.seq) {
+            return;
+        }
+        let head = Conversation { clean: true, ..case };
+        let result = self.world.conversations.rest(&head, &row, self.world.stamps.next()).await;
+        if let Err(error) = result {
+            tracing::warn!(thread = %thread.id, %error, "a thread left without its snapshot");
+        }
+    }
+}
+
+impl Batch {
+    fn add(&mut self, decision: engine::conversation::Decision, at: engine::time::Timestamp) {
+        let first = decision.head.seq + 1 - decision.facts.len() as u64;
+        if decision.thread.is_some() {
+            self.thread = decision.thread;
+        }
+        self.effects.extend(decision.effects);
+        if decision.facts.is_empty() {
+            return;
+        }
+        let conversation = decision.head.id;
+        self.conversation = Some(conversation);
+        let commit = self.commit.get_or_insert_with(|| Commit {
+            conversation,
+            first,
+            at,
+            facts: Vec::new(),
+            keys: Vec::new(),
+        });
+        commit.facts.extend(decision.facts);
+        commit.keys.extend(decision.key);
+        for row in decision.rows {
+            self.bytes += 256 + row.message.text.as_ref().map_or(0, String::len);
+            self.bytes += row.raw.as_ref().map_or(0, String::len);
+            match self.rows.iter_mut().find(|known| known.place == row.place) {
+                Some(known) => *known = row,
+                None => self.rows.push(row),
+            }
+        }
+        self.after = Some(decision.head);
+    }
+
+    fn answer(&mut self, failure: Option<&Failure>) {
+        for (reply, answer, permit) in self.waiters.drain(..) {
+            let answer = match failure {
+                Some(failure) => Err(failure.clone()),
+                None => answer.map_err(Failure::from),
+            };
+            drop(reply.send(answer));
+            drop(permit);
+        }
+    }
+}
+
+async fn load_thread(world: &World, id: ThreadId) -> Result<Loading, StoreError> {
+    let woken = world.conversations.wake(id).await?;
+    let Some(woken) = woken else { return Ok(Loading { woken: None, name: None, phone: None }) };
+    let settled = world.conversations.guarantees().settled;
+    if !settled
+        && let Some(newest) = &woken.newest
+        && woken.case.as_ref().is_some_and(|case| !case.clean)
+    {
+        world.conversations.rewrite(newest, world.stamps.next()).await?;
+    }
+    let contact = world.contacts.get(woken.thread.contact).await?;
+    let phone = contact.as_ref().and_then(|contact| contact.phone()).map(str::to_owned);
+    let name = contact.and_then(|contact| contact.name);
+    Ok(Loading { woken: Some(woken), name, phone })
+}
+
+fn recent_row(core: &Core, after: &Conversation) -> RecentRow {
+    RecentRow { recent: core.recent.clone(), conversation: after.id, seq: after.seq }
+}
+
+/// What the actor orders itself.
+fn own(command: Command) -> Order {
+    let (target, by) = (Target::Current, By::System);
+    let envelope = Envelope { target, by, viewer: None, key: None, command };
+    let (reply, _) = oneshot::channel();
+    Order { envelope, origin: None, reply, permit: Permit::own() }
+}

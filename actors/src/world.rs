@@ -1,0 +1,41 @@
+//! What every actor works with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::conversation::{Conversation, Effect, Rules};
+use engine::id::{MessageId, ThreadId};
+use engine::message::MessageRow;
+use storage::contacts::Contacts;
+use storage::conversations::Conversations;
+
+use crate::clock::{Clock, Stamps};
+use crate::committed::Committed;
+
+/// The store, the time, the rules, and who hears of what happens.
+#[derive(Clone)]
+pub struct World {
+    pub conversations: Conversations,
+    pub contacts: Contacts,
+    pub clock: Clock,
+    pub stamps: Arc<Stamps>,
+    pub rules: Arc<Rules>,
+    pub outside: Arc<dyn Outside>,
+    /// Actors that nobody spoke to for so long leave memory.
+    pub idle_after: Duration,
+    /// Ids are minted from this seed instead of the machine's randomness.
+    pub seed: Option<u64>,
+}
+
+/// Everything outside the actors that a commit reaches. Calls are quick and never wait.
+pub trait Outside: Send + Sync + 'static {
+    /// A commit is durable: sockets, inboxes, counters.
+    fn follow(&self, committed: &Committed);
+
+    /// Something is to be done after the commit that decided it. `row` is that of the message it
+    /// is about.
+    fn act(&self, head: &Conversation, effect: Effect, row: Option<&MessageRow>);
+
+    /// The thread's messages whose request this process still holds.
+    fn held(&self, thread: ThreadId) -> Vec<MessageId>;
+}
