@@ -1,6 +1,10 @@
 //! Keys, tables, logs. `port` is what a backend does; everything above it is named questions.
 
+mod check;
+#[cfg(feature = "testing")]
+pub mod conformance;
 mod error;
+pub mod memory;
 mod port;
 
 pub use error::{Cause, StoreError};
