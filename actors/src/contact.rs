@@ -37,6 +37,8 @@ pub enum ContactCommand {
         thread: Option<ThreadId>,
         name: Option<String>,
     },
+    /// It turned out to be another one.
+    MergeInto(ContactId),
     /// A person changes it.
     Patch(ContactPatch),
     Look,
@@ -137,7 +139,15 @@ impl State {
                 let changed = contact.learn(&identities, thread, name.as_deref(), now);
                 (contact, changed)
             }
-            (ContactCommand::Look | ContactCommand::Patch(_), None) => {
+            (ContactCommand::MergeInto(into), Some(mut contact)) => {
+                let changed = contact.merged_into != Some(into);
+                contact.merged_into = Some(into);
+                (contact, changed)
+            }
+            (
+                ContactCommand::Look | ContactCommand::Patch(_) | ContactCommand::MergeInto(_),
+                None,
+            ) => {
                 return Err(ContactFailure::NotFound);
             }
         };

@@ -3,9 +3,13 @@
 pub mod clock;
 pub mod committed;
 pub mod contact;
+pub mod desk;
 pub mod failure;
+pub mod identity;
+pub mod ingress;
 pub mod permits;
 pub mod shard;
 mod slots;
+pub mod sweep;
 pub mod thread;
 pub mod world;

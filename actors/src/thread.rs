@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Ids;
 use crate::committed::{Committed, Durable};
+use crate::contact::{ContactCommand, ContactOrder};
 use crate::failure::Failure;
 use crate::permits::Permit;
 use crate::shard::{Kind, ShardMessage, Shards};
@@ -44,6 +45,12 @@ pub struct Origin {
     pub account: AccountId,
     pub channel: Channel,
     pub contact: ContactId,
+}
+
+impl Origin {
+    fn fits(&self, thread: &Thread) -> bool {
+        (self.tenant, self.account) == (thread.tenant, thread.account)
+    }
 }
 
 /// What a thread's actor is told.
@@ -327,6 +334,13 @@ impl State {
         let now = self.world.clock.now();
         while batch.waiters.len() < BATCH_MAX && batch.bytes < COMMIT_BYTES_MAX {
             let Some(order) = self.queue.front() else { break };
+            if order.origin.is_some_and(|origin| !origin.fits(&core.thread)) {
+                // An id that names this thread came from another account: it names nothing there.
+                if let Some(order) = self.queue.pop_front() {
+                    batch.waiters.push((order.reply, Err(Refused::NotFound), order.permit));
+                }
+                continue;
+            }
             if !needs(core, &self.loaded, &order.envelope).is_empty() {
                 break;
             }
@@ -456,6 +470,10 @@ impl State {
 
     fn act(&self, batch: &mut Batch, committed: &Committed) {
         for effect in batch.effects.drain(..) {
+            if let Effect::LearnName { name } = effect {
+                self.learn_name(&committed.after, name);
+                continue;
+            }
             let place = match &effect {
                 Effect::Enqueue { place, .. } | Effect::Perform { place, .. } => Some(*place),
                 _ => None,
@@ -463,6 +481,15 @@ impl State {
             let row = committed.rows.iter().find(|row| Some(row.place) == place);
             self.world.outside.act(&committed.after, effect, row);
         }
+    }
+
+    fn learn_name(&self, head: &Conversation, name: String) {
+        let (identities, thread, name) = (Vec::new(), Some(self.id), Some(name));
+        let command = ContactCommand::Learn { identities, thread, name };
+        // Nobody waits: the next message names the customer again.
+        let (reply, _) = oneshot::channel();
+        let order = ContactOrder { tenant: head.tenant, command, reply };
+        self.shards.tell_contact(head.contact, order);
     }
 
     /// Answers, and does what is to be done without a commit.

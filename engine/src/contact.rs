@@ -20,6 +20,9 @@ pub struct Contact {
     pub identities: Vec<Identity>,
     /// Every thread of this contact, oldest first.
     pub threads: Vec<ThreadId>,
+    /// Turned out to be this one: lists leave it out.
+    #[serde(default)]
+    pub merged_into: Option<ContactId>,
     /// Raised by every change.
     pub rev: u64,
     pub created_at: Timestamp,
@@ -99,6 +102,7 @@ impl Contact {
             tags: Vec::new(),
             identities: Vec::new(),
             threads: Vec::new(),
+            merged_into: None,
             rev: 1,
             created_at: now,
             updated_at: now,

@@ -13,6 +13,7 @@ pub use port::*;
 mod body;
 pub mod contacts;
 pub mod conversations;
+pub mod dead_letters;
 pub mod keys;
 pub mod names;
 pub mod settings;

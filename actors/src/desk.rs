@@ -1,0 +1,188 @@
+//! The desk: the one handle by which the edge reaches conversations and contacts.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use engine::account::Account;
+use engine::channel::Inbound;
+use engine::contact::Contact;
+use engine::conversation::{Answer, Command, Envelope, IdempotencyKey, Refused, Rules, Target};
+use engine::fact::By;
+use engine::id::{ContactId, ConversationId, TenantId, ThreadId};
+use engine::message::MessageRow;
+use engine::permission::Viewer;
+use storage::contacts::Contacts;
+use storage::conversations::Conversations;
+use storage::dead_letters::DeadLetters;
+use storage::names::Names;
+use storage::{Store, StoreError};
+use tokio::sync::oneshot;
+
+use crate::clock::{Clock, Ids, Stamps};
+use crate::contact::{ContactCommand, ContactFailure, ContactOrder};
+use crate::failure::Failure;
+use crate::identity::Identities;
+use crate::ingress::Ingress;
+use crate::permits::{Permit, PermitLimits, Permits};
+use crate::shard::Shards;
+use crate::thread::Order;
+use crate::world::{Outside, World};
+
+/// Conversations and contacts. Clones are the same desk.
+#[derive(Clone)]
+pub struct Desk {
+    world: World,
+    shards: Shards,
+    permits: Arc<Permits>,
+    ingress: Arc<Ingress>,
+}
+
+/// What a desk is made with.
+pub struct DeskOptions {
+    pub rules: Rules,
+    pub permits: PermitLimits,
+    /// Actors that nobody spoke to for so long leave memory.
+    pub idle_after: Duration,
+    /// At most so many handles of customers are remembered.
+    pub known_handles: usize,
+    /// Shard actors; at most 256.
+    pub shards: usize,
+    /// Ids are minted from this seed instead of the machine's randomness.
+    pub seed: Option<u64>,
+}
+
+impl Desk {
+    /// Starts the shard actors over a store.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        stamps: Arc<Stamps>,
+        outside: Arc<dyn Outside>,
+        options: DeskOptions,
+    ) -> Self {
+        let DeskOptions { rules, permits, idle_after, known_handles, shards, seed } = options;
+        let world = World {
+            conversations: Conversations::new(store.clone()),
+            contacts: Contacts::new(store.clone()),
+            clock: clock.clone(),
+            stamps: stamps.clone(),
+            rules: Arc::new(rules),
+            outside,
+            idle_after,
+            seed,
+        };
+        let ids = |salt: u64| match seed {
+            Some(seed) => Ids::seeded(clock.clone(), seed.wrapping_add(salt)),
+            None => Ids::new(clock.clone()),
+        };
+        let shards = Shards::start(world.clone(), shards).await;
+        let names = Names::new(store.clone());
+        let permits = Permits::new(permits);
+        let ingress = Ingress {
+            identities: Identities::new(names, shards.clone(), ids(1), known_handles),
+            shards: shards.clone(),
+            permits: permits.clone(),
+            conversations: world.conversations.clone(),
+            dead_letters: DeadLetters::new(store),
+            clock: clock.clone(),
+            stamps,
+            ids: Mutex::new(ids(2)),
+        };
+        Self { world, shards, permits, ingress: Arc::new(ingress) }
+    }
+
+    /// Takes the items of one account's webhook; `Ok` when all are durable.
+    pub async fn ingest(&self, account: &Account, items: Vec<Inbound>) -> Result<(), Failure> {
+        self.ingress.take(account, items).await
+    }
+
+    /// What a person wants of a conversation. Another tenant's, and one that may not be seen, is
+    /// not found.
+    pub async fn ask(
+        &self,
+        viewer: Viewer,
+        conversation: ConversationId,
+        key: Option<IdempotencyKey>,
+        command: Command,
+    ) -> Result<Answer, Failure> {
+        let head = self.world.conversations.head(conversation).await?;
+        let head = head.filter(|head| head.tenant == viewer.tenant).ok_or(Refused::NotFound)?;
+        let permit = self.permits.take(viewer.tenant, head.thread)?;
+        let envelope = Envelope {
+            target: Target::Conversation(conversation),
+            by: By::Agent(viewer.agent),
+            viewer: Some(viewer),
+            key,
+            command,
+        };
+        self.order(head.thread, envelope, permit).await
+    }
+
+    /// What the engine itself wants of a thread: outcomes of sends, timers.
+    pub async fn tell(
+        &self,
+        thread: ThreadId,
+        target: Target,
+        command: Command,
+    ) -> Result<Answer, Failure> {
+        let envelope = Envelope { target, by: By::System, viewer: None, key: None, command };
+        self.order(thread, envelope, Permit::own()).await
+    }
+
+    /// Messages of a conversation with `after < seq < before`, newest first, at most `limit`.
+    pub async fn messages(
+        &self,
+        viewer: Viewer,
+        conversation: ConversationId,
+        (before, after): (u64, u64),
+        limit: usize,
+    ) -> Result<Vec<MessageRow>, Failure> {
+        let answer = self.ask(viewer, conversation, None, Command::Look).await?;
+        let top = answer.conversation.map_or(0, |head| head.seq);
+        let before = before.min(top + 1);
+        Ok(self.world.conversations.messages(conversation, before, after, limit).await?)
+    }
+
+    /// What somebody wants of a contact of this tenant.
+    pub async fn contact(
+        &self,
+        tenant: TenantId,
+        contact: ContactId,
+        command: ContactCommand,
+    ) -> Result<Contact, ContactFailure> {
+        let (reply, answer) = oneshot::channel();
+        self.shards.tell_contact(contact, ContactOrder { tenant, command, reply });
+        answer.await.unwrap_or(Err(Failure::Unavailable.into()))
+    }
+
+    /// Wakes what an earlier run left undone. Answers how many threads.
+    pub async fn recover(&self) -> Result<usize, StoreError> {
+        crate::sweep::sweep(&self.world, &self.shards).await
+    }
+
+    /// Where webhooks go that are not a desk's item: see [`Ingress::bury`].
+    pub fn ingress(&self) -> &Ingress {
+        &self.ingress
+    }
+
+    /// How many actors are in memory.
+    pub async fn actors(&self) -> usize {
+        self.shards.count().await
+    }
+
+    /// Lets all actors go, within this time. Answers whether all went.
+    pub async fn stop(&self, within: Duration) -> bool {
+        self.shards.empty(within).await
+    }
+
+    async fn order(
+        &self,
+        thread: ThreadId,
+        envelope: Envelope,
+        permit: Permit,
+    ) -> Result<Answer, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.shards.tell_thread(thread, Order { envelope, origin: None, reply, permit });
+        answer.await.unwrap_or(Err(Failure::Unavailable))
+    }
+}

@@ -1,0 +1,179 @@
+//! From a provider's items to threads: whose each is, and its answer once all are durable.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use engine::account::Account;
+use engine::channel::{Handle, Inbound, Opaque};
+use engine::conversation::{Command, Envelope, Refused, Target};
+use engine::fact::By;
+use engine::id::ThreadId;
+use engine::mint::Mint;
+use storage::conversations::Conversations;
+use storage::dead_letters::{DeadLetter, DeadLetters};
+use tokio::sync::oneshot;
+
+use crate::clock::{Clock, Ids, Stamps};
+use crate::failure::Failure;
+use crate::identity::{Identities, Owner, origin};
+use crate::permits::Permits;
+use crate::shard::Shards;
+use crate::thread::{Order, Origin};
+
+/// Takes the items of webhooks.
+pub struct Ingress {
+    pub identities: Arc<Identities>,
+    pub shards: Shards,
+    pub permits: Arc<Permits>,
+    pub conversations: Conversations,
+    pub dead_letters: DeadLetters,
+    pub clock: Clock,
+    pub stamps: Arc<Stamps>,
+    pub ids: Mutex<Ids>,
+}
+
+/// A moved thread may have moved again; so often it is followed.
+const MOVES_MAX: usize = 4;
+
+/// An item on its way.
+struct Sent {
+    thread: ThreadId,
+    origin: Option<Origin>,
+    envelope: Envelope,
+    answer: oneshot::Receiver<Result<engine::conversation::Answer, Failure>>,
+    /// What has to be looked up again when the thread moved.
+    handles: Vec<Handle>,
+}
+
+impl Ingress {
+    /// Takes the items of one account, in order. When it answers `Ok`, all are durable; otherwise
+    /// some may be, and all may be delivered again.
+    pub async fn take(&self, account: &Account, items: Vec<Inbound>) -> Result<(), Failure> {
+        let mut sent = Vec::with_capacity(items.len());
+        for item in items {
+            let (kind, command, opaque, handles, name) = match item {
+                Inbound::Message(message) => {
+                    let (from, name) = (message.from.clone(), message.name.clone());
+                    ("message", Command::Receive(message), None, from, name)
+                }
+                Inbound::Receipt(receipt) => {
+                    let (opaque, to) = (receipt.opaque, receipt.recipient.clone());
+                    ("receipt", Command::Receipt(receipt), opaque, to, None)
+                }
+                Inbound::Echo(echo) => {
+                    let (opaque, to) = (echo.opaque, echo.to.clone());
+                    ("echo", Command::Echo(echo), opaque, to, None)
+                }
+                Inbound::Ignored(what) => {
+                    count(what);
+                    continue;
+                }
+                Inbound::Dead { reason, raw } => {
+                    count("dead");
+                    self.bury(account, reason, raw).await?;
+                    continue;
+                }
+            };
+            count(kind);
+            let found = self.route(account, &command, opaque, &handles, name.as_deref()).await?;
+            let Some((thread, origin)) = found else {
+                count("unroutable");
+                continue;
+            };
+            let (target, by) = (Target::Current, By::Provider);
+            let envelope = Envelope { target, by, viewer: None, key: None, command };
+            let answer = self.send(account, thread, origin, envelope.clone())?;
+            sent.push(Sent { thread, origin, envelope, answer, handles });
+        }
+        for sent in sent {
+            self.answer(account, sent).await?;
+        }
+        Ok(())
+    }
+
+    /// Which thread an item is for. A receipt never makes a thread: one that names nothing of ours
+    /// is of a message that was not sent from here.
+    async fn route(
+        &self,
+        account: &Account,
+        command: &Command,
+        opaque: Option<Opaque>,
+        handles: &[Handle],
+        name: Option<&str>,
+    ) -> Result<Option<(ThreadId, Option<Origin>)>, Failure> {
+        let to = |owner: Owner| Some((owner.thread, Some(origin(account, owner))));
+        let receipt = match command {
+            Command::Receipt(receipt) => receipt,
+            _ if handles.is_empty() => return Ok(None),
+            _ => return Ok(to(self.identities.resolve(account, handles, name).await?)),
+        };
+        if let Some(owner) = self.identities.find(account, handles).await? {
+            return Ok(to(owner));
+        }
+        let thread = match opaque {
+            Some(opaque) => Some(opaque.thread),
+            None => match self.conversations.reference(account.id, &receipt.provider_id).await? {
+                Some((id, _)) => self.conversations.head(id).await?.map(|head| head.thread),
+                None => None,
+            },
+        };
+        let Some(thread) = thread else { return Ok(None) };
+        // What names a thread of another account names nothing.
+        let known = self.conversations.thread(thread).await?;
+        Ok(known
+            .filter(|known| (known.tenant, known.account) == (account.tenant, account.id))
+            .map(|known| (thread, Some(origin(account, Owner { thread, contact: known.contact })))))
+    }
+
+    fn send(
+        &self,
+        account: &Account,
+        thread: ThreadId,
+        origin: Option<Origin>,
+        envelope: Envelope,
+    ) -> Result<oneshot::Receiver<Result<engine::conversation::Answer, Failure>>, Failure> {
+        let permit = self.permits.take(account.tenant, thread)?;
+        let (reply, answer) = oneshot::channel();
+        self.shards.tell_thread(thread, Order { envelope, origin, reply, permit });
+        Ok(answer)
+    }
+
+    async fn answer(&self, account: &Account, sent: Sent) -> Result<(), Failure> {
+        let Sent { mut thread, origin, envelope, mut answer, handles } = sent;
+        for _ in 0..MOVES_MAX {
+            match answer.await.unwrap_or(Err(Failure::Unavailable)) {
+                Ok(_) => return Ok(()),
+                Err(Failure::Refused(Refused::Moved(to))) => {
+                    tracing::debug!(from = %thread, %to, "a thread moved");
+                    self.identities.forget(account, &handles);
+                    thread = to;
+                    answer = self.send(account, thread, origin, envelope.clone())?;
+                }
+                Err(Failure::Refused(refused)) => {
+                    // The provider would send it again for days, and it would be refused again.
+                    tracing::debug!(%thread, %refused, "an item changes nothing");
+                    count("refused");
+                    return Ok(());
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(Failure::Unavailable)
+    }
+
+    /// Keeps what could not be understood.
+    pub async fn bury(
+        &self,
+        account: &Account,
+        reason: String,
+        raw: String,
+    ) -> Result<(), Failure> {
+        let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).uuid();
+        let (tenant, account) = (Some(account.tenant), Some(account.id));
+        let letter = DeadLetter { id, tenant, account, reason, raw, at: self.clock.now() };
+        Ok(self.dead_letters.put(&letter, self.stamps.next()).await?)
+    }
+}
+
+fn count(item: &'static str) {
+    metrics::counter!("omnistream_webhook_items_total", "item" => item).increment(1);
+}

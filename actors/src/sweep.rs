@@ -1,0 +1,60 @@
+//! After a start: threads that may have been left with something undone are woken. A mark moves
+//! over the hours in which everything is done, so that a start looks at few.
+
+use engine::conversation::{Command, Envelope, Target};
+use engine::fact::By;
+use engine::id::ThreadId;
+use storage::StoreError;
+use storage::conversations::Conversations;
+use storage::keys::hour;
+use tokio::sync::oneshot;
+
+use crate::permits::Permit;
+use crate::shard::Shards;
+use crate::thread::Order;
+use crate::world::World;
+
+/// Wakes what was left undone, and moves the mark. Answers how many threads were woken.
+pub async fn sweep(world: &World, shards: &Shards) -> Result<usize, StoreError> {
+    let conversations = &world.conversations;
+    let now = hour(world.clock.now());
+    // One process owns all shards: one mark does for all of them.
+    let from = conversations.swept(0).await?.unwrap_or(now);
+    let (mut mark, mut woken) = (from, 0);
+    for hour in from..=now {
+        let mut undone = 0;
+        for shard in 0..=u8::MAX {
+            for thread in conversations.dirty(shard, hour).await? {
+                if is_undone(conversations, thread).await? {
+                    undone += 1;
+                    wake(shards, thread).await;
+                }
+            }
+        }
+        woken += undone;
+        if undone == 0 && mark == hour && hour < now {
+            mark = hour + 1;
+        }
+    }
+    conversations.set_swept(0, mark, world.stamps.next()).await?;
+    Ok(woken)
+}
+
+/// Whether a thread has messages on their way, or facts of which something may not be derived.
+async fn is_undone(conversations: &Conversations, thread: ThreadId) -> Result<bool, StoreError> {
+    let Some(row) = conversations.thread(thread).await? else { return Ok(false) };
+    let Some(current) = row.current else { return Ok(false) };
+    let Some(head) = conversations.head(current).await? else { return Ok(true) };
+    let guarantees = conversations.guarantees();
+    let derived = head.clean || (guarantees.atomic && guarantees.settled);
+    Ok(!derived || !head.pending.is_empty())
+}
+
+async fn wake(shards: &Shards, thread: ThreadId) {
+    let (target, by, command) = (Target::Current, By::System, Command::Look);
+    let envelope = Envelope { target, by, viewer: None, key: None, command };
+    let (reply, answer) = oneshot::channel();
+    shards.tell_thread(thread, Order { envelope, origin: None, reply, permit: Permit::own() });
+    // Whatever it answers, it was woken.
+    drop(answer.await);
+}
