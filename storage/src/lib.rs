@@ -4,8 +4,12 @@ mod check;
 #[cfg(feature = "testing")]
 pub mod conformance;
 mod error;
+#[cfg(feature = "testing")]
+pub mod faulty;
 pub mod memory;
 mod port;
+#[cfg(feature = "testing")]
+pub mod seed;
 
 pub use error::{Cause, StoreError};
 pub use port::*;
