@@ -274,7 +274,8 @@ impl Conversations {
         }
     }
 
-    /// Messages with `after < seq < before`, newest first, at most `limit`.
+    /// Messages with `after < seq < before`, newest first, at most `limit`. Looks from the block
+    /// of `before` downwards: at most one above the newest seq.
     pub async fn messages(
         &self,
         conversation: ConversationId,

@@ -1,0 +1,196 @@
+//! A desk over a store, with everything outside it written down.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actors::clock::{Clock, Stamps};
+use actors::committed::Committed;
+use actors::desk::{Desk, DeskOptions};
+use actors::permits::PermitLimits;
+use actors::world::Outside;
+use engine::account::{Account, AccountStatus};
+use engine::channel::{Channel, Handle, Inbound, InboundMessage};
+use engine::contact::{Contact, IdentityKind};
+use engine::conversation::{Conversation, Effect, Rules};
+use engine::id::{AccountId, AgentId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
+use engine::message::{MessageKind, MessageRow};
+use engine::permission::{Permissions, Viewer};
+use engine::time::Timestamp;
+use storage::contacts::Contacts;
+use storage::conversations::Conversations;
+use storage::keys::{made_at, month};
+use storage::memory::Memory;
+use storage::{Stamp, Store};
+use uuid::Uuid;
+
+pub(crate) const TENANT: TenantId = TenantId(Uuid::from_u128(1));
+
+/// What was told outside.
+#[derive(Default)]
+pub(crate) struct Heard {
+    pub(crate) commits: Mutex<Vec<Committed>>,
+    pub(crate) effects: Mutex<Vec<(ThreadId, ConversationId, Effect)>>,
+}
+
+impl Outside for Heard {
+    fn follow(&self, committed: &Committed) {
+        self.commits.lock().unwrap().push(committed.clone());
+    }
+
+    fn act(&self, head: &Conversation, effect: Effect, _: Option<&MessageRow>) {
+        self.effects.lock().unwrap().push((head.thread, head.id, effect));
+    }
+
+    fn held(&self, _: ThreadId) -> Vec<MessageId> {
+        Vec::new()
+    }
+}
+
+pub(crate) struct Bench {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Clock,
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) desk: Desk,
+    stamps: Arc<Stamps>,
+}
+
+impl Bench {
+    pub(crate) async fn new() -> Self {
+        let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
+        let now = clock.clone();
+        Self::over(Arc::new(Memory::new(Arc::new(move || now.now()))), clock).await
+    }
+
+    pub(crate) async fn over(store: Arc<dyn Store>, clock: Clock) -> Self {
+        let (heard, stamps) = (Arc::new(Heard::default()), Arc::new(Stamps::above(Stamp(0))));
+        let desk = desk(&store, &clock, &stamps, &heard).await;
+        Self { store, clock, heard, desk, stamps }
+    }
+
+    /// Another process over the same store: nothing in memory is kept.
+    pub(crate) async fn restart(&mut self) {
+        self.heard = Arc::new(Heard::default());
+        self.desk = desk(&self.store, &self.clock, &self.stamps, &self.heard).await;
+        self.desk.recover().await.unwrap();
+    }
+
+    pub(crate) fn conversations(&self) -> Conversations {
+        Conversations::new(self.store.clone())
+    }
+
+    /// All contacts that lists show.
+    pub(crate) async fn contacts(&self) -> Vec<Contact> {
+        let contacts = Contacts::new(self.store.clone());
+        let listed = contacts.list(TENANT, month(self.clock.now()), None, 1000).await.unwrap();
+        let mut all = Vec::new();
+        for id in listed {
+            all.push(contacts.get(id).await.unwrap().unwrap());
+        }
+        all.retain(|contact| contact.merged_into.is_none());
+        all
+    }
+
+    /// The heads of all conversations that are not closed.
+    pub(crate) async fn open(&self) -> Vec<Conversation> {
+        let conversations = self.conversations();
+        let mut all = Vec::new();
+        for id in conversations.open_set(TENANT).await.unwrap() {
+            all.push(conversations.head(id).await.unwrap().unwrap());
+        }
+        all
+    }
+
+    /// The texts of a conversation, oldest first, and whether its seqs rise.
+    pub(crate) async fn texts(&self, conversation: ConversationId) -> Vec<String> {
+        let top = self.conversations().head(conversation).await.unwrap().unwrap().seq;
+        let rows = self.conversations().messages(conversation, top + 1, 0, 10_000).await.unwrap();
+        assert!(rows.windows(2).all(|pair| pair[0].message.seq > pair[1].message.seq));
+        rows.into_iter().rev().filter_map(|row| row.message.text).collect()
+    }
+
+    /// Contacts by id, for threads that were made.
+    pub(crate) async fn made(&self) -> BTreeMap<ContactId, Timestamp> {
+        self.contacts()
+            .await
+            .into_iter()
+            .map(|contact| (contact.id, made_at(contact.id.0)))
+            .collect()
+    }
+}
+
+async fn desk(
+    store: &Arc<dyn Store>,
+    clock: &Clock,
+    stamps: &Arc<Stamps>,
+    heard: &Arc<Heard>,
+) -> Desk {
+    let rules = Rules {
+        reopen_within: Duration::from_secs(24 * 3600),
+        recent_ids: 64,
+        send_ladder: vec![Duration::from_secs(1)],
+        pending_max: 100,
+        parked_max: 16,
+    };
+    let options = DeskOptions {
+        rules,
+        permits: PermitLimits { node: 10_000, tenant: 10_000, thread: 1_000 },
+        idle_after: Duration::from_secs(60),
+        known_handles: 1_000,
+        shards: 4,
+        seed: None,
+    };
+    Desk::start(store.clone(), clock.clone(), stamps.clone(), heard.clone(), options).await
+}
+
+pub(crate) fn account() -> Account {
+    account_of(TENANT, 2)
+}
+
+pub(crate) fn account_of(tenant: TenantId, id: u128) -> Account {
+    Account {
+        id: AccountId(Uuid::from_u128(id)),
+        tenant,
+        channel: Channel::Whatsapp,
+        account_key: "10001".into(),
+        display_name: "Shop".into(),
+        is_active: true,
+        is_default: true,
+        status: AccountStatus::Connected,
+        status_detail: None,
+        division_id: None,
+        config: BTreeMap::new(),
+        rev: 1,
+        created_at: Timestamp(0),
+        updated_at: Timestamp(0),
+    }
+}
+
+pub(crate) fn phone(digits: &str) -> Handle {
+    Handle { kind: IdentityKind::Phone, value: digits.into() }
+}
+
+pub(crate) fn bsuid(value: &str) -> Handle {
+    Handle { kind: IdentityKind::Bsuid, value: value.into() }
+}
+
+pub(crate) fn says(from: Vec<Handle>, provider_id: &str, text: &str) -> Inbound {
+    Inbound::Message(InboundMessage {
+        from,
+        name: Some("Ines".into()),
+        provider_id: Some(provider_id.into()),
+        dedup: None,
+        sent_at: None,
+        kind: MessageKind::Text,
+        text: Some(text.into()),
+        attachments: Vec::new(),
+        payload: None,
+        reply_to: None,
+        forwarded: false,
+        raw: None,
+    })
+}
+
+pub(crate) fn admin() -> Viewer {
+    Viewer { tenant: TENANT, agent: AgentId(Uuid::from_u128(0xA)), permissions: Permissions::all() }
+}

@@ -1,0 +1,9 @@
+//! The desk over the memory store: what is acknowledged is there once, in order, for one customer
+//! in one conversation.
+
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod first;
+#[cfg(test)]
+mod sends;

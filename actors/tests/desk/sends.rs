@@ -1,0 +1,72 @@
+//! Messages to the customer, as far as the desk goes: what is to be done outside, and what a
+//! restart makes of it.
+
+use engine::channel::Outcome;
+use engine::conversation::{Command, Draft, Effect, IdempotencyKey, Target};
+use engine::id::ConversationId;
+use engine::message::{Message, MessageStatus, Sender, SenderKind};
+
+use crate::bench::{Bench, account, admin, phone, says};
+
+fn draft(text: &str) -> Command {
+    Command::Send(Draft {
+        text: text.into(),
+        reply_to: None,
+        sender: Sender { kind: SenderKind::Agent, id: None, name: None },
+        account_can_send: true,
+    })
+}
+
+async fn opened() -> (Bench, ConversationId) {
+    let bench = Bench::new().await;
+    bench.desk.ingest(&account(), vec![says(vec![phone("1")], "m1", "hello")]).await.unwrap();
+    let id = bench.open().await[0].id;
+    (bench, id)
+}
+
+async fn send(bench: &Bench, id: ConversationId, key: Option<u8>, text: &str) -> Message {
+    let key = key.map(|key| IdempotencyKey { key: [key; 16], digest: [0; 16] });
+    bench.desk.ask(admin(), id, key, draft(text)).await.unwrap().message.unwrap()
+}
+
+async fn status(bench: &Bench, id: ConversationId, message: &Message) -> MessageStatus {
+    let rows = bench.desk.messages(admin(), id, (u64::MAX, 0), 50).await.unwrap();
+    rows.iter().find(|row| row.message.id == message.id).unwrap().message.status
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeated_key_answers_the_same_message_also_after_a_restart() {
+    let (mut bench, id) = opened().await;
+    let first = send(&bench, id, Some(7), "one").await;
+    assert_eq!(send(&bench, id, Some(7), "one").await.id, first.id);
+    bench.restart().await;
+    assert_eq!(send(&bench, id, Some(7), "one").await.id, first.id);
+    assert_eq!(bench.open().await[0].messages, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_makes_a_begun_send_unknown_and_hands_on_what_waits() {
+    let (mut bench, id) = opened().await;
+    let (first, second) =
+        (send(&bench, id, None, "one").await, send(&bench, id, None, "two").await);
+    let effects = std::mem::take(&mut *bench.heard.effects.lock().unwrap());
+    let [(thread, _, Effect::Enqueue { message, place, .. })] = effects[..] else {
+        panic!("only the first may go: {effects:?}")
+    };
+    assert_eq!(message, first.id);
+    let begin = Command::BeginSend { message, place };
+    assert!(bench.desk.tell(thread, Target::Conversation(id), begin).await.unwrap().changed);
+    bench.restart().await;
+    assert_eq!(status(&bench, id, &first).await, MessageStatus::Unknown);
+    let effects = std::mem::take(&mut *bench.heard.effects.lock().unwrap());
+    assert!(
+        effects.iter().any(|(.., effect)| {
+            matches!(effect, Effect::Enqueue { message, .. } if *message == second.id)
+        }),
+        "{effects:?}"
+    );
+    let outcome = Outcome::Sent { provider_id: "p1".into() };
+    let end = Command::EndSend { message, place, attempt: 1, outcome };
+    bench.desk.tell(thread, Target::Conversation(id), end).await.unwrap();
+    assert_eq!(status(&bench, id, &first).await, MessageStatus::Sent);
+}
