@@ -129,18 +129,18 @@ impl Desk {
         self.order(thread, envelope, Permit::own()).await
     }
 
-    /// Messages of a conversation with `after < seq < before`, newest first, at most `limit`.
+    /// Messages of a conversation with `after < seq < before` (the bounds), newest first, at most
+    /// `limit`.
     pub async fn messages(
         &self,
         viewer: Viewer,
         conversation: ConversationId,
-        (before, after): (u64, u64),
+        bounds: (u64, u64),
         limit: usize,
     ) -> Result<Vec<MessageRow>, Failure> {
         let answer = self.ask(viewer, conversation, None, Command::Look).await?;
-        let top = answer.conversation.map_or(0, |head| head.seq);
-        let before = before.min(top + 1);
-        Ok(self.world.conversations.messages(conversation, before, after, limit).await?)
+        let head = answer.conversation.ok_or(Refused::NotFound)?;
+        Ok(self.world.conversations.messages(&head, bounds, limit).await?)
     }
 
     /// What somebody wants of a contact of this tenant.

@@ -573,11 +573,12 @@ async fn load_thread(world: &World, id: ThreadId) -> Result<Loading, StoreError>
     let woken = world.conversations.wake(id).await?;
     let Some(woken) = woken else { return Ok(Loading { woken: None, name: None, phone: None }) };
     let settled = world.conversations.guarantees().settled;
-    if !settled
-        && let Some(newest) = &woken.newest
-        && woken.case.as_ref().is_some_and(|case| !case.clean)
-    {
-        world.conversations.rewrite(newest, world.stamps.next()).await?;
+    if !settled && !woken.case.as_ref().is_some_and(|case| case.clean) {
+        // A row that a lost answer left on its way would replace the one that was read.
+        world.conversations.put_thread(&woken.thread, world.stamps.next()).await?;
+        if let (Some(newest), Some(case)) = (&woken.newest, &woken.case) {
+            world.conversations.redo(newest, case, world.stamps.next()).await?;
+        }
     }
     let contact = world.contacts.get(woken.thread.contact).await?;
     let phone = contact.as_ref().and_then(|contact| contact.phone()).map(str::to_owned);

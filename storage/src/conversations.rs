@@ -63,8 +63,17 @@ pub struct Woken {
     pub thread: Thread,
     pub case: Option<Conversation>,
     pub recent: Recent,
-    /// The newest commit of the case, where the store may still hold a late write of it.
-    pub newest: Option<Commit>,
+    pub newest: Option<Newest>,
+}
+
+/// The newest commit of a case: the only one that may not have been answered.
+#[derive(Clone, Debug)]
+pub struct Newest {
+    pub commit: Commit,
+    /// The head before it; `None`: it began the case.
+    pub before: Option<Conversation>,
+    /// What follows from it may not be written.
+    pub underived: bool,
 }
 
 impl Conversations {
@@ -92,25 +101,37 @@ impl Conversations {
         }
         derived.extend(references(write));
         derived.extend(lists(write));
-        derived.push(put(&HEADS, alone(id(conversation.0)), encode(write.head)));
+        let mut snapshots = Vec::new();
+        let atomic = self.store.guarantees().atomic;
+        // Where it is a write of its own the head is lazy: a wake folds what is behind it.
+        if atomic || write.before.is_none() || write.recent.is_some() {
+            snapshots.push(put(&HEADS, alone(id(conversation.0)), encode(write.head)));
+        }
         if let Some(recent) = write.recent {
-            derived.push(put(&RECENT, alone(id(write.head.thread.0)), encode(recent)));
+            snapshots.push(put(&RECENT, alone(id(write.head.thread.0)), encode(recent)));
         }
-        let apply = async |changes: Vec<Change>| {
-            if changes.is_empty() {
-                return Ok(());
-            }
-            self.store.apply(Batch { stamp, changes }).await
+        if atomic {
+            let all = [before, commit, derived, snapshots].concat();
+            return self.apply(all, stamp).await;
+        }
+        self.apply(before, stamp).await?;
+        self.apply(commit, stamp).await?;
+        // From here on it has happened, whatever becomes of the rest.
+        let rest = async {
+            self.apply(derived, stamp).await?;
+            self.apply(snapshots, stamp).await
         };
-        if self.store.guarantees().atomic {
-            let mut all = before;
-            all.append(&mut commit);
-            all.append(&mut derived);
-            return apply(all).await;
+        rest.await.map_err(|error| match error {
+            StoreError::Unavailable(cause) => StoreError::Unknown(cause),
+            other => other,
+        })
+    }
+
+    async fn apply(&self, changes: Vec<Change>, stamp: Stamp) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
         }
-        apply(before).await?;
-        apply(commit).await?;
-        apply(derived).await
+        self.store.apply(Batch { stamp, changes }).await
     }
 
     /// Writes the snapshots of a thread that leaves memory.
@@ -138,10 +159,46 @@ impl Conversations {
         self.store.guarantees()
     }
 
-    /// Writes the newest commit again, alone, so that no older write of it can land after this.
-    pub async fn rewrite(&self, commit: &Commit, stamp: Stamp) -> Result<(), StoreError> {
-        let key = log_key(commit.conversation, block_of(commit.first), COMMIT, commit.first);
-        self.store.apply(Batch { stamp, changes: vec![put(&LOG, key, encode(commit))] }).await
+    /// Writes the newest commit again, alone, so that no older write of it can land after this;
+    /// then what follows from it, as far as that may be missing.
+    pub async fn redo(
+        &self,
+        newest: &Newest,
+        head: &Conversation,
+        stamp: Stamp,
+    ) -> Result<(), StoreError> {
+        let commit = &newest.commit;
+        let block = block_of(commit.first);
+        let key = log_key(commit.conversation, block, COMMIT, commit.first);
+        self.apply(vec![put(&LOG, key, encode(commit))], stamp).await?;
+        if !newest.underived {
+            return Ok(());
+        }
+        let mut derived = Vec::new();
+        for (seq, recorded) in commit.numbered() {
+            let place = recorded.fact.message().map(|(_, place)| place);
+            let Some(place) = place.filter(|place| place.block != block) else { continue };
+            if let Some(mut row) = self.row(commit.conversation, place).await?
+                && row.message.rev < seq
+            {
+                row.apply(&recorded.fact, seq);
+                let key = log_key(commit.conversation, place.block, MESSAGE, place.ordinal);
+                derived.push(put(&LOG, key, encode(&row)));
+            }
+        }
+        let write = Write {
+            commit,
+            rows: &[],
+            thread: None,
+            before: newest.before.as_ref(),
+            head,
+            dirty: false,
+            recent: None,
+        };
+        derived.extend(references(&write));
+        derived.extend(lists(&write));
+        self.apply(derived, stamp).await?;
+        self.apply(vec![put(&HEADS, alone(id(head.id.0)), encode(head))], stamp).await
     }
 
     /// A thread with its current case, folded up to its newest fact.
@@ -169,6 +226,8 @@ impl Conversations {
             let Some(last) = commits.last() else { break };
             from = last.last() + 1;
             for commit in commits {
+                let before = (head.seq > 0).then(|| head.clone());
+                let underived = commit.last() > head.seq;
                 for (seq, recorded) in commit.numbered() {
                     if seq > learned {
                         recent.learn(current, &recorded.fact, usize::MAX);
@@ -181,7 +240,7 @@ impl Conversations {
                         head.apply(recorded, commit.at, row.as_ref());
                     }
                 }
-                newest = Some(commit);
+                newest = Some(Newest { commit, before, underived });
             }
         }
         let case = (head.seq > 0).then_some(head);
@@ -263,7 +322,7 @@ impl Conversations {
         let Some(head) = self.head(conversation).await? else { return Ok(None) };
         let mut before = head.seq + 1;
         loop {
-            let page = self.messages(conversation, before, 0, 200).await?;
+            let page = self.messages(&head, (before, 0), 200).await?;
             if let Some(found) = page.iter().find(|row| row.message.id == message) {
                 return Ok(Some(found.place));
             }
@@ -274,15 +333,15 @@ impl Conversations {
         }
     }
 
-    /// Messages with `after < seq < before`, newest first, at most `limit`. Looks from the block
-    /// of `before` downwards: at most one above the newest seq.
+    /// Messages of a head with `after < seq < before`, newest first, at most `limit`. Rows above
+    /// what the head knows do not exist: they are of commits that never were.
     pub async fn messages(
         &self,
-        conversation: ConversationId,
-        before: u64,
-        after: u64,
+        head: &Conversation,
+        (before, after): (u64, u64),
         limit: usize,
     ) -> Result<Vec<MessageRow>, StoreError> {
+        let (conversation, before) = (head.id, before.min(head.seq + 1));
         let mut found = Vec::new();
         let mut block = i64::from(block_of(before));
         // A commit that begins in one block may reach into the seqs of the next.
@@ -306,7 +365,8 @@ impl Conversations {
                 for row in rows {
                     let row: MessageRow = decode(&row.body)?;
                     let seq = row.message.seq;
-                    if seq > after && seq < before && found.len() < limit {
+                    let exists = row.place.ordinal <= head.messages;
+                    if exists && seq > after && seq < before && found.len() < limit {
                         found.push(row);
                     }
                 }

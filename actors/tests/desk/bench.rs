@@ -49,7 +49,7 @@ impl Outside for Heard {
 
 pub(crate) struct Bench {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) clock: Clock,
+    clock: Clock,
     pub(crate) heard: Arc<Heard>,
     pub(crate) desk: Desk,
     stamps: Arc<Stamps>,
@@ -96,15 +96,19 @@ impl Bench {
         let conversations = self.conversations();
         let mut all = Vec::new();
         for id in conversations.open_set(TENANT).await.unwrap() {
-            all.push(conversations.head(id).await.unwrap().unwrap());
+            // What is stored of a head may lag behind its facts.
+            let head = conversations.head(id).await.unwrap().unwrap();
+            let woken = conversations.wake(head.thread).await.unwrap().unwrap();
+            all.push(woken.case.filter(|case| case.id == id).unwrap_or(head));
         }
         all
     }
 
     /// The texts of a conversation, oldest first, and whether its seqs rise.
     pub(crate) async fn texts(&self, conversation: ConversationId) -> Vec<String> {
-        let top = self.conversations().head(conversation).await.unwrap().unwrap().seq;
-        let rows = self.conversations().messages(conversation, top + 1, 0, 10_000).await.unwrap();
+        let open = self.open().await;
+        let head = open.into_iter().find(|head| head.id == conversation).unwrap();
+        let rows = self.conversations().messages(&head, (u64::MAX, 0), 10_000).await.unwrap();
         assert!(rows.windows(2).all(|pair| pair[0].message.seq > pair[1].message.seq));
         rows.into_iter().rev().filter_map(|row| row.message.text).collect()
     }

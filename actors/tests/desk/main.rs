@@ -6,4 +6,6 @@ mod bench;
 #[cfg(test)]
 mod first;
 #[cfg(test)]
+mod protocol;
+#[cfg(test)]
 mod sends;
