@@ -1,0 +1,335 @@
+//! The store in a directory of this machine: a log answers, a tree follows.
+//!
+//! - A write goes to the `writer`, which settles all that waits in order, writes it to the `log`
+//!   as one group, syncs once and answers.
+//! - What is in the log and not yet in the tree lies in memory, in the `overlay`; the `follower`
+//!   brings it to the `tree` and gives the log's files back when the tree is durable.
+//! - A reader takes one view of both, which never changes.
+//! - At a start the `recovery` reads what the log has beyond the tree, and `open` brings the tree
+//!   up to it.
+
+mod disk;
+mod encoding;
+mod follower;
+mod frame;
+mod log;
+mod open;
+mod overlay;
+mod recovery;
+mod shared;
+mod tree;
+mod value;
+mod writer;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use fjall::Slice;
+use tokio::sync::{Semaphore, oneshot};
+
+use self::encoding::Span;
+pub use self::open::{OpenError, Options};
+use self::overlay::Place;
+use self::shared::Shared;
+use self::value::{Expiry, Value, expiry};
+use self::writer::{Answer, Job};
+use crate::check;
+use crate::error::StoreError;
+use crate::memory::Now;
+use crate::port::{
+    Batch, Change, Claim, Guarantees, Key, Pending, Row, Scan, Stamp, Store, Swap, Table,
+};
+
+/// How long a deletion is remembered, so that an older write that comes late stays deleted. No
+/// write can come later than its caller waits, and none outlives the process.
+const REMEMBERED: Duration = Duration::from_secs(60 * 60);
+
+/// The embedded store.
+pub struct Embedded {
+    shared: Arc<Shared>,
+    sending: Sending,
+    reads: Semaphore,
+    now: Now,
+    top: Stamp,
+}
+
+/// What a store did since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Groups written, each with one sync.
+    pub groups: u64,
+    /// Batches, claims and swaps in them: over `groups`, how many share a sync.
+    pub batches: u64,
+    /// Rows written.
+    pub writes: u64,
+    /// Bytes written to the log.
+    pub log_bytes: u64,
+    /// Bytes in memory that the tree has not yet.
+    pub overlay_bytes: u64,
+    /// How often the writer had to wait for the tree.
+    pub stalls: u64,
+    /// Writes refused as unavailable by the writer.
+    pub refused: u64,
+}
+
+/// The way to the writer.
+struct Sending {
+    jobs: Sender<Job>,
+    /// How many wait, and may.
+    queued: Arc<AtomicUsize>,
+    queue: usize,
+    /// The largest batch in bytes.
+    capacity: usize,
+}
+
+impl Sending {
+    fn new(jobs: Sender<Job>, queue: usize, capacity: usize) -> Self {
+        Self { jobs, queued: Arc::default(), queue, capacity }
+    }
+
+    fn queued(&self) -> Arc<AtomicUsize> {
+        self.queued.clone()
+    }
+
+    /// Sent when this returns, whether the answer is awaited or not.
+    fn send<'a, T: Send + 'a>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Pending<'a, T> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.put(job(answer));
+        Box::pin(async move {
+            sent?;
+            answered.await.unwrap_or_else(|_| Err(StoreError::Unknown("the store ended".into())))
+        })
+    }
+
+    fn put(&self, job: Job) -> Result<(), StoreError> {
+        if job.size() > self.capacity {
+            return Err(StoreError::Rejected("a batch is larger than the log takes".into()));
+        }
+        if self.queued.fetch_add(1, Ordering::AcqRel) >= self.queue {
+            self.queued.fetch_sub(1, Ordering::AcqRel);
+            return Err(StoreError::Unavailable("too many writes wait".into()));
+        }
+        self.jobs.send(job).map_err(|_| StoreError::Unavailable("the store is closed".into()))
+    }
+}
+
+impl Embedded {
+    fn new(shared: Arc<Shared>, sending: Sending, options: &Options, top: Stamp) -> Self {
+        let reads = Semaphore::new(options.reads);
+        Self { shared, sending, reads, now: options.now.clone(), top }
+    }
+
+    /// No write that was durable when the store was opened has a higher stamp: newer ones begin
+    /// above it, whatever the clock says.
+    pub fn highest_stamp(&self) -> Stamp {
+        self.top
+    }
+
+    /// What it did so far.
+    pub fn stats(&self) -> Stats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.shared.counters;
+        Stats {
+            groups: read(&counters.groups),
+            batches: read(&counters.batches),
+            writes: read(&counters.writes),
+            log_bytes: read(&counters.log_bytes),
+            overlay_bytes: self.shared.view.load().bytes() as u64,
+            stalls: read(&counters.stalls),
+            refused: read(&counters.refused),
+        }
+    }
+
+    /// Finishes what waits, brings the tree up to the log, syncs it and lets go of the directory.
+    /// Later writes are unavailable.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let closed = || StoreError::Unavailable("the store is closed".into());
+        self.sending.jobs.send(Job::Close(Some(answer))).map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())?
+    }
+
+    fn place(table: &Table, key: &Key) -> Place {
+        let (key, partition) = encoding::row(table, key);
+        Place { shape: table.shape, key: key.into(), partition }
+    }
+
+    fn expiry(&self, table: &Table, ttl: Option<Duration>) -> Expiry {
+        ttl.or(table.expires).map_or(0, |ttl| expiry((self.now)(), ttl))
+    }
+
+    /// The writes of a batch, of several to one key the one that wins.
+    fn prepare(&self, batch: &Batch) -> Vec<(Place, Value)> {
+        let stamp = batch.stamp;
+        let remembered = expiry((self.now)(), REMEMBERED);
+        let mut writes: Vec<(Place, Value)> = Vec::with_capacity(batch.changes.len());
+        let mut places = HashMap::with_capacity(batch.changes.len());
+        let mut clears = false;
+        for change in &batch.changes {
+            let (place, value) = match change {
+                Change::Put { table, key, body, ttl } => {
+                    let value = Value::row(stamp, self.expiry(table, *ttl), body);
+                    (Self::place(table, key), value)
+                }
+                Change::Delete { table, key } => {
+                    (Self::place(table, key), Value::deleted(stamp, remembered))
+                }
+                Change::Clear { table, partition } => {
+                    let key: Slice = encoding::partition(table, partition).into();
+                    let place = Place { shape: table.shape, partition: key.len(), key };
+                    if table.clustering.is_empty() {
+                        (place, Value::deleted(stamp, remembered))
+                    } else {
+                        clears = true;
+                        (place, Value::cleared(stamp, remembered))
+                    }
+                }
+            };
+            match places.entry(place.key.clone()) {
+                Entry::Vacant(free) => {
+                    free.insert(writes.len());
+                    writes.push((place, value));
+                }
+                Entry::Occupied(at) => {
+                    let held = &mut writes[*at.get()].1;
+                    if value.beats(held) {
+                        *held = value;
+                    }
+                }
+            }
+        }
+        if clears {
+            let own = |place: &Place| place.partition == place.key.len();
+            let cleared = |place: &Place| places.contains_key(&place.key[..place.partition]);
+            writes.retain(|(place, _)| own(place) || !cleared(place));
+        }
+        writes
+    }
+
+    async fn find(&self, place: Place) -> Result<Option<Vec<u8>>, StoreError> {
+        let view = self.shared.view.load_full();
+        let now = (self.now)();
+        let body = |value: &Value| value.lives(now).then(|| value.body().to_vec());
+        let cleared = match view.overlaid(&place, view.seen) {
+            Ok(value) => return Ok(body(&value)),
+            Err(cleared) => cleared,
+        };
+        let found = self.blocking(move || view.treed(&place, cleared)).await?;
+        Ok(found.as_ref().and_then(body))
+    }
+
+    async fn page(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
+        let now = (self.now)();
+        let view = self.shared.view.load_full();
+        self.blocking(move || {
+            let Span { low, high, rising, partition } = encoding::span(&scan);
+            let shape = scan.table.shape;
+            view.page((shape, partition), (&low, &high), rising, scan.limit, now)?
+                .into_iter()
+                .map(|(key, value)| {
+                    let clustering = encoding::clustering(scan.table, &key[partition..])?;
+                    Ok(Row { clustering, body: value.body().to_vec() })
+                })
+                .collect()
+        })
+        .await
+    }
+
+    /// A read of the tree may wait for the disk.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let _permit = self.reads.acquire().await;
+        let done = tokio::task::spawn_blocking(read).await;
+        done.unwrap_or_else(|_| Err(StoreError::Unavailable("a read panicked".into())))
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        // Without anybody to tell; the threads finish by themselves.
+        let _ = self.sending.jobs.send(Job::Close(None));
+    }
+}
+
+impl Store for Embedded {
+    fn get<'a>(&'a self, table: &'static Table, key: &'a Key) -> Pending<'a, Option<Vec<u8>>> {
+        Box::pin(async move {
+            check::key(table, key)?;
+            self.find(Self::place(table, key)).await
+        })
+    }
+
+    fn scan(&self, scan: Scan) -> Pending<'_, Vec<Row>> {
+        Box::pin(async move {
+            check::scan(&scan)?;
+            self.page(scan).await
+        })
+    }
+
+    fn apply(&self, batch: Batch) -> Pending<'_, ()> {
+        if let Err(refused) = check::batch(&batch) {
+            return Box::pin(std::future::ready(Err(refused)));
+        }
+        let (stamp, writes) = (batch.stamp, self.prepare(&batch));
+        self.sending.send(|answer| Job::Apply { stamp, writes, answer })
+    }
+
+    fn claim<'a>(
+        &'a self,
+        table: &'static Table,
+        key: Key,
+        body: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> Pending<'a, Claim> {
+        let value = Value::row(Stamp(0), self.expiry(table, ttl), &body);
+        let swapped = self.compare(table, &key, None, Some(value));
+        Box::pin(async move {
+            Ok(match swapped.await? {
+                Swap::Done => Claim::Won,
+                Swap::Stale(held) => Claim::Lost(held.unwrap_or_default()),
+            })
+        })
+    }
+
+    fn swap<'a>(
+        &'a self,
+        table: &'static Table,
+        key: Key,
+        expected: Option<Vec<u8>>,
+        body: Option<Vec<u8>>,
+    ) -> Pending<'a, Swap> {
+        let value = body.map(|body| Value::row(Stamp(0), self.expiry(table, None), &body));
+        self.compare(table, &key, expected, value)
+    }
+
+    /// A batch is one record of the log. What is unknown stays so for no longer than the process
+    /// lives: what its next start finds in the log has happened, all else never will.
+    fn guarantees(&self) -> Guarantees {
+        Guarantees { atomic: true, settled: true }
+    }
+}
+
+impl Embedded {
+    fn compare(
+        &self,
+        table: &'static Table,
+        key: &Key,
+        expected: Option<Vec<u8>>,
+        value: Option<Value>,
+    ) -> Pending<'_, Swap> {
+        if let Err(refused) = check::guarded(table, key) {
+            return Box::pin(std::future::ready(Err(refused)));
+        }
+        let (place, now) = (Self::place(table, key), (self.now)());
+        self.sending.send(|answer| Job::Swap { place, expected, value, now, answer })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! What the threads of a store share: the view, the counters, the end.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::overlay::View;
+use crate::error::{Cause, StoreError};
+
+/// Called once, from a thread of the store, when nothing can be written any more.
+pub(super) type OnFatal = Box<dyn FnOnce(Cause) + Send>;
+
+pub(super) struct Shared {
+    pub(super) view: ArcSwap<View>,
+    pub(super) counters: Counters,
+    end: Mutex<End>,
+    /// Told when the follower freed memory, and at the end.
+    freed: Condvar,
+}
+
+struct End {
+    failed: Option<Cause>,
+    on_fatal: Option<OnFatal>,
+}
+
+/// Since the store was opened.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) groups: AtomicU64,
+    pub(super) batches: AtomicU64,
+    pub(super) writes: AtomicU64,
+    pub(super) log_bytes: AtomicU64,
+    pub(super) stalls: AtomicU64,
+    pub(super) refused: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn add(counter: &AtomicU64, more: usize) {
+        counter.fetch_add(more as u64, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    pub(super) fn new(view: View, on_fatal: OnFatal) -> Self {
+        Self {
+            view: ArcSwap::from_pointee(view),
+            counters: Counters::default(),
+            end: Mutex::new(End { failed: None, on_fatal: Some(on_fatal) }),
+            freed: Condvar::new(),
+        }
+    }
+
+    /// Replaces the view; both threads do.
+    pub(super) fn change(&self, mut change: impl FnMut(&mut View)) {
+        self.view.rcu(|view| {
+            let mut view = View::clone(view);
+            change(&mut view);
+            view
+        });
+    }
+
+    fn end(&self) -> MutexGuard<'_, End> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the store; only the first reason counts.
+    pub(super) fn fail(&self, cause: Cause) {
+        let mut end = self.end();
+        end.failed.get_or_insert_with(|| cause.clone());
+        let on_fatal = end.on_fatal.take();
+        drop(end);
+        self.freed.notify_all();
+        if let Some(on_fatal) = on_fatal {
+            tracing::error!(%cause, "the store cannot write any more");
+            on_fatal(cause);
+        }
+    }
+
+    /// Nothing was written if the store has ended.
+    pub(super) fn alive(&self) -> Result<(), StoreError> {
+        self.end().failed.clone().map_or(Ok(()), |cause| Err(StoreError::Unavailable(cause)))
+    }
+
+    /// Tells whoever waits in [`Shared::wait`].
+    pub(super) fn freed(&self) {
+        // Under the lock, so that it does not fall between somebody's look and their waiting.
+        drop(self.end());
+        self.freed.notify_all();
+    }
+
+    /// Waits until the generations take less memory than this, or the end.
+    pub(super) fn wait(&self, bytes: usize) {
+        let full = |end: &mut End| end.failed.is_none() && self.view.load().bytes() > bytes;
+        let waited = self.freed.wait_while(self.end(), full);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Ends the store if its thread panics.
+pub(super) struct Watch(pub(super) Arc<Shared>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("a thread of the store panicked".into());
+        }
+    }
+}

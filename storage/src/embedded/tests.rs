@@ -1,0 +1,138 @@
+//! The embedded store as its callers see it, on a real disk.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use engine::time::Timestamp;
+
+use super::{Embedded, OpenError, Options};
+use crate::conformance::{self, Subject};
+use crate::error::StoreError;
+use crate::port::{Batch, Change, Key, Part, Stamp, Store};
+use crate::tables::THREADS;
+
+const START: i64 = 1_790_000_000_000;
+
+/// Small, so that segments and generations change often.
+fn options(path: &Path) -> Options {
+    Options {
+        segment: 64 << 10,
+        overlay: 32 << 10,
+        cache: 1 << 20,
+        memtable: 1 << 20,
+        reserve: 0,
+        ..Options::new(path, Arc::new(|| Timestamp(START)))
+    }
+}
+
+fn open(path: &Path) -> Embedded {
+    open_with(options(path))
+}
+
+fn open_with(options: Options) -> Embedded {
+    Embedded::open(options, |cause| panic!("{cause}")).expect("the store opens")
+}
+
+fn thread(n: u8) -> Key {
+    Key::new(vec![Part::Uuid([n; 16])], vec![])
+}
+
+fn put(stamp: i64, n: u8, size: usize) -> Batch {
+    let body = [stamp.to_string().as_bytes(), &vec![b' '; size]].concat();
+    let change = Change::Put { table: &THREADS, key: thread(n), body, ttl: None };
+    Batch { stamp: Stamp(stamp), changes: vec![change] }
+}
+
+async fn get(store: &Embedded, n: u8) -> Option<String> {
+    let body = store.get(&THREADS, &thread(n)).await.expect("read");
+    body.map(|body| String::from_utf8(body).expect("text").trim_end().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_embedded_store_keeps_every_promise_of_the_port() {
+    conformance::run(async || {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = Arc::new(AtomicI64::new(START));
+        let read = clock.clone();
+        let now = Arc::new(move || Timestamp(read.load(Ordering::Relaxed)));
+        let store = open_with(Options { now, ..options(directory.path()) });
+        Subject {
+            store: Arc::new(store),
+            run: "embedded".to_owned(),
+            pass: Box::new(move |time| {
+                // The directory lives as long as the subject.
+                let _ = &directory;
+                let millis = i64::try_from(time.as_millis()).expect("a short time");
+                clock.fetch_add(millis, Ordering::Relaxed);
+                Box::pin(std::future::ready(Ok(())))
+            }),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for round in 1..6 {
+        let store = open(directory.path());
+        assert_eq!(store.highest_stamp(), Stamp(round - 1));
+        for n in 0..200 {
+            let expected = (round > 1).then(|| (round - 1).to_string());
+            assert_eq!(get(&store, n).await, expected);
+        }
+        let writes = (0..200).map(|n| store.apply(put(round, n, 500)));
+        for write in writes.collect::<Vec<_>>() {
+            write.await.expect("written");
+        }
+        assert!(store.stats().groups < 200, "writes that wait share a sync");
+        assert_eq!(store.stats().batches, 200);
+        store.close().await.expect("closed");
+        let late = store.apply(put(round, 0, 0)).await;
+        assert!(matches!(late, Err(StoreError::Unavailable(_))), "a closed store writes nothing");
+    }
+}
+
+#[tokio::test]
+async fn a_store_has_one_process() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path());
+    let second = Embedded::open(options(directory.path()), |_| ());
+    let Err(OpenError::InUse(path)) = second else { panic!("the second one is refused") };
+    assert_eq!(path, directory.path());
+    store.close().await.expect("closed");
+    drop(store);
+    open(directory.path()).close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn a_batch_that_no_segment_takes_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path());
+    let large = store.apply(put(1, 1, 64 << 10)).await;
+    assert!(matches!(large, Err(StoreError::Rejected(_))));
+    store.apply(put(2, 1, 50 << 10)).await.expect("a smaller one is written");
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_refused_in_a_sentence() {
+    let directory = tempfile::tempdir().expect("a directory");
+    open(directory.path()).close().await.expect("closed");
+    for file in std::fs::read_dir(directory.path().join("log")).expect("the log") {
+        std::fs::remove_file(file.expect("a segment").path()).expect("removed");
+    }
+    // An empty store has nothing to miss; one with groups has.
+    let store = open(directory.path());
+    store.apply(put(1, 1, 0)).await.expect("written");
+    store.close().await.expect("closed");
+    drop(store);
+    for file in std::fs::read_dir(directory.path().join("log")).expect("the log") {
+        std::fs::remove_file(file.expect("a segment").path()).expect("removed");
+    }
+    let Err(error) = Embedded::open(options(directory.path()), |_| ()) else {
+        panic!("a store without its log is refused")
+    };
+    let sentence = error.to_string();
+    assert!(sentence.contains("damaged (its log is missing): restore a backup"), "{sentence}");
+}

@@ -1,0 +1,182 @@
+//! The tree that follows the log: all rows, searchable, never waited for. Behind a trait, so that
+//! tests can lose what it did not sync.
+
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::Arc;
+
+use fjall::compaction::filter::{
+    CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
+};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice};
+
+use super::frame::Lsn;
+use super::value::{Value, expired};
+use crate::error::StoreError;
+use crate::memory::Now;
+use crate::port::{Shape, Stamp};
+
+/// An ordered map on a disk, in two parts by [`Shape`].
+pub(super) trait Tree: Send + Sync {
+    /// All rows as they are now.
+    fn snapshot(&self) -> Arc<dyn Snapshot>;
+    /// Puts, and deletes where there is no value; visible together, durable some time.
+    fn write(&self, rows: Vec<(Shape, Slice, Option<Slice>)>) -> Result<(), StoreError>;
+    /// Makes everything written durable.
+    fn sync(&self) -> Result<(), StoreError>;
+}
+
+/// A tree's rows at one moment.
+pub(super) trait Snapshot: Send + Sync {
+    fn get(&self, shape: Shape, key: &[u8]) -> Result<Option<Value>, StoreError>;
+    /// The rows from `low` to before `high`, rising or falling.
+    fn rows<'a>(&'a self, shape: Shape, low: &[u8], high: &[u8], rising: bool) -> Rows<'a>;
+}
+
+/// Keys and values in order.
+pub(super) type Rows<'a> = Box<dyn Iterator<Item = Result<(Slice, Value), StoreError>> + 'a>;
+
+/// Where the tree keeps its mark: among the rows of no table.
+const MARK: &[u8] = b"\0\0mark";
+
+/// Up to where everything is in the tree and durable, with the highest stamp up to there.
+pub(super) fn mark(tree: &dyn Tree) -> Result<(Lsn, Stamp), StoreError> {
+    let Some(value) = tree.snapshot().get(Shape::Overwritten, MARK)? else {
+        return Ok((0, Stamp(0)));
+    };
+    let lsn = value.body().as_array().map(|bytes| Lsn::from_le_bytes(*bytes));
+    Ok((
+        lsn.ok_or_else(|| StoreError::Corrupt("the tree's mark is damaged".into()))?,
+        value.stamp(),
+    ))
+}
+
+/// Syncs everything written, then marks that it is durable up to `lsn`, durably: whatever mark a
+/// power cut leaves tells the truth.
+pub(super) fn sync_up_to(tree: &dyn Tree, lsn: Lsn, stamp: Stamp) -> Result<(), StoreError> {
+    tree.sync()?;
+    let mark = Value::row(stamp, 0, &lsn.to_le_bytes());
+    tree.write(vec![(Shape::Overwritten, MARK.into(), Some(mark.bytes().clone()))])?;
+    tree.sync()
+}
+
+/// fjall, with a keyspace for each shape.
+pub(super) struct Fjall {
+    database: Database,
+    parts: Parts,
+}
+
+#[derive(Clone)]
+struct Parts {
+    appended: Keyspace,
+    overwritten: Keyspace,
+}
+
+impl Parts {
+    fn of(&self, shape: Shape) -> &Keyspace {
+        match shape {
+            Shape::Appended => &self.appended,
+            Shape::Overwritten => &self.overwritten,
+        }
+    }
+}
+
+impl Fjall {
+    /// Opens or makes it. Sizes are in bytes.
+    pub(super) fn open(
+        path: &Path,
+        cache: u64,
+        memtable: u64,
+        now: Now,
+    ) -> Result<Self, fjall::Error> {
+        let expiry: Arc<dyn Factory> = Arc::new(Expiry(AssertUnwindSafe(now)));
+        let database = Database::builder(path)
+            .cache_size(cache)
+            .worker_threads(2)
+            // Ours is the log: its journal only has to be there when it is synced.
+            .manual_journal_persist(true)
+            .max_journaling_size(256 << 20)
+            .with_compaction_filter_factories(Arc::new(move |_| Some(expiry.clone())))
+            .open()?;
+        let part = |name| {
+            let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable);
+            database.keyspace(name, options)
+        };
+        let parts = Parts { appended: part("appended")?, overwritten: part("overwritten")? };
+        Ok(Self { database, parts })
+    }
+}
+
+impl Tree for Fjall {
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        Arc::new(At { snapshot: self.database.snapshot(), parts: self.parts.clone() })
+    }
+
+    fn write(&self, rows: Vec<(Shape, Slice, Option<Slice>)>) -> Result<(), StoreError> {
+        let mut batch = fjall::OwnedWriteBatch::with_capacity(self.database.clone(), rows.len());
+        for (shape, key, value) in rows {
+            match value {
+                Some(value) => batch.insert(self.parts.of(shape), key, value),
+                None => batch.remove(self.parts.of(shape), key),
+            }
+        }
+        batch.commit().map_err(broken)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.database.persist(PersistMode::SyncAll).map_err(broken)
+    }
+}
+
+/// The tree at one moment.
+struct At {
+    snapshot: fjall::Snapshot,
+    parts: Parts,
+}
+
+impl Snapshot for At {
+    fn get(&self, shape: Shape, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        let found = self.snapshot.get(self.parts.of(shape), key).map_err(broken)?;
+        found.map(Value::read).transpose()
+    }
+
+    fn rows<'a>(&'a self, shape: Shape, low: &[u8], high: &[u8], rising: bool) -> Rows<'a> {
+        let rows = self.snapshot.range(self.parts.of(shape), low..high);
+        let read = |guard: fjall::Guard| {
+            let (key, value) = guard.into_inner().map_err(broken)?;
+            Ok((key, Value::read(value)?))
+        };
+        if rising { Box::new(rows.map(read)) } else { Box::new(rows.rev().map(read)) }
+    }
+}
+
+fn broken(error: fjall::Error) -> StoreError {
+    match error {
+        fjall::Error::Io(error) => StoreError::Unavailable(format!("the tree: {error}").into()),
+        other => StoreError::Corrupt(format!("the tree: {other:?}").into()),
+    }
+}
+
+/// Drops expired rows when tables are merged.
+struct Expiry(AssertUnwindSafe<Now>);
+
+/// Those that were expired when a merge began.
+struct ExpiredAt(engine::time::Timestamp);
+
+impl Factory for Expiry {
+    fn name(&self) -> &str {
+        "expiry"
+    }
+
+    fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
+        Box::new(ExpiredAt((self.0)()))
+    }
+}
+
+impl CompactionFilter for ExpiredAt {
+    fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
+        let value = Value::read(item.value()?);
+        let over = value.is_ok_and(|value| expired(value.expires(), self.0));
+        Ok(if over { Verdict::Remove } else { Verdict::Keep })
+    }
+}
