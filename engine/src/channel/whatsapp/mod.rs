@@ -1,1 +1,15 @@
-//! WhatsApp Cloud API: payloads to items, messages to requests.
+//! WhatsApp (Cloud API of the WhatsApp Business Platform): its webhooks to items, our messages to
+//! its requests, its answers to outcomes.
+
+mod decode;
+mod encode;
+mod envelope;
+mod outcome;
+
+pub use decode::decode;
+pub use encode::{account, read_mark, text};
+pub use envelope::{Change, Envelope, NotAnEnvelope, open};
+pub use outcome::{Answered, outcome};
+
+/// The longest text of a message, in characters (Cloud API reference, text messages).
+pub const TEXT_CHARS_MAX: usize = 4096;

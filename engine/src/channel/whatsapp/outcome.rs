@@ -1,0 +1,109 @@
+//! What an answer of the Graph API means for a send (Cloud API reference, "Error codes"). The
+//! status of the answer says little: the code in its body decides.
+
+use serde_json::Value;
+
+use super::envelope::text;
+use crate::channel::{Outcome, Slow};
+use crate::message::MessageError;
+
+/// How a request ended, as the transport saw it.
+#[derive(Clone, Debug)]
+pub enum Answered {
+    /// The provider answered.
+    With { status: u16, body: Vec<u8> },
+    /// Nothing can have reached the provider.
+    NotSent(String),
+    /// It may have.
+    PerhapsSent(String),
+}
+
+/// What became of a send.
+pub fn outcome(answered: Answered) -> Outcome {
+    let (status, body) = match answered {
+        Answered::With { status, body } => (status, body),
+        Answered::NotSent(reason) => {
+            let error = MessageError { code: "unreachable".to_owned(), message: reason };
+            return Outcome::Retry { error, slow: Slow::Message };
+        }
+        Answered::PerhapsSent(reason) => return Outcome::Unknown { reason },
+    };
+    let body: Option<Value> = serde_json::from_slice(&body).ok();
+    if (200..300).contains(&status) {
+        let id = body.as_ref().and_then(|body| text(body.pointer("/messages/0/id")?));
+        return match id {
+            Some(provider_id) => Outcome::Sent { provider_id },
+            None => {
+                Outcome::Unknown { reason: "the provider's answer names no message".to_owned() }
+            }
+        };
+    }
+    match body.as_ref().and_then(|body| body.get("error")) {
+        Some(error) => of_error(error),
+        None if status >= 500 => {
+            Outcome::Unknown { reason: format!("the provider answered {status} without a reason") }
+        }
+        None => Outcome::Refused {
+            error: MessageError {
+                code: status.to_string(),
+                message: "the provider refused the message without a reason".to_owned(),
+            },
+        },
+    }
+}
+
+fn of_error(error: &Value) -> Outcome {
+    let code = error.get("code").and_then(Value::as_i64);
+    let subcode = error.get("error_subcode").and_then(Value::as_i64);
+    let error = error_of(error);
+    match (code, subcode) {
+        // The token.
+        (_, Some(463 | 467)) | (Some(0 | 102 | 190), _) => Outcome::AccountStopped { error },
+        // The account may not send: spam, policy, country, payment, registration, permissions.
+        (
+            Some(
+                3
+                | 10
+                | 33
+                | 200..=299
+                | 368
+                | 130_497
+                | 131_005
+                | 131_031
+                | 131_037
+                | 131_042
+                | 131_045
+                | 131_048
+                | 133_010,
+            ),
+            _,
+        ) => Outcome::AccountStopped { error },
+        // This customer gets too many.
+        (Some(131_056), _) => Outcome::Retry { error, slow: Slow::Pair },
+        // The account sends too fast.
+        (Some(4 | 17 | 32 | 613 | 80_002 | 80_006 | 80_007 | 130_429), _) => {
+            Outcome::Retry { error, slow: Slow::Account }
+        }
+        // It will pass.
+        (Some(1 | 2 | 131_000 | 131_016 | 131_057 | 133_004 | 134_101 | 2_494_100), _) => {
+            Outcome::Retry { error, slow: Slow::Message }
+        }
+        // The message or its recipient; and codes that nobody knows are shown, not repeated.
+        _ => Outcome::Refused { error },
+    }
+}
+
+/// An error in the provider's words: its details are the most telling, its title the least.
+pub(super) fn error_of(error: &Value) -> MessageError {
+    let words = [
+        error.pointer("/error_data/details"),
+        error.get("details"),
+        error.get("message"),
+        error.get("title"),
+    ];
+    let message = words.into_iter().flatten().find_map(Value::as_str).unwrap_or("no reason given");
+    MessageError {
+        code: error.get("code").and_then(text).unwrap_or_else(|| "unknown".to_owned()),
+        message: message.chars().take(500).collect(),
+    }
+}

@@ -1,0 +1,301 @@
+//! WhatsApp: what is read from webhooks, what is sent, what answers mean.
+
+use engine::channel::whatsapp::{Answered, NotAnEnvelope, decode, open, outcome, read_mark, text};
+use engine::channel::{Handle, Inbound, Opaque, Outbound, Outcome, Slow};
+use engine::contact::IdentityKind;
+use engine::id::{ConversationId, ThreadId};
+use engine::message::{MessageKind, MessageStatus, Place};
+use engine::time::Timestamp;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const NOW: Timestamp = Timestamp(1_790_000_000_000);
+
+#[cfg(test)]
+fn body(value: &Value) -> Vec<u8> {
+    let mut value = value.clone();
+    value["messaging_product"] = "whatsapp".into();
+    value["metadata"] = json!({"display_phone_number": "441234", "phone_number_id": "7001"});
+    let change = json!({"field": "messages", "value": value});
+    let entry = json!({"id": "9001", "changes": [change]});
+    json!({"object": "whatsapp_business_account", "entry": [entry]}).to_string().into_bytes()
+}
+
+#[cfg(test)]
+fn items(value: &Value) -> Vec<Inbound> {
+    let body = body(value);
+    let envelope = open(&body).unwrap();
+    assert_eq!(envelope.changes[0].phone_number_id.as_deref(), Some("7001"));
+    assert_eq!(envelope.changes[0].entry_id.as_deref(), Some("9001"));
+    decode(&envelope.changes[0], NOW)
+}
+
+#[cfg(test)]
+fn message(extra: &Value) -> Value {
+    let mut message = json!({
+        "from": "33600000001", "id": "wamid.A1", "timestamp": "1789999990", "type": "text",
+        "text": {"body": "Is the blue one in stock?"},
+    });
+    for (key, value) in extra.as_object().unwrap() {
+        message[key] = value.clone();
+    }
+    message
+}
+
+#[cfg(test)]
+fn handle(kind: IdentityKind, value: &str) -> Handle {
+    Handle { kind, value: value.to_owned() }
+}
+
+#[test]
+fn a_text_becomes_a_message_with_its_sender_time_and_name() {
+    let contacts = json!([
+        {"wa_id": "49170", "profile": {"name": "Somebody else"}},
+        {"wa_id": "33600000001", "user_id": "FR.1", "parent_user_id": "FR.ENT.2", "profile": {"name": " Noor "}},
+    ]);
+    let context = json!({"context": {"id": "wamid.OLD", "forwarded": true}});
+    let items = items(&json!({"contacts": contacts, "messages": [message(&context)]}));
+    let [Inbound::Message(message)] = &items[..] else { panic!("{items:?}") };
+    let (bsuid, phone) = (IdentityKind::Bsuid, IdentityKind::Phone);
+    let from = [handle(bsuid, "FR.1"), handle(bsuid, "FR.ENT.2"), handle(phone, "33600000001")];
+    assert_eq!(message.from, from);
+    assert_eq!(message.name.as_deref(), Some("Noor"));
+    assert_eq!(message.sent_at, Some(Timestamp(1_789_999_990_000)));
+    assert_eq!(message.text.as_deref(), Some("Is the blue one in stock?"));
+    assert_eq!(message.reply_to.as_deref(), Some("wamid.OLD"));
+    assert!(message.forwarded && message.raw.is_none());
+}
+
+#[test]
+fn implausible_times_are_left_out_and_numbers_are_read() {
+    for (timestamp, wanted) in [
+        (json!(1_789_999_990_i64), Some(Timestamp(1_789_999_990_000))),
+        (json!("1000000"), None),
+        (json!("1790090000"), None),
+        (json!("soon"), None),
+        (json!(null), None),
+    ] {
+        let items = items(&json!({"messages": [message(&json!({"timestamp": timestamp}))]}));
+        let [Inbound::Message(message)] = &items[..] else { panic!("{items:?}") };
+        assert_eq!(message.sent_at, wanted, "{timestamp}");
+    }
+}
+
+#[test]
+fn every_other_type_is_kept_raw_and_shown_as_unsupported() {
+    let image = json!({"type": "image", "text": null, "image": {"id": "55"}});
+    let items = items(&json!({"messages": [message(&image)]}));
+    let [Inbound::Message(message)] = &items[..] else { panic!("{items:?}") };
+    assert_eq!((message.kind, &message.text), (MessageKind::Unsupported, &None));
+    let raw: Value = serde_json::from_str(message.raw.as_ref().unwrap()).unwrap();
+    assert_eq!(raw["image"]["id"], "55");
+}
+
+#[test]
+fn a_bad_item_does_not_lose_its_neighbours() {
+    let bad = [json!(17), json!({"id": "wamid.X", "type": "text"}), json!({"from": {}})];
+    let messages =
+        json!([message(&json!({})), bad[0], bad[1], bad[2], message(&json!({"id": "wamid.A2"}))]);
+    let statuses = json!([{"id": "wamid.S", "status": "read"}, {"status": "read"}]);
+    let items = items(&json!({"messages": messages, "statuses": statuses}));
+    let kinds: Vec<_> = items
+        .iter()
+        .map(|item| match item {
+            Inbound::Message(_) => "message",
+            Inbound::Receipt(_) => "receipt",
+            Inbound::Dead { .. } => "dead",
+            _ => "other",
+        })
+        .collect();
+    assert_eq!(kinds, ["message", "dead", "dead", "dead", "message", "receipt", "dead"]);
+}
+
+#[test]
+fn a_message_without_an_id_is_told_apart_by_what_was_sent() {
+    let one = message(&json!({"id": null}));
+    let two = message(&json!({"id": null, "text": {"body": "And the red one?"}}));
+    let items = items(&json!({"messages": [one, two, one]}));
+    let dedups: Vec<_> = items
+        .iter()
+        .map(|item| match item {
+            Inbound::Message(message) => message.dedup.clone().unwrap(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(dedups[0], dedups[2]);
+    assert_ne!(dedups[0], dedups[1]);
+}
+
+#[test]
+fn a_status_becomes_a_receipt_with_our_id_and_its_error() {
+    let opaque = Opaque {
+        thread: ThreadId(Uuid::from_u128(7)),
+        conversation: ConversationId(Uuid::from_u128(8)),
+        place: Place { block: 1, ordinal: 600 },
+    };
+    let error = json!({"code": 131_026, "title": "Undeliverable", "error_data": {"details": "Not on WhatsApp."}});
+    let statuses = json!([
+        {"id": "wamid.S", "status": "delivered", "timestamp": "1789999990", "recipient_id": "33600000001",
+         "biz_opaque_callback_data": opaque.encode()},
+        {"id": "wamid.F", "status": "failed", "recipient_user_id": "FR.1", "errors": [error]},
+        {"id": "wamid.T", "status": "warning"},
+    ]);
+    let items = items(&json!({"statuses": statuses}));
+    let [Inbound::Receipt(delivered), Inbound::Receipt(failed), Inbound::Ignored(_)] = &items[..]
+    else {
+        panic!("{items:?}")
+    };
+    assert_eq!((delivered.status, delivered.opaque), (MessageStatus::Delivered, Some(opaque)));
+    assert_eq!(delivered.recipient, [handle(IdentityKind::Phone, "33600000001")]);
+    assert_eq!(failed.recipient, [handle(IdentityKind::Bsuid, "FR.1")]);
+    assert_eq!(failed.error.as_ref().unwrap().message, "Not on WhatsApp.");
+    assert_eq!(failed.error.as_ref().unwrap().code, "131026");
+}
+
+#[test]
+fn an_echo_names_the_customer_it_went_to() {
+    let echo = json!({"from": "441234", "to": "33600000001", "id": "wamid.E", "type": "text", "text": {"body": "By phone"}});
+    let change = json!({"field": "smb_message_echoes", "value": {"metadata": {"phone_number_id": "7001"}, "message_echoes": [echo]}});
+    let body =
+        json!({"object": "whatsapp_business_account", "entry": [{"id": "0", "changes": [change]}]});
+    let body = body.to_string().into_bytes();
+    let items = decode(&open(&body).unwrap().changes[0], NOW);
+    let [Inbound::Echo(echo)] = &items[..] else { panic!("{items:?}") };
+    assert_eq!(echo.to, [handle(IdentityKind::Phone, "33600000001")]);
+    assert_eq!(echo.text.as_deref(), Some("By phone"));
+}
+
+#[test]
+fn what_is_no_envelope_says_why() {
+    for (body, why) in [
+        ("", NotAnEnvelope::NotJson),
+        ("[1", NotAnEnvelope::NotJson),
+        (r#"{"entry":[]}"#, NotAnEnvelope::NoObject),
+        (r#"{"object":"page"}"#, NotAnEnvelope::NoEntries),
+        (r#"{"object":"page","entry":{}}"#, NotAnEnvelope::NoEntries),
+    ] {
+        assert_eq!(open(body.as_bytes()).unwrap_err(), why, "{body}");
+    }
+}
+
+#[cfg(test)]
+fn outbound(to: Vec<Handle>) -> Outbound {
+    let place = Place { block: 0, ordinal: 1 };
+    let (thread, conversation) = (ThreadId(Uuid::nil()), ConversationId(Uuid::nil()));
+    Outbound {
+        to,
+        kind: MessageKind::Text,
+        text: Some("Yes, in blue".to_owned()),
+        reply_to: Some("wamid.A1".to_owned()),
+        opaque: Opaque { thread, conversation, place },
+    }
+}
+
+#[test]
+fn a_text_is_sent_to_the_phone_number_where_one_is_known() {
+    let (bsuid, phone) = (handle(IdentityKind::Bsuid, "FR.1"), handle(IdentityKind::Phone, "336"));
+    let call = text(&outbound(vec![bsuid.clone(), phone]), "7001", "secret");
+    assert_eq!((call.path.as_str(), call.bearer.as_str()), ("7001/messages", "secret"));
+    let sent = call.body.unwrap();
+    assert_eq!((&sent["to"], &sent["recipient"]), (&json!("336"), &Value::Null));
+    assert_eq!(sent["text"]["body"], "Yes, in blue");
+    assert_eq!(sent["context"]["message_id"], "wamid.A1");
+    let opaque = sent["biz_opaque_callback_data"].as_str().unwrap();
+    assert!(Opaque::decode(opaque).is_some() && opaque.len() <= 512);
+    let sent = text(&outbound(vec![bsuid]), "7001", "secret").body.unwrap();
+    assert_eq!((&sent["to"], &sent["recipient"]), (&Value::Null, &json!("FR.1")));
+    assert_eq!(read_mark("wamid.A1", "7001", "secret").body.unwrap()["status"], "read");
+}
+
+#[test]
+fn each_class_of_error_means_what_it_should() {
+    let with = |status, body: Value| {
+        outcome(Answered::With { status, body: body.to_string().into_bytes() })
+    };
+    let of = |code: i64| with(400, json!({"error": {"code": code, "message": "no"}}));
+    assert!(matches!(of(190), Outcome::AccountStopped { .. }));
+    assert!(matches!(of(131_042), Outcome::AccountStopped { .. }));
+    assert!(matches!(of(230), Outcome::AccountStopped { .. }));
+    assert!(matches!(of(130_429), Outcome::Retry { slow: Slow::Account, .. }));
+    assert!(matches!(of(131_056), Outcome::Retry { slow: Slow::Pair, .. }));
+    assert!(matches!(of(131_016), Outcome::Retry { slow: Slow::Message, .. }));
+    assert!(matches!(of(131_026), Outcome::Refused { .. }));
+    assert!(matches!(of(999_999), Outcome::Refused { .. }), "unknown codes are not repeated");
+    let sent = with(200, json!({"messages": [{"id": "wamid.N"}]}));
+    assert_eq!(sent, Outcome::Sent { provider_id: "wamid.N".to_owned() });
+    assert!(matches!(with(200, json!({})), Outcome::Unknown { .. }));
+    assert!(matches!(with(502, json!({})), Outcome::Unknown { .. }));
+    assert!(matches!(with(503, json!({"error": {"code": 2}})), Outcome::Retry { .. }));
+    assert!(matches!(outcome(Answered::NotSent("refused".into())), Outcome::Retry { .. }));
+    assert!(matches!(outcome(Answered::PerhapsSent("cut".into())), Outcome::Unknown { .. }));
+}
+
+#[cfg(test)]
+fn any_json() -> impl Strategy<Value = Value> {
+    let key = prop_oneof![
+        Just("id"),
+        Just("from"),
+        Just("type"),
+        Just("text"),
+        Just("body"),
+        Just("timestamp"),
+        Just("messages"),
+        Just("statuses"),
+        Just("contacts"),
+        Just("status"),
+        Just("errors"),
+        Just("context"),
+        Just("profile"),
+        Just("wa_id"),
+        Just("metadata"),
+        Just("entry"),
+        Just("changes"),
+        Just("value"),
+        Just("object"),
+        Just("field"),
+    ]
+    .prop_map(str::to_owned);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 64, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::hash_map(key.clone(), inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn whatever_stands_beside_it_a_good_message_is_found(
+        before in prop::collection::vec(any_json(), 0..3),
+        after in prop::collection::vec(any_json(), 0..3),
+        contacts in prop::collection::vec(any_json(), 0..3),
+    ) {
+        let mut messages = before;
+        messages.push(message(&json!({"id": "wamid.GOOD"})));
+        messages.extend(after);
+        let items = items(&json!({"messages": messages, "contacts": contacts}));
+        let good = items.iter().any(|item| matches!(item, Inbound::Message(message)
+            if message.provider_id.as_deref() == Some("wamid.GOOD")));
+        prop_assert!(good);
+    }
+
+    #[test]
+    fn any_body_is_opened_and_read_without_a_panic(body in any_json()) {
+        let bytes = body.to_string().into_bytes();
+        if let Ok(envelope) = open(&bytes) {
+            for change in &envelope.changes {
+                decode(change, NOW);
+            }
+        }
+    }
+}
