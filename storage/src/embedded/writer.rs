@@ -92,10 +92,8 @@ impl Writer {
                 next = if more { jobs.try_recv().ok() } else { None };
             }
             queued.fetch_sub(group.len(), Ordering::AcqRel);
-            let idle = self.active.is_empty();
-            self.commit(group.drain(..));
-            if idle && !self.active.is_empty() {
-                // When the follower is at work it looks again by itself.
+            if self.commit(group.drain(..)) {
+                // Where a word lies already the follower has not looked since.
                 let _ = follower.try_send(Word::Work);
             }
             match order {
@@ -112,18 +110,19 @@ impl Writer {
         }
     }
 
-    /// Decides, writes, syncs and answers a group.
-    pub(super) fn commit(&mut self, group: impl ExactSizeIterator<Item = Job>) {
+    /// Decides, writes, syncs and answers a group. Answers whether a generation began by it.
+    pub(super) fn commit(&mut self, group: impl Iterator<Item = Job>) -> bool {
         let group: Vec<_> = group.collect();
         if group.is_empty() {
-            return;
+            return false;
         }
         self.make_room();
+        let begins = self.active.is_empty();
         let size = group.iter().map(Job::size).sum();
         if let Err(error) = self.shared.alive().and_then(|()| self.log.room(size)) {
             Counters::add(&self.shared.counters.refused, group.len());
             group.into_iter().for_each(|job| job.refuse(&error));
-            return;
+            return false;
         }
         frame::begin(&mut self.frame);
         let empty = self.frame.len();
@@ -139,7 +138,7 @@ impl Writer {
                     job.fail(&StoreError::Unknown(cause.clone().into()));
                 }
                 self.shared.fail(cause.into());
-                return;
+                return false;
             }
             let seen = self.log.next() - 1;
             self.shared.change(|view| view.seen = seen);
@@ -149,9 +148,11 @@ impl Writer {
             Counters::add(&counters.log_bytes, self.frame.len());
         }
         decided.into_iter().for_each(Decided::tell);
+        let begins = begins && !self.active.is_empty();
         if self.active.bytes() > GENERATION_BYTES {
             self.seal();
         }
+        begins
     }
 
     /// Begins another generation, so that the follower can have this one.
