@@ -86,6 +86,18 @@ fn a_message_opens_the_next_case_when_the_last_was_closed_long_ago() {
 }
 
 #[test]
+fn a_case_with_messages_still_to_be_sent_stays_the_current_one() {
+    let mut desk = Desk::new();
+    desk.receive("m1", "hello");
+    desk.send("one").unwrap();
+    let close = Command::SetStatus { status: ConversationStatus::Resolved };
+    desk.run(by_agent(Target::Current, close)).unwrap();
+    desk.later(48 * HOUR);
+    desk.receive("m2", "again");
+    assert_eq!((desk.case().case, desk.case().pending.len()), (1, 1));
+}
+
+#[test]
 fn free_text_goes_out_only_within_the_window() {
     let mut desk = Desk::new();
     desk.receive("m1", "hello");
