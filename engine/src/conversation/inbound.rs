@@ -188,7 +188,8 @@ fn open<'a>(state: &State, context: &mut Context<'a>, by: By) -> Turn<'a> {
     let (now, first) = (context.now, context.commit_first);
     if let Some(case) = &state.case {
         let recent = case.closed_at.is_none_or(|closed| now < closed + context.rules.reopen_within);
-        if recent {
+        // What is still to be sent keeps its case current: only that one is looked after.
+        if recent || !case.pending.is_empty() {
             let mut turn = Turn::new(case.clone(), context.loaded, By::Provider, now, first);
             match case.status {
                 ConversationStatus::Open => {}
