@@ -1,0 +1,129 @@
+//! Rules that a type cannot say.
+
+use toml::{Table, Value};
+
+use crate::{Config, ConfigError};
+
+/// Limits for which 0 means that there is none.
+const MAY_BE_ZERO: [&str; 3] =
+    ["tenant_requests_per_second", "agents_per_tenant", "accounts_per_tenant"];
+
+/// RFC 7518, 3.2: a key for HS256 is at least as long as its hash.
+const JWT_SECRET_BYTES_MIN: usize = 32;
+
+/// The first rule that is broken.
+pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
+    let Config { server, storage, meta, auth, log, limits, .. } = config;
+    for (key, url) in [
+        ("server.public_url", server.public_url.as_deref()),
+        ("meta.graph_url", Some(meta.graph_url.as_str())),
+        ("meta.instagram_url", Some(meta.instagram_url.as_str())),
+        ("meta.instagram_auth_url", Some(meta.instagram_auth_url.as_str())),
+    ] {
+        rule(
+            url.is_none_or(is_base_url),
+            key,
+            "must begin with http:// or https:// and end without a slash",
+        )?;
+    }
+    rule(
+        !meta.graph_version.is_empty() && !meta.graph_version.contains('/'),
+        "meta.graph_version",
+        "must be one path segment such as v23.0",
+    )?;
+    rule(!storage.path.as_os_str().is_empty(), "storage.path", "must name a directory")?;
+    let cql = &storage.cql;
+    rule(
+        !cql.nodes.is_empty() && cql.nodes.iter().all(|node| has_port(node)),
+        "storage.cql.nodes",
+        "must name at least one node, each with its port as in 127.0.0.1:9042",
+    )?;
+    rule(
+        is_keyspace(&cql.keyspace),
+        "storage.cql.keyspace",
+        "must be 1 to 48 lower-case letters, digits and underscores, beginning with a letter",
+    )?;
+    rule(cql.replication_factor > 0, "storage.cql.replication_factor", "must be at least 1")?;
+    rule(
+        cql.username.is_some() == cql.password.is_some(),
+        "storage.cql.username",
+        "and `storage.cql.password` must be given together",
+    )?;
+    rule(
+        cql.lease > cql.request_timeout,
+        "storage.cql.lease",
+        "must be longer than `storage.cql.request_timeout`",
+    )?;
+    rule(
+        auth.jwt_secret.as_ref().is_none_or(|secret| secret.expose().len() >= JWT_SECRET_BYTES_MIN),
+        "auth.jwt_secret",
+        "must be at least 32 bytes; leave it empty to have one made",
+    )?;
+    rule(!auth.token_ttl.is_zero(), "auth.token_ttl", "must be longer than nothing")?;
+    rule(
+        auth.session_ttl >= auth.token_ttl,
+        "auth.session_ttl",
+        "must be at least `auth.token_ttl`",
+    )?;
+    rule(!log.filter.is_empty(), "log.filter", "must name a level such as info")?;
+    above_zero(&Table::try_from(limits).expect("limits are numbers, durations and lists"))?;
+    rule(
+        limits.page_default <= limits.page_max,
+        "limits.page_default",
+        "must be at most `limits.page_max`",
+    )?;
+    rule(
+        limits.inflight_conversation <= limits.inflight_tenant
+            && limits.inflight_tenant <= limits.inflight_node,
+        "limits.inflight_tenant",
+        "must lie between `limits.inflight_conversation` and `limits.inflight_node`",
+    )?;
+    rule(
+        // A group has at least room for one batch, which is cut at 40 KiB.
+        limits.group_bytes >= 65_536 && limits.group_bytes <= limits.segment_bytes / 2,
+        "limits.group_bytes",
+        "must be at least 65536 and at most half of `limits.segment_bytes`",
+    )?;
+    rule(
+        limits.provider_connect_timeout <= limits.provider_timeout,
+        "limits.provider_connect_timeout",
+        "must be at most `limits.provider_timeout`",
+    )
+}
+
+fn rule(holds: bool, key: &str, reason: &str) -> Result<(), ConfigError> {
+    let broken = || ConfigError::Invalid { key: key.to_owned(), reason: reason.to_owned() };
+    holds.then_some(()).ok_or_else(broken)
+}
+
+fn above_zero(limits: &Table) -> Result<(), ConfigError> {
+    for (name, value) in limits {
+        let is_something = match value {
+            Value::Integer(number) => *number > 0 || MAY_BE_ZERO.contains(&name.as_str()),
+            Value::String(duration) => duration != "0s",
+            Value::Array(items) => {
+                !items.is_empty() && items.iter().all(|item| item.as_str() != Some("0s"))
+            }
+            _ => true,
+        };
+        rule(is_something, &format!("limits.{name}"), "must be more than nothing")?;
+    }
+    Ok(())
+}
+
+fn is_base_url(url: &str) -> bool {
+    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    host.is_some_and(|host| !host.is_empty() && !host.ends_with('/'))
+}
+
+fn has_port(node: &str) -> bool {
+    node.rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+fn is_keyspace(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    name.len() <= 48
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(plain)
+}
