@@ -83,8 +83,7 @@ impl Follower {
         words: &Receiver<Word>,
         writer: &Sender<Job>,
     ) -> Result<ControlFlow<Option<Answer<()>>>, StoreError> {
-        // A spare that cannot be made is missed by the writer, who says so.
-        let _ = self.segments.prepare();
+        self.spare();
         if self.shared.view.load().generations.iter().all(|one| one.is_empty()) {
             match words.recv_timeout(QUIET) {
                 Ok(Word::Work) => {}
@@ -116,15 +115,21 @@ impl Follower {
         Ok(ControlFlow::Continue(()))
     }
 
+    /// Sees to it that the writer finds a segment. One that cannot be made is missed by the
+    /// writer, who says so.
+    pub(super) fn spare(&self) {
+        let _ = self.segments.prepare();
+    }
+
     /// Without a writer every generation is complete.
-    fn finish(&mut self) -> Result<(), StoreError> {
+    pub(super) fn finish(&mut self) -> Result<(), StoreError> {
         self.shared.change(|view| view.generations.insert(0, Arc::default()));
         while self.follow()? {}
         self.sync()
     }
 
     /// The oldest generation that nobody adds to.
-    fn sealed(&self) -> Option<Arc<Generation>> {
+    pub(super) fn sealed(&self) -> Option<Arc<Generation>> {
         let view = self.shared.view.load();
         view.generations.last().filter(|_| view.generations.len() > 1).cloned()
     }
@@ -190,5 +195,6 @@ pub(super) fn write(tree: &dyn Tree, generation: &Generation) -> Result<(), Stor
             }
         }
     }
+    rows.push(tree::applied(generation.last()));
     tree.write(rows)
 }

@@ -15,38 +15,29 @@ mod frame;
 mod log;
 mod open;
 mod overlay;
+mod prepare;
 mod recovery;
 mod shared;
 mod tree;
 mod value;
 mod writer;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use fjall::Slice;
 use tokio::sync::{Semaphore, oneshot};
 
-use self::encoding::Span;
 pub use self::open::{OpenError, Options};
 use self::overlay::Place;
 use self::shared::Shared;
-use self::value::{Expiry, Value, expiry};
+use self::value::Value;
 use self::writer::{Answer, Job};
 use crate::check;
 use crate::error::StoreError;
 use crate::memory::Now;
-use crate::port::{
-    Batch, Change, Claim, Guarantees, Key, Pending, Row, Scan, Stamp, Store, Swap, Table,
-};
-
-/// How long a deletion is remembered, so that an older write that comes late stays deleted. No
-/// write can come later than its caller waits, and none outlives the process.
-const REMEMBERED: Duration = Duration::from_secs(60 * 60);
+use crate::port::{Batch, Claim, Guarantees, Key, Pending, Row, Scan, Stamp, Store, Swap, Table};
 
 /// The embedded store.
 pub struct Embedded {
@@ -153,63 +144,6 @@ impl Embedded {
         answered.await.map_err(|_| closed())?
     }
 
-    fn place(table: &Table, key: &Key) -> Place {
-        let (key, partition) = encoding::row(table, key);
-        Place { shape: table.shape, key: key.into(), partition }
-    }
-
-    fn expiry(&self, table: &Table, ttl: Option<Duration>) -> Expiry {
-        ttl.or(table.expires).map_or(0, |ttl| expiry((self.now)(), ttl))
-    }
-
-    /// The writes of a batch, of several to one key the one that wins.
-    fn prepare(&self, batch: &Batch) -> Vec<(Place, Value)> {
-        let stamp = batch.stamp;
-        let remembered = expiry((self.now)(), REMEMBERED);
-        let mut writes: Vec<(Place, Value)> = Vec::with_capacity(batch.changes.len());
-        let mut places = HashMap::with_capacity(batch.changes.len());
-        let mut clears = false;
-        for change in &batch.changes {
-            let (place, value) = match change {
-                Change::Put { table, key, body, ttl } => {
-                    let value = Value::row(stamp, self.expiry(table, *ttl), body);
-                    (Self::place(table, key), value)
-                }
-                Change::Delete { table, key } => {
-                    (Self::place(table, key), Value::deleted(stamp, remembered))
-                }
-                Change::Clear { table, partition } => {
-                    let key: Slice = encoding::partition(table, partition).into();
-                    let place = Place { shape: table.shape, partition: key.len(), key };
-                    if table.clustering.is_empty() {
-                        (place, Value::deleted(stamp, remembered))
-                    } else {
-                        clears = true;
-                        (place, Value::cleared(stamp, remembered))
-                    }
-                }
-            };
-            match places.entry(place.key.clone()) {
-                Entry::Vacant(free) => {
-                    free.insert(writes.len());
-                    writes.push((place, value));
-                }
-                Entry::Occupied(at) => {
-                    let held = &mut writes[*at.get()].1;
-                    if value.beats(held) {
-                        *held = value;
-                    }
-                }
-            }
-        }
-        if clears {
-            let own = |place: &Place| place.partition == place.key.len();
-            let cleared = |place: &Place| places.contains_key(&place.key[..place.partition]);
-            writes.retain(|(place, _)| own(place) || !cleared(place));
-        }
-        writes
-    }
-
     async fn find(&self, place: Place) -> Result<Option<Vec<u8>>, StoreError> {
         let view = self.shared.view.load_full();
         let now = (self.now)();
@@ -225,18 +159,21 @@ impl Embedded {
     async fn page(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
         let now = (self.now)();
         let view = self.shared.view.load_full();
-        self.blocking(move || {
-            let Span { low, high, rising, partition } = encoding::span(&scan);
-            let shape = scan.table.shape;
-            view.page((shape, partition), (&low, &high), rising, scan.limit, now)?
-                .into_iter()
-                .map(|(key, value)| {
-                    let clustering = encoding::clustering(scan.table, &key[partition..])?;
-                    Ok(Row { clustering, body: value.body().to_vec() })
-                })
-                .collect()
-        })
-        .await
+        self.blocking(move || view.page(&scan, now)).await
+    }
+
+    fn compare(
+        &self,
+        table: &'static Table,
+        key: &Key,
+        expected: Option<Vec<u8>>,
+        value: Option<Value>,
+    ) -> Pending<'_, Swap> {
+        if let Err(refused) = check::guarded(table, key) {
+            return Box::pin(std::future::ready(Err(refused)));
+        }
+        let (place, now) = (prepare::place(table, key), (self.now)());
+        self.sending.send(|answer| Job::Swap { place, expected, value, now, answer })
     }
 
     /// A read of the tree may wait for the disk.
@@ -261,7 +198,7 @@ impl Store for Embedded {
     fn get<'a>(&'a self, table: &'static Table, key: &'a Key) -> Pending<'a, Option<Vec<u8>>> {
         Box::pin(async move {
             check::key(table, key)?;
-            self.find(Self::place(table, key)).await
+            self.find(prepare::place(table, key)).await
         })
     }
 
@@ -276,7 +213,7 @@ impl Store for Embedded {
         if let Err(refused) = check::batch(&batch) {
             return Box::pin(std::future::ready(Err(refused)));
         }
-        let (stamp, writes) = (batch.stamp, self.prepare(&batch));
+        let (stamp, writes) = (batch.stamp, prepare::writes(&batch, (self.now)()));
         self.sending.send(|answer| Job::Apply { stamp, writes, answer })
     }
 
@@ -287,7 +224,7 @@ impl Store for Embedded {
         body: Vec<u8>,
         ttl: Option<Duration>,
     ) -> Pending<'a, Claim> {
-        let value = Value::row(Stamp(0), self.expiry(table, ttl), &body);
+        let value = prepare::guarded(table, &body, ttl, (self.now)());
         let swapped = self.compare(table, &key, None, Some(value));
         Box::pin(async move {
             Ok(match swapped.await? {
@@ -304,7 +241,7 @@ impl Store for Embedded {
         expected: Option<Vec<u8>>,
         body: Option<Vec<u8>>,
     ) -> Pending<'a, Swap> {
-        let value = body.map(|body| Value::row(Stamp(0), self.expiry(table, None), &body));
+        let value = body.map(|body| prepare::guarded(table, &body, None, (self.now)()));
         self.compare(table, &key, expected, value)
     }
 
@@ -315,21 +252,13 @@ impl Store for Embedded {
     }
 }
 
-impl Embedded {
-    fn compare(
-        &self,
-        table: &'static Table,
-        key: &Key,
-        expected: Option<Vec<u8>>,
-        value: Option<Value>,
-    ) -> Pending<'_, Swap> {
-        if let Err(refused) = check::guarded(table, key) {
-            return Box::pin(std::future::ready(Err(refused)));
-        }
-        let (place, now) = (Self::place(table, key), (self.now)());
-        self.sending.send(|answer| Job::Swap { place, expected, value, now, answer })
-    }
-}
-
+#[cfg(test)]
+mod crashes;
+#[cfg(test)]
+mod simulated;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod views;
+#[cfg(test)]
+mod workload;

@@ -14,7 +14,7 @@ use super::log::{Log, Segments};
 use super::overlay::{Generation, View};
 use super::recovery::{self, Unreadable};
 use super::shared::{OnFatal, Shared, Watch};
-use super::tree::{self, Fjall, Tree};
+use super::tree::{self, Fjall, Mark, Tree};
 use super::writer::Writer;
 use super::{Embedded, Sending};
 use crate::error::{Cause, StoreError};
@@ -124,9 +124,12 @@ pub(super) fn recover(
     options: &Options,
     on_fatal: OnFatal,
 ) -> Result<Parts, Why> {
-    let (floor, mut top) = tree::mark(&*tree)?;
-    let found = recovery::read(&disk, floor)?;
-    if found.last > floor {
+    let Mark { durable, stamp: mut top, applied } = tree::mark(&*tree)?;
+    let found = recovery::read(&disk, durable)?;
+    if found.last < applied {
+        return Err(Why::Damaged(format!("group {applied} of its log is unreadable")));
+    }
+    if found.last > durable {
         found.secure()?;
         let mut generation = Generation::default();
         found.replay(|lsn, writes| {
@@ -140,9 +143,12 @@ pub(super) fn recover(
             }
             Ok::<_, Why>(())
         })?;
-        follower::write(&*tree, &generation)?;
-        tree::sync_up_to(&*tree, found.last, top)?;
+        if !generation.is_empty() {
+            follower::write(&*tree, &generation)?;
+        }
     }
+    // Also with nothing to replay: the mark itself may stand in the page cache only.
+    tree::sync_up_to(&*tree, found.last, top)?;
     // The tree has everything now, so that every file is free; one of another length is made anew.
     let mut free = Vec::new();
     for &number in &found.numbers {

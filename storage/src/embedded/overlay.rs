@@ -9,11 +9,12 @@ use crossbeam_skiplist::SkipMap;
 use engine::time::Timestamp;
 use fjall::Slice;
 
+use super::encoding::{self, Span};
 use super::frame::{self, Lsn, Write};
 use super::tree::{Rows, Snapshot};
 use super::value::{Format, Value};
 use crate::error::StoreError;
-use crate::port::{Shape, Stamp};
+use crate::port::{Row, Scan, Shape, Stamp};
 
 /// The writes of a whole range of groups. One thread adds, any number read.
 #[derive(Default)]
@@ -152,7 +153,9 @@ impl View {
         let mut clearing = self.generations.iter().filter(clearing).peekable();
         clearing.peek()?;
         let key = Slice::from(&place.key[..place.partition]);
-        clearing.find_map(|one| one.get(&key, seen)).map(|value| value.stamp())
+        let found = clearing.find_map(|one| one.get(&key, seen));
+        // In a table without clustering columns that is the row itself.
+        found.filter(|value| value.format() == Format::Cleared).map(|value| value.stamp())
     }
 
     /// What the tree has at a place, if it is newer than what was cleared.
@@ -165,28 +168,24 @@ impl View {
         Ok(found.filter(|value| cleared.is_none_or(|at| value.stamp() > at)))
     }
 
-    /// The rows from `low` to before `high` that are there at this time, at most `limit`.
-    pub(super) fn page(
-        &self,
-        (shape, partition): (Shape, usize),
-        (low, high): (&[u8], &[u8]),
-        rising: bool,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(Slice, Value)>, StoreError> {
+    /// What a scan finds at this time.
+    pub(super) fn page(&self, scan: &Scan, now: Timestamp) -> Result<Vec<Row>, StoreError> {
+        let Span { low, high, rising, partition } = encoding::span(scan);
+        let shape = scan.table.shape;
         let mut page = Vec::new();
         if low >= high {
             return Ok(page);
         }
+        // Any row of the partition will do.
         let key = Slice::from([&low[..partition], &[0]].concat());
         let cleared = self.cleared(&Place { shape, key, partition }, self.seen);
         let generations = self.generations.iter();
         let mut sources: Vec<_> = generations
-            .map(|one| one.rows(low, high, self.seen, rising))
-            .chain([self.tree.rows(shape, low, high, rising)])
+            .map(|one| one.rows(&low, &high, self.seen, rising))
+            .chain([self.tree.rows(shape, &low, &high, rising)])
             .map(Iterator::peekable)
             .collect();
-        while page.len() < limit {
+        while page.len() < scan.limit {
             let mut first: Option<Slice> = None;
             for source in &mut sources {
                 let Some(next) = source.peek() else { continue };
@@ -210,7 +209,10 @@ impl View {
             // The partition's own key, which says what was cleared, is no row and never lives.
             let alive = decides
                 .filter(|value| value.lives(now) && cleared.is_none_or(|at| value.stamp() > at));
-            page.extend(alive.map(|value| (first, value)));
+            if let Some(value) = alive {
+                let clustering = encoding::clustering(scan.table, &first[partition..])?;
+                page.push(Row { clustering, body: value.body().to_vec() });
+            }
         }
         Ok(page)
     }

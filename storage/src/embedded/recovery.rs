@@ -1,7 +1,8 @@
 //! What a log says when it is opened. `floor` is the lsn up to which the tree is known to be
 //! durable; only what lies above it counts.
 //!
-//! - A damaged or missing last group is the end of the log: it was never answered.
+//! - A damaged or missing last group is the end of the log: it was never answered. (If it was, the
+//!   tree may know, which is looked at elsewhere.)
 //! - A damaged group with a whole one behind it, or before a later segment, was answered: damage.
 //! - A segment whose successor begins at or below `floor + 1` is not looked at.
 
@@ -58,7 +59,15 @@ pub(super) fn read(disk: &Arc<dyn Disk>, floor: Lsn) -> Result<Found, Unreadable
         if file.length()? >= HEADER as u64 {
             file.read(0, &mut page)?;
         }
-        segments.extend(Header::read(&page).map(|header| Segment { number, header }));
+        match Header::read(&page) {
+            Some(header) => segments.push(Segment { number, header }),
+            // Never written: a header lies in one sector, which is written whole or not at all.
+            None if page == [0; HEADER] => {}
+            None => {
+                let why = format!("segment {number} of its log is unreadable");
+                return Err(Unreadable::Damaged(why));
+            }
+        }
     }
     segments.sort_by_key(|segment| segment.header.serial);
     let serial = segments.last().map_or(0, |segment| segment.header.serial);

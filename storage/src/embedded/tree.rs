@@ -36,27 +36,50 @@ pub(super) trait Snapshot: Send + Sync {
 /// Keys and values in order.
 pub(super) type Rows<'a> = Box<dyn Iterator<Item = Result<(Slice, Value), StoreError>> + 'a>;
 
-/// Where the tree keeps its mark: among the rows of no table.
-const MARK: &[u8] = b"\0\0mark";
+/// What the tree says of itself, among the rows of no table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    /// Up to here everything is in the tree, durably.
+    pub(super) durable: Lsn,
+    /// No stamp up to there is higher.
+    pub(super) stamp: Stamp,
+    /// Something of this group is in the tree, so that the log has it.
+    pub(super) applied: Lsn,
+}
 
-/// Up to where everything is in the tree and durable, with the highest stamp up to there.
-pub(super) fn mark(tree: &dyn Tree) -> Result<(Lsn, Stamp), StoreError> {
-    let Some(value) = tree.snapshot().get(Shape::Overwritten, MARK)? else {
-        return Ok((0, Stamp(0)));
+const DURABLE: &[u8] = b"\0\0durable";
+const APPLIED: &[u8] = b"\0\0applied";
+
+/// What the tree says of itself.
+pub(super) fn mark(tree: &dyn Tree) -> Result<Mark, StoreError> {
+    let snapshot = tree.snapshot();
+    let read = |key| -> Result<(Lsn, Stamp), StoreError> {
+        let Some(value) = snapshot.get(Shape::Overwritten, key)? else {
+            return Ok((0, Stamp(0)));
+        };
+        let lsn = value.body().as_array().map(|bytes| Lsn::from_le_bytes(*bytes));
+        let damaged = || StoreError::Corrupt("the tree's mark is damaged".into());
+        Ok((lsn.ok_or_else(damaged)?, value.stamp()))
     };
-    let lsn = value.body().as_array().map(|bytes| Lsn::from_le_bytes(*bytes));
-    Ok((
-        lsn.ok_or_else(|| StoreError::Corrupt("the tree's mark is damaged".into()))?,
-        value.stamp(),
-    ))
+    let (durable, stamp) = read(DURABLE)?;
+    Ok(Mark { durable, stamp, applied: read(APPLIED)?.0 })
+}
+
+fn note(key: &'static [u8], lsn: Lsn, stamp: Stamp) -> (Shape, Slice, Option<Slice>) {
+    let value = Value::row(stamp, 0, &lsn.to_le_bytes());
+    (Shape::Overwritten, key.into(), Some(value.bytes().clone()))
+}
+
+/// The row by which a tree says that it has something of a group.
+pub(super) fn applied(lsn: Lsn) -> (Shape, Slice, Option<Slice>) {
+    note(APPLIED, lsn, Stamp(0))
 }
 
 /// Syncs everything written, then marks that it is durable up to `lsn`, durably: whatever mark a
 /// power cut leaves tells the truth.
 pub(super) fn sync_up_to(tree: &dyn Tree, lsn: Lsn, stamp: Stamp) -> Result<(), StoreError> {
     tree.sync()?;
-    let mark = Value::row(stamp, 0, &lsn.to_le_bytes());
-    tree.write(vec![(Shape::Overwritten, MARK.into(), Some(mark.bytes().clone()))])?;
+    tree.write(vec![note(DURABLE, lsn, stamp)])?;
     tree.sync()
 }
 
