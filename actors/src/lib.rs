@@ -11,5 +11,6 @@ pub mod permits;
 pub mod shard;
 mod slots;
 pub mod sweep;
+pub mod tenants;
 pub mod thread;
 pub mod world;

@@ -46,6 +46,15 @@ pub enum SettingKind {
     UsedKey = 6,
 }
 
+impl SettingKind {
+    /// Of its number; `None` for one of a later version.
+    pub fn from_number(number: i64) -> Option<Self> {
+        [Self::Tenant, Self::Agent, Self::Credential, Self::Role, Self::Account, Self::UsedKey]
+            .into_iter()
+            .find(|kind| *kind as i64 == number)
+    }
+}
+
 /// What is wrong with a body, field by field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {

@@ -29,6 +29,9 @@ pub struct Credential {
     pub agent: AgentId,
     /// A PHC string (argon2id).
     pub password_hash: String,
+    /// Logins from before this do not count any more.
+    #[serde(default)]
+    pub sessions_since: Timestamp,
 }
 
 /// Whether an agent takes work.

@@ -1,0 +1,489 @@
+//! Tenants: each with one owner of its settings. Reading takes the current snapshot; a change is
+//! decided on it alone, made durable, and only then seen.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use engine::account::Account;
+use engine::channel::Channel;
+use engine::id::{AccountId, AgentId, RoleId, SessionId, TenantId};
+use engine::identity::agent::{Agent, Credential};
+use engine::identity::role::{Role, system_roles};
+use engine::identity::session::Session;
+use engine::mint::Mint;
+use engine::permission::{Permissions, Viewer};
+use engine::resource::SettingKind;
+use engine::tenant::{Tenant, TenantStatus};
+use engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use storage::StoreError;
+use storage::names::{Name, Names};
+use storage::settings::{SettingChange, SettingRow, Settings};
+use uuid::Uuid;
+
+use crate::clock::{Clock, Ids, Stamps};
+
+/// All tenants. Clones are the same.
+#[derive(Clone)]
+pub struct Tenants(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    names: Names,
+    clock: Clock,
+    stamps: Arc<Stamps>,
+    ids: Mutex<Ids>,
+    loaded: tokio::sync::Mutex<HashMap<TenantId, Arc<Owner>>>,
+    loaded_max: usize,
+    sessions: Mutex<HashMap<SessionId, Session>>,
+    sessions_max: usize,
+    accounts: Mutex<HashMap<(Channel, String), (TenantId, AccountId)>>,
+}
+
+/// The owner of one tenant's settings.
+pub struct Owner {
+    state: ArcSwap<TenantState>,
+    /// Held by whoever changes something, until it is durable.
+    change: tokio::sync::Mutex<()>,
+    /// Raised whenever somebody may see less than before.
+    epoch: AtomicU64,
+}
+
+/// A tenant's settings, as of some change.
+#[derive(Clone)]
+pub struct TenantState {
+    pub tenant: Tenant,
+    pub agents: BTreeMap<AgentId, Agent>,
+    pub roles: BTreeMap<RoleId, Role>,
+    pub accounts: BTreeMap<AccountId, Account>,
+    credentials: BTreeMap<AgentId, Arc<Credential>>,
+    used: BTreeMap<Uuid, UsedBy>,
+}
+
+/// What made a resource whose id came from an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct UsedBy {
+    digest: [u8; 16],
+    at: Timestamp,
+}
+
+/// A change in the making: what is put is seen by the rest of the change.
+pub struct Changing {
+    pub state: TenantState,
+    /// When the change is made.
+    pub now: Timestamp,
+    changes: Vec<SettingChange>,
+}
+
+/// Who calls, once its login was checked.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub tenant: TenantId,
+    pub agent: AgentId,
+    pub session: SessionId,
+    pub permissions: Permissions,
+}
+
+/// How long a used idempotency key is remembered.
+const USED_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum NotChanged<E> {
+    /// There is no such tenant.
+    #[error("there is no such organization")]
+    NoTenant,
+    /// The change itself says no.
+    #[error("refused")]
+    Refused(E),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Tenants {
+    /// Over these stores; at most so many tenants and sessions stay in memory.
+    pub fn new(
+        settings: Settings,
+        names: Names,
+        clock: Clock,
+        stamps: Arc<Stamps>,
+        loaded_max: usize,
+        sessions_max: usize,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            settings,
+            names,
+            ids: Mutex::new(Ids::new(clock.clone())),
+            clock,
+            stamps,
+            loaded: tokio::sync::Mutex::default(),
+            loaded_max,
+            sessions: Mutex::default(),
+            sessions_max,
+            accounts: Mutex::default(),
+        }))
+    }
+
+    /// The time that tenants go by.
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// A new id.
+    pub fn id(&self) -> Uuid {
+        self.0.ids.lock().unwrap_or_else(PoisonError::into_inner).uuid()
+    }
+
+    /// What may exist once in the installation.
+    pub fn names(&self) -> &Names {
+        &self.0.names
+    }
+
+    /// The owner of a tenant's settings, loaded when it is not in memory.
+    pub async fn owner(&self, tenant: TenantId) -> Result<Option<Arc<Owner>>, StoreError> {
+        let mut loaded = self.0.loaded.lock().await;
+        if let Some(owner) = loaded.get(&tenant) {
+            return Ok(Some(owner.clone()));
+        }
+        let Some(state) = TenantState::of(self.0.settings.load(tenant).await?)? else {
+            return Ok(None);
+        };
+        if loaded.len() >= self.0.loaded_max {
+            // Whoever is used by nobody now is loaded again when it is needed.
+            loaded.retain(|_, owner| Arc::strong_count(owner) > 1);
+        }
+        let owner = Arc::new(Owner::new(state));
+        loaded.insert(tenant, owner.clone());
+        Ok(Some(owner))
+    }
+
+    /// A tenant's settings as they are.
+    pub async fn state(&self, tenant: TenantId) -> Result<Option<Arc<TenantState>>, StoreError> {
+        Ok(self.owner(tenant).await?.map(|owner| owner.state()))
+    }
+
+    /// Changes a tenant's settings, as one. The change is made durable before anybody sees it; two
+    /// changes of one tenant follow each other.
+    pub async fn change<T, E>(
+        &self,
+        tenant: TenantId,
+        change: impl FnOnce(&mut Changing) -> Result<T, E>,
+    ) -> Result<T, NotChanged<E>> {
+        let owner = self.owner(tenant).await?.ok_or(NotChanged::NoTenant)?;
+        let _turn = owner.change.lock().await;
+        let state = TenantState::clone(&owner.state());
+        let mut changing = Changing { state, now: self.now(), changes: Vec::new() };
+        let made = change(&mut changing).map_err(NotChanged::Refused)?;
+        let Changing { state, changes, .. } = changing;
+        if !changes.is_empty() {
+            self.write(tenant, &owner, changes).await?;
+            owner.state.store(Arc::new(state));
+            owner.raise();
+        }
+        Ok(made)
+    }
+
+    async fn write(
+        &self,
+        tenant: TenantId,
+        owner: &Owner,
+        changes: Vec<SettingChange>,
+    ) -> Result<(), StoreError> {
+        let stamp = self.0.stamps.next();
+        let written = self.0.settings.change(tenant, changes, stamp).await;
+        if let Err(StoreError::Unknown(_)) = &written {
+            // Perhaps written: what is there now counts, once it is written again so that nothing
+            // older can land after it.
+            let rows = self.0.settings.load(tenant).await?;
+            let again = rows.iter().cloned().map(SettingChange::Put).collect();
+            self.0.settings.change(tenant, again, self.0.stamps.next()).await?;
+            if let Some(state) = TenantState::of(rows)? {
+                owner.state.store(Arc::new(state));
+                owner.raise();
+            }
+        }
+        written
+    }
+
+    /// Makes a tenant with its first admin. The names must be claimed.
+    pub async fn create(
+        &self,
+        tenant: Tenant,
+        admin: Agent,
+        credential: Credential,
+    ) -> Result<(), StoreError> {
+        let rows = vec![
+            SettingRow::new(SettingKind::Tenant, tenant.id.0, &tenant),
+            SettingRow::new(SettingKind::Agent, admin.id.0, &admin),
+            SettingRow::new(SettingKind::Credential, admin.id.0, &credential),
+        ];
+        let changes = rows.into_iter().map(SettingChange::Put).collect();
+        self.0.settings.change(tenant.id, changes, self.0.stamps.next()).await
+    }
+
+    /// Opens a login of an agent.
+    pub async fn open_session(
+        &self,
+        tenant: TenantId,
+        agent: AgentId,
+        ttl: Duration,
+    ) -> Result<Session, StoreError> {
+        let now = self.now();
+        let (id, expires_at) = (SessionId(self.id()), now + ttl);
+        let session = Session { id, tenant, agent, created_at: now, expires_at, ended: false };
+        self.0.settings.put_session(&session, now, self.0.stamps.next()).await?;
+        self.remember(session.clone());
+        Ok(session)
+    }
+
+    /// Ends a login, at once for everybody.
+    pub async fn end_session(&self, session: SessionId) -> Result<(), StoreError> {
+        let Some(found) = self.find_session(session).await? else { return Ok(()) };
+        let ended = Session { ended: true, ..found };
+        let now = self.now();
+        self.0.settings.put_session(&ended, now, self.0.stamps.next()).await?;
+        let tenant = ended.tenant;
+        self.remember(ended);
+        if let Some(owner) = self.owner(tenant).await? {
+            owner.raise();
+        }
+        Ok(())
+    }
+
+    /// Who a login is, if it still counts: not ended, not over, the agent active, the password the
+    /// same.
+    pub async fn caller(&self, session: SessionId) -> Result<Option<Caller>, StoreError> {
+        let Some(found) = self.find_session(session).await? else { return Ok(None) };
+        let Some(state) = self.state(found.tenant).await? else { return Ok(None) };
+        Ok(state.caller(&found, self.now()))
+    }
+
+    async fn find_session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
+        let known = {
+            let sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            sessions.get(&id).cloned()
+        };
+        if known.is_some() {
+            return Ok(known);
+        }
+        let found = self.0.settings.session(id).await?;
+        if let Some(session) = &found {
+            self.remember(session.clone());
+        }
+        Ok(found)
+    }
+
+    fn remember(&self, session: Session) {
+        let mut sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if sessions.len() >= self.0.sessions_max {
+            sessions.clear();
+        }
+        sessions.insert(session.id, session);
+    }
+
+    /// The account that a provider names by this key.
+    pub async fn account(
+        &self,
+        channel: Channel,
+        key: &str,
+    ) -> Result<Option<Account>, StoreError> {
+        let name = (channel, key.to_owned());
+        let known = {
+            let accounts = self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+            accounts.get(&name).copied()
+        };
+        let held = match known {
+            Some(held) => held,
+            None => match self.0.names.get(&account_name(channel, key)).await? {
+                Some(held) => held,
+                None => return Ok(None),
+            },
+        };
+        let (tenant, id) = held;
+        let state = self.state(tenant).await?;
+        let account = state.and_then(|state| state.accounts.get(&id).cloned());
+        let account = account.filter(|account| account.account_key == key);
+        let mut accounts = self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        match &account {
+            Some(_) if accounts.len() < 100_000 => {
+                accounts.insert(name, held);
+            }
+            _ => {
+                accounts.remove(&name);
+            }
+        }
+        Ok(account)
+    }
+}
+
+/// The name under which an account's key is unique in the installation.
+pub fn account_name(channel: Channel, key: &str) -> Name {
+    Name::global(&format!("account:{}", channel.as_str()), key)
+}
+
+impl Owner {
+    fn new(state: TenantState) -> Self {
+        Self {
+            state: ArcSwap::from_pointee(state),
+            change: tokio::sync::Mutex::default(),
+            epoch: AtomicU64::new(1),
+        }
+    }
+
+    /// The settings as they are.
+    pub fn state(&self) -> Arc<TenantState> {
+        self.state.load_full()
+    }
+
+    /// Rises whenever somebody may see less than before: what was checked under an older epoch has
+    /// to be checked again.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    fn raise(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl TenantState {
+    /// Of its rows; `None`: there is no such tenant.
+    fn of(rows: Vec<SettingRow>) -> Result<Option<Self>, StoreError> {
+        let mut tenant = None;
+        let roles = system_roles().into_iter().map(|role| (role.id, role)).collect();
+        let (agents, accounts, credentials, used) = Default::default();
+        let blank = Tenant {
+            id: TenantId(Uuid::nil()),
+            name: String::new(),
+            slug: String::new(),
+            status: TenantStatus::Provisioning,
+            created_at: Timestamp::default(),
+            updated_at: Timestamp::default(),
+        };
+        let mut state = Self { tenant: blank, agents, roles, accounts, credentials, used };
+        for row in rows {
+            match SettingKind::from_number(row.kind) {
+                Some(SettingKind::Tenant) => tenant = Some(row.value()?),
+                Some(SettingKind::Agent) => {
+                    state.agents.insert(AgentId(row.id), row.value()?);
+                }
+                Some(SettingKind::Credential) => {
+                    state.credentials.insert(AgentId(row.id), Arc::new(row.value()?));
+                }
+                Some(SettingKind::Role) => {
+                    state.roles.insert(RoleId(row.id), row.value()?);
+                }
+                Some(SettingKind::Account) => {
+                    state.accounts.insert(AccountId(row.id), row.value()?);
+                }
+                Some(SettingKind::UsedKey) => {
+                    state.used.insert(row.id, row.value()?);
+                }
+                // Of a later version.
+                None => {}
+            }
+        }
+        Ok(tenant.map(|tenant| Self { tenant, ..state }))
+    }
+
+    /// What an agent may do; nothing when its role is gone.
+    pub fn permissions(&self, agent: &Agent) -> Permissions {
+        self.roles.get(&agent.role_id).map_or(Permissions::NONE, |role| role.permissions)
+    }
+
+    /// The secret half of an agent.
+    pub fn credential(&self, agent: AgentId) -> Option<&Arc<Credential>> {
+        self.credentials.get(&agent)
+    }
+
+    /// A role by its name or id.
+    pub fn role(&self, name_or_id: &str) -> Option<&Role> {
+        let by_id = name_or_id.parse().ok().and_then(|id| self.roles.get(&id));
+        by_id.or_else(|| self.roles.values().find(|role| role.name == name_or_id))
+    }
+
+    fn caller(&self, session: &Session, now: Timestamp) -> Option<Caller> {
+        let agent = self.agents.get(&session.agent).filter(|agent| agent.is_active)?;
+        let since = self.credentials.get(&agent.id)?.sessions_since;
+        let counts = !session.ended && now < session.expires_at && session.created_at >= since;
+        let (tenant, session) = (session.tenant, session.id);
+        let permissions = self.permissions(agent);
+        counts.then_some(Caller { tenant, agent: agent.id, session, permissions })
+    }
+}
+
+impl Changing {
+    /// Writes the tenant itself.
+    pub fn put_tenant(&mut self, tenant: Tenant) {
+        self.put(SettingKind::Tenant, tenant.id.0, &tenant);
+        self.state.tenant = tenant;
+    }
+
+    /// Writes an agent.
+    pub fn put_agent(&mut self, agent: Agent) {
+        self.put(SettingKind::Agent, agent.id.0, &agent);
+        self.state.agents.insert(agent.id, agent);
+    }
+
+    /// Writes the secret half of an agent.
+    pub fn put_credential(&mut self, credential: Credential) {
+        self.put(SettingKind::Credential, credential.agent.0, &credential);
+        self.state.credentials.insert(credential.agent, Arc::new(credential));
+    }
+
+    /// Removes an agent with its secret half.
+    pub fn delete_agent(&mut self, agent: AgentId) {
+        self.changes.push(SettingChange::Delete(SettingKind::Agent, agent.0));
+        self.changes.push(SettingChange::Delete(SettingKind::Credential, agent.0));
+        self.state.agents.remove(&agent);
+        self.state.credentials.remove(&agent);
+    }
+
+    /// Writes a channel account.
+    pub fn put_account(&mut self, account: Account) {
+        self.put(SettingKind::Account, account.id.0, &account);
+        self.state.accounts.insert(account.id, account);
+    }
+
+    /// Removes a channel account.
+    pub fn delete_account(&mut self, account: AccountId) {
+        self.changes.push(SettingChange::Delete(SettingKind::Account, account.0));
+        self.state.accounts.remove(&account);
+    }
+
+    /// Whether the resource with this id, which came from an idempotency key, was made before;
+    /// otherwise it is from now on. `Err`: by another body.
+    pub fn used(&mut self, id: Uuid, digest: [u8; 16]) -> Result<bool, KeyReused> {
+        let now = self.now;
+        self.state.used.retain(|_, used| now <= used.at + USED_FOR);
+        match self.state.used.get(&id) {
+            Some(used) if used.digest == digest => Ok(true),
+            Some(_) => Err(KeyReused),
+            None => {
+                let used = UsedBy { digest, at: now };
+                self.put(SettingKind::UsedKey, id, &used);
+                self.state.used.insert(id, used);
+                Ok(false)
+            }
+        }
+    }
+
+    fn put<T: Serialize>(&mut self, kind: SettingKind, id: Uuid, value: &T) {
+        self.changes.push(SettingChange::Put(SettingRow::new(kind, id, value)));
+    }
+}
+
+/// An idempotency key was used with another body.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyReused;
+
+impl Caller {
+    /// As one who looks at conversations.
+    pub fn viewer(&self) -> Viewer {
+        Viewer { tenant: self.tenant, agent: self.agent, permissions: self.permissions }
+    }
+}
