@@ -192,8 +192,8 @@ fn a_story_replays_from_its_seed() {
 
 #[test]
 fn damage_is_found_or_is_the_last_group() {
-    let mut found = 0;
-    for seed in seeds(10, 4) {
+    let (seeds, mut found) = (seeds(10, 4), 0);
+    for &seed in &seeds {
         println!("TEST_SEED={seed}");
         let mut story = Story::of(seed);
         let parts = story.open().expect("an empty machine opens");
@@ -216,7 +216,7 @@ fn damage_is_found_or_is_the_last_group() {
             }
         }
     }
-    assert!(found > 0, "some of it was seen");
+    assert!(found > 0 || seeds.len() == 1, "some of it was seen");
 }
 
 #[test]
