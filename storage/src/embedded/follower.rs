@@ -125,13 +125,16 @@ impl Follower {
     pub(super) fn finish(&mut self) -> Result<(), StoreError> {
         self.shared.change(|view| view.generations.insert(0, Arc::default()));
         while self.follow()? {}
-        self.sync()
+        self.sync()?;
+        self.shared.alive()
     }
 
-    /// The oldest generation that nobody adds to.
+    /// The oldest generation that nobody adds to. One that ends with a group that could not be
+    /// written stays where it is: the tree gets only what is durable in the log.
     pub(super) fn sealed(&self) -> Option<Arc<Generation>> {
         let view = self.shared.view.load();
-        view.generations.last().filter(|_| view.generations.len() > 1).cloned()
+        let oldest = view.generations.last().filter(|_| view.generations.len() > 1);
+        oldest.filter(|generation| generation.last() <= view.seen).cloned()
     }
 
     /// Brings one generation into the tree, if there is one.
