@@ -9,7 +9,8 @@ use fjall::Slice;
 use super::value::Value;
 use crate::port::Shape;
 
-/// Where a segment's frames begin: one page, so that the header is written whole or not at all.
+/// Where a segment's frames begin: on a page of their own. The header before them lies in one
+/// sector, which is written whole or not at all.
 pub(super) const HEADER: usize = 4096;
 /// What a frame is longer than its payload.
 const FRAME: usize = 16;

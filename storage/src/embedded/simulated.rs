@@ -270,11 +270,14 @@ impl DiskFile for Open {
         if state.full && grows {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        // Stopped in the middle: a part of it is in the page cache.
-        let part =
-            if stopped.is_some() { state.chance.index(bytes.len() + 1) } else { bytes.len() };
+        // Stopped in the middle: a part of it is in the page cache, by whole sectors.
+        let whole = at + bytes.len();
+        let end = match stopped {
+            Some(_) => (at + state.chance.index(bytes.len() + PAGE)) / PAGE * PAGE,
+            None => whole,
+        };
+        let end = end.clamp(at, whole);
         let file = &mut state.files[self.file];
-        let end = at + part;
         file.cache.resize(file.cache.len().max(end), 0);
         file.cache[at..end].copy_from_slice(&bytes[..end - at]);
         file.dirty.extend(at / PAGE..end.div_ceil(PAGE));
