@@ -6,7 +6,9 @@ use std::time::Duration;
 use engine::account::Account;
 use engine::channel::Inbound;
 use engine::contact::Contact;
-use engine::conversation::{Answer, Command, Envelope, IdempotencyKey, Refused, Rules, Target};
+use engine::conversation::{
+    Answer, Command, Conversation, Envelope, IdempotencyKey, Refused, Rules, Target,
+};
 use engine::fact::By;
 use engine::id::{ContactId, ConversationId, TenantId, ThreadId};
 use engine::message::MessageRow;
@@ -141,6 +143,45 @@ impl Desk {
         let answer = self.ask(viewer, conversation, None, Command::Look).await?;
         let head = answer.conversation.ok_or(Refused::NotFound)?;
         Ok(self.world.conversations.messages(&head, bounds, limit).await?)
+    }
+
+    /// The heads of these conversations of a tenant, in their order; those that are gone are left
+    /// out.
+    pub async fn heads(
+        &self,
+        tenant: TenantId,
+        ids: &[ConversationId],
+    ) -> Result<Vec<Conversation>, StoreError> {
+        let mut heads = Vec::with_capacity(ids.len());
+        for id in ids {
+            let head = self.world.conversations.head(*id).await?;
+            heads.extend(head.filter(|head| head.tenant == tenant));
+        }
+        Ok(heads)
+    }
+
+    /// The conversations of a contact, newest first.
+    pub async fn of_contact(
+        &self,
+        contact: ContactId,
+        limit: usize,
+    ) -> Result<Vec<ConversationId>, StoreError> {
+        self.world.conversations.of_contact(contact, None, limit).await
+    }
+
+    /// One month of a tenant's contacts, newest first.
+    pub async fn contacts(
+        &self,
+        tenant: TenantId,
+        month: i64,
+        limit: usize,
+    ) -> Result<Vec<Contact>, StoreError> {
+        let mut contacts = Vec::new();
+        for id in self.world.contacts.list(tenant, month, None, limit).await? {
+            let contact = self.world.contacts.get(id).await?;
+            contacts.extend(contact.filter(|contact| contact.merged_into.is_none()));
+        }
+        Ok(contacts)
     }
 
     /// What somebody wants of a contact of this tenant.

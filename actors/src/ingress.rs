@@ -6,7 +6,7 @@ use engine::account::Account;
 use engine::channel::{Handle, Inbound, Opaque};
 use engine::conversation::{Command, Envelope, Refused, Target};
 use engine::fact::By;
-use engine::id::ThreadId;
+use engine::id::{AccountId, TenantId, ThreadId};
 use engine::mint::Mint;
 use storage::conversations::Conversations;
 use storage::dead_letters::{DeadLetter, DeadLetters};
@@ -69,7 +69,7 @@ impl Ingress {
                 }
                 Inbound::Dead { reason, raw } => {
                     count("dead");
-                    self.bury(account, reason, raw).await?;
+                    self.bury(Some(account.tenant), Some(account.id), reason, raw).await?;
                     continue;
                 }
             };
@@ -160,16 +160,17 @@ impl Ingress {
         Err(Failure::Unavailable)
     }
 
-    /// Keeps what could not be understood.
+    /// Keeps what could not be understood, or placed.
     pub async fn bury(
         &self,
-        account: &Account,
+        tenant: Option<TenantId>,
+        account: Option<AccountId>,
         reason: String,
         raw: String,
     ) -> Result<(), Failure> {
         let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).uuid();
-        let (tenant, account) = (Some(account.tenant), Some(account.id));
         let letter = DeadLetter { id, tenant, account, reason, raw, at: self.clock.now() };
+        tracing::info!(id = %letter.id, reason = letter.reason, "a dead letter");
         Ok(self.dead_letters.put(&letter, self.stamps.next()).await?)
     }
 }

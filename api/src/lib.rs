@@ -1,1 +1,15 @@
-//! The edge: REST, sockets, commands.
+//! The edge: routes, guards, the document, and how a server starts and stops.
+
+pub mod app;
+pub mod cli;
+pub mod edge;
+pub mod error;
+pub mod extract;
+pub mod guard;
+pub mod login_limits;
+pub mod openapi;
+pub mod password;
+pub mod request_id;
+pub mod routes;
+pub mod server;
+pub mod token;

@@ -1,2 +1,84 @@
-//! Entry point.
-fn main() {}
+//! `omnistream`: one program for everything.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use api::cli::{Cli, Command};
+use api::server::Server;
+use clap::Parser;
+use config::{Config, LoadOptions, LogFormat};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A start that cannot work.
+const CANNOT_START: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            // Where stderr is gone there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "omnistream: {sentence}");
+            ExitCode::from(CANNOT_START)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), String> {
+    if matches!(cli.command, Some(Command::Openapi)) {
+        let document = serde_json::to_string_pretty(&api::openapi::document());
+        return print(&document.map_err(|error| error.to_string())?);
+    }
+    let config = Config::load(LoadOptions {
+        cwd_file: Some(PathBuf::from("config/default.toml")),
+        file: cli.config,
+        env: std::env::vars(),
+    })
+    .map_err(|error| error.to_string())?;
+    match cli.command {
+        Some(Command::Config { check: true }) => Ok(()),
+        Some(Command::Config { check: false }) => print(&config.masked_toml()),
+        Some(Command::Serve | Command::Openapi) | None => {
+            log(&config)?;
+            let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+            runtime.block_on(serve(config))
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<(), String> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let server = Server::start(config).await.map_err(|error| error.to_string())?;
+    print(&format!("listening on http://{}", server.address))?;
+    tracing::info!(metrics = %server.metrics, "serving");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    tracing::info!("stopping");
+    server.stop().await;
+    Ok(())
+}
+
+fn print(text: &str) -> Result<(), String> {
+    let mut out = std::io::stdout();
+    writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()).or_else(|error| {
+        // Whoever read has read enough.
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Ok(()),
+            _ => Err(format!("cannot write to standard output: {error}")),
+        }
+    })
+}
+
+fn log(config: &Config) -> Result<(), String> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter)
+        .map_err(|error| format!("`log.filter` is not a filter: {error}"))?;
+    let to_stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => to_stderr.init(),
+        LogFormat::Json => to_stderr.json().init(),
+    }
+    Ok(())
+}

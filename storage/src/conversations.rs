@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine::conversation::{Conversation, Loaded, Need, Recent, Thread};
-use engine::fact::{Commit, Fact, UsedKey};
+use engine::fact::{Commit, ConversationStatus, Fact, UsedKey};
 use engine::id::{AccountId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
 use engine::message::{MessageRow, Place, block_of};
 use engine::time::Timestamp;
@@ -477,7 +477,7 @@ impl Conversations {
         month: i64,
         behind: Option<(Timestamp, ConversationId)>,
         limit: usize,
-    ) -> Result<Vec<(Timestamp, ConversationId)>, StoreError> {
+    ) -> Result<Vec<(Timestamp, ConversationId, ConversationStatus)>, StoreError> {
         let scan = Scan {
             table: &ARCHIVE,
             partition: vec![id(tenant.0), text(&view.name()), Part::Int(month)],
@@ -487,16 +487,13 @@ impl Conversations {
             reverse: false,
             limit,
         };
-        let rows = self.store.scan(scan).await?;
-        Ok(rows
-            .iter()
-            .filter_map(|row| match row.clustering.first() {
-                Some(Part::Int(at)) => {
-                    Some((Timestamp(*at), ConversationId(uuid(row.clustering.get(1))?)))
-                }
-                _ => None,
-            })
-            .collect())
+        let mut found = Vec::new();
+        for row in self.store.scan(scan).await? {
+            let [Part::Int(at), conversation] = &row.clustering[..] else { continue };
+            let Some(conversation) = uuid(Some(conversation)) else { continue };
+            found.push((Timestamp(*at), ConversationId(conversation), decode(&row.body)?));
+        }
+        Ok(found)
     }
 
     /// Threads of a shard with commits in an hour, and that were perhaps left undone.
@@ -638,12 +635,16 @@ fn lists(write: &Write<'_>) -> Vec<Change> {
     };
     let before = write.before.filter(|before| before.status.is_closed()).map(archived);
     let now = (!is_open).then(|| archived(after));
-    if before != now {
-        for key in before.into_iter().flatten() {
+    let closed_as = write.before.map(|before| before.status);
+    if before != now || closed_as != Some(after.status) {
+        // A row that stays is put again: of two writes of one batch the deletion would win.
+        let kept = now.clone();
+        let stays = |key: &Key| kept.as_ref().is_some_and(|now| now.contains(key));
+        for key in before.into_iter().flatten().filter(|key| !stays(key)) {
             changes.push(Change::Delete { table: &ARCHIVE, key });
         }
         for key in now.into_iter().flatten() {
-            changes.push(put(&ARCHIVE, key, Vec::new()));
+            changes.push(put(&ARCHIVE, key, encode(&after.status)));
         }
     }
     changes

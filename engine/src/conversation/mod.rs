@@ -7,6 +7,7 @@ mod inbound;
 mod needs;
 mod outbound;
 mod turn;
+mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub use command::{
 };
 pub use decide::decide;
 pub use needs::needs;
+pub use view::ConversationView;
 
 use crate::channel::Channel;
 use crate::fact::{ConversationStatus, ParkedReceipt, UsedKey};

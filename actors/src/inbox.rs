@@ -1,0 +1,290 @@
+//! Inboxes: a tenant's open conversations in memory, newest first, and the closed ones behind them
+//! from the archive. Loaded when first asked for, then kept by what is committed.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use engine::conversation::Conversation;
+use engine::fact::ConversationStatus;
+use engine::id::{AgentId, ConversationId, TenantId};
+use engine::permission::{Permission, Viewer};
+use engine::time::Timestamp;
+use storage::StoreError;
+use storage::conversations::{Conversations, View};
+use storage::keys::month;
+use tokio::sync::OnceCell;
+
+use crate::committed::Committed;
+
+/// All inboxes. Clones are the same.
+#[derive(Clone)]
+pub struct Inboxes(Arc<Inner>);
+
+struct Inner {
+    conversations: Conversations,
+    tenants: Mutex<HashMap<TenantId, Arc<Inbox>>>,
+    tenants_max: usize,
+}
+
+struct Inbox {
+    loaded: OnceCell<()>,
+    open: Mutex<Open>,
+}
+
+/// A tenant's open conversations.
+#[derive(Default)]
+struct Open {
+    rows: HashMap<ConversationId, Row>,
+    newest: BTreeSet<(Reverse<Timestamp>, ConversationId)>,
+    /// What closed while loading, with its seq: what is loaded later does not bring it back.
+    closed: HashMap<ConversationId, u64>,
+    loading: bool,
+}
+
+/// What lists need of an open conversation.
+#[derive(Clone, Copy)]
+struct Row {
+    seq: u64,
+    status: ConversationStatus,
+    assignee: Option<AgentId>,
+    last_message_at: Timestamp,
+    unread: u32,
+}
+
+/// Which conversations of those that the viewer may see.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter {
+    pub status: Option<ConversationStatus>,
+    pub assignee: Option<AgentId>,
+    /// Only those that are nobody's.
+    pub unassigned: bool,
+}
+
+/// A page of a list, newest first.
+#[derive(Debug)]
+pub struct Found {
+    pub ids: Vec<ConversationId>,
+    /// How many there are; of closed ones at most [`CLOSED_MAX`] are counted and reached.
+    pub total: usize,
+}
+
+/// How many conversations are open, for a viewer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub mine: usize,
+    pub unassigned: usize,
+    /// Those that the viewer may see.
+    pub all: usize,
+    pub unread: u64,
+}
+
+/// At most so many closed conversations are looked through for one list.
+pub const CLOSED_MAX: usize = 10_000;
+
+impl Inboxes {
+    /// Over these conversations; at most so many tenants stay in memory.
+    pub fn new(conversations: Conversations, tenants_max: usize) -> Self {
+        let tenants = Mutex::default();
+        Self(Arc::new(Inner { conversations, tenants, tenants_max }))
+    }
+
+    /// Keeps the inbox, if it is in memory. Never waits for the store.
+    pub fn follow(&self, committed: &Committed) {
+        let inbox = self.tenants().get(&committed.tenant()).cloned();
+        if let Some(inbox) = inbox {
+            inbox.open().put(&committed.after);
+        }
+    }
+
+    /// A page of the conversations that the viewer may see, newest first.
+    pub async fn page(
+        &self,
+        viewer: Viewer,
+        filter: Filter,
+        skip: usize,
+        limit: usize,
+        (now, since): (Timestamp, Timestamp),
+    ) -> Result<Found, StoreError> {
+        let inbox = self.inbox(viewer.tenant).await?;
+        let wants_open = filter.status.is_none_or(|status| !status.is_closed());
+        let wants_closed = filter.status.is_none_or(ConversationStatus::is_closed);
+        let mut all: Vec<(Reverse<Timestamp>, ConversationId)> = Vec::new();
+        if wants_open {
+            let open = inbox.open();
+            let fits =
+                |id: &ConversationId| open.rows.get(id).is_some_and(|row| filter.fits(viewer, row));
+            all.extend(open.newest.iter().filter(|(_, id)| fits(id)).copied());
+        }
+        if wants_closed {
+            all.extend(self.closed(viewer, filter, now, since).await?);
+            all.sort_unstable();
+            all.dedup();
+        }
+        let total = all.len();
+        let ids = all.into_iter().skip(skip).take(limit).map(|(_, id)| id).collect();
+        Ok(Found { ids, total })
+    }
+
+    /// The open conversations that nobody wrote in since then.
+    pub async fn stale(
+        &self,
+        tenant: TenantId,
+        since: Timestamp,
+    ) -> Result<Vec<ConversationId>, StoreError> {
+        let inbox = self.inbox(tenant).await?;
+        let open = inbox.open();
+        let old = open.newest.range((Reverse(since), ConversationId(uuid::Uuid::nil()))..);
+        Ok(old.map(|(_, id)| *id).collect())
+    }
+
+    /// How many conversations are open, for a viewer.
+    pub async fn counters(&self, viewer: Viewer) -> Result<Counters, StoreError> {
+        let inbox = self.inbox(viewer.tenant).await?;
+        let mut counters = Counters::default();
+        for row in inbox.open().rows.values() {
+            if viewer.may_see(row.assignee) {
+                counters.all += 1;
+                counters.unread += u64::from(row.unread);
+                counters.mine += usize::from(row.assignee == Some(viewer.agent));
+                counters.unassigned += usize::from(row.assignee.is_none());
+            }
+        }
+        Ok(counters)
+    }
+
+    async fn closed(
+        &self,
+        viewer: Viewer,
+        filter: Filter,
+        now: Timestamp,
+        since: Timestamp,
+    ) -> Result<Vec<(Reverse<Timestamp>, ConversationId)>, StoreError> {
+        let sees_all = viewer.permissions.has(Permission::ConversationsViewAll);
+        let views = match (filter.unassigned, filter.assignee) {
+            (true, Some(_)) => Vec::new(),
+            (true, None) => vec![View::Unassigned],
+            (false, Some(agent)) if sees_all || agent == viewer.agent => vec![View::Of(agent)],
+            (false, Some(_)) => Vec::new(),
+            (false, None) if sees_all => vec![View::All],
+            (false, None) => vec![View::Of(viewer.agent), View::Unassigned],
+        };
+        let mut all = Vec::new();
+        for view in views {
+            let mut left = CLOSED_MAX;
+            for month in (month(since)..=month(now)).rev() {
+                let mut behind = None;
+                while left > 0 {
+                    let limit = left.min(500);
+                    let page = self
+                        .0
+                        .conversations
+                        .archive(viewer.tenant, view, month, behind, limit)
+                        .await?;
+                    left -= page.len();
+                    let full = page.len() == limit;
+                    behind = page.last().map(|(at, id, _)| (*at, *id));
+                    let fits = |status| filter.status.is_none_or(|wanted| wanted == status);
+                    all.extend(
+                        page.into_iter()
+                            .filter(|(.., status)| fits(*status))
+                            .map(|(at, id, _)| (Reverse(at), id)),
+                    );
+                    if !full {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    async fn inbox(&self, tenant: TenantId) -> Result<Arc<Inbox>, StoreError> {
+        let inbox = {
+            let mut tenants = self.tenants();
+            if tenants.len() >= self.0.tenants_max && !tenants.contains_key(&tenant) {
+                // Whoever nobody asks about at the moment is loaded again when asked for.
+                tenants.retain(|_, inbox| Arc::strong_count(inbox) > 1);
+            }
+            tenants.entry(tenant).or_insert_with(|| Arc::new(Inbox::new())).clone()
+        };
+        inbox.loaded.get_or_try_init(|| self.load(tenant, &inbox)).await?;
+        Ok(inbox)
+    }
+
+    /// What is committed meanwhile is followed already: it wins over what is loaded.
+    async fn load(&self, tenant: TenantId, inbox: &Inbox) -> Result<(), StoreError> {
+        for id in self.0.conversations.open_set(tenant).await? {
+            let head = match self.0.conversations.head(id).await? {
+                Some(head) if self.0.conversations.guarantees().atomic => Some(head),
+                // What is stored of a head may lag behind its facts.
+                Some(head) => {
+                    let woken = self.0.conversations.wake(head.thread).await?;
+                    woken.and_then(|woken| woken.case).filter(|case| case.id == id).or(Some(head))
+                }
+                None => None,
+            };
+            if let Some(head) = head {
+                inbox.open().put(&head);
+            }
+        }
+        let mut open = inbox.open();
+        open.loading = false;
+        open.closed.clear();
+        Ok(())
+    }
+
+    fn tenants(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Inbox>>> {
+        self.0.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inbox {
+    fn new() -> Self {
+        let open = Open { loading: true, ..Open::default() };
+        Self { loaded: OnceCell::new(), open: Mutex::new(open) }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn put(&mut self, head: &Conversation) {
+        let known = self.rows.get(&head.id).copied();
+        let newest = known.map(|row| row.seq).max(self.closed.get(&head.id).copied());
+        if newest.is_some_and(|seq| seq >= head.seq) {
+            return;
+        }
+        if let Some(row) = known {
+            self.newest.remove(&(Reverse(row.last_message_at), head.id));
+        }
+        if head.status.is_closed() {
+            self.rows.remove(&head.id);
+            if self.loading {
+                self.closed.insert(head.id, head.seq);
+            }
+            return;
+        }
+        let row = Row {
+            seq: head.seq,
+            status: head.status,
+            assignee: head.assignee,
+            last_message_at: head.last_message_at,
+            unread: head.unread,
+        };
+        self.closed.remove(&head.id);
+        self.rows.insert(head.id, row);
+        self.newest.insert((Reverse(row.last_message_at), head.id));
+    }
+}
+
+impl Filter {
+    fn fits(&self, viewer: Viewer, row: &Row) -> bool {
+        viewer.may_see(row.assignee)
+            && self.status.is_none_or(|status| status == row.status)
+            && self.assignee.is_none_or(|agent| row.assignee == Some(agent))
+            && !(self.unassigned && row.assignee.is_some())
+    }
+}

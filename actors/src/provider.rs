@@ -1,0 +1,86 @@
+//! Requests to providers, and how much an error proves.
+
+use std::time::Duration;
+
+use engine::channel::whatsapp::Answered;
+use engine::channel::{Call, Method};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response};
+
+/// Speaks to the Graph API. Clones share connections.
+#[derive(Clone)]
+pub struct Provider {
+    client: Client,
+    /// Base with the version, without a slash at its end.
+    base: String,
+    answer_bytes: usize,
+}
+
+/// How a provider is reached.
+#[derive(Clone, Debug)]
+pub struct ProviderOptions {
+    pub graph_url: String,
+    pub graph_version: String,
+    pub connect_timeout: Duration,
+    /// Of the whole request.
+    pub timeout: Duration,
+    /// The largest answer that is read.
+    pub answer_bytes: usize,
+}
+
+impl Provider {
+    /// # Errors
+    /// When TLS cannot be set up on this machine.
+    pub fn new(options: ProviderOptions) -> Result<Self, reqwest::Error> {
+        // A second call finds it installed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .connect_timeout(options.connect_timeout)
+            .timeout(options.timeout)
+            .redirect(Policy::none())
+            .build()?;
+        let base = format!("{}/{}", options.graph_url.trim_end_matches('/'), options.graph_version);
+        Ok(Self { client, base, answer_bytes: options.answer_bytes })
+    }
+
+    /// Performs a request once. Only a connection that never came about proves that nothing was
+    /// sent.
+    pub async fn perform(&self, call: Call) -> Answered {
+        let url = format!("{}/{}", self.base, call.path);
+        let mut request = match call.method {
+            Method::Get => self.client.get(url),
+            Method::Post => self.client.post(url),
+            Method::Delete => self.client.delete(url),
+        };
+        request = request.bearer_auth(&call.bearer);
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        let answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) if error.is_connect() || error.is_builder() => {
+                return Answered::NotSent("the provider cannot be reached".to_owned());
+            }
+            Err(error) if error.is_timeout() => {
+                return Answered::PerhapsSent("the provider did not answer in time".to_owned());
+            }
+            Err(_) => return Answered::PerhapsSent("the connection broke".to_owned()),
+        };
+        let status = answer.status().as_u16();
+        match self.read(answer).await {
+            Some(body) => Answered::With { status, body },
+            None => Answered::PerhapsSent("the provider's answer broke off".to_owned()),
+        }
+    }
+
+    async fn read(&self, mut answer: Response) -> Option<Vec<u8>> {
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.ok()? {
+            if body.len() + chunk.len() > self.answer_bytes {
+                return None;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Some(body)
+    }
+}

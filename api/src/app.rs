@@ -1,0 +1,81 @@
+//! What every handler reaches.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use actors::desk::Desk;
+use actors::inbox::Inboxes;
+use actors::outbox::Outbox;
+use actors::tenants::Tenants;
+use axum::http::HeaderMap;
+use config::Config;
+use jsonwebtoken::{DecodingKey, EncodingKey};
+use tokio::sync::Semaphore;
+
+use crate::login_limits::LoginLimits;
+
+/// The running server, as handlers see it. Clones are the same.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// What a server is made of.
+pub struct Parts {
+    pub config: Config,
+    /// How providers and browsers reach it.
+    pub public_url: String,
+    pub tenants: Tenants,
+    pub desk: Desk,
+    pub inboxes: Inboxes,
+    pub outbox: Outbox,
+    pub jwt: JwtKeys,
+    pub login_limits: LoginLimits,
+    /// Passwords are hashed by so many at once.
+    pub hashing: Semaphore,
+    pub ready: AtomicBool,
+}
+
+/// The secret that signs access tokens.
+pub struct JwtKeys {
+    pub sign: EncodingKey,
+    pub check: DecodingKey,
+}
+
+impl App {
+    /// Of its parts.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Whether it takes work.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Whose address counts: the peer's, unless it is a configured proxy that names another.
+    pub fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let proxies = &self.config.server.trusted_proxies;
+        if !proxies.contains(&peer) {
+            return peer;
+        }
+        let forwarded = headers.get("x-forwarded-for").and_then(|list| list.to_str().ok());
+        let addresses = forwarded.unwrap_or_default().rsplit(',');
+        let mut addresses = addresses.filter_map(|address| address.trim().parse().ok());
+        addresses.find(|address| !proxies.contains(address)).unwrap_or(peer)
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl JwtKeys {
+    /// Of a secret.
+    pub fn new(secret: &[u8]) -> Self {
+        Self { sign: EncodingKey::from_secret(secret), check: DecodingKey::from_secret(secret) }
+    }
+}

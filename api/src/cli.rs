@@ -1,0 +1,30 @@
+//! The commands.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// The engine of an omnichannel customer desk.
+#[derive(Debug, Parser)]
+#[command(name = "omnistream", version)]
+pub struct Cli {
+    /// Settings that differ from the built-in ones (TOML).
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the server (without a command, too).
+    Serve,
+    /// Prints the OpenAPI 3.1 document.
+    Openapi,
+    /// Prints the effective settings as TOML, secrets masked.
+    Config {
+        /// Only checks them.
+        #[arg(long)]
+        check: bool,
+    },
+}

@@ -1,0 +1,253 @@
+//! What handlers take: bodies, queries, ids and paging, each refused with the field's name.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use engine::conversation::IdempotencyKey;
+use engine::resource::{FieldError, Invalid};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::error::ApiError;
+
+/// A JSON body, with the digest of its bytes.
+pub struct Body<T>(pub T, pub [u8; 16]);
+
+/// A query.
+pub struct Query<T>(pub T);
+
+/// The id in the path. What is no id names nothing.
+pub struct Id<T>(pub T);
+
+/// The caller's `Idempotency-Key`, if it sent one.
+pub struct Key(pub Option<String>);
+
+/// The address that the caller comes from.
+pub struct Address(pub std::net::IpAddr);
+
+impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+        let is_json = essence.eq_ignore_ascii_case("application/json")
+            || (essence.starts_with("application/") && essence.ends_with("+json"));
+        if !is_json {
+            return Err(ApiError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "send the body as `Content-Type: application/json`",
+            ));
+        }
+        let bytes = bytes(request, app).await?;
+        let digest = Sha256::digest(&bytes);
+        let body = parse(&bytes)?;
+        Ok(Self(body, digest[..16].try_into().expect("sixteen of thirty-two bytes")))
+    }
+}
+
+/// All bytes of a body, within the limit that its route has set.
+pub async fn bytes(request: Request, app: &App) -> Result<Bytes, ApiError> {
+    Bytes::from_request(request, app).await.map_err(|rejection| {
+        let status = rejection.into_response().status();
+        match status {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                ApiError::new(status, "body_too_large", "the body is too large; send less at once")
+            }
+            _ => ApiError::new(StatusCode::BAD_REQUEST, "bad_request", "the body cannot be read"),
+        }
+    })
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut from = serde_json::Deserializer::from_slice(bytes);
+    let body = serde_path_to_error::deserialize(&mut from).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        if inner.is_data() {
+            return wrong(&path, &without_place(&inner.to_string()));
+        }
+        let message = format!("the body is not JSON: {inner}");
+        ApiError::new(StatusCode::BAD_REQUEST, "malformed", message)
+    })?;
+    from.end().map_err(|_| {
+        ApiError::new(StatusCode::BAD_REQUEST, "malformed", "the body has something after its JSON")
+    })?;
+    Ok(body)
+}
+
+/// 422 about a field. A field that is missing or unknown stands in the message, not in the path.
+fn wrong(path: &str, message: &str) -> ApiError {
+    let named = message.split('`').nth(1);
+    let is_named = message.starts_with("missing field") || message.starts_with("unknown field");
+    let parent = if path == "." { "" } else { path };
+    let field = match (named.filter(|_| is_named), parent) {
+        (Some(name), "") => name.to_owned(),
+        // The path of an unknown field may already end in it.
+        (Some(name), parent) if parent == name || parent.ends_with(&format!(".{name}")) => {
+            parent.to_owned()
+        }
+        (Some(name), parent) => format!("{parent}.{name}"),
+        (None, "") => "body".to_owned(),
+        (None, parent) => parent.to_owned(),
+    };
+    let message = match message {
+        text if text.starts_with("missing field") => "is required".to_owned(),
+        text if text.starts_with("unknown field") => "is not a field here".to_owned(),
+        text => format!("is wrong: {text}"),
+    };
+    Invalid { details: vec![FieldError { field, message }] }.into()
+}
+
+fn without_place(message: &str) -> String {
+    message.split(" at line ").next().unwrap_or(message).to_owned()
+}
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
+        let query = parts.uri.query().unwrap_or_default();
+        let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+        serde_path_to_error::deserialize(pairs).map(Self).map_err(|error| {
+            let path = error.path().to_string();
+            wrong(&path, &error.into_inner().to_string())
+        })
+    }
+}
+
+impl<T: From<Uuid>> FromRequestParts<App> for Id<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let path = Path::<Uuid>::from_request_parts(parts, app).await;
+        path.map(|Path(id)| Self(id.into())).map_err(|_| ApiError::not_found("thing"))
+    }
+}
+
+impl FromRequestParts<App> for Key {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
+        let Some(key) = parts.headers.get("idempotency-key") else { return Ok(Self(None)) };
+        let key = key.to_str().ok().map(str::trim);
+        match key.filter(|key| (1..=255).contains(&key.len())) {
+            Some(key) => Ok(Self(Some(key.to_owned()))),
+            None => {
+                Err(ApiError::invalid("Idempotency-Key", "must have 1 to 255 printable characters"))
+            }
+        }
+    }
+}
+
+impl Key {
+    /// The key within its caller and route, for a command of a conversation.
+    pub fn of(self, agent: Uuid, route: &str, digest: [u8; 16]) -> Option<IdempotencyKey> {
+        let key = self.derived(agent, route)?;
+        Some(IdempotencyKey { key: *key.as_bytes(), digest })
+    }
+
+    /// The id (UUIDv8) that a resource made with this key has.
+    pub fn derived(self, agent: Uuid, route: &str) -> Option<Uuid> {
+        let key = self.0?;
+        let mut hash = Sha256::new();
+        for part in [agent.as_bytes().as_slice(), route.as_bytes(), key.as_bytes()] {
+            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.update(part);
+        }
+        let bytes: [u8; 16] =
+            hash.finalize()[..16].try_into().expect("sixteen of thirty-two bytes");
+        Some(Uuid::new_v8(bytes))
+    }
+}
+
+impl FromRequestParts<App> for Address {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let peer = parts.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>();
+        let peer = peer.map_or(std::net::IpAddr::from([127, 0, 0, 1]), |info| info.0.ip());
+        Ok(Self(app.client_address(peer, &parts.headers)))
+    }
+}
+
+/// Which page of a list.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// From 1.
+    pub page: usize,
+    pub per_page: usize,
+}
+
+impl Page {
+    /// Of a query's `page` and `per_page`, each within its bounds.
+    pub fn of(page: Option<usize>, per_page: Option<usize>, app: &App) -> Result<Self, ApiError> {
+        let limits = &app.config.limits;
+        let (page, per_page) = (page.unwrap_or(1), per_page.unwrap_or(limits.page_default));
+        if page == 0 || page > 1_000_000 {
+            return Err(ApiError::invalid("page", "must be from 1 to 1000000"));
+        }
+        if per_page == 0 || per_page > limits.page_max {
+            let message = format!("must be from 1 to {}", limits.page_max);
+            return Err(ApiError::invalid("per_page", message));
+        }
+        Ok(Self { page, per_page })
+    }
+
+    /// How many rows come before it.
+    pub fn skip(self) -> usize {
+        (self.page - 1) * self.per_page
+    }
+}
+
+/// A page of a list, with the headers that lead on (RFC 8288).
+pub struct Listed<T> {
+    pub items: Vec<T>,
+    pub total: usize,
+    pub page: Page,
+    /// Path and query of this page.
+    pub uri: axum::http::Uri,
+}
+
+impl<T: Serialize> IntoResponse for Listed<T> {
+    fn into_response(self) -> Response {
+        let Self { items, total, page, uri } = self;
+        let mut headers = HeaderMap::new();
+        headers.insert("x-total-count", HeaderValue::from(total));
+        let link = |to: usize, relation: &str| {
+            let query = uri.query().unwrap_or_default();
+            let pairs = form_urlencoded::parse(query.as_bytes());
+            let kept = pairs.filter(|(name, _)| name != "page" && name != "per_page");
+            let mut query: Vec<(String, String)> =
+                kept.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+            query.push(("page".to_owned(), to.to_string()));
+            query.push(("per_page".to_owned(), page.per_page.to_string()));
+            let query = serde_urlencoded::to_string(query).unwrap_or_default();
+            format!("<{}?{query}>; rel=\"{relation}\"", uri.path())
+        };
+        let mut links = Vec::new();
+        if page.skip() + items.len() < total {
+            links.push(link(page.page + 1, "next"));
+        }
+        if page.page > 1 {
+            links.push(link(page.page - 1, "prev"));
+        }
+        if let Ok(value) = HeaderValue::from_str(&links.join(", "))
+            && !links.is_empty()
+        {
+            headers.insert(header::LINK, value);
+        }
+        (headers, axum::Json(items)).into_response()
+    }
+}
+
+/// A query without parameters.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}

@@ -1,0 +1,106 @@
+//! Who calls, and whether they may: before any handler.
+
+use actors::tenants::Caller;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::routes::Access;
+use crate::token;
+
+/// The cookie that holds the access token.
+pub const COOKIE: &str = "access_token";
+
+/// Whoever is logged in, for handlers behind the guard.
+pub struct Me(pub Caller);
+
+impl FromRequestParts<App> for Me {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
+        parts.extensions.get::<Caller>().cloned().map(Self).ok_or_else(ApiError::unauthorized)
+    }
+}
+
+/// Lets a request through that may pass.
+pub async fn layer(
+    State((app, access)): State<(App, Access)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match check(&app, access, request.method(), request.headers()).await {
+        Ok(Some(caller)) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Ok(None) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn check(
+    app: &App,
+    access: Access,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Option<Caller>, ApiError> {
+    let needed = match access {
+        Access::Public | Access::VerifyToken | Access::Signature => return Ok(None),
+        Access::Session | Access::Member => None,
+        Access::Permission(permission) => Some(permission),
+    };
+    let (token, by_cookie) = credentials(headers).ok_or_else(ApiError::unauthorized)?;
+    if by_cookie {
+        same_origin(app, method, headers)?;
+    }
+    let caller = token::caller(&app.jwt, &app.tenants, token).await?;
+    match needed.filter(|needed| !caller.permissions.has(*needed)) {
+        Some(missing) => {
+            let message = format!("your role does not allow this; it needs `{}`", missing.code());
+            Err(ApiError::forbidden(message))
+        }
+        None => Ok(Some(caller)),
+    }
+}
+
+/// The token of a request, and whether it came by cookie.
+pub fn credentials(headers: &HeaderMap) -> Option<(&str, bool)> {
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let value = value.to_str().ok()?;
+        let (scheme, token) = value.split_once(' ')?;
+        return scheme.eq_ignore_ascii_case("bearer").then(|| (token.trim(), false));
+    }
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|cookies| cookies.split(';'));
+    pairs.find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        (name == COOKIE && !value.is_empty()).then_some((value, true))
+    })
+}
+
+/// A browser sends cookies along with whatever another site makes it send: what may change
+/// something must come from our own pages.
+fn same_origin(app: &App, method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        return Ok(());
+    }
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let fetched = text(header::HeaderName::from_static("sec-fetch-site"));
+    let ours = match (text(header::ORIGIN), fetched) {
+        (Some(origin), _) => {
+            let host = text(header::HOST).unwrap_or_default();
+            let of_host = origin.split_once("://").is_some_and(|(_, name)| name == host);
+            of_host || origin == app.public_url
+        }
+        (None, Some(site)) => matches!(site, "same-origin" | "none"),
+        (None, None) => false,
+    };
+    if ours {
+        return Ok(());
+    }
+    Err(ApiError::forbidden("requests with the cookie must come from this server's own pages"))
+}

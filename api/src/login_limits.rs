@@ -1,0 +1,131 @@
+//! How often somebody may fail to log in, and register: counted in memory, by person and address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use engine::time::Timestamp;
+
+/// Counts within windows.
+pub struct LoginLimits {
+    window: Duration,
+    failures_account: u32,
+    failures_address: u32,
+    registrations: u32,
+    counts: Mutex<HashMap<What, (Timestamp, u32)>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum What {
+    Account(String),
+    Address(IpAddr),
+    Registration(IpAddr),
+}
+
+/// So many counts are kept; beyond it those whose window is over leave, then all.
+const COUNTS_MAX: usize = 100_000;
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl LoginLimits {
+    /// With these limits.
+    pub fn new(limits: &config::Limits) -> Self {
+        Self {
+            window: limits.login_window,
+            failures_account: limits.login_failures_account,
+            failures_address: limits.login_failures_address,
+            registrations: limits.registrations_per_minute,
+            counts: Mutex::default(),
+        }
+    }
+
+    /// Whether a login may be tried; `Err`: again after so long.
+    pub fn check(&self, email: &str, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let account = What::Account(email.to_owned());
+        let limits =
+            [(account, self.failures_account), (What::Address(address), self.failures_address)];
+        for (what, limit) in limits {
+            if let Some((since, count)) = counts.get(&what).copied() {
+                let over = since + self.window;
+                if now >= over {
+                    counts.remove(&what);
+                } else if count >= limit {
+                    return Err(over.since(now));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A login failed.
+    pub fn failed(&self, email: &str, address: IpAddr, now: Timestamp) {
+        self.count(What::Account(email.to_owned()), self.window, now);
+        self.count(What::Address(address), self.window, now);
+    }
+
+    /// A login succeeded: the person's failures are forgotten.
+    pub fn succeeded(&self, email: &str) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.remove(&What::Account(email.to_owned()));
+    }
+
+    /// Whether a registration may be tried, which counts it; `Err`: again after so long.
+    pub fn register(&self, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
+        if self.count(What::Registration(address), MINUTE, now) > self.registrations {
+            return Err(MINUTE);
+        }
+        Ok(())
+    }
+
+    fn count(&self, what: What, window: Duration, now: Timestamp) -> u32 {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.len() >= COUNTS_MAX {
+            counts.retain(|_, (since, _)| now < *since + self.window);
+            if counts.len() >= COUNTS_MAX {
+                counts.clear();
+            }
+        }
+        let entry = counts.entry(what).or_insert((now, 0));
+        if now >= entry.0 + window {
+            *entry = (now, 0);
+        }
+        entry.1 = entry.1.saturating_add(1);
+        entry.1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LoginLimits;
+    use engine::time::Timestamp;
+    use std::net::IpAddr;
+    use std::time::Duration;
+
+    #[test]
+    fn a_person_is_locked_out_after_ten_failures_until_the_window_is_over() {
+        let limits = LoginLimits::new(&config::Config::default().limits);
+        let (address, now) = (IpAddr::from([127, 0, 0, 1]), Timestamp(0));
+        for _ in 0..10 {
+            limits.check("a@b.c", address, now).unwrap();
+            limits.failed("a@b.c", address, now);
+        }
+        assert_eq!(limits.check("a@b.c", address, now), Err(Duration::from_secs(900)));
+        assert_eq!(limits.check("other@b.c", address, now), Ok(()));
+        assert_eq!(limits.check("a@b.c", address, Timestamp(900_000)), Ok(()));
+    }
+
+    #[test]
+    fn a_success_forgets_the_persons_failures_and_an_address_has_its_own_limit() {
+        let limits = LoginLimits::new(&config::Config::default().limits);
+        let (address, now) = (IpAddr::from([127, 0, 0, 1]), Timestamp(0));
+        for n in 0..100 {
+            let person = format!("{n}@b.c");
+            limits.check(&person, address, now).unwrap();
+            limits.failed(&person, address, now);
+            limits.succeeded(&person);
+        }
+        assert!(limits.check("new@b.c", address, now).is_err());
+        assert!(limits.check("new@b.c", IpAddr::from([127, 0, 0, 2]), now).is_ok());
+    }
+}

@@ -1,0 +1,423 @@
+//! Integration accounts: a tenant's connections on channels. WhatsApp so far.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{OriginalUri, State};
+use axum::http::{Method, StatusCode};
+use engine::account::{Account, AccountStatus};
+use engine::channel::Channel;
+use engine::id::{AccountId, DivisionId, TenantId};
+use engine::permission::Permission;
+use engine::resource::Change;
+use engine::time::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::agents::{Deleted, state};
+use super::{Access, Route, route};
+use crate::app::App;
+use crate::error::ApiError;
+use crate::extract::{Body, Id, Key, Listed, Page, Query};
+use crate::guard::Me;
+
+pub fn routes() -> Vec<Route> {
+    let manage = Access::Permission(Permission::IntegrationsManage);
+    let config = json!({
+        "phone_number_id": "7001", "waba_id": "9001", "access_token": "a token", "app_secret": "a secret",
+    });
+    let draft = json!({"channel": "whatsapp", "display_name": "Shop", "config": config});
+    let one = "/api/integrations/accounts/{id}";
+    vec![
+        route(Method::GET, "/api/integrations/accounts", manage, "List integration accounts", list)
+            .query::<ListQuery>()
+            .answers::<Vec<AccountView>>(200),
+        route(
+            Method::POST,
+            "/api/integrations/accounts",
+            manage,
+            "Create an integration account",
+            create,
+        )
+        .body::<Draft>(draft)
+        .answers::<AccountView>(201),
+        route(Method::GET, one, manage, "Get an integration account by ID", get)
+            .answers::<AccountView>(200),
+        route(Method::PATCH, one, manage, "Update an integration account", update)
+            .body::<Patch>(json!({"display_name": "Shop"}))
+            .answers::<AccountView>(200),
+        route(Method::DELETE, one, manage, "Delete an integration account", delete)
+            .answers::<Deleted>(200),
+        route(
+            Method::POST,
+            "/api/integrations/accounts/{id}/default",
+            manage,
+            "Set an integration account as the default for its channel",
+            make_default,
+        )
+        .answers::<AccountView>(200),
+    ]
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    #[serde(default)]
+    channel: Option<Channel>,
+    #[serde(default)]
+    #[schemars(range(min = 1), extend("default" = 1))]
+    page: Option<usize>,
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 100), extend("default" = 20))]
+    per_page: Option<usize>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Draft {
+    channel: Channel,
+    /// For WhatsApp it is the `phone_number_id`, and may be left out.
+    #[serde(default)]
+    account_key: Option<String>,
+    #[serde(default)]
+    display_name: Option<String>,
+    #[serde(default)]
+    is_active: Option<bool>,
+    #[serde(default)]
+    is_default: Option<bool>,
+    #[serde(default)]
+    division_id: Option<DivisionId>,
+    /// For WhatsApp `phone_number_id`, `waba_id`, `access_token`, and optionally `app_secret`,
+    /// `verify_token`, `pin`, `send_read_marks`.
+    config: BTreeMap<String, Value>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Patch {
+    #[serde(default)]
+    display_name: Change<String>,
+    #[serde(default)]
+    is_active: Change<bool>,
+    #[serde(default)]
+    division_id: Change<DivisionId>,
+    /// Merged: null removes a key, a secret in its masked form stays.
+    #[serde(default)]
+    config: Change<BTreeMap<String, Value>>,
+}
+
+/// A connection, its secrets masked.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "IntegrationAccount")]
+struct AccountView {
+    id: AccountId,
+    channel: Channel,
+    account_key: String,
+    display_name: String,
+    is_active: bool,
+    is_default: bool,
+    status: AccountStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    division_id: Option<DivisionId>,
+    config: BTreeMap<String, Value>,
+    /// Where the provider is to send its webhooks.
+    webhook_url: String,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+/// What a WhatsApp account's config may hold.
+const WHATSAPP_KEYS: [&str; 7] = [
+    "phone_number_id",
+    "waba_id",
+    "access_token",
+    "app_secret",
+    "verify_token",
+    "pin",
+    "send_read_marks",
+];
+
+async fn list(
+    State(app): State<App>,
+    Me(caller): Me,
+    OriginalUri(uri): OriginalUri,
+    Query(query): Query<ListQuery>,
+) -> Result<Listed<AccountView>, ApiError> {
+    let page = Page::of(query.page, query.per_page, &app)?;
+    let state = state(&app, &caller).await?;
+    let fits = |account: &&Account| query.channel.is_none_or(|channel| channel == account.channel);
+    let all: Vec<_> = state.accounts.values().filter(fits).collect();
+    let total = all.len();
+    let items = all.into_iter().skip(page.skip()).take(page.per_page);
+    Ok(Listed { items: items.map(|account| view(&app, account)).collect(), total, page, uri })
+}
+
+async fn get(
+    State(app): State<App>,
+    Me(caller): Me,
+    Id(id): Id<AccountId>,
+) -> Result<Json<AccountView>, ApiError> {
+    shown(&app, caller.tenant, id).await
+}
+
+async fn create(
+    State(app): State<App>,
+    Me(caller): Me,
+    key: Key,
+    Body(draft, digest): Body<Draft>,
+) -> Result<(StatusCode, Json<AccountView>), ApiError> {
+    let account_key = whatsapp_key(draft.channel, &draft.config)?;
+    if draft.account_key.is_some_and(|given| given != account_key) {
+        let message = "must be the config's `phone_number_id`, or be left out";
+        return Err(ApiError::invalid("account_key", message));
+    }
+    let derived = key.derived(caller.agent.0, "POST /api/integrations/accounts");
+    let id = AccountId(derived.unwrap_or_else(|| app.tenants.id()));
+    let display_name = draft.display_name.unwrap_or_else(|| format!("WhatsApp {account_key}"));
+    let display_name = display_name_of(display_name)?;
+    claim(&app, draft.channel, &account_key, (caller.tenant, id)).await?;
+    let (status, status_detail) = app.outbox.probe(&account_key, &draft.config).await;
+    let most = app.config.limits.accounts_per_tenant;
+    app.tenants
+        .change(caller.tenant, |changing| {
+            if derived.is_some() && changing.used(id.0, digest).map_err(|_| reused())? {
+                return Ok(());
+            }
+            if most > 0 && changing.state.accounts.len() >= most {
+                let message = format!("an organization has at most {most} accounts");
+                return Err(ApiError::conflict("too_many_accounts", message));
+            }
+            let of_channel = |other: &&Account| other.channel == draft.channel;
+            let first = !changing.state.accounts.values().any(|other| of_channel(&other));
+            let is_default = draft.is_default.unwrap_or(first);
+            let account = Account {
+                id,
+                tenant: caller.tenant,
+                channel: draft.channel,
+                account_key,
+                display_name,
+                is_active: draft.is_active.unwrap_or(true),
+                is_default,
+                status,
+                status_detail,
+                division_id: draft.division_id,
+                config: draft.config,
+                rev: 1,
+                created_at: changing.now,
+                updated_at: changing.now,
+            };
+            changing.put_account(account);
+            if is_default {
+                only_default(changing, id);
+            }
+            Ok(())
+        })
+        .await?;
+    Ok((StatusCode::CREATED, shown(&app, caller.tenant, id).await?))
+}
+
+async fn update(
+    State(app): State<App>,
+    Me(caller): Me,
+    Id(id): Id<AccountId>,
+    Body(patch, _): Body<Patch>,
+) -> Result<Json<AccountView>, ApiError> {
+    let before = state(&app, &caller).await?.accounts.get(&id).cloned();
+    let mut after = before.clone().ok_or_else(|| ApiError::not_found("integration account"))?;
+    if let Change::Set(name) = patch.display_name {
+        after.display_name = display_name_of(name)?;
+    }
+    if let Change::Set(active) = patch.is_active {
+        after.is_active = active;
+    }
+    match patch.division_id {
+        Change::Keep => {}
+        Change::Clear => after.division_id = None,
+        Change::Set(division) => after.division_id = Some(division),
+    }
+    let reconnects = !patch.config.is_keep();
+    if let Change::Set(config) = patch.config {
+        after.merge_config(config);
+        if whatsapp_key(after.channel, &after.config)? != after.account_key {
+            let message = "must stay as it is; connect another account for another number";
+            return Err(ApiError::invalid("config.phone_number_id", message));
+        }
+    }
+    if reconnects {
+        let probed = app.outbox.probe(&after.account_key, &after.config).await;
+        (after.status, after.status_detail) = probed;
+    }
+    app.tenants
+        .change(caller.tenant, |changing| {
+            let now = changing.state.accounts.get(&id);
+            let now = now.ok_or_else(|| ApiError::not_found("integration account"))?;
+            if before.as_ref().is_some_and(|before| before.rev != now.rev) {
+                let message = "the account was changed meanwhile; look again and repeat";
+                return Err(ApiError::conflict("changed", message));
+            }
+            after.rev += 1;
+            after.updated_at = changing.now;
+            changing.put_account(after);
+            Ok(())
+        })
+        .await?;
+    app.outbox.resume(id);
+    shown(&app, caller.tenant, id).await
+}
+
+async fn delete(
+    State(app): State<App>,
+    Me(caller): Me,
+    Id(id): Id<AccountId>,
+) -> Result<Json<Deleted>, ApiError> {
+    let account = app
+        .tenants
+        .change(caller.tenant, |changing| {
+            let account = changing.state.accounts.get(&id).cloned();
+            let account = account.ok_or_else(|| ApiError::not_found("integration account"))?;
+            changing.delete_account(id);
+            Ok::<_, ApiError>(account)
+        })
+        .await?;
+    let name = actors::tenants::account_name(account.channel, &account.account_key);
+    app.tenants.names().release(&name, &(caller.tenant, id)).await?;
+    Ok(Json(Deleted::YES))
+}
+
+async fn make_default(
+    State(app): State<App>,
+    Me(caller): Me,
+    Id(id): Id<AccountId>,
+) -> Result<Json<AccountView>, ApiError> {
+    app.tenants
+        .change(caller.tenant, |changing| {
+            let account = changing.state.accounts.get(&id).cloned();
+            let mut account = account.ok_or_else(|| ApiError::not_found("integration account"))?;
+            if !account.is_default {
+                account.is_default = true;
+                account.rev += 1;
+                account.updated_at = changing.now;
+                changing.put_account(account);
+                only_default(changing, id);
+            }
+            Ok::<_, ApiError>(())
+        })
+        .await?;
+    shown(&app, caller.tenant, id).await
+}
+
+/// Of a channel's accounts one is the default.
+fn only_default(changing: &mut actors::tenants::Changing, id: AccountId) {
+    let channel = changing.state.accounts.get(&id).map(|account| account.channel);
+    let others: Vec<_> = changing
+        .state
+        .accounts
+        .values()
+        .filter(|other| other.id != id && other.is_default && Some(other.channel) == channel)
+        .cloned()
+        .collect();
+    for mut other in others {
+        other.is_default = false;
+        other.rev += 1;
+        other.updated_at = changing.now;
+        changing.put_account(other);
+    }
+}
+
+/// An account's key is one tenant's. A claim whose account was never written is taken over.
+async fn claim(
+    app: &App,
+    channel: Channel,
+    key: &str,
+    account: (TenantId, AccountId),
+) -> Result<(), ApiError> {
+    let (names, name) = (app.tenants.names(), actors::tenants::account_name(channel, key));
+    let held = names.claim(&name, account).await?;
+    if held == account {
+        return Ok(());
+    }
+    let state = app.tenants.state(held.0).await?;
+    let is_used = state.is_some_and(|state| {
+        state.accounts.get(&held.1).is_some_and(|account| account.account_key == key)
+    });
+    if is_used || !names.swap(&name, &held, &account).await? {
+        let message = "this number is connected already; disconnect it there first";
+        return Err(ApiError::conflict("account_key_in_use", message));
+    }
+    Ok(())
+}
+
+/// The key of a WhatsApp account, if its config is what it should be.
+fn whatsapp_key(channel: Channel, config: &BTreeMap<String, Value>) -> Result<String, ApiError> {
+    if channel != Channel::Whatsapp {
+        return Err(ApiError::invalid("channel", "must be `whatsapp`: the only one so far"));
+    }
+    for (key, value) in config {
+        let field = format!("config.{key}");
+        if !WHATSAPP_KEYS.contains(&key.as_str()) {
+            return Err(ApiError::invalid(field, "is not a key of a WhatsApp account"));
+        }
+        let fits = match key.as_str() {
+            "send_read_marks" => value.is_boolean(),
+            _ => value.as_str().is_some_and(|text| (1..=2048).contains(&text.len())),
+        };
+        if !fits {
+            let message = match key.as_str() {
+                "send_read_marks" => "must be true or false",
+                _ => "must be a text of 1 to 2048 characters",
+            };
+            return Err(ApiError::invalid(field, message));
+        }
+    }
+    for key in ["phone_number_id", "waba_id", "access_token"] {
+        if !config.contains_key(key) {
+            return Err(ApiError::invalid(format!("config.{key}"), "is required"));
+        }
+    }
+    let id = config.get("phone_number_id").and_then(Value::as_str).unwrap_or_default();
+    if id.len() > 64 || !id.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(ApiError::invalid("config.phone_number_id", "must be digits"));
+    }
+    Ok(id.to_owned())
+}
+
+fn display_name_of(name: String) -> Result<String, ApiError> {
+    let name = name.trim().to_owned();
+    if name.is_empty() || name.chars().count() > 200 {
+        return Err(ApiError::invalid("display_name", "must have 1 to 200 characters"));
+    }
+    Ok(name)
+}
+
+async fn shown(app: &App, tenant: TenantId, id: AccountId) -> Result<Json<AccountView>, ApiError> {
+    let state = app.tenants.state(tenant).await?.ok_or_else(ApiError::unauthorized)?;
+    let account = state.accounts.get(&id);
+    let account = account.ok_or_else(|| ApiError::not_found("integration account"))?;
+    Ok(Json(view(app, account)))
+}
+
+fn view(app: &App, account: &Account) -> AccountView {
+    AccountView {
+        id: account.id,
+        channel: account.channel,
+        account_key: account.account_key.clone(),
+        display_name: account.display_name.clone(),
+        is_active: account.is_active,
+        is_default: account.is_default,
+        status: account.status,
+        status_detail: account.status_detail.clone(),
+        division_id: account.division_id,
+        config: account.masked_config(),
+        webhook_url: format!("{}/webhook", app.public_url),
+        created_at: account.created_at,
+        updated_at: account.updated_at,
+    }
+}
+
+fn reused() -> ApiError {
+    let message = "this Idempotency-Key was used with another body; use a new key";
+    ApiError::conflict("idempotency_key_reused", message)
+}

@@ -1,0 +1,285 @@
+//! Logging in and out, and founding an organization.
+
+use actors::tenants::Caller;
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{AppendHeaders, IntoResponse};
+use engine::id::{AgentId, SessionId, TenantId};
+use engine::identity::agent::{Agent, Availability, Credential, email};
+use engine::identity::role;
+use engine::tenant::{Tenant, TenantStatus, slug};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use storage::names::Name;
+
+use super::agents::AgentView;
+use super::{Access, Route, route};
+use crate::app::App;
+use crate::error::ApiError;
+use crate::extract::{Address, Body};
+use crate::guard::{COOKIE, Me};
+use crate::{password, token};
+
+pub fn routes() -> Vec<Route> {
+    let credentials = json!({"email": "ana@example.com", "password": "correct horse"});
+    let founding = json!({
+        "org_name": "Example", "admin_email": "new@example.com", "admin_password": "correct horse",
+    });
+    vec![
+        route(
+            Method::POST,
+            "/api/auth/login",
+            Access::Public,
+            "Login with email and password",
+            login,
+        )
+        .body::<Login>(credentials)
+        .answers::<LoggedIn>(200),
+        route(Method::GET, "/api/auth/me", Access::Session, "Get current agent profile", me)
+            .answers::<Profile>(200),
+        route(Method::POST, "/api/auth/logout", Access::Session, "Logout (clears cookie)", logout)
+            .answers::<Said>(200),
+        route(
+            Method::GET,
+            "/api/auth/token",
+            Access::Session,
+            "Issue a fresh JWT for the current session",
+            fresh_token,
+        )
+        .answers::<Token>(200),
+        route(
+            Method::POST,
+            "/api/auth/register",
+            Access::Public,
+            "Register a new tenant organization",
+            register,
+        )
+        .body::<Register>(founding)
+        .answers::<Registered>(201),
+    ]
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Login {
+    #[schemars(extend("format" = "email"))]
+    email: String,
+    #[schemars(length(min = 1))]
+    password: String,
+}
+
+/// A login's token and whose it is.
+#[derive(Serialize, JsonSchema)]
+struct LoggedIn {
+    token: String,
+    agent: Profile,
+}
+
+/// The caller.
+#[derive(Serialize, JsonSchema)]
+struct Profile {
+    #[serde(flatten)]
+    agent: AgentView,
+    /// Codes of what the role allows.
+    permissions: Vec<&'static str>,
+    org_id: TenantId,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Token {
+    token: String,
+    /// Seconds until it is over.
+    expires_in: u64,
+}
+
+/// What was done, in words.
+#[derive(Serialize, JsonSchema)]
+pub struct Said {
+    pub message: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Register {
+    org_name: String,
+    #[schemars(extend("format" = "email"))]
+    admin_email: String,
+    #[schemars(length(min = 6))]
+    admin_password: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Registered {
+    token: String,
+    org_id: TenantId,
+    message: String,
+}
+
+async fn login(
+    State(app): State<App>,
+    Address(address): Address,
+    Body(body, _): Body<Login>,
+) -> Result<impl IntoResponse, ApiError> {
+    if body.password.is_empty() {
+        return Err(ApiError::invalid("password", "must not be empty"));
+    }
+    let (email, now) = (email(&body.email)?, app.tenants.now());
+    app.login_limits.check(&email, address, now).map_err(|wait| {
+        ApiError::too_many("too many failed logins; wait, or ask an admin for a new password", wait)
+    })?;
+    let held =
+        app.tenants.names().get::<(TenantId, AgentId)>(&Name::global("email", &email)).await?;
+    let state = match held {
+        Some((tenant, _)) => app.tenants.state(tenant).await?,
+        None => None,
+    };
+    let agent = held.zip(state.as_ref()).and_then(|((_, id), state)| state.agents.get(&id));
+    let hash = agent.and_then(|agent| state.as_ref()?.credential(agent.id));
+    let hash = hash.map(|credential| credential.password_hash.clone());
+    let fits = password::fits(&app, hash, body.password).await?;
+    let agent = agent.filter(|agent| fits && agent.is_active);
+    let (Some(agent), Some((tenant, _))) = (agent, held) else {
+        app.login_limits.failed(&email, address, now);
+        let message = "the email address or the password is wrong";
+        return Err(ApiError::new(StatusCode::UNAUTHORIZED, "wrong_credentials", message));
+    };
+    app.login_limits.succeeded(&email);
+    let (cookie, token, caller) = open(&app, tenant, agent.id).await?;
+    let agent = profile(&app, &caller).await?;
+    Ok((AppendHeaders([cookie]), Json(LoggedIn { token, agent })))
+}
+
+async fn me(State(app): State<App>, Me(caller): Me) -> Result<Json<Profile>, ApiError> {
+    profile(&app, &caller).await.map(Json)
+}
+
+async fn logout(State(app): State<App>, Me(caller): Me) -> Result<impl IntoResponse, ApiError> {
+    app.tenants.end_session(caller.session).await?;
+    let said = Said { message: "logged out".to_owned() };
+    Ok((AppendHeaders([cookie(&app, "", 0)]), Json(said)))
+}
+
+async fn fresh_token(State(app): State<App>, Me(caller): Me) -> Result<Json<Token>, ApiError> {
+    let ttl = app.config.auth.token_ttl;
+    let token = token::issue(&app.jwt, caller.session, app.tenants.now(), ttl)?;
+    Ok(Json(Token { token, expires_in: ttl.as_secs() }))
+}
+
+async fn register(
+    State(app): State<App>,
+    Address(address): Address,
+    Body(body, _): Body<Register>,
+) -> Result<impl IntoResponse, ApiError> {
+    app.login_limits.register(address, app.tenants.now()).map_err(|wait| {
+        ApiError::too_many("too many new organizations from this address; wait a minute", wait)
+    })?;
+    let (tenant, admin) =
+        found(&app, body.org_name, "Admin".to_owned(), body.admin_email, body.admin_password)
+            .await?;
+    let (cookie, token, _) = open(&app, tenant, admin).await?;
+    let message = "the organization is ready".to_owned();
+    let registered = Registered { token, org_id: tenant, message };
+    Ok((StatusCode::CREATED, AppendHeaders([cookie]), Json(registered)))
+}
+
+/// Founds an organization with its first admin.
+pub async fn found(
+    app: &App,
+    org_name: String,
+    name: String,
+    address: String,
+    password: String,
+) -> Result<(TenantId, AgentId), ApiError> {
+    let org_name = org_name.trim().to_owned();
+    if org_name.is_empty() || org_name.chars().count() > 200 {
+        return Err(ApiError::invalid("org_name", "must have 1 to 200 characters"));
+    }
+    let email = email(&address)
+        .map_err(|_| ApiError::invalid("admin_email", "must be an email address"))?;
+    let password_hash = password::hash(app, "admin_password", password).await?;
+    let (tenants, now) = (&app.tenants, app.tenants.now());
+    let (id, admin) = (TenantId(tenants.id()), AgentId(tenants.id()));
+    claim_email(app, &email, (id, admin), "admin_email").await?;
+    let base = slug(&org_name);
+    let mut taken = base.clone();
+    for n in 2.. {
+        if tenants.names().claim(&Name::global("slug", &taken), id).await? == id {
+            break;
+        }
+        taken = format!("{base}-{n}");
+        if n > 1000 {
+            return Err(ApiError::invalid("org_name", "is taken too often; choose another one"));
+        }
+    }
+    let status = TenantStatus::Active;
+    let tenant =
+        Tenant { id, name: org_name, slug: taken, status, created_at: now, updated_at: now };
+    let agent = Agent {
+        id: admin,
+        name,
+        email,
+        role_id: role::ADMIN,
+        availability: Availability::Offline,
+        is_active: true,
+        rev: 1,
+        created_at: now,
+        updated_at: now,
+    };
+    let credential = Credential { agent: admin, password_hash, sessions_since: now };
+    tenants.create(tenant, agent, credential).await?;
+    Ok((id, admin))
+}
+
+/// Claims an address for an agent. A claim whose agent was never written is taken over.
+pub async fn claim_email(
+    app: &App,
+    email: &str,
+    agent: (TenantId, AgentId),
+    field: &str,
+) -> Result<(), ApiError> {
+    let (names, name) = (app.tenants.names(), Name::global("email", email));
+    let held = names.claim(&name, agent).await?;
+    if held == agent {
+        return Ok(());
+    }
+    let state = app.tenants.state(held.0).await?;
+    let is_used = state
+        .is_some_and(|state| state.agents.get(&held.1).is_some_and(|agent| agent.email == email));
+    if is_used || !names.swap(&name, &held, &agent).await? {
+        let message = format!("`{field}` is in use already; log in, or use another address");
+        return Err(ApiError::conflict("email_in_use", message));
+    }
+    Ok(())
+}
+
+async fn open(
+    app: &App,
+    tenant: TenantId,
+    agent: AgentId,
+) -> Result<((header::HeaderName, HeaderValue), String, Caller), ApiError> {
+    let session = app.tenants.open_session(tenant, agent, app.config.auth.session_ttl).await?;
+    let token = token::issue(&app.jwt, session.id, session.created_at, app.config.auth.token_ttl)?;
+    let caller = caller(app, session.id).await?;
+    let age = app.config.auth.token_ttl.as_secs();
+    Ok((cookie(app, &token, age), token, caller))
+}
+
+async fn caller(app: &App, session: SessionId) -> Result<Caller, ApiError> {
+    app.tenants.caller(session).await?.ok_or_else(ApiError::unauthorized)
+}
+
+fn cookie(app: &App, token: &str, age: u64) -> (header::HeaderName, HeaderValue) {
+    let secure = if app.public_url.starts_with("https://") { "; Secure" } else { "" };
+    let cookie = format!("{COOKIE}={token}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}");
+    let value = HeaderValue::from_str(&cookie).unwrap_or(HeaderValue::from_static(""));
+    (header::SET_COOKIE, value)
+}
+
+async fn profile(app: &App, caller: &Caller) -> Result<Profile, ApiError> {
+    let state = app.tenants.state(caller.tenant).await?.ok_or_else(ApiError::unauthorized)?;
+    let agent = state.agents.get(&caller.agent).ok_or_else(ApiError::unauthorized)?;
+    let permissions = caller.permissions.iter().map(|permission| permission.code()).collect();
+    Ok(Profile { agent: AgentView::of(agent, &state), permissions, org_id: caller.tenant })
+}

@@ -1,0 +1,117 @@
+//! Messages of a conversation.
+
+use axum::Json;
+use axum::extract::{OriginalUri, State};
+use axum::http::{Method, StatusCode};
+use engine::channel::whatsapp::TEXT_CHARS_MAX;
+use engine::conversation::{Command, Draft, Refused};
+use engine::id::{ConversationId, MessageId};
+use engine::message::{Message, Sender, SenderKind};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::agents::state;
+use super::{Access, Route, route};
+use crate::app::App;
+use crate::error::ApiError;
+use crate::extract::{Body, Id, Key, Listed, Page, Query};
+use crate::guard::Me;
+
+pub fn routes() -> Vec<Route> {
+    let path = "/api/conversations/{id}/messages";
+    vec![
+        route(Method::GET, path, Access::Member, "List messages in a conversation", list)
+            .query::<ListQuery>()
+            .answers::<Vec<Message>>(200),
+        route(Method::POST, path, Access::Member, "Send an outbound message", send)
+            .body::<Send>(json!({"text": "Yes, it is in stock."}))
+            .answers::<Message>(201),
+    ]
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    /// Only messages with a smaller `seq`.
+    #[serde(default)]
+    before_seq: Option<u64>,
+    /// Only messages with a larger `seq`.
+    #[serde(default)]
+    after_seq: Option<u64>,
+    #[serde(default)]
+    #[schemars(range(min = 1), extend("default" = 1))]
+    page: Option<usize>,
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 100), extend("default" = 20))]
+    per_page: Option<usize>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Send {
+    /// Only `text` so far.
+    #[serde(default)]
+    kind: Option<SendKind>,
+    #[schemars(length(min = 1, max = 4096))]
+    text: String,
+    /// The message that is answered.
+    #[serde(default)]
+    reply_to_message_id: Option<MessageId>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum SendKind {
+    Text,
+}
+
+async fn list(
+    State(app): State<App>,
+    Me(caller): Me,
+    Id(id): Id<ConversationId>,
+    OriginalUri(uri): OriginalUri,
+    Query(query): Query<ListQuery>,
+) -> Result<Listed<Message>, ApiError> {
+    let page = Page::of(query.page, query.per_page, &app)?;
+    let answer = app.desk.ask(caller.viewer(), id, None, Command::Look).await?;
+    let head = answer.conversation.ok_or(Refused::NotFound)?;
+    let bounds = (query.before_seq.unwrap_or(u64::MAX), query.after_seq.unwrap_or(0));
+    let rows = app
+        .desk
+        .messages(caller.viewer(), id, bounds, page.skip().saturating_add(page.per_page))
+        .await?;
+    let items = rows.into_iter().skip(page.skip()).map(|row| row.message).collect();
+    let total = usize::try_from(head.messages).unwrap_or(usize::MAX);
+    Ok(Listed { items, total, page, uri })
+}
+
+async fn send(
+    State(app): State<App>,
+    Me(caller): Me,
+    Id(id): Id<ConversationId>,
+    key: Key,
+    Body(body, digest): Body<Send>,
+) -> Result<(StatusCode, Json<Message>), ApiError> {
+    let Send { kind: Some(SendKind::Text) | None, text, reply_to_message_id } = body;
+    if text.trim().is_empty() || text.chars().count() > TEXT_CHARS_MAX {
+        let message = format!("must have 1 to {TEXT_CHARS_MAX} characters");
+        return Err(ApiError::invalid("text", message));
+    }
+    let state = state(&app, &caller).await?;
+    let heads = app.desk.heads(caller.tenant, &[id]).await?;
+    let head = heads.first().ok_or(Refused::NotFound)?;
+    let account = state.accounts.get(&head.account);
+    let name = state.agents.get(&caller.agent).map(|agent| agent.name.clone());
+    let sender = Sender { kind: SenderKind::Agent, id: Some(caller.agent.0), name };
+    let draft = Draft {
+        text,
+        reply_to: reply_to_message_id,
+        sender,
+        account_can_send: account.is_some_and(engine::account::Account::can_send),
+    };
+    let key = key.of(caller.agent.0, &format!("POST messages {id}"), digest);
+    let answer = app.desk.ask(caller.viewer(), id, key, Command::Send(draft)).await?;
+    let message = answer.message.ok_or(Refused::NoSuchMessage)?;
+    Ok((StatusCode::CREATED, Json(message)))
+}

@@ -1,0 +1,150 @@
+//! The table of all routes: it alone feeds the router, the guard, the document and the tests.
+
+pub mod accounts;
+pub mod agents;
+pub mod auth;
+pub mod contacts;
+pub mod conversations;
+pub mod health;
+pub mod messages;
+pub mod webhooks;
+
+use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use axum::{Router, middleware};
+use engine::permission::Permission;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::guard;
+
+/// Makes the schema of a type.
+pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// One operation.
+pub struct Route {
+    pub verb: Method,
+    /// As in the document: ids in braces.
+    pub path: &'static str,
+    pub tag: &'static str,
+    pub title: &'static str,
+    pub access: Access,
+    pub query: Option<SchemaOf>,
+    pub body: Option<SchemaOf>,
+    /// A body that is valid, for the document and the tests.
+    pub example: Option<serde_json::Value>,
+    pub status: u16,
+    /// `None`: not JSON.
+    pub answer: Option<SchemaOf>,
+    handler: MethodRouter<App>,
+}
+
+/// Who may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody.
+    Public,
+    /// Whoever is logged in.
+    Session,
+    /// Any agent of the tenant.
+    Member,
+    /// Agents whose role allows this.
+    Permission(Permission),
+    /// Meta, with its verify token.
+    VerifyToken,
+    /// Meta, with its signature.
+    Signature,
+}
+
+/// Begins a row of the table.
+pub fn route<T: 'static>(
+    verb: Method,
+    path: &'static str,
+    access: Access,
+    title: &'static str,
+    handler: impl Handler<T, App>,
+) -> Route {
+    let filter = MethodFilter::try_from(verb.clone()).unwrap_or(MethodFilter::GET);
+    let handler = on(filter, handler);
+    let (query, body, example, status, answer) = (None, None, None, 200, None);
+    Route { verb, path, tag: "", title, access, query, body, example, status, answer, handler }
+}
+
+impl Route {
+    /// Its query parameters are the properties of this type.
+    pub fn query<T: JsonSchema>(self) -> Self {
+        Self { query: Some(|generator| T::json_schema(generator)), ..self }
+    }
+
+    /// It takes this body; `example` is a valid one.
+    pub fn body<T: JsonSchema>(self, example: serde_json::Value) -> Self {
+        let body: SchemaOf = |generator| generator.subschema_for::<T>();
+        Self { body: Some(body), example: Some(example), ..self }
+    }
+
+    /// It answers this with this status.
+    pub fn answers<T: JsonSchema>(self, status: u16) -> Self {
+        let answer: SchemaOf = |generator| generator.subschema_for::<T>();
+        Self { status, answer: Some(answer), ..self }
+    }
+
+    /// Under this tag of the document.
+    pub fn tagged(self, tag: &'static str) -> Self {
+        Self { tag, ..self }
+    }
+}
+
+/// A tag and its rows.
+type Family = (&'static str, fn() -> Vec<Route>);
+
+/// All operations.
+pub fn all() -> Vec<Route> {
+    let families: [Family; 8] = [
+        ("Auth", auth::routes),
+        ("Conversations", conversations::routes),
+        ("Messages", messages::routes),
+        ("Contacts", contacts::routes),
+        ("Agents", agents::routes),
+        ("Integrations", accounts::routes),
+        ("Webhooks", webhooks::routes),
+        ("Health", health::routes),
+    ];
+    let tagged = |(tag, routes): Family| {
+        routes().into_iter().map(move |route| match route.tag {
+            "" => route.tagged(tag),
+            _ => route,
+        })
+    };
+    families.into_iter().flat_map(tagged).collect()
+}
+
+/// The router of all operations, each behind its guard.
+pub fn router(app: &App) -> Router<App> {
+    let limits = &app.config.limits;
+    let mut router = Router::new();
+    for route in all() {
+        let limit = match route.access {
+            Access::Signature => limits.webhook_body_bytes,
+            _ => limits.rest_body_bytes,
+        };
+        let guarded = route
+            .handler
+            .layer(DefaultBodyLimit::max(limit))
+            .layer(middleware::from_fn_with_state((app.clone(), route.access), guard::layer));
+        router = router.route(route.path, guarded);
+    }
+    router.fallback(no_such_route).method_not_allowed_fallback(no_such_method)
+}
+
+async fn no_such_route() -> ApiError {
+    let message = "no such route; see /docs for those there are";
+    ApiError::new(axum::http::StatusCode::NOT_FOUND, "no_such_route", message)
+}
+
+async fn no_such_method() -> ApiError {
+    let message = "this route does not take this method; see /docs";
+    ApiError::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}

@@ -1,0 +1,268 @@
+//! A running server: everything started in order, and stopped in the other.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actors::clock::{Clock, Stamps};
+use actors::desk::{Desk, DeskOptions};
+use actors::effects::Effects;
+use actors::inbox::Inboxes;
+use actors::outbox::{Outbox, OutboxOptions};
+use actors::permits::PermitLimits;
+use actors::provider::{Provider, ProviderOptions};
+use actors::tenants::Tenants;
+use axum::serve::ListenerExt;
+use config::{Backend, Config};
+use engine::conversation::Rules;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use storage::contacts::Contacts;
+use storage::conversations::Conversations;
+use storage::embedded::{Embedded, Options};
+use storage::memory::Memory;
+use storage::names::{Name, Names};
+use storage::settings::Settings;
+use storage::{Stamp, Store};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+use crate::app::{App, JwtKeys, Parts};
+use crate::edge;
+use crate::login_limits::LoginLimits;
+
+/// Tenants, inboxes and sessions that stay in memory.
+const TENANTS_MAX: usize = 1_000;
+const SESSIONS_MAX: usize = 100_000;
+/// Handles of customers that stay in memory.
+const HANDLES_MAX: usize = 500_000;
+
+/// A server that runs.
+pub struct Server {
+    pub app: App,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Where its metrics are.
+    pub metrics: SocketAddr,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    embedded: Option<Arc<Embedded>>,
+}
+
+/// Why a server does not start: a sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotStarted(pub String);
+
+impl Server {
+    /// Starts everything. When this returns it takes work.
+    pub async fn start(config: Config) -> Result<Self, NotStarted> {
+        let listener = bind(config.server.listen, "server.listen").await?;
+        let metrics_listener = bind(config.metrics.listen, "metrics.listen").await?;
+        let address = listener.local_addr().map_err(not_started)?;
+        let metrics = metrics_listener.local_addr().map_err(not_started)?;
+        let clock = Clock::system();
+        let (store, embedded) = open(&config, &clock)?;
+        let top = embedded.as_ref().map_or(Stamp(0), |store| store.highest_stamp());
+        let stamps = Arc::new(Stamps::above(top));
+        let public_url =
+            config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let (settings, names) = (Settings::new(store.clone()), Names::new(store.clone()));
+        let secret = jwt_secret(&config, &names).await?;
+        let limits = &config.limits;
+        let tenants =
+            Tenants::new(settings, names, clock.clone(), stamps.clone(), TENANTS_MAX, SESSIONS_MAX);
+        let inboxes = Inboxes::new(Conversations::new(store.clone()), TENANTS_MAX);
+        let provider = Provider::new(ProviderOptions {
+            graph_url: config.meta.graph_url.clone(),
+            graph_version: config.meta.graph_version.clone(),
+            connect_timeout: limits.provider_connect_timeout,
+            timeout: limits.provider_timeout,
+            answer_bytes: limits.provider_response_bytes,
+        })
+        .map_err(not_started)?;
+        let outbox = Outbox::new(
+            provider,
+            tenants.clone(),
+            Contacts::new(store.clone()),
+            OutboxOptions { rate: limits.send_rate_per_second, requests: limits.account_requests },
+        );
+        let effects = Effects { inboxes: inboxes.clone(), outbox: outbox.clone() };
+        let options = desk_options(&config);
+        let desk = Desk::start(store, clock, stamps, Arc::new(effects), options).await;
+        outbox.connect(desk.clone());
+        let app = App::new(Parts {
+            public_url,
+            tenants,
+            desk,
+            inboxes,
+            outbox,
+            jwt: JwtKeys::new(&secret),
+            login_limits: LoginLimits::new(limits),
+            hashing: Semaphore::new(limits.password_hashes),
+            ready: AtomicBool::new(false),
+            config,
+        });
+        let recovered = app.desk.recover().await.map_err(not_started)?;
+        tracing::info!(threads = recovered, "what was left undone is taken up");
+        let (stop, stopping) = watch::channel(false);
+        let tasks = vec![
+            serve(listener, edge::router(&app), stopping.clone()),
+            serve(metrics_listener, edge::metrics_router(recorder()), stopping.clone()),
+            sweep(app.clone(), stopping),
+        ];
+        app.ready.store(true, Ordering::Release);
+        Ok(Self { app, address, metrics, stop, tasks, embedded })
+    }
+
+    /// Stops taking work, finishes what was taken, within `server.drain`.
+    pub async fn stop(self) {
+        let drain = self.app.config.server.drain;
+        self.app.ready.store(false, Ordering::Release);
+        self.stop.send_replace(true);
+        let finish = async {
+            for task in self.tasks {
+                // A server's task ends when its connections have.
+                let _ = task.await;
+            }
+            self.app.desk.stop(drain).await;
+            if let Some(store) = &self.embedded
+                && let Err(error) = store.close().await
+            {
+                tracing::warn!(%error, "the store was not closed in order; its next start repairs");
+            }
+        };
+        if tokio::time::timeout(drain, finish).await.is_err() {
+            tracing::warn!("not everything was finished in `server.drain`");
+        }
+    }
+}
+
+fn not_started(error: impl std::fmt::Display) -> NotStarted {
+    NotStarted(format!("the server cannot start: {error}"))
+}
+
+async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, NotStarted> {
+    TcpListener::bind(address).await.map_err(|error| {
+        NotStarted(format!(
+            "cannot listen on {address} ({error}): stop what uses it, or set `{key}` to another address"
+        ))
+    })
+}
+
+type Opened = (Arc<dyn Store>, Option<Arc<Embedded>>);
+
+fn open(config: &Config, clock: &Clock) -> Result<Opened, NotStarted> {
+    let clock = clock.clone();
+    let now: storage::memory::Now = Arc::new(move || clock.now());
+    match config.storage.backend {
+        Backend::Memory => Ok((Arc::new(Memory::new(now)), None)),
+        Backend::Embedded => {
+            let options = Options {
+                segment: config.limits.segment_bytes,
+                overlay: config.limits.overlay_bytes,
+                cache: config.limits.tree_cache_bytes as u64,
+                ..Options::new(&config.storage.path, now)
+            };
+            let fatal = |cause: storage::Cause| {
+                tracing::error!(%cause, "the store cannot write any more: the next start repairs");
+                // EX_IOERR of sysexits(3): a supervisor starts the process again.
+                std::process::exit(74);
+            };
+            let store = Embedded::open(options, fatal);
+            let store = Arc::new(store.map_err(|error| NotStarted(error.to_string()))?);
+            Ok((store.clone(), Some(store)))
+        }
+        Backend::Cql => {
+            let message = "storage.backend `cql` is not there yet: use `embedded` or `memory`";
+            Err(NotStarted(message.to_owned()))
+        }
+    }
+}
+
+/// The configured secret, or one that is made once and kept in the store.
+async fn jwt_secret(config: &Config, names: &Names) -> Result<Vec<u8>, NotStarted> {
+    if let Some(secret) = &config.auth.jwt_secret {
+        return Ok(secret.expose().as_bytes().to_vec());
+    }
+    let mut fresh = vec![0; 32];
+    getrandom::fill(&mut fresh).map_err(not_started)?;
+    names.claim(&Name::global("secret", "jwt"), fresh).await.map_err(not_started)
+}
+
+fn desk_options(config: &Config) -> DeskOptions {
+    let limits = &config.limits;
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    DeskOptions {
+        rules: Rules {
+            reopen_within: config.conversations.reopen_within,
+            recent_ids: limits.recent_ids,
+            send_ladder: limits.send_ladder.clone(),
+            pending_max: limits.pending_sends,
+            parked_max: limits.parked_receipts,
+        },
+        permits: PermitLimits {
+            node: limits.inflight_node,
+            tenant: limits.inflight_tenant,
+            thread: limits.inflight_conversation,
+        },
+        idle_after: limits.idle_passivation,
+        known_handles: HANDLES_MAX,
+        shards: cores * 4,
+        seed: None,
+    }
+}
+
+fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    mut stopping: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let listener = listener.tap_io(|stream| {
+        // An answer is small and complete: nothing is gained by waiting for more.
+        let _ = stream.set_nodelay(true);
+    });
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move {
+        let stopped = async move {
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        };
+        if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
+            tracing::error!(%error, "a listener ended");
+        }
+    })
+}
+
+/// Moves the mark of what is done, every hour.
+fn sweep(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut hours = tokio::time::interval(Duration::from_secs(3600));
+        hours.tick().await;
+        loop {
+            tokio::select! {
+                _ = hours.tick() => {
+                    if let Err(error) = app.desk.recover().await {
+                        tracing::warn!(%error, "the hourly sweep failed; the next one repeats it");
+                    }
+                }
+                () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => return,
+            }
+        }
+    })
+}
+
+/// The process's recorder of metrics: one, however many servers run in it.
+fn recorder() -> PrometheusHandle {
+    static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            let recorder = PrometheusBuilder::new().build_recorder();
+            let handle = recorder.handle();
+            if metrics::set_global_recorder(recorder).is_err() {
+                tracing::warn!("another recorder of metrics was there first");
+            }
+            handle
+        })
+        .clone()
+}

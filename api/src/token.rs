@@ -1,0 +1,49 @@
+//! Access tokens: JWTs (RFC 7519, HS256) that name a stored login and are checked against it.
+
+use std::time::Duration;
+
+use actors::tenants::{Caller, Tenants};
+use engine::id::SessionId;
+use engine::time::Timestamp;
+use jsonwebtoken::{Algorithm, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use crate::app::JwtKeys;
+use crate::error::ApiError;
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    /// The login.
+    sid: SessionId,
+    /// Seconds since 1970.
+    iat: i64,
+    exp: i64,
+}
+
+/// A token of a login, good for `ttl` from `now`.
+pub fn issue(
+    keys: &JwtKeys,
+    session: SessionId,
+    now: Timestamp,
+    ttl: Duration,
+) -> Result<String, ApiError> {
+    let claims = Claims { sid: session, iat: now.0 / 1000, exp: (now + ttl).0 / 1000 };
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &keys.sign).map_err(|error| {
+        tracing::error!(%error, "a token cannot be signed");
+        ApiError::unavailable("no token can be issued now; try again shortly")
+    })
+}
+
+/// Who a token is of; 401 when it is not ours, over, or its login does not count any more.
+pub async fn caller(keys: &JwtKeys, tenants: &Tenants, token: &str) -> Result<Caller, ApiError> {
+    let mut validation = Validation::new(Algorithm::HS256);
+    // Compared with the tenants' clock below.
+    validation.validate_exp = false;
+    let claims = jsonwebtoken::decode::<Claims>(token, &keys.check, &validation)
+        .map_err(|_| ApiError::unauthorized())?
+        .claims;
+    if tenants.now().0 / 1000 >= claims.exp {
+        return Err(ApiError::unauthorized());
+    }
+    tenants.caller(claims.sid).await?.ok_or_else(ApiError::unauthorized)
+}
