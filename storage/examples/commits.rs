@@ -98,6 +98,9 @@ async fn write<F: Future<Output = ()> + Send>(
     }
     let mut taken = tasks.join_all().await.concat();
     let rate = taken.len() as f64 / start.elapsed().as_secs_f64();
+    if taken.is_empty() {
+        return Err("no time for a commit".into());
+    }
     taken.sort_unstable();
     let at = |percent: usize| taken[(taken.len() - 1) * percent / 100];
     let (half, most) = (at(50), at(99));

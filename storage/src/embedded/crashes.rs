@@ -2,10 +2,11 @@
 //! the restart, what was unknown is there whole or not at all, and neither changes any more.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::open::{Options, Parts, Why, recover};
 use super::simulated::Machine;
+use super::tree;
 use super::workload::{Dump, Model, NOW, Op, Source, job, seen};
 use crate::error::StoreError;
 use crate::seed::{Chance, seeds};
@@ -242,4 +243,37 @@ fn without_space_writes_are_refused_until_there_is_some() {
     }
     machine.power_cut();
     story.open().expect("and nothing is lost");
+}
+
+#[test]
+fn a_failed_sync_ends_the_store_and_only_the_store() {
+    let machine = Machine::of(1);
+    let (disk, tree) = (Arc::new(machine.clone()), Arc::new(machine.clone()));
+    let ended = Arc::new(AtomicUsize::new(0));
+    let told = ended.clone();
+    let on_fatal = move |_| {
+        told.fetch_add(1, Ordering::Relaxed);
+    };
+    let parts = recover(disk, tree, &options(), Box::new(on_fatal));
+    let Parts { shared, mut writer, mut follower, .. } = parts.expect("an empty machine opens");
+    let mut source = Source::of(1);
+    let mut write = || {
+        // One that changes something, whatever is there.
+        let ops = std::iter::from_fn(|| Some(source.group())).flatten();
+        let op = ops.filter(|op| matches!(op, Op::Apply(batch) if batch.changes.len() > 2)).nth(20);
+        let (job, waiting) = job(&op.expect("there are more"));
+        writer.commit(std::iter::once(job));
+        waiting.answer()
+    };
+    write().expect("written");
+    let seen = shared.view.load().seen;
+    machine.bad_syncs(1_000);
+    assert!(matches!(write(), Err(StoreError::Unknown(_))), "it may be on the disk");
+    assert_eq!(ended.load(Ordering::Relaxed), 1, "the process is told to end");
+    assert!(matches!(write(), Err(StoreError::Unavailable(_))), "nothing is written any more");
+    assert_eq!(shared.view.load().seen, seen, "nobody sees what is not durable");
+    follower.finish().expect_err("it did not end well");
+    let applied = tree::mark(&machine).expect("the tree can be read").applied;
+    assert!(applied <= seen, "nor does the tree get it");
+    assert_eq!(ended.load(Ordering::Relaxed), 1, "told once");
 }

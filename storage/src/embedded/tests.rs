@@ -1,6 +1,8 @@
 //! The embedded store as its callers see it, on a real disk.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -107,6 +109,15 @@ async fn a_store_has_one_process() {
 }
 
 #[tokio::test]
+async fn more_writes_than_may_wait_are_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open_with(Options { queue: 0, ..options(directory.path()) });
+    let refused = store.apply(put(1, 1, 0)).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))));
+    store.close().await.expect("it can still be closed");
+}
+
+#[tokio::test]
 async fn a_batch_that_no_segment_takes_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path());
@@ -135,4 +146,58 @@ async fn a_damaged_log_is_refused_in_a_sentence() {
     };
     let sentence = error.to_string();
     assert!(sentence.contains("damaged (its log is missing): restore a backup"), "{sentence}");
+}
+
+/// In its directory lies this file, so that nobody runs it by chance.
+const KILLED: &str = "to-be-killed";
+
+#[tokio::test]
+#[ignore = "the process that the test below kills"]
+async fn a_process_that_is_killed() {
+    if !Path::new(KILLED).exists() {
+        return;
+    }
+    let store = open(Path::new("."));
+    let first = store.highest_stamp().0 + 1;
+    for stamp in first..first + 100_000 {
+        let row = stamp.to_le_bytes()[0];
+        store.apply(put(stamp, row, 300)).await.expect("written");
+        println!("answered {stamp}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_a_kill() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join(KILLED), "").expect("a file");
+    let mut answered = 0_i64;
+    for answers in [1, 300, 2_000, 700] {
+        let mut child = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--ignored", "--nocapture", "--exact"])
+            .arg("embedded::tests::a_process_that_is_killed")
+            .current_dir(directory.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a process");
+        let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let mut stamps =
+            lines.filter_map(|line| line.ok()?.strip_prefix("answered ")?.parse().ok());
+        let before = stamps.by_ref().take(answers).last();
+        child.kill().expect("killed");
+        let after = stamps.last();
+        child.wait().expect("it is gone");
+        answered = after.or(before).unwrap_or(answered).max(answered);
+        let store = open(directory.path());
+        for stamp in (answered - 255).max(1)..=answered {
+            let found: i64 = get(&store, stamp.to_le_bytes()[0])
+                .await
+                .expect("there")
+                .parse()
+                .expect("a number");
+            assert!(found >= stamp, "{stamp} was answered, {found} is there");
+        }
+        assert!(store.highest_stamp().0 - answered <= 1, "more than what was on its way");
+        store.close().await.expect("closed");
+    }
+    assert!(answered > 3_000);
 }
