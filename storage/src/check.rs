@@ -3,11 +3,19 @@
 use crate::error::StoreError;
 use crate::port::{Batch, Change, Key, Kind, Part, Scan, Table, Writes};
 
+/// The texts of a key are no longer than this in bytes: trees and CQL take 64 KiB, and a zero byte
+/// may take two.
+const KEY_BYTES: usize = 16 << 10;
+
 /// A row's key names every column.
 pub(crate) fn key(table: &Table, key: &Key) -> Result<(), StoreError> {
     partition(table, &key.partition)?;
     if key.clustering.len() != table.clustering.len() {
         return refuse(table, "the key lacks clustering columns");
+    }
+    let text = |part: &Part| if let Part::Text(text) = part { text.len() } else { 0 };
+    if key.partition.iter().chain(&key.clustering).map(text).sum::<usize>() > KEY_BYTES {
+        return refuse(table, "the key is too long");
     }
     begins(table, &key.clustering)
 }

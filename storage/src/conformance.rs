@@ -531,6 +531,9 @@ async fn wrong_calls_are_refused(lab: Subject) {
     refused(store.get(&RISING, &alone).await, "a key without clustering");
     let wrong = lab.key(1, vec![text("a"), Part::Int(1)]);
     refused(store.apply(batch(put(&RISING, &wrong, "a"))).await, "columns of other kinds");
+    let endless = lab.key(1, place(1, &"x".repeat(70_000)));
+    refused(store.get(&RISING, &endless).await, "a key that no backend takes");
+    refused(store.apply(batch(put(&RISING, &endless, "a"))).await, "a key that no backend takes");
     let long = Scan { prefix: [place(1, "a"), place(1, "a")].concat(), ..lab.whole(&RISING, 1) };
     refused(store.scan(long).await, "a prefix longer than the key");
     let mixed = Batch {

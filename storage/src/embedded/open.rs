@@ -2,7 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{channel, sync_channel};
 use std::thread::Builder;
@@ -83,6 +83,7 @@ pub(super) struct Parts {
     pub(super) shared: Arc<Shared>,
     pub(super) writer: Writer,
     pub(super) follower: Follower,
+    /// The largest job.
     pub(super) capacity: usize,
     pub(super) top: Stamp,
 }
@@ -168,7 +169,7 @@ pub(super) fn recover(
         tree_stamp: top,
     };
     let shared = Arc::new(Shared::new(view, on_fatal));
-    let capacity = log.capacity();
+    let capacity = log.capacity() / 2;
     let writer = Writer::new(shared.clone(), log, top, options.overlay);
     let applied: (Lsn, Stamp) = (found.last, top);
     let follower = Follower::new(shared.clone(), tree, segments, applied);
@@ -178,14 +179,16 @@ pub(super) fn recover(
 const REPLAY_BYTES: usize = 16 << 20;
 
 impl Embedded {
-    /// Opens or makes a store. `on_fatal` is called at most once, from a thread of the store,
+    /// Opens or makes a store; blocks, after a kill for as long as it takes to read what the tree
+    /// had not yet. `on_fatal` is called at most once, from a thread of the store,
     /// when nothing can be written any more: the process must end then, its next start repairs.
     pub fn open(
         options: Options,
         on_fatal: impl FnOnce(Cause) + Send + 'static,
     ) -> Result<Self, OpenError> {
         let path = options.path.clone();
-        Self::start(options, Box::new(on_fatal)).map_err(|why| why.at(&path))
+        let needs = options.reserve + 2 * options.segment as u64 + options.memtable;
+        Self::start(options, Box::new(on_fatal)).map_err(|why| why.at(path, needs >> 20))
     }
 
     fn start(options: Options, on_fatal: OnFatal) -> Result<Self, Why> {
@@ -230,15 +233,14 @@ impl Embedded {
 }
 
 impl Why {
-    fn at(self, path: &Path) -> OpenError {
-        let path = path.to_owned();
+    fn at(self, path: PathBuf, mebibytes: u64) -> OpenError {
         match self {
             Self::Damaged(why) => OpenError::Damaged(path, why.into()),
             Self::Store(StoreError::Corrupt(why)) => OpenError::Damaged(path, why),
             Self::Store(error) => OpenError::Failed(path, error.to_string().into()),
             Self::Io(error) => match error.kind() {
                 io::ErrorKind::ResourceBusy => OpenError::InUse(path),
-                io::ErrorKind::StorageFull => OpenError::NoSpace(path, 256),
+                io::ErrorKind::StorageFull => OpenError::NoSpace(path, mebibytes),
                 _ => OpenError::Failed(path, error.to_string().into()),
             },
         }

@@ -121,9 +121,9 @@ async fn more_writes_than_may_wait_are_refused() {
 async fn a_batch_that_no_segment_takes_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path());
-    let large = store.apply(put(1, 1, 64 << 10)).await;
+    let large = store.apply(put(1, 1, 32 << 10)).await;
     assert!(matches!(large, Err(StoreError::Rejected(_))));
-    store.apply(put(2, 1, 50 << 10)).await.expect("a smaller one is written");
+    store.apply(put(2, 1, 28 << 10)).await.expect("a smaller one is written");
 }
 
 #[tokio::test]

@@ -86,7 +86,8 @@ impl Source {
             1 => Change::Clear { table, partition: key.partition },
             _ => {
                 let long = chance.permille(50);
-                let length = chance.index(if long { 9_000 } else { 200 });
+                // Four times five of them still fit into a small segment.
+                let length = chance.index(if long { 900 } else { 200 });
                 let body = chance.number().to_le_bytes().into_iter().cycle().take(length).collect();
                 Change::Put { table, key, body, ttl: None }
             }

@@ -40,7 +40,7 @@ pub(super) enum Job {
 
 /// At most so many jobs in one group.
 const GROUP_JOBS: usize = 1_024;
-/// A group takes no more jobs when it has so many bytes.
+/// A group takes no more jobs when it has so many bytes, or half of what a segment takes.
 const GROUP_BYTES: usize = 1 << 20;
 /// A generation is given to the follower when it has so many bytes.
 const GENERATION_BYTES: usize = 8 << 20;
@@ -77,6 +77,8 @@ impl Writer {
         follower: &SyncSender<Word>,
     ) {
         let mut group = Vec::new();
+        // Whatever comes last, no larger than the other half, still fits.
+        let most = GROUP_BYTES.min(self.log.capacity() / 2);
         while let Ok(first) = jobs.recv() {
             let mut order = None;
             let mut bytes = 0;
@@ -88,7 +90,7 @@ impl Writer {
                 }
                 bytes += job.size();
                 group.push(job);
-                let more = group.len() < GROUP_JOBS && bytes < GROUP_BYTES;
+                let more = group.len() < GROUP_JOBS && bytes < most;
                 next = if more { jobs.try_recv().ok() } else { None };
             }
             queued.fetch_sub(group.len(), Ordering::AcqRel);
@@ -103,6 +105,8 @@ impl Writer {
                 }
                 Some(Job::Close(answer)) => {
                     let _ = follower.send(Word::Close(answer));
+                    let closed = StoreError::Unavailable("the store is closed".into());
+                    jobs.try_iter().for_each(|job| job.refuse(&closed));
                     return;
                 }
                 _ => {}
@@ -119,6 +123,7 @@ impl Writer {
         self.make_room();
         let begins = self.active.is_empty();
         let size = group.iter().map(Job::size).sum();
+        debug_assert!(size <= self.log.capacity(), "a group fits into a segment");
         if let Err(error) = self.shared.alive().and_then(|()| self.log.room(size)) {
             Counters::add(&self.shared.counters.refused, group.len());
             group.into_iter().for_each(|job| job.refuse(&error));
