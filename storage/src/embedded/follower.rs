@@ -107,10 +107,12 @@ impl Follower {
                 let _ = sealed.recv_timeout(PAUSE);
             }
         }
-        while self.follow()? {}
         self.unsynced.1 += 1;
-        if self.unsynced.0 > SYNC_BYTES || self.unsynced.1 > SYNC_ROUNDS {
-            self.sync()?;
+        // Others may be sealed meanwhile, without end: it is synced between them, too.
+        while self.follow()? {
+            if self.unsynced.0 > SYNC_BYTES || self.unsynced.1 > SYNC_ROUNDS {
+                self.sync()?;
+            }
         }
         Ok(ControlFlow::Continue(()))
     }
