@@ -24,7 +24,7 @@ pub struct Account {
     /// The provider's words when it wants attention.
     pub status_detail: Option<String>,
     pub division_id: Option<DivisionId>,
-    /// By channel: see [`Account::whatsapp`]. Keys ending in `secret`, `token` or named `pin` are secrets.
+    /// By channel. Keys ending in `secret`, `token` or named `pin` are secrets.
     pub config: BTreeMap<String, Value>,
     /// Raised by every change.
     pub rev: u64,
