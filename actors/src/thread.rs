@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use engine::channel::Channel;
+use engine::contact::Contact;
 use engine::conversation::{
     Answer, Command, Context, Conversation, Effect, Envelope, Loaded, Need, Recent, Refused,
     State as Core, Target, Thread, decide, needs,
@@ -60,6 +61,8 @@ pub enum ThreadMessage {
     Leave(u64),
     Woke(Box<Result<Loading, StoreError>>),
     Loaded(Box<Result<Loaded, StoreError>>),
+    /// The contact of a thread that is not there yet: its name and number.
+    Named(Result<(Option<String>, Option<String>), StoreError>),
     Committed(Result<(), StoreError>),
 }
 
@@ -199,6 +202,16 @@ impl Actor for ThreadActor {
                     Err(error) => state.fail(error.into()),
                 }
             }
+            ThreadMessage::Named(named) => {
+                state.phase = Phase::Idle;
+                match named {
+                    Ok(named) => state.contact = named,
+                    Err(error) => {
+                        state.core = None;
+                        state.fail(error.into());
+                    }
+                }
+            }
             ThreadMessage::Committed(result) => state.committed(result)?,
         }
         state.pump(&myself);
@@ -264,7 +277,8 @@ impl State {
             self.wake(myself);
         }
         while matches!(self.phase, Phase::Idle) && !self.queue.is_empty() {
-            if self.core.is_none() && !self.begin_thread() {
+            if self.core.is_none() {
+                self.begin_thread(myself);
                 continue;
             }
             let missing = self.missing();
@@ -277,19 +291,25 @@ impl State {
         }
     }
 
-    /// Makes the thread of the first order; an order that cannot make one is refused.
-    fn begin_thread(&mut self) -> bool {
+    /// Makes the thread of the first order, once its contact is read; an order that cannot make
+    /// one is refused.
+    fn begin_thread(&mut self, myself: &ActorRef<ThreadMessage>) {
         let origin = self.queue.front().and_then(|order| order.origin);
         let Some(Origin { tenant, account, channel, contact }) = origin else {
             if let Some(order) = self.queue.pop_front() {
                 drop(order.reply.send(Err(Refused::NotFound.into())));
             }
-            return false;
+            return;
         };
         let (id, case, current, moved_to) = (self.id, 0, None, None);
         let thread = Thread { id, tenant, account, channel, contact, case, current, moved_to };
         self.core = Some(Core { thread, case: None, recent: Recent::default() });
-        true
+        self.phase = Phase::Loading;
+        let (contacts, myself) = (self.world.contacts.clone(), myself.clone());
+        tokio::spawn(async move {
+            let named = contacts.get(contact).await.map(shown);
+            drop(myself.send_message(ThreadMessage::Named(named)));
+        });
     }
 
     /// What has to be read for the orders at hand.
@@ -581,9 +601,14 @@ async fn load_thread(world: &World, id: ThreadId) -> Result<Loading, StoreError>
         }
     }
     let contact = world.contacts.get(woken.thread.contact).await?;
-    let phone = contact.as_ref().and_then(|contact| contact.phone()).map(str::to_owned);
-    let name = contact.and_then(|contact| contact.name);
+    let (name, phone) = shown(contact);
     Ok(Loading { woken: Some(woken), name, phone })
+}
+
+/// What of a contact its conversations show.
+fn shown(contact: Option<Contact>) -> (Option<String>, Option<String>) {
+    let phone = contact.as_ref().and_then(|contact| contact.phone()).map(str::to_owned);
+    (contact.and_then(|contact| contact.name), phone)
 }
 
 fn recent_row(core: &Core, after: &Conversation) -> RecentRow {

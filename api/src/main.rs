@@ -10,6 +10,11 @@ use clap::Parser;
 use config::{Config, LoadOptions, LogFormat};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Messages are made in one thread and freed in another: this allocator takes a fifth less time
+/// for that than the C library's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A start that cannot work.
 const CANNOT_START: u8 = 2;
 

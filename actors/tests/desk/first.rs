@@ -40,6 +40,8 @@ async fn two_hundred_first_messages_at_once_make_one_contact_and_one_conversatio
         assert_eq!(contacts[0].name.as_deref(), Some("Ines"));
         assert_eq!(open[0].messages, 200, "round {round}");
         assert_eq!(open[0].unread, 200);
+        assert_eq!(open[0].contact_name.as_deref(), Some("Ines"));
+        assert_eq!(open[0].contact_phone.as_deref(), Some("15550001"));
         let mut texts = bench.texts(open[0].id).await;
         texts.sort();
         texts.dedup();
