@@ -89,6 +89,11 @@ impl Courier {
         *self.url.lock().unwrap_or_else(PoisonError::into_inner) = Some(url.into());
     }
 
+    /// A client for other requests.
+    pub(crate) fn http(&self) -> reqwest::Client {
+        self.http.clone()
+    }
+
     pub(crate) fn tally(&self) -> Tally {
         self.tally.borrow().clone()
     }

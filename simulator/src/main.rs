@@ -1,2 +1,171 @@
-//! Entry point.
-fn main() {}
+//! The simulator as a program.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use simulator::{
+    Account, CustomerOptions, Customers, FAILURES, Graph, GraphOptions, StatusDelays, fresh_seed,
+};
+
+/// Stands in for WhatsApp and its users, so that OmniStream can be tried, tested and loaded without
+/// Meta.
+#[derive(Parser)]
+#[command(version, after_long_help = FAILURES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves the part of Meta's Graph API that sends messages, and reports on them by webhook.
+    ///
+    /// Point `meta.graph_url` of the engine at it. Prints one line when it serves: `listening on
+    /// http://ADDRESS:PORT`. `GET /_sim/sends?after=N&wait_ms=MS` lists the accepted sends with a
+    /// number above N, waiting for one so long.
+    #[command(after_long_help = FAILURES)]
+    Graph(GraphArgs),
+    /// Lets scripted customers write: bursts, duplicates, several languages, talks that go on when
+    /// the business answers.
+    ///
+    /// Prints a summary at the end; exit code 1 when a webhook was given up.
+    Customers(CustomersArgs),
+}
+
+#[derive(Args)]
+struct GraphArgs {
+    /// Address to serve on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8090")]
+    listen: SocketAddr,
+    /// Where status webhooks go; without it none are sent
+    #[arg(long, value_name = "URL")]
+    webhook: Option<String>,
+    /// App secret that signs the webhooks
+    #[arg(long)]
+    secret: String,
+    /// The only access token it takes; without it any
+    #[arg(long)]
+    token: Option<String>,
+    /// A phone number id that exists (may be repeated); without it every one does
+    #[arg(long, value_name = "ID")]
+    phone_number_id: Vec<String>,
+    /// Milliseconds from a send to its status `sent`
+    #[arg(long, value_name = "MS", default_value_t = 80)]
+    sent_after: u64,
+    /// Milliseconds from a send to its status `delivered`
+    #[arg(long, value_name = "MS", default_value_t = 400)]
+    delivered_after: u64,
+    /// Milliseconds from a send to its status `read`; 0: never read
+    #[arg(long, value_name = "MS", default_value_t = 2500)]
+    read_after: u64,
+    /// Share (0 to 1) of sends whose statuses come in the wrong order, with a duplicate
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    disorder: f64,
+    /// Ids and chance derive from it [default: a fresh one]
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+#[derive(Args)]
+struct CustomersArgs {
+    /// The engine's webhook address, such as http://127.0.0.1:8080/webhook
+    #[arg(long, value_name = "URL")]
+    webhook: String,
+    /// App secret that signs the webhooks
+    #[arg(long)]
+    secret: String,
+    /// The business number they write to
+    #[arg(long, value_name = "ID")]
+    phone_number_id: String,
+    /// Base of a running `simulator graph` through which the business answers: they then wait for
+    /// answers instead of talking on
+    #[arg(long, value_name = "URL")]
+    graph: Option<String>,
+    /// How many people write
+    #[arg(long, default_value_t = 20)]
+    people: usize,
+    /// Messages a second of all together, at random intervals
+    #[arg(long, default_value_t = 1.0)]
+    rate: f64,
+    /// End after so many messages
+    #[arg(long, value_name = "MESSAGES")]
+    count: Option<u64>,
+    /// End after so many seconds
+    #[arg(long = "for", value_name = "SECONDS")]
+    duration: Option<f64>,
+    /// Share (0 to 1) of webhooks that come twice
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    duplicates: f64,
+    /// Ids and chance derive from it [default: a fresh one]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Graph(args) => graph(args).await,
+        Command::Customers(args) => customers(args).await,
+    };
+    done.unwrap_or_else(|error| {
+        // Without stderr there is nobody to tell.
+        let _told = writeln!(io::stderr(), "simulator: {error}");
+        ExitCode::from(2)
+    })
+}
+
+async fn graph(args: GraphArgs) -> io::Result<ExitCode> {
+    let read = Duration::from_millis(args.read_after);
+    let graph = Graph::start(GraphOptions {
+        listen: args.listen,
+        webhook_url: args.webhook,
+        app_secret: args.secret,
+        access_token: args.token,
+        accounts: args.phone_number_id.into_iter().map(Account::new).collect(),
+        seed: args.seed.unwrap_or_else(fresh_seed),
+        delays: StatusDelays {
+            sent: Duration::from_millis(args.sent_after),
+            delivered: Duration::from_millis(args.delivered_after),
+            read: (!read.is_zero()).then_some(read),
+        },
+        disorder: args.disorder,
+        ..GraphOptions::default()
+    })
+    .await?;
+    writeln!(io::stdout(), "listening on {}", graph.url())?;
+    tokio::signal::ctrl_c().await?;
+    writeln!(io::stderr(), "{} sends accepted; webhooks: {}", graph.sends().total, graph.tally())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn customers(args: CustomersArgs) -> io::Result<ExitCode> {
+    let duration = args.duration.map(Duration::try_from_secs_f64).transpose();
+    let account = Account::new(args.phone_number_id);
+    let customers = Customers::start(CustomerOptions {
+        graph_url: args.graph,
+        people: args.people,
+        rate: args.rate,
+        messages: args.count,
+        duration: duration.map_err(io::Error::other)?,
+        duplicates: args.duplicates,
+        seed: args.seed.unwrap_or_else(fresh_seed),
+        ..CustomerOptions::new(args.webhook, args.secret, account)
+    });
+    let so_far = customers.watch();
+    let summary = tokio::select! {
+        summary = customers.finished() => summary,
+        stopped = tokio::signal::ctrl_c() => stopped.map(|()| so_far())?,
+    };
+    let mut out = io::stdout();
+    match args.json {
+        true => writeln!(out, "{}", serde_json::to_string(&summary)?)?,
+        false => writeln!(out, "{summary}")?,
+    }
+    Ok(if summary.webhooks.given_up == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -4,12 +4,12 @@ use std::collections::{HashMap, VecDeque};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::failure::{Fate, Tries};
 
 /// An accepted send.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
     /// Its number: the first accepted send is 1.
     pub n: u64,
@@ -50,7 +50,7 @@ pub struct Counts {
 }
 
 /// The accepted sends that are remembered.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sends {
     /// All accepted, the forgotten ones included.
     pub total: u64,

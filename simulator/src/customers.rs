@@ -1,0 +1,274 @@
+//! Scripted customers who write to the business.
+
+mod crowd;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde::Serialize;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use crate::bodies::{self, Account};
+use crate::clock;
+use crate::courier::{Courier, Retry, Tally};
+use crate::graph::Sends;
+use crowd::Crowd;
+
+/// Webhooks that are not answered 200 yet; beyond it the customers wait.
+const IN_FLIGHT: usize = 5_000;
+/// How long the last webhooks may take after the end.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long one look for answers waits for them.
+const LISTEN_MS: u64 = 5_000;
+/// Answers heard and not yet taken up; beyond it listening waits.
+const HEARD: usize = 1_024;
+/// The share of bursts that come as one webhook with several messages.
+const BATCHED: f64 = 0.25;
+
+/// Who writes, where to, and how much.
+#[derive(Clone, Debug)]
+pub struct CustomerOptions {
+    pub webhook_url: String,
+    /// Signs the webhooks.
+    pub app_secret: String,
+    /// The business they write to.
+    pub account: Account,
+    /// The stand-in that the business answers through: customers then wait for an answer before
+    /// they go on, and ask again when none comes. Without it they talk on by themselves.
+    pub graph_url: Option<String>,
+    /// How many people, at least one.
+    pub people: usize,
+    /// Messages a second of all together, at random intervals; 0 pauses.
+    pub rate: f64,
+    /// Ends after so many messages.
+    pub messages: Option<u64>,
+    /// Ends after so long.
+    pub duration: Option<Duration>,
+    /// The share (0 to 1) of webhooks that come twice, at the same time.
+    pub duplicates: f64,
+    pub retry: Retry,
+    /// Everything random derives from it, message ids too: take another seed for every run over a
+    /// store that is kept.
+    pub seed: u64,
+}
+
+impl CustomerOptions {
+    /// Twenty people who write one message a second to this account until stopped.
+    pub fn new(
+        webhook_url: impl Into<String>,
+        app_secret: impl Into<String>,
+        account: Account,
+    ) -> Self {
+        Self {
+            webhook_url: webhook_url.into(),
+            app_secret: app_secret.into(),
+            account,
+            graph_url: None,
+            people: 20,
+            rate: 1.0,
+            messages: None,
+            duration: None,
+            duplicates: 0.05,
+            retry: Retry::default(),
+            seed: 1,
+        }
+    }
+}
+
+/// What customers did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Messages written; each has an id of its own.
+    pub messages: u64,
+    /// Webhooks sent a second time.
+    pub duplicates: u64,
+    /// Answers of the business heard.
+    pub heard: u64,
+    /// What became of the webhooks, duplicates included.
+    pub webhooks: Tally,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { messages, duplicates, heard, webhooks } = self;
+        write!(f, "{messages} messages written, {heard} answers heard; ")?;
+        write!(f, "webhooks, {duplicates} of them twice: {webhooks}")
+    }
+}
+
+/// Customers at work; they stop when dropped.
+#[derive(Debug)]
+pub struct Customers {
+    rate: watch::Sender<f64>,
+    summary: watch::Receiver<Summary>,
+    courier: Arc<Courier>,
+    run: JoinHandle<()>,
+}
+
+impl Customers {
+    /// Lets them write.
+    pub fn start(options: CustomerOptions) -> Self {
+        let (rate, rates) = watch::channel(options.rate);
+        let (told, summary) = watch::channel(Summary::default());
+        let url = Some(options.webhook_url.clone());
+        let courier = Arc::new(Courier::new(url, options.app_secret.clone(), options.retry));
+        let street = Street {
+            crowd: Crowd::new(options.people, options.graph_url.is_some()),
+            chance: StdRng::seed_from_u64(options.seed),
+            courier: Arc::clone(&courier),
+            rates,
+            told,
+            tasks: JoinSet::new(),
+            options,
+        };
+        Self { rate, summary, courier, run: tokio::spawn(street.run()) }
+    }
+
+    /// Lets them write so many messages a second from now on; 0 pauses.
+    pub fn set_rate(&self, rate: f64) {
+        self.rate.send_replace(rate);
+    }
+
+    /// Says what they did so far, also when they have been stopped.
+    pub fn watch(&self) -> impl Fn() -> Summary + Send + 'static {
+        let (courier, summary) = (Arc::clone(&self.courier), self.summary.clone());
+        move || Summary { webhooks: courier.tally(), ..summary.borrow().clone() }
+    }
+
+    /// Waits until they are through, which they never are without a limit of messages or time.
+    pub async fn finished(mut self) -> Summary {
+        if let Err(error) = (&mut self.run).await {
+            tracing::error!(%error, "the customers ended early");
+        }
+        self.watch()()
+    }
+}
+
+impl Drop for Customers {
+    fn drop(&mut self) {
+        self.run.abort();
+    }
+}
+
+struct Street {
+    options: CustomerOptions,
+    crowd: Crowd,
+    chance: StdRng,
+    courier: Arc<Courier>,
+    rates: watch::Receiver<f64>,
+    told: watch::Sender<Summary>,
+    tasks: JoinSet<()>,
+}
+
+impl Street {
+    async fn run(mut self) {
+        let (hear, mut heard) = mpsc::channel(HEARD);
+        let mut listening = JoinSet::new();
+        if let Some(graph) = &self.options.graph_url {
+            listening.spawn(listen(self.courier.http(), graph.clone(), hear));
+        }
+        let end = self.options.duration.map(|duration| Instant::now() + duration);
+        let mut due = Instant::now();
+        while !self.is_done() {
+            let rate = *self.rates.borrow_and_update();
+            tokio::select! {
+                () = sleep_until(due), if rate > 0.0 => {
+                    let written = self.write().await;
+                    // Many independent people arrive as a Poisson process.
+                    let gap = -(1.0 - self.chance.random::<f64>()).ln() * written / rate;
+                    due += Duration::from_secs_f64(gap.min(3600.0));
+                }
+                changed = self.rates.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    due = Instant::now();
+                }
+                Some((to, wamid)) = heard.recv() => {
+                    if self.crowd.hear(&to, wamid) {
+                        self.told.send_modify(|summary| summary.heard += 1);
+                    }
+                }
+                () = sleep_until(end.unwrap_or(due)), if end.is_some() => break,
+            }
+        }
+        let last = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, last).await.is_err() {
+            tracing::warn!("webhooks were still unanswered at the end");
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.options.messages.is_some_and(|limit| self.told.borrow().messages >= limit)
+    }
+
+    /// Lets one person write what comes next, and says how many messages it were.
+    async fn write(&mut self) -> f64 {
+        let said = self.crowd.speak(&mut self.chance);
+        let mut webhooks = Vec::with_capacity(said.lines.len());
+        for (line, reply_to) in said.lines.iter().zip([said.reply_to.as_deref(), None, None]) {
+            let n = self.told.borrow().messages + 1;
+            self.told.send_modify(|summary| summary.messages = n);
+            let message = bodies::Text {
+                id: &format!("wamid.HBgM{:016X}{n:010X}", self.options.seed),
+                from: &said.phone,
+                name: &said.name,
+                text: line,
+                at: clock::now(),
+                reply_to,
+            };
+            webhooks.push(bodies::text(&self.options.account, &message));
+        }
+        let written = webhooks.len();
+        if written > 1 && self.chance.random_bool(BATCHED) {
+            webhooks = vec![bodies::batch(webhooks)];
+        }
+        for webhook in webhooks {
+            let body = bodies::wire(&webhook);
+            if self.chance.random_bool(self.options.duplicates.clamp(0.0, 1.0)) {
+                self.told.send_modify(|summary| summary.duplicates += 1);
+                self.deliver(body.clone()).await;
+            }
+            self.deliver(body).await;
+        }
+        u32::try_from(written).map_or(1.0, f64::from)
+    }
+
+    async fn deliver(&mut self, body: Bytes) {
+        while self.tasks.try_join_next().is_some() {}
+        if self.tasks.len() >= IN_FLIGHT {
+            self.tasks.join_next().await;
+        }
+        let courier = Arc::clone(&self.courier);
+        self.tasks.spawn(async move { courier.deliver(body).await });
+    }
+}
+
+/// Passes on recipient and id of everything that the business sends.
+async fn listen(http: reqwest::Client, graph: String, hear: mpsc::Sender<(String, String)>) {
+    let mut after = 0;
+    loop {
+        let url = format!("{graph}/_sim/sends?after={after}&wait_ms={LISTEN_MS}");
+        let page = async { http.get(url).send().await?.json::<Sends>().await };
+        match page.await {
+            Ok(page) => {
+                for sent in page.sends {
+                    after = sent.n;
+                    if hear.send((sent.to, sent.wamid)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "customers cannot hear the business");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
