@@ -30,6 +30,7 @@ struct Nobody;
 
 impl Outside for Nobody {
     fn follow(&self, _: &Committed) {}
+    fn woke(&self, _: &Conversation) {}
     fn act(&self, _: &Conversation, _: Effect, _: Option<&MessageRow>) {}
     fn held(&self, _: ThreadId) -> Vec<MessageId> {
         Vec::new()

@@ -9,10 +9,11 @@ use engine::contact::Contact;
 use engine::conversation::{
     Answer, Command, Conversation, Envelope, IdempotencyKey, Refused, Rules, Target,
 };
-use engine::fact::By;
+use engine::fact::{By, Commit, Recorded};
 use engine::id::{ContactId, ConversationId, TenantId, ThreadId};
 use engine::message::MessageRow;
 use engine::permission::Viewer;
+use engine::time::Timestamp;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
 use storage::dead_letters::DeadLetters;
@@ -38,6 +39,19 @@ pub struct Desk {
     permits: Arc<Permits>,
     ingress: Arc<Ingress>,
 }
+
+/// A fact with what belongs to it.
+#[derive(Clone, Debug)]
+pub struct NumberedFact {
+    pub seq: u64,
+    pub at: Timestamp,
+    pub recorded: Recorded,
+    /// The message that it is about, as it is by now.
+    pub row: Option<MessageRow>,
+}
+
+/// Commits that are read at once.
+const COMMITS_READ: usize = 64;
 
 /// What a desk is made with.
 pub struct DeskOptions {
@@ -143,6 +157,45 @@ impl Desk {
         let answer = self.ask(viewer, conversation, None, Command::Look).await?;
         let head = answer.conversation.ok_or(Refused::NotFound)?;
         Ok(self.world.conversations.messages(&head, bounds, limit).await?)
+    }
+
+    /// The newest messages of a conversation that was looked at, newest first.
+    pub async fn newest(
+        &self,
+        head: &Conversation,
+        limit: usize,
+    ) -> Result<Vec<MessageRow>, StoreError> {
+        self.world.conversations.messages(head, (u64::MAX, 0), limit).await
+    }
+
+    /// The facts of a conversation behind `after`, up to `until`, which must be durable.
+    pub async fn facts(
+        &self,
+        conversation: ConversationId,
+        after: u64,
+        until: u64,
+    ) -> Result<Vec<NumberedFact>, StoreError> {
+        let (conversations, mut next) = (&self.world.conversations, after + 1);
+        let mut facts = Vec::new();
+        while next <= until {
+            let commits = conversations.commits(conversation, next, COMMITS_READ).await?;
+            let Some(last) = commits.last().map(Commit::last) else { break };
+            for commit in commits {
+                for (seq, recorded) in commit.numbered() {
+                    if !(next..=until).contains(&seq) {
+                        continue;
+                    }
+                    let row = match recorded.fact.message() {
+                        Some((_, place)) => conversations.row(conversation, place).await?,
+                        None => None,
+                    };
+                    let (at, recorded) = (commit.at, recorded.clone());
+                    facts.push(NumberedFact { seq, at, recorded, row });
+                }
+            }
+            next = last + 1;
+        }
+        Ok(facts)
     }
 
     /// The heads of these conversations of a tenant, in their order; those that are gone are left

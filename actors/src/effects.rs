@@ -5,19 +5,28 @@ use engine::id::{MessageId, ThreadId};
 use engine::message::MessageRow;
 
 use crate::committed::Committed;
+use crate::feed::{Hub, Wire};
 use crate::inbox::Inboxes;
 use crate::outbox::Outbox;
 use crate::world::Outside;
 
-/// Lists and outbox.
-pub struct Effects {
+/// Lists, live feed and outbox.
+pub struct Effects<W> {
     pub inboxes: Inboxes,
+    pub hub: Hub<W>,
     pub outbox: Outbox,
 }
 
-impl Outside for Effects {
+impl<W: Wire> Outside for Effects<W> {
     fn follow(&self, committed: &Committed) {
-        self.inboxes.follow(committed);
+        // The list first: a snapshot that is read after a hint has at least what it tells.
+        let change = self.inboxes.follow(&committed.after);
+        self.hub.follow(committed, change);
+    }
+
+    fn woke(&self, head: &Conversation) {
+        let change = self.inboxes.follow(head);
+        self.hub.woke(head, change);
     }
 
     fn act(&self, head: &Conversation, effect: Effect, row: Option<&MessageRow>) {

@@ -10,12 +10,11 @@ use engine::fact::ConversationStatus;
 use engine::id::{AgentId, ConversationId, TenantId};
 use engine::permission::{Permission, Viewer};
 use engine::time::Timestamp;
+use serde::Serialize;
 use storage::StoreError;
 use storage::conversations::{Conversations, View};
 use storage::keys::month;
 use tokio::sync::OnceCell;
-
-use crate::committed::Committed;
 
 /// All inboxes. Clones are the same.
 #[derive(Clone)]
@@ -27,7 +26,8 @@ struct Inner {
     tenants_max: usize,
 }
 
-struct Inbox {
+/// A tenant's inbox. Whoever holds it keeps it in memory.
+pub struct Inbox {
     loaded: OnceCell<()>,
     open: Mutex<Open>,
 }
@@ -37,19 +37,38 @@ struct Inbox {
 struct Open {
     rows: HashMap<ConversationId, Row>,
     newest: BTreeSet<(Reverse<Timestamp>, ConversationId)>,
+    /// By whose they are.
+    counters: HashMap<Option<AgentId>, Counters>,
     /// What closed while loading, with its seq: what is loaded later does not bring it back.
     closed: HashMap<ConversationId, u64>,
     loading: bool,
 }
 
 /// What lists need of an open conversation.
-#[derive(Clone, Copy)]
-struct Row {
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
     seq: u64,
     status: ConversationStatus,
     assignee: Option<AgentId>,
     last_message_at: Timestamp,
     unread: u32,
+}
+
+/// What a commit made of a conversation's row; `None`: it is not open.
+#[derive(Clone, Copy, Debug)]
+pub struct RowChange {
+    pub before: Option<Row>,
+    pub after: Option<Row>,
+}
+
+/// The lists of open conversations that can be followed live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum List {
+    /// One agent's.
+    Mine(AgentId),
+    /// Nobody's.
+    Unassigned,
+    All,
 }
 
 /// Which conversations of those that the viewer may see.
@@ -69,13 +88,10 @@ pub struct Found {
     pub total: usize,
 }
 
-/// How many conversations are open, for a viewer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How many conversations a list has, and their unread messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
-    pub mine: usize,
-    pub unassigned: usize,
-    /// Those that the viewer may see.
-    pub all: usize,
+    pub conversations: usize,
     pub unread: u64,
 }
 
@@ -89,12 +105,16 @@ impl Inboxes {
         Self(Arc::new(Inner { conversations, tenants, tenants_max }))
     }
 
-    /// Keeps the inbox, if it is in memory. Never waits for the store.
-    pub fn follow(&self, committed: &Committed) {
-        let inbox = self.tenants().get(&committed.tenant()).cloned();
-        if let Some(inbox) = inbox {
-            inbox.open().put(&committed.after);
-        }
+    /// Keeps the inbox, if it is in memory, and says what that changed; `None`: nothing newer than
+    /// what is known. Never waits for the store.
+    pub fn follow(&self, head: &Conversation) -> Option<RowChange> {
+        let inbox = self.tenants().get(&head.tenant).cloned()?;
+        inbox.open().put(head)
+    }
+
+    /// A tenant's inbox, loaded; kept in memory as long as it is held.
+    pub async fn hold(&self, tenant: TenantId) -> Result<Arc<Inbox>, StoreError> {
+        self.inbox(tenant).await
     }
 
     /// A page of the conversations that the viewer may see, newest first.
@@ -136,21 +156,6 @@ impl Inboxes {
         let open = inbox.open();
         let old = open.newest.range((Reverse(since), ConversationId(uuid::Uuid::nil()))..);
         Ok(old.map(|(_, id)| *id).collect())
-    }
-
-    /// How many conversations are open, for a viewer.
-    pub async fn counters(&self, viewer: Viewer) -> Result<Counters, StoreError> {
-        let inbox = self.inbox(viewer.tenant).await?;
-        let mut counters = Counters::default();
-        for row in inbox.open().rows.values() {
-            if viewer.may_see(row.assignee) {
-                counters.all += 1;
-                counters.unread += u64::from(row.unread);
-                counters.mine += usize::from(row.assignee == Some(viewer.agent));
-                counters.unassigned += usize::from(row.assignee.is_none());
-            }
-        }
-        Ok(counters)
     }
 
     async fn closed(
@@ -248,24 +253,80 @@ impl Inbox {
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whose an open conversation is; `None`: it is not open.
+    pub fn assignee(&self, conversation: ConversationId) -> Option<Option<AgentId>> {
+        self.open().rows.get(&conversation).map(|row| row.assignee)
+    }
+
+    /// The newest of a list, at most so many, and how much it has.
+    pub fn first(&self, list: List, limit: usize) -> (Vec<ConversationId>, Counters) {
+        let open = self.open();
+        let fits =
+            |id: &ConversationId| open.rows.get(id).is_some_and(|row| list.holds(row.assignee));
+        let ids = open.newest.iter().map(|(_, id)| *id).filter(fits).take(limit).collect();
+        (ids, open.count(list))
+    }
+
+    /// How much a list has.
+    pub fn counters(&self, list: List) -> Counters {
+        self.open().count(list)
+    }
+}
+
+impl List {
+    /// Whether an open conversation of this agent, or of nobody, is in it.
+    pub fn holds(self, assignee: Option<AgentId>) -> bool {
+        match self {
+            Self::Mine(agent) => assignee == Some(agent),
+            Self::Unassigned => assignee.is_none(),
+            Self::All => true,
+        }
+    }
+}
+
+impl Row {
+    /// Whose it is.
+    pub fn assignee(&self) -> Option<AgentId> {
+        self.assignee
+    }
 }
 
 impl Open {
-    fn put(&mut self, head: &Conversation) {
+    fn count(&self, list: List) -> Counters {
+        let of = |assignee| self.counters.get(&assignee).copied().unwrap_or_default();
+        match list {
+            List::Mine(agent) => of(Some(agent)),
+            List::Unassigned => of(None),
+            List::All => self.counters.values().fold(Counters::default(), |all, some| Counters {
+                conversations: all.conversations + some.conversations,
+                unread: all.unread + some.unread,
+            }),
+        }
+    }
+
+    fn put(&mut self, head: &Conversation) -> Option<RowChange> {
         let known = self.rows.get(&head.id).copied();
         let newest = known.map(|row| row.seq).max(self.closed.get(&head.id).copied());
         if newest.is_some_and(|seq| seq >= head.seq) {
-            return;
+            return None;
         }
         if let Some(row) = known {
             self.newest.remove(&(Reverse(row.last_message_at), head.id));
+            if let Some(counters) = self.counters.get_mut(&row.assignee) {
+                counters.conversations -= 1;
+                counters.unread -= u64::from(row.unread);
+                if counters.conversations == 0 {
+                    self.counters.remove(&row.assignee);
+                }
+            }
         }
         if head.status.is_closed() {
             self.rows.remove(&head.id);
             if self.loading {
                 self.closed.insert(head.id, head.seq);
             }
-            return;
+            return Some(RowChange { before: known, after: None });
         }
         let row = Row {
             seq: head.seq,
@@ -277,6 +338,10 @@ impl Open {
         self.closed.remove(&head.id);
         self.rows.insert(head.id, row);
         self.newest.insert((Reverse(row.last_message_at), head.id));
+        let counters = self.counters.entry(row.assignee).or_default();
+        counters.conversations += 1;
+        counters.unread += u64::from(row.unread);
+        Some(RowChange { before: known, after: Some(row) })
     }
 }
 

@@ -6,6 +6,7 @@ pub mod contact;
 pub mod desk;
 pub mod effects;
 pub mod failure;
+pub mod feed;
 pub mod identity;
 pub mod inbox;
 pub mod ingress;

@@ -2,7 +2,6 @@
 //! decided on it alone, made durable, and only then seen.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use storage::StoreError;
 use storage::names::{Name, Names};
 use storage::settings::{SettingChange, SettingRow, Settings};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::clock::{Clock, Ids, Stamps};
@@ -41,6 +41,13 @@ struct Inner {
     sessions: Mutex<HashMap<SessionId, Session>>,
     sessions_max: usize,
     accounts: Mutex<HashMap<(Channel, String), (TenantId, AccountId)>>,
+    following: Arc<dyn Following>,
+}
+
+/// Whoever is told of changes to a tenant's settings.
+pub trait Following: Send + Sync + 'static {
+    /// A change is durable and seen. The call is quick and never waits.
+    fn changed(&self, before: &TenantState, after: &TenantState, at: Timestamp);
 }
 
 /// The owner of one tenant's settings.
@@ -49,7 +56,7 @@ pub struct Owner {
     /// Held by whoever changes something, until it is durable.
     change: tokio::sync::Mutex<()>,
     /// Raised whenever somebody may see less than before.
-    epoch: AtomicU64,
+    epoch: watch::Sender<u64>,
 }
 
 /// A tenant's settings, as of some change.
@@ -84,6 +91,8 @@ pub struct Caller {
     pub tenant: TenantId,
     pub agent: AgentId,
     pub session: SessionId,
+    /// When the login is over.
+    pub until: Timestamp,
     pub permissions: Permissions,
 }
 
@@ -113,8 +122,10 @@ impl Tenants {
         stamps: Arc<Stamps>,
         loaded_max: usize,
         sessions_max: usize,
+        following: Arc<dyn Following>,
     ) -> Self {
         Self(Arc::new(Inner {
+            following,
             settings,
             names,
             ids: Mutex::new(Ids::new(clock.clone())),
@@ -181,8 +192,7 @@ impl Tenants {
         let Changing { state, changes, .. } = changing;
         if !changes.is_empty() {
             self.write(tenant, &owner, changes).await?;
-            owner.state.store(Arc::new(state));
-            owner.raise();
+            self.replace(&owner, state);
         }
         Ok(made)
     }
@@ -202,11 +212,17 @@ impl Tenants {
             let again = rows.iter().cloned().map(SettingChange::Put).collect();
             self.0.settings.change(tenant, again, self.0.stamps.next()).await?;
             if let Some(state) = TenantState::of(rows)? {
-                owner.state.store(Arc::new(state));
-                owner.raise();
+                self.replace(owner, state);
             }
         }
         written
+    }
+
+    fn replace(&self, owner: &Owner, state: TenantState) {
+        let state = Arc::new(state);
+        let before = owner.state.swap(state.clone());
+        owner.raise();
+        self.0.following.changed(&before, &state, self.now());
     }
 
     /// Makes a tenant with its first admin. The names must be claimed.
@@ -330,7 +346,7 @@ impl Owner {
         Self {
             state: ArcSwap::from_pointee(state),
             change: tokio::sync::Mutex::default(),
-            epoch: AtomicU64::new(1),
+            epoch: watch::Sender::new(1),
         }
     }
 
@@ -339,14 +355,14 @@ impl Owner {
         self.state.load_full()
     }
 
-    /// Rises whenever somebody may see less than before: what was checked under an older epoch has
-    /// to be checked again.
-    pub fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+    /// Changes whenever somebody may see less than before, before that is answered: what was
+    /// checked earlier has to be checked again.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.epoch.subscribe()
     }
 
     fn raise(&self) {
-        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.epoch.send_modify(|epoch| *epoch += 1);
     }
 }
 
@@ -410,9 +426,9 @@ impl TenantState {
         let agent = self.agents.get(&session.agent).filter(|agent| agent.is_active)?;
         let since = self.credentials.get(&agent.id)?.sessions_since;
         let counts = !session.ended && now < session.expires_at && session.created_at >= since;
-        let (tenant, session) = (session.tenant, session.id);
-        let permissions = self.permissions(agent);
-        counts.then_some(Caller { tenant, agent: agent.id, session, permissions })
+        let (permissions, agent) = (self.permissions(agent), agent.id);
+        let (tenant, until, session) = (session.tenant, session.expires_at, session.id);
+        counts.then_some(Caller { tenant, agent, session, until, permissions })
     }
 }
 

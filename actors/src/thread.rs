@@ -259,6 +259,9 @@ impl State {
         let settled = self.world.conversations.guarantees().settled;
         let mark = !settled && newest.is_some() && case.as_ref().is_some_and(|case| !case.clean);
         self.recent_at = (current, case.as_ref().map_or(0, |case| case.seq));
+        if let Some(case) = &case {
+            self.world.outside.woke(case);
+        }
         self.core = Some(Core { thread, case, recent });
         if current.is_some() {
             if differs && self.contact != (None, None) {

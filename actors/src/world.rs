@@ -32,6 +32,10 @@ pub trait Outside: Send + Sync + 'static {
     /// A commit is durable: sockets, inboxes, counters.
     fn follow(&self, committed: &Committed);
 
+    /// A conversation was loaded as it stands: whoever was not told of its last commits, because
+    /// something ended in between, hears of them now.
+    fn woke(&self, head: &Conversation);
+
     /// Something is to be done after the commit that decided it. `row` is that of the message it
     /// is about.
     fn act(&self, head: &Conversation, effect: Effect, row: Option<&MessageRow>);

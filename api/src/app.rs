@@ -1,10 +1,11 @@
 //! What every handler reaches.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actors::desk::Desk;
+use actors::feed::Hub;
 use actors::inbox::Inboxes;
 use actors::outbox::Outbox;
 use actors::tenants::Tenants;
@@ -14,6 +15,8 @@ use jsonwebtoken::{DecodingKey, EncodingKey};
 use tokio::sync::Semaphore;
 
 use crate::login_limits::LoginLimits;
+use crate::rate::Bucket;
+use crate::socket::Frame;
 
 /// The running server, as handlers see it. Clones are the same.
 #[derive(Clone)]
@@ -28,10 +31,13 @@ pub struct Parts {
     pub desk: Desk,
     pub inboxes: Inboxes,
     pub outbox: Outbox,
+    pub hub: Hub<Frame>,
     pub jwt: JwtKeys,
     pub login_limits: LoginLimits,
     /// Passwords are hashed by so many at once.
     pub hashing: Semaphore,
+    /// New sockets.
+    pub handshakes: Mutex<Bucket>,
     pub ready: AtomicBool,
 }
 
@@ -50,6 +56,11 @@ impl App {
     /// Whether it takes work.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
+    }
+
+    /// Whether one more socket may be opened now.
+    pub fn handshake(&self) -> bool {
+        self.handshakes.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Whose address counts: the peer's, unless it is a configured proxy that names another.

@@ -57,7 +57,7 @@ async fn check(
     if by_cookie {
         same_origin(app, method, headers)?;
     }
-    let caller = token::caller(&app.jwt, &app.tenants, token).await?;
+    let caller = token::check(&app.jwt, &app.tenants, token).await?.caller;
     match needed.filter(|needed| !caller.permissions.has(*needed)) {
         Some(missing) => {
             let message = format!("your role does not allow this; it needs `{}`", missing.code());
@@ -85,9 +85,14 @@ pub fn credentials(headers: &HeaderMap) -> Option<(&str, bool)> {
 /// A browser sends cookies along with whatever another site makes it send: what may change
 /// something must come from our own pages.
 fn same_origin(app: &App, method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
-    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
-        return Ok(());
+    match *method {
+        Method::GET | Method::HEAD | Method::OPTIONS => Ok(()),
+        _ => from_own_page(app, headers),
     }
+}
+
+/// Whether a browser's request comes from our own pages.
+pub fn from_own_page(app: &App, headers: &HeaderMap) -> Result<(), ApiError> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let fetched = text(header::HeaderName::from_static("sec-fetch-site"));
     let ours = match (text(header::ORIGIN), fetched) {
@@ -102,5 +107,5 @@ fn same_origin(app: &App, method: &Method, headers: &HeaderMap) -> Result<(), Ap
     if ours {
         return Ok(());
     }
-    Err(ApiError::forbidden("requests with the cookie must come from this server's own pages"))
+    Err(ApiError::forbidden("browsers may do this only from this server's own pages"))
 }

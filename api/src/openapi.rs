@@ -69,9 +69,10 @@ fn operation(route: &Route, error: &Value, generator: &mut schemars::SchemaGener
             parameters.push(parameter);
         }
     }
-    let content = match route.answer {
-        Some(answer) => json!({"application/json": {"schema": answer(generator).to_value()}}),
-        None => json!({"text/plain": {"schema": {"type": "string"}}}),
+    let content = match (route.answer, route.status) {
+        (Some(answer), _) => json!({"application/json": {"schema": answer(generator).to_value()}}),
+        (None, 101) => json!({}),
+        (None, _) => json!({"text/plain": {"schema": {"type": "string"}}}),
     };
     let refused = json!({
         "description": "An error",

@@ -1,13 +1,14 @@
 //! A running server: everything started in order, and stopped in the other.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actors::clock::{Clock, Stamps};
 use actors::desk::{Desk, DeskOptions};
 use actors::effects::Effects;
+use actors::feed::{FeedLimits, Hub};
 use actors::inbox::Inboxes;
 use actors::outbox::{Outbox, OutboxOptions};
 use actors::permits::PermitLimits;
@@ -31,6 +32,7 @@ use tokio::task::JoinHandle;
 use crate::app::{App, JwtKeys, Parts};
 use crate::edge;
 use crate::login_limits::LoginLimits;
+use crate::rate::Bucket;
 
 /// Tenants, inboxes and sessions that stay in memory.
 const TENANTS_MAX: usize = 1_000;
@@ -71,8 +73,16 @@ impl Server {
         let (settings, names) = (Settings::new(store.clone()), Names::new(store.clone()));
         let secret = jwt_secret(&config, &names).await?;
         let limits = &config.limits;
-        let tenants =
-            Tenants::new(settings, names, clock.clone(), stamps.clone(), TENANTS_MAX, SESSIONS_MAX);
+        let hub = Hub::new(feed_limits(&config, &names).await?);
+        let tenants = Tenants::new(
+            settings,
+            names,
+            clock.clone(),
+            stamps.clone(),
+            TENANTS_MAX,
+            SESSIONS_MAX,
+            Arc::new(hub.clone()),
+        );
         let inboxes = Inboxes::new(Conversations::new(store.clone()), TENANTS_MAX);
         let provider = Provider::new(ProviderOptions {
             graph_url: config.meta.graph_url.clone(),
@@ -88,7 +98,8 @@ impl Server {
             Contacts::new(store.clone()),
             OutboxOptions { rate: limits.send_rate_per_second, requests: limits.account_requests },
         );
-        let effects = Effects { inboxes: inboxes.clone(), outbox: outbox.clone() };
+        let effects =
+            Effects { inboxes: inboxes.clone(), hub: hub.clone(), outbox: outbox.clone() };
         let options = desk_options(&config);
         let desk = Desk::start(store, clock, stamps, Arc::new(effects), options).await;
         outbox.connect(desk.clone());
@@ -98,9 +109,14 @@ impl Server {
             desk,
             inboxes,
             outbox,
+            hub,
             jwt: JwtKeys::new(&secret),
             login_limits: LoginLimits::new(limits),
             hashing: Semaphore::new(limits.password_hashes),
+            handshakes: Mutex::new(Bucket::new(
+                limits.handshakes_per_second,
+                limits.handshakes_per_second,
+            )),
             ready: AtomicBool::new(false),
             config,
         });
@@ -122,6 +138,7 @@ impl Server {
         self.app.ready.store(false, Ordering::Release);
         self.stop.send_replace(true);
         let finish = async {
+            self.app.hub.stop().await;
             for task in self.tasks {
                 // A server's task ends when its connections have.
                 let _ = task.await;
@@ -189,6 +206,24 @@ async fn jwt_secret(config: &Config, names: &Names) -> Result<Vec<u8>, NotStarte
     let mut fresh = vec![0; 32];
     getrandom::fill(&mut fresh).map_err(not_started)?;
     names.claim(&Name::global("secret", "jwt"), fresh).await.map_err(not_started)
+}
+
+async fn feed_limits(config: &Config, names: &Names) -> Result<FeedLimits, NotStarted> {
+    let mut fresh = [0; 4];
+    getrandom::fill(&mut fresh).map_err(not_started)?;
+    // Of the store, not of the run: logs go on after a restart.
+    let name = Name::global("store", "incarnation");
+    let incarnation = names.claim(&name, hex::encode(fresh)).await.map_err(not_started)?;
+    let limits = &config.limits;
+    Ok(FeedLimits {
+        replay_events: limits.replay_events,
+        replay_bytes: limits.replay_bytes,
+        queue_frames: limits.socket_queue_frames,
+        queue_bytes: limits.socket_queue_bytes,
+        sessions_per_agent: limits.sockets_per_user,
+        streams_per_session: limits.subscriptions_per_socket,
+        incarnation,
+    })
 }
 
 fn desk_options(config: &Config) -> DeskOptions {

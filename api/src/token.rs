@@ -34,8 +34,15 @@ pub fn issue(
     })
 }
 
+/// A token that counts.
+pub struct Checked {
+    pub caller: Caller,
+    /// When it is over, in seconds since 1970.
+    pub expires_at: i64,
+}
+
 /// Who a token is of; 401 when it is not ours, over, or its login does not count any more.
-pub async fn caller(keys: &JwtKeys, tenants: &Tenants, token: &str) -> Result<Caller, ApiError> {
+pub async fn check(keys: &JwtKeys, tenants: &Tenants, token: &str) -> Result<Checked, ApiError> {
     let mut validation = Validation::new(Algorithm::HS256);
     // Compared with the tenants' clock below.
     validation.validate_exp = false;
@@ -45,5 +52,7 @@ pub async fn caller(keys: &JwtKeys, tenants: &Tenants, token: &str) -> Result<Ca
     if tenants.now().0 / 1000 >= claims.exp {
         return Err(ApiError::unauthorized());
     }
-    tenants.caller(claims.sid).await?.ok_or_else(ApiError::unauthorized)
+    let caller = tenants.caller(claims.sid).await?.ok_or_else(ApiError::unauthorized)?;
+    let expires_at = claims.exp.min(caller.until.0 / 1000);
+    Ok(Checked { caller, expires_at })
 }

@@ -20,6 +20,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::guard;
+use crate::socket;
 
 /// Makes the schema of a type.
 pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -91,6 +92,11 @@ impl Route {
         Self { status, answer: Some(answer), ..self }
     }
 
+    /// It answers by switching to a protocol of its own.
+    pub fn upgrades(self) -> Self {
+        Self { status: 101, ..self }
+    }
+
     /// Under this tag of the document.
     pub fn tagged(self, tag: &'static str) -> Self {
         Self { tag, ..self }
@@ -102,7 +108,7 @@ type Family = (&'static str, fn() -> Vec<Route>);
 
 /// All operations.
 pub fn all() -> Vec<Route> {
-    let families: [Family; 8] = [
+    let families: [Family; 9] = [
         ("Auth", auth::routes),
         ("Conversations", conversations::routes),
         ("Messages", messages::routes),
@@ -111,6 +117,7 @@ pub fn all() -> Vec<Route> {
         ("Integrations", accounts::routes),
         ("Webhooks", webhooks::routes),
         ("Health", health::routes),
+        ("Operations", socket::routes),
     ];
     let tagged = |(tag, routes): Family| {
         routes().into_iter().map(move |route| match route.tag {

@@ -1,0 +1,105 @@
+//! The live feed: durable events by stream, to whoever follows and may see them.
+//!
+//! The [`Hub`] knows who follows what and passes on hints: a stream, a range of offsets, and the
+//! events in it, encoded once for everybody. Each [`Session`] owns a cursor per stream: what lies at
+//! or below it is dropped, what follows it is sent, a gap is read from the log. So a hint that is
+//! lost costs a read and never a silence. What may be seen is decided when an event leaves its
+//! session's queue, not when it enters.
+
+mod hub;
+mod session;
+mod topic;
+
+use std::fmt;
+
+use engine::conversation::Conversation;
+use engine::fact::{By, Fact};
+use engine::id::{AgentId, ConversationId};
+use engine::identity::agent::Agent;
+use engine::message::Message;
+use engine::time::Timestamp;
+
+pub use hub::{FeedLimits, Hub};
+pub use session::{
+    NotFollowed, Position, Push, Session, Snapshot, Sources, Started, Waiting, Wake,
+};
+pub use topic::Cut;
+
+use crate::inbox::{Counters, List};
+use crate::tenants::TenantState;
+
+/// A stream of events, as of one person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// Everything that happens in a conversation; offsets are the seqs of its facts.
+    Conversation(ConversationId),
+    /// Rows that enter, change in and leave a list of open conversations.
+    List(List),
+    /// What concerns one agent.
+    Agent(AgentId),
+    /// Changes to the people at the desk.
+    Agents,
+}
+
+/// Something to be told, at an offset of a stream.
+pub struct Event<'a> {
+    pub stream: Stream,
+    pub offset: u64,
+    pub at: Timestamp,
+    pub by: Option<By>,
+    pub what: What<'a>,
+}
+
+/// What an event shows. What is shown may be newer than the event: it is told apart by its `rev`.
+pub enum What<'a> {
+    /// The offset exists and shows nothing.
+    Nothing,
+    /// A message was made, or changed.
+    Message { name: &'static str, message: &'a Message },
+    /// A conversation changed; the fact says from what.
+    Conversation { name: &'static str, head: &'a Conversation, fact: &'a Fact },
+    /// A row of a list is there, or changed.
+    Row { head: &'a Conversation, counters: Counters },
+    /// A row left a list.
+    Gone { conversation: ConversationId, seq: u64, counters: Counters },
+    /// An agent was made, or changed.
+    Agent { name: &'static str, agent: &'a Agent, state: &'a TenantState },
+    /// An agent is no more.
+    AgentGone { agent: AgentId },
+}
+
+/// Events as they go over the wire, shared by all sockets that send them.
+pub trait Wire: Send + Sync + 'static {
+    /// Encodes events of one stream, in order.
+    fn encode(events: &[Event<'_>]) -> Self;
+
+    /// How much memory it takes.
+    fn bytes(&self) -> usize;
+}
+
+impl Stream {
+    /// Of its name, for one who asks for it; `None`: there is no such stream.
+    pub fn named(name: &str, agent: AgentId) -> Option<Self> {
+        Some(match name {
+            "i:mine" => Self::List(List::Mine(agent)),
+            "i:unassigned" => Self::List(List::Unassigned),
+            "i:all" => Self::List(List::All),
+            "u:me" => Self::Agent(agent),
+            "t:agents" => Self::Agents,
+            _ => Self::Conversation(name.strip_prefix("c:")?.parse().ok()?),
+        })
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Conversation(id) => write!(f, "c:{id}"),
+            Self::List(List::Mine(_)) => f.write_str("i:mine"),
+            Self::List(List::Unassigned) => f.write_str("i:unassigned"),
+            Self::List(List::All) => f.write_str("i:all"),
+            Self::Agent(_) => f.write_str("u:me"),
+            Self::Agents => f.write_str("t:agents"),
+        }
+    }
+}
