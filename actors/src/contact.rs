@@ -86,7 +86,7 @@ impl Actor for ContactActor {
     async fn pre_start(
         &self,
         _: ActorRef<ContactMessage>,
-        Start { id, world, shards }: Start,
+        Start { id, world, shards, .. }: Start,
     ) -> Result<State, ActorProcessingErr> {
         Ok(State { id: ContactId(id), world, shards, row: None, handled: 0 })
     }

@@ -1,5 +1,6 @@
 //! The desk: the one handle by which the edge reaches conversations and contacts.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -85,7 +86,7 @@ impl Desk {
             rules: Arc::new(rules),
             outside,
             idle_after,
-            seed,
+            seeds: seed.map(|seed| Arc::new(AtomicU64::new(seed.wrapping_add(3)))),
         };
         let ids = |salt: u64| match seed {
             Some(seed) => Ids::seeded(clock.clone(), seed.wrapping_add(salt)),
@@ -207,7 +208,7 @@ impl Desk {
     ) -> Result<Vec<Conversation>, StoreError> {
         let mut heads = Vec::with_capacity(ids.len());
         for id in ids {
-            let head = self.world.conversations.head(*id).await?;
+            let head = self.world.conversations.folded(*id).await?;
             heads.extend(head.filter(|head| head.tenant == tenant));
         }
         Ok(heads)

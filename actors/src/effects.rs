@@ -6,27 +6,22 @@ use engine::message::MessageRow;
 
 use crate::committed::Committed;
 use crate::feed::{Hub, Wire};
-use crate::inbox::Inboxes;
 use crate::outbox::Outbox;
 use crate::world::Outside;
 
-/// Lists, live feed and outbox.
+/// Lists and live feed, and the outbox.
 pub struct Effects<W> {
-    pub inboxes: Inboxes,
     pub hub: Hub<W>,
     pub outbox: Outbox,
 }
 
 impl<W: Wire> Outside for Effects<W> {
     fn follow(&self, committed: &Committed) {
-        // The list first: a snapshot that is read after a hint has at least what it tells.
-        let change = self.inboxes.follow(&committed.after);
-        self.hub.follow(committed, change);
+        self.hub.follow(committed);
     }
 
     fn woke(&self, head: &Conversation) {
-        let change = self.inboxes.follow(head);
-        self.hub.woke(head, change);
+        self.hub.woke(head);
     }
 
     fn act(&self, head: &Conversation, effect: Effect, row: Option<&MessageRow>) {

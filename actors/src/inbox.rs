@@ -220,15 +220,7 @@ impl Inboxes {
     /// What is committed meanwhile is followed already: it wins over what is loaded.
     async fn load(&self, tenant: TenantId, inbox: &Inbox) -> Result<(), StoreError> {
         for id in self.0.conversations.open_set(tenant).await? {
-            let head = match self.0.conversations.head(id).await? {
-                Some(head) if self.0.conversations.guarantees().atomic => Some(head),
-                // What is stored of a head may lag behind its facts.
-                Some(head) => {
-                    let woken = self.0.conversations.wake(head.thread).await?;
-                    woken.and_then(|woken| woken.case).filter(|case| case.id == id).or(Some(head))
-                }
-                None => None,
-            };
+            let head = self.0.conversations.folded(id).await?;
             if let Some(head) = head {
                 inbox.open().put(&head);
             }

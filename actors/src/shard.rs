@@ -210,5 +210,5 @@ fn start(
     myself: &ActorRef<ShardMessage>,
 ) -> (Start, ActorCell) {
     let shards = shards.borrow().clone().expect("set before anybody can speak to a shard");
-    (Start { id, world: world.clone(), shards }, myself.get_cell())
+    (Start { id, world: world.clone(), shards, again: false }, myself.get_cell())
 }

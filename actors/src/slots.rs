@@ -25,6 +25,8 @@ pub(crate) struct Start {
     pub id: Uuid,
     pub world: World,
     pub shards: crate::shard::Shards,
+    /// It takes the place of one that failed: what that one left untold must be told.
+    pub again: bool,
 }
 
 /// The actors of one kind in one shard.
@@ -86,6 +88,7 @@ impl<V: Virtual> Slots<V> {
 
     fn start(&mut self, id: Uuid, waiting: Vec<V::Msg>, failures: u32, start: (Start, ActorCell)) {
         let (arguments, supervisor) = start;
+        let arguments = Start { again: failures > 0, ..arguments };
         let spawned =
             ractor::ActorRuntime::<V>::spawn_linked_instant(None, V::new(), arguments, supervisor);
         match spawned {

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use engine::channel::Channel;
 use engine::contact::Contact;
@@ -97,6 +98,8 @@ pub(crate) struct State {
     /// The seq at which the newest provider ids were written.
     recent_at: (Option<ConversationId>, u64),
     handled: u64,
+    /// See [`Start::again`].
+    again: bool,
 }
 
 enum Phase {
@@ -151,10 +154,13 @@ impl Actor for ThreadActor {
     async fn pre_start(
         &self,
         myself: ActorRef<ThreadMessage>,
-        Start { id, world, shards }: Start,
+        Start { id, world, shards, again }: Start,
     ) -> Result<State, ActorProcessingErr> {
-        let ids = match world.seed {
-            Some(seed) => Ids::seeded(world.clock.clone(), seed ^ id.as_u64_pair().0),
+        let ids = match &world.seeds {
+            Some(seeds) => {
+                let seed = seeds.fetch_add(1, Ordering::Relaxed);
+                Ids::seeded(world.clock.clone(), seed ^ id.as_u64_pair().0)
+            }
             None => Ids::new(world.clock.clone()),
         };
         let mut state = State {
@@ -170,6 +176,7 @@ impl Actor for ThreadActor {
             dirty_hour: None,
             recent_at: (None, 0),
             handled: 0,
+            again,
         };
         state.wake(&myself);
         Ok(state)
@@ -242,12 +249,17 @@ impl State {
         self.phase = Phase::Idle;
         let Loading { woken, name, phone } = match woke {
             Ok(loading) => loading,
-            Err(error @ StoreError::Unavailable(_)) => {
+            // Whoever waits for what the last one left untold hears of it by this wake alone.
+            Err(error @ StoreError::Unavailable(_)) if !self.again => {
                 self.phase = Phase::Asleep;
                 self.fail(error.into());
                 return Ok(());
             }
-            Err(error) => return Err(error.to_string().into()),
+            Err(error) => {
+                let told = error.to_string();
+                self.fail(error.into());
+                return Err(told.into());
+            }
         };
         self.contact = (name, phone);
         let Some(Woken { thread, case, recent, newest }) = woken else { return Ok(()) };

@@ -1,6 +1,7 @@
 //! What every actor works with.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use engine::conversation::{Conversation, Effect, Rules};
@@ -23,8 +24,9 @@ pub struct World {
     pub outside: Arc<dyn Outside>,
     /// Actors that nobody spoke to for so long leave memory.
     pub idle_after: Duration,
-    /// Ids are minted from this seed instead of the machine's randomness.
-    pub seed: Option<u64>,
+    /// Ids are minted from seeds that begin here instead of the machine's randomness: each actor
+    /// that starts takes the next.
+    pub seeds: Option<Arc<AtomicU64>>,
 }
 
 /// Everything outside the actors that a commit reaches. Calls are quick and never wait.

@@ -73,7 +73,8 @@ impl Server {
         let (settings, names) = (Settings::new(store.clone()), Names::new(store.clone()));
         let secret = jwt_secret(&config, &names).await?;
         let limits = &config.limits;
-        let hub = Hub::new(feed_limits(&config, &names).await?);
+        let inboxes = Inboxes::new(Conversations::new(store.clone()), TENANTS_MAX);
+        let hub = Hub::new(feed_limits(&config, &names).await?, inboxes.clone());
         let tenants = Tenants::new(
             settings,
             names,
@@ -83,7 +84,6 @@ impl Server {
             SESSIONS_MAX,
             Arc::new(hub.clone()),
         );
-        let inboxes = Inboxes::new(Conversations::new(store.clone()), TENANTS_MAX);
         let provider = Provider::new(ProviderOptions {
             graph_url: config.meta.graph_url.clone(),
             graph_version: config.meta.graph_version.clone(),
@@ -98,8 +98,7 @@ impl Server {
             Contacts::new(store.clone()),
             OutboxOptions { rate: limits.send_rate_per_second, requests: limits.account_requests },
         );
-        let effects =
-            Effects { inboxes: inboxes.clone(), hub: hub.clone(), outbox: outbox.clone() };
+        let effects = Effects { hub: hub.clone(), outbox: outbox.clone() };
         let options = desk_options(&config);
         let desk = Desk::start(store, clock, stamps, Arc::new(effects), options).await;
         outbox.connect(desk.clone());

@@ -257,6 +257,18 @@ impl Conversations {
         self.read(&HEADS, alone(id(head.0))).await
     }
 
+    /// A conversation's head up to its newest fact, also where the stored one may lag behind.
+    pub async fn folded(&self, id: ConversationId) -> Result<Option<Conversation>, StoreError> {
+        let Some(head) = self.head(id).await? else { return Ok(None) };
+        if self.store.guarantees().atomic {
+            return Ok(Some(head));
+        }
+        let woken = self.wake(head.thread).await?;
+        let current = woken.and_then(|woken| woken.case).filter(|case| case.id == id);
+        // An earlier case was left in order.
+        Ok(current.or(Some(head)))
+    }
+
     /// Reads what a command needs.
     pub async fn load(
         &self,

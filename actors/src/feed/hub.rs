@@ -11,12 +11,13 @@ use engine::fact::{Fact, Recorded};
 use engine::id::{AgentId, ConversationId, TenantId};
 use engine::message::MessageRow;
 use engine::time::Timestamp;
+use storage::StoreError;
 use tokio::sync::watch;
 
 use super::topic::{About, Cut, Joined, Queue, Topic};
 use super::{Event, Position, Stream, What, Wire};
 use crate::committed::Committed;
-use crate::inbox::{Inbox, List, RowChange};
+use crate::inbox::{Inbox, Inboxes, List, RowChange};
 use crate::tenants::{Following, TenantState};
 
 /// The hub of a process. Clones are the same.
@@ -24,6 +25,7 @@ pub struct Hub<W>(Arc<Inner<W>>);
 
 struct Inner<W> {
     limits: FeedLimits,
+    inboxes: Inboxes,
     tenants: RwLock<HashMap<TenantId, Arc<Feed<W>>>>,
     /// Of each person, the queues of open sessions, oldest first.
     sessions: Mutex<HashMap<AgentId, VecDeque<Arc<Queue<W>>>>>,
@@ -72,10 +74,11 @@ impl<W> Clone for Hub<W> {
 }
 
 impl<W: Wire> Hub<W> {
-    /// One that nobody follows yet.
-    pub fn new(limits: FeedLimits) -> Self {
+    /// One that nobody follows yet, over the lists that it keeps.
+    pub fn new(limits: FeedLimits, inboxes: Inboxes) -> Self {
         Self(Arc::new(Inner {
             limits,
+            inboxes,
             tenants: RwLock::default(),
             sessions: Mutex::default(),
             open: watch::Sender::new(0),
@@ -85,8 +88,10 @@ impl<W: Wire> Hub<W> {
         }))
     }
 
-    /// A commit is durable: tells whoever follows the conversation, or a list that it changed.
-    pub fn follow(&self, committed: &Committed, change: Option<RowChange>) {
+    /// A commit is durable: tells whoever follows the conversation, or a list that it changes.
+    pub fn follow(&self, committed: &Committed) {
+        // The list first: a snapshot that is read after a hint has at least what it tells.
+        let change = self.0.inboxes.follow(&committed.after);
         let Some(feed) = self.feed(committed.tenant()) else { return };
         let Committed { commit, rows, before, after, .. } = committed;
         let stream = Stream::Conversation(after.id);
@@ -133,7 +138,8 @@ impl<W: Wire> Hub<W> {
     }
 
     /// A conversation was loaded as it stands: what was not told of it is read now.
-    pub fn woke(&self, head: &Conversation, change: Option<RowChange>) {
+    pub fn woke(&self, head: &Conversation) {
+        let change = self.0.inboxes.follow(head);
         let Some(feed) = self.feed(head.tenant) else { return };
         if let Some(topic) = feed.topic(Stream::Conversation(head.id)) {
             topic.assigned(head.seq, head.assignee);
@@ -185,15 +191,16 @@ impl<W: Wire> Hub<W> {
         &self.0.limits
     }
 
-    /// A tenant's feed for a session that begins, with this inbox.
-    pub(super) fn enter(&self, tenant: TenantId, inbox: Arc<Inbox>) -> Arc<Feed<W>> {
+    /// A tenant's feed, for a session that begins.
+    pub(super) async fn enter(&self, tenant: TenantId) -> Result<Arc<Feed<W>>, StoreError> {
+        let inbox = self.0.inboxes.hold(tenant).await?;
         let mut tenants = self.0.tenants.write().unwrap_or_else(PoisonError::into_inner);
         tenants.retain(|id, feed| *id == tenant || Arc::strong_count(feed) > 1 || feed.is_kept());
         let feed = || {
             let (topics, moves) = (Mutex::default(), AtomicU64::new(0));
             Arc::new(Feed { inbox, topics, moves })
         };
-        tenants.entry(tenant).or_insert_with(feed).clone()
+        Ok(tenants.entry(tenant).or_insert_with(feed).clone())
     }
 
     /// A person's session begins; where they have too many the oldest ends.

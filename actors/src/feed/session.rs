@@ -16,14 +16,13 @@ use super::topic::{About, Cut, Hint, Hinted, Joined, Queue, Topic};
 use super::{Stream, Wire};
 use crate::desk::Desk;
 use crate::failure::Failure;
-use crate::inbox::{Counters, Inboxes, List};
+use crate::inbox::{Counters, List};
 use crate::tenants::{Caller, Owner, TenantState, Tenants};
 
 /// Where snapshots and what was missed come from.
 #[derive(Clone)]
 pub struct Sources {
     pub tenants: Tenants,
-    pub inboxes: Inboxes,
     pub desk: Desk,
 }
 
@@ -139,9 +138,8 @@ impl<W: Wire> Session<W> {
         let Some(owner) = sources.tenants.owner(caller.tenant).await? else { return Ok(None) };
         let changes = owner.changes();
         let Some(caller) = sources.tenants.caller(caller.session).await? else { return Ok(None) };
-        let inbox = sources.inboxes.hold(caller.tenant).await?;
+        let (hub, feed) = (hub.clone(), hub.enter(caller.tenant).await?);
         let (queue, hints) = Queue::new(hub.limits());
-        let (hub, feed) = (hub.clone(), hub.enter(caller.tenant, inbox));
         hub.opened(caller.agent, &queue);
         let (cuts, followed) = (queue.cuts(), HashMap::new());
         let session =

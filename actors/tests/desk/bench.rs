@@ -66,14 +66,14 @@ impl Bench {
 
     pub(crate) async fn over(store: Arc<dyn Store>, clock: Clock) -> Self {
         let (heard, stamps) = (Arc::new(Heard::default()), Arc::new(Stamps::above(Stamp(0))));
-        let desk = desk(&store, &clock, &stamps, &heard).await;
+        let desk = desk(&store, &clock, &stamps, heard.clone(), None).await;
         Self { store, clock, heard, desk, stamps }
     }
 
     /// Another process over the same store: nothing in memory is kept.
     pub(crate) async fn restart(&mut self) {
         self.heard = Arc::new(Heard::default());
-        self.desk = desk(&self.store, &self.clock, &self.stamps, &self.heard).await;
+        self.desk = desk(&self.store, &self.clock, &self.stamps, self.heard.clone(), None).await;
         self.desk.recover().await.unwrap();
     }
 
@@ -125,11 +125,13 @@ impl Bench {
     }
 }
 
-async fn desk(
+/// A desk with small limits.
+pub(crate) async fn desk(
     store: &Arc<dyn Store>,
     clock: &Clock,
     stamps: &Arc<Stamps>,
-    heard: &Arc<Heard>,
+    outside: Arc<dyn Outside>,
+    seed: Option<u64>,
 ) -> Desk {
     let rules = Rules {
         reopen_within: Duration::from_secs(24 * 3600),
@@ -144,9 +146,9 @@ async fn desk(
         idle_after: Duration::from_secs(60),
         known_handles: 1_000,
         shards: 4,
-        seed: None,
+        seed,
     };
-    Desk::start(store.clone(), clock.clone(), stamps.clone(), heard.clone(), options).await
+    Desk::start(store.clone(), clock.clone(), stamps.clone(), outside, options).await
 }
 
 pub(crate) fn account() -> Account {

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod feed;
+#[cfg(test)]
 mod first;
 #[cfg(test)]
 mod protocol;

@@ -127,11 +127,7 @@ async fn greet(
         Ok(Command::Hello { token, subs }) => {
             let opened = async {
                 let checked = token::check(&app.jwt, &app.tenants, &token).await.ok()?;
-                let sources = Sources {
-                    tenants: app.tenants.clone(),
-                    inboxes: app.inboxes.clone(),
-                    desk: app.desk.clone(),
-                };
+                let sources = Sources { tenants: app.tenants.clone(), desk: app.desk.clone() };
                 let session = Session::open(&app.hub, sources, &checked.caller).await.ok()??;
                 Some((session, checked.expires_at))
             };
