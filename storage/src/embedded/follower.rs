@@ -10,7 +10,7 @@ use super::frame::Lsn;
 use super::log::Segments;
 use super::overlay::Generation;
 use super::shared::Shared;
-use super::tree::{self, Tree};
+use super::tree::{self, Closed, Tree};
 use super::value::Format;
 use super::writer::{Answer, Job};
 use crate::error::{Cause, StoreError};
@@ -75,6 +75,8 @@ impl Follower {
         if let Err(error) = &done {
             self.shared.fail(Cause(error.to_string()));
         }
+        // Whoever still holds the store holds nothing of its directory.
+        self.shared.change(|view| view.tree = Arc::new(Closed));
         (answer, done)
     }
 

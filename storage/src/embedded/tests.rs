@@ -104,8 +104,10 @@ async fn a_store_has_one_process() {
     let Err(OpenError::InUse(path)) = second else { panic!("the second one is refused") };
     assert_eq!(path, directory.path());
     store.close().await.expect("closed");
-    drop(store);
-    open(directory.path()).close().await.expect("closed");
+    let next = open(directory.path());
+    let read = store.get(&THREADS, &thread(1)).await;
+    assert!(matches!(read, Err(StoreError::Unavailable(_))), "whoever still holds it has nothing");
+    next.close().await.expect("closed");
 }
 
 #[tokio::test]

@@ -173,6 +173,25 @@ impl Snapshot for At {
     }
 }
 
+/// What readers find when the store is closed.
+pub(super) struct Closed;
+
+impl Closed {
+    fn unavailable<T>() -> Result<T, StoreError> {
+        Err(StoreError::Unavailable("the store is closed".into()))
+    }
+}
+
+impl Snapshot for Closed {
+    fn get(&self, _: Shape, _: &[u8]) -> Result<Option<Value>, StoreError> {
+        Self::unavailable()
+    }
+
+    fn rows<'a>(&'a self, _: Shape, _: &[u8], _: &[u8], _: bool) -> Rows<'a> {
+        Box::new(std::iter::once(Self::unavailable()))
+    }
+}
+
 fn broken(error: fjall::Error) -> StoreError {
     match error {
         fjall::Error::Io(error) => StoreError::Unavailable(format!("the tree: {error}").into()),
