@@ -48,6 +48,7 @@ fn account() -> Account {
         is_default: true,
         status: AccountStatus::Connected,
         status_detail: None,
+        paused: false,
         division_id: None,
         config: BTreeMap::new(),
         rev: 1,

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use engine::account::{Account, AccountStatus};
+use engine::account::{Account, Trouble};
 use engine::channel::whatsapp::{self, Answered};
 use engine::channel::{Handle, Opaque, Outbound, Outcome};
 use engine::conversation::{Command, Conversation, Target};
 use engine::id::{AccountId, MessageId, ThreadId};
-use engine::message::{MessageRow, Place};
+use engine::message::{MessageError, MessageRow, Place};
 use engine::time::Timestamp;
 use serde_json::Value;
 use storage::contacts::Contacts;
@@ -151,8 +151,8 @@ impl Outbox {
                 .change(slip.tenant, |changing| {
                     let account = changing.state.accounts.get(&slip.account).cloned();
                     if let Some(mut account) = account {
-                        account.status = AccountStatus::Attention;
-                        account.status_detail = Some(format!("{code}: {message}"));
+                        let words = MessageError { code, message }.to_string();
+                        account.stands(Err(Trouble { words, pauses: true }));
                         account.rev += 1;
                         account.updated_at = changing.now;
                         changing.put_account(account);
@@ -183,29 +183,22 @@ impl Outbox {
         self.held().get(&thread).cloned().unwrap_or_default()
     }
 
-    /// Whether an account works, in the provider's words.
-    pub async fn probe(
-        &self,
-        key: &str,
-        config: &BTreeMap<String, Value>,
-    ) -> (AccountStatus, Option<String>) {
+    /// Whether an account works.
+    pub async fn probe(&self, key: &str, config: &BTreeMap<String, Value>) -> Result<(), Trouble> {
         let token = config.get("access_token").and_then(Value::as_str).unwrap_or_default();
-        match self.0.provider.perform(whatsapp::account(key, token)).await {
-            Answered::With { status: 200..=299, .. } => (AccountStatus::Connected, None),
-            Answered::NotSent(reason) | Answered::PerhapsSent(reason) => {
-                (AccountStatus::Attention, Some(reason))
-            }
+        let (words, pauses) = match self.0.provider.perform(whatsapp::account(key, token)).await {
+            Answered::With { status: 200..=299, .. } => return Ok(()),
+            Answered::NotSent(reason) | Answered::PerhapsSent(reason) => (reason, false),
             answered @ Answered::With { .. } => match whatsapp::outcome(answered) {
-                Outcome::Sent { .. } => (AccountStatus::Connected, None),
-                Outcome::Unknown { reason } => (AccountStatus::Attention, Some(reason)),
-                Outcome::Retry { error, .. }
-                | Outcome::Refused { error }
-                | Outcome::AccountStopped { error } => {
-                    let words = format!("{}: {}", error.code, error.message);
-                    (AccountStatus::Attention, Some(words))
+                Outcome::Sent { .. } => return Ok(()),
+                Outcome::Unknown { reason } => (reason, false),
+                Outcome::Retry { error, .. } => (error.to_string(), false),
+                Outcome::Refused { error } | Outcome::AccountStopped { error } => {
+                    (error.to_string(), true)
                 }
             },
-        }
+        };
+        Err(Trouble { words, pauses })
     }
 
     async fn begin(&self, slip: Slip, message: MessageId, place: Place, due: Timestamp) {
@@ -228,10 +221,7 @@ impl Outbox {
             return Outcome::Unknown { reason: "the server is stopping".to_owned() };
         };
         let refused = |code: &str, message: &str| Outcome::Refused {
-            error: engine::message::MessageError {
-                code: code.to_owned(),
-                message: message.to_owned(),
-            },
+            error: MessageError { code: code.to_owned(), message: message.to_owned() },
         };
         let Some(account) = self.account(slip).await.filter(|account| account.is_active) else {
             return refused("account_inactive", "the channel account is gone or not active");
@@ -240,7 +230,7 @@ impl Outbox {
             Ok(Some(contact)) => contact,
             Ok(None) => return refused("no_recipient", "the contact is gone"),
             Err(_) => {
-                let error = engine::message::MessageError {
+                let error = MessageError {
                     code: "unavailable".to_owned(),
                     message: "the contact could not be read".to_owned(),
                 };

@@ -312,17 +312,15 @@ impl Tenants {
             let accounts = self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner);
             accounts.get(&name).copied()
         };
-        let held = match known {
-            Some(held) => held,
-            None => match self.0.names.get(&account_name(channel, key)).await? {
-                Some(held) => held,
-                None => return Ok(None),
-            },
+        if let Some(held) = known
+            && let Some(account) = self.held_account(held, key).await?
+        {
+            return Ok(Some(account));
+        }
+        let Some(held) = self.0.names.get(&account_name(channel, key)).await? else {
+            return Ok(None);
         };
-        let (tenant, id) = held;
-        let state = self.state(tenant).await?;
-        let account = state.and_then(|state| state.accounts.get(&id).cloned());
-        let account = account.filter(|account| account.account_key == key);
+        let account = self.held_account(held, key).await?;
         let mut accounts = self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         match &account {
             Some(_) if accounts.len() < 100_000 => {
@@ -333,6 +331,16 @@ impl Tenants {
             }
         }
         Ok(account)
+    }
+
+    async fn held_account(
+        &self,
+        (tenant, id): (TenantId, AccountId),
+        key: &str,
+    ) -> Result<Option<Account>, StoreError> {
+        let state = self.state(tenant).await?;
+        let account = state.and_then(|state| state.accounts.get(&id).cloned());
+        Ok(account.filter(|account| account.account_key == key))
     }
 }
 

@@ -38,6 +38,9 @@ pub struct Parts {
     pub hashing: Semaphore,
     /// New sockets.
     pub handshakes: Mutex<Bucket>,
+    /// Held from the claim of a name until its holder is written: to everybody else a claim
+    /// without its holder is one that was given up.
+    pub naming: tokio::sync::Mutex<()>,
     pub ready: AtomicBool,
 }
 

@@ -3,11 +3,12 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use engine::conversation::IdempotencyKey;
 use engine::resource::{FieldError, Invalid};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -67,19 +68,15 @@ pub async fn bytes(request: Request, app: &App) -> Result<Bytes, ApiError> {
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut from = serde_json::Deserializer::from_slice(bytes);
-    let body = serde_path_to_error::deserialize(&mut from).map_err(|error| {
-        let path = error.path().to_string();
-        let inner = error.into_inner();
-        if inner.is_data() {
-            return wrong(&path, &without_place(&inner.to_string()));
-        }
-        let message = format!("the body is not JSON: {inner}");
+    let body = serde_path_to_error::deserialize(&mut from);
+    // What is wrong with the JSON itself may come after what is wrong with a field.
+    serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| {
+        let message = format!("the body is not JSON: {error}");
         ApiError::new(StatusCode::BAD_REQUEST, "malformed", message)
     })?;
-    from.end().map_err(|_| {
-        ApiError::new(StatusCode::BAD_REQUEST, "malformed", "the body has something after its JSON")
-    })?;
-    Ok(body)
+    body.map_err(|error| {
+        wrong(&error.path().to_string(), &without_place(&error.into_inner().to_string()))
+    })
 }
 
 /// 422 about a field. A field that is missing or unknown stands in the message, not in the path.
@@ -113,13 +110,17 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
-        let query = parts.uri.query().unwrap_or_default();
-        let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
-        serde_path_to_error::deserialize(pairs).map(Self).map_err(|error| {
-            let path = error.path().to_string();
-            wrong(&path, &error.into_inner().to_string())
-        })
+        query(&parts.uri).map(Self)
     }
+}
+
+fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+    let query = uri.query().unwrap_or_default();
+    let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+    serde_path_to_error::deserialize(pairs).map_err(|error| {
+        let path = error.path().to_string();
+        wrong(&path, &error.into_inner().to_string())
+    })
 }
 
 impl<T: From<Uuid>> FromRequestParts<App> for Id<T> {
@@ -212,7 +213,7 @@ pub struct Listed<T> {
     pub total: usize,
     pub page: Page,
     /// Path and query of this page.
-    pub uri: axum::http::Uri,
+    pub uri: Uri,
 }
 
 impl<T: Serialize> IntoResponse for Listed<T> {
@@ -250,4 +251,12 @@ impl<T: Serialize> IntoResponse for Listed<T> {
 /// A query without parameters.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Nothing {}
+struct Nothing {}
+
+/// Refuses all query parameters.
+pub async fn no_query(request: Request, next: Next) -> Response {
+    match query::<Nothing>(request.uri()) {
+        Ok(Nothing {}) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}

@@ -15,3 +15,4 @@ pub mod routes;
 pub mod server;
 pub mod socket;
 pub mod token;
+pub mod verify_tokens;

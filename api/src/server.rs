@@ -116,6 +116,7 @@ impl Server {
                 limits.handshakes_per_second,
                 limits.handshakes_per_second,
             )),
+            naming: tokio::sync::Mutex::default(),
             ready: AtomicBool::new(false),
             config,
         });

@@ -23,6 +23,9 @@ pub struct Account {
     pub status: AccountStatus,
     /// The provider's words when it wants attention.
     pub status_detail: Option<String>,
+    /// The provider would refuse every message: none is taken until somebody has looked after it.
+    #[serde(default)]
+    pub paused: bool,
     pub division_id: Option<DivisionId>,
     /// By channel. Keys ending in `secret`, `token` or named `pin` are secrets.
     pub config: BTreeMap<String, Value>,
@@ -38,9 +41,18 @@ pub struct Account {
 #[schemars(inline)]
 pub enum AccountStatus {
     Connected,
-    /// The provider refused something: see the detail. Sending is paused.
+    /// The provider refused something, or could not be asked: see the detail.
     Attention,
     Disabled,
+}
+
+/// Why an account wants attention.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The provider's, where it said something.
+    pub words: String,
+    /// Every message would be refused, too.
+    pub pauses: bool,
 }
 
 /// What a secret looks like in answers.
@@ -92,8 +104,19 @@ impl Account {
         }
     }
 
+    /// Follows what the provider said of it.
+    pub fn stands(&mut self, standing: Result<(), Trouble>) {
+        let trouble = standing.err();
+        self.paused = trouble.as_ref().is_some_and(|trouble| trouble.pauses);
+        self.status = match trouble {
+            Some(_) => AccountStatus::Attention,
+            None => AccountStatus::Connected,
+        };
+        self.status_detail = trouble.map(|trouble| trouble.words);
+    }
+
     /// Whether a message may be sent through it now.
     pub fn can_send(&self) -> bool {
-        self.is_active && self.status != AccountStatus::Disabled
+        self.is_active && !self.paused && self.status != AccountStatus::Disabled
     }
 }

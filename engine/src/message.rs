@@ -1,5 +1,7 @@
 //! A message: what people read, and how far it got.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -144,6 +146,12 @@ pub struct MessageError {
     /// The provider's code, as text.
     pub code: String,
     pub message: String,
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
 }
 
 /// Where a message's row lies in its conversation: `block` is that of the first seq of the commit

@@ -75,6 +75,14 @@ impl Invalid {
     pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { details: vec![FieldError { field: field.into(), message: message.into() }] }
     }
+
+    /// The same of fields that lie in this one.
+    pub fn within(mut self, parent: &str) -> Self {
+        for detail in &mut self.details {
+            detail.field = format!("{parent}.{}", detail.field);
+        }
+        self
+    }
 }
 
 /// A field of a PATCH: absent stays, null clears, a value sets.

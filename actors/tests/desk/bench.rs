@@ -166,6 +166,7 @@ pub(crate) fn account_of(tenant: TenantId, id: u128) -> Account {
         is_default: true,
         status: AccountStatus::Connected,
         status_detail: None,
+        paused: false,
         division_id: None,
         config: BTreeMap::new(),
         rev: 1,

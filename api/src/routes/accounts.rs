@@ -15,12 +15,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::agents::{Deleted, state};
+use super::agents::{Deleted, given, state};
 use super::{Access, Route, route};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Body, Id, Key, Listed, Page, Query};
 use crate::guard::Me;
+use crate::verify_tokens;
 
 pub fn routes() -> Vec<Route> {
     let manage = Access::Permission(Permission::IntegrationsManage);
@@ -178,8 +179,10 @@ async fn create(
     let id = AccountId(derived.unwrap_or_else(|| app.tenants.id()));
     let display_name = draft.display_name.unwrap_or_else(|| format!("WhatsApp {account_key}"));
     let display_name = display_name_of(display_name)?;
+    let standing = app.outbox.probe(&account_key, &draft.config).await;
+    let _naming = app.naming.lock().await;
     claim(&app, draft.channel, &account_key, (caller.tenant, id)).await?;
-    let (status, status_detail) = app.outbox.probe(&account_key, &draft.config).await;
+    verify_tokens::remember(&app, &draft.config, (caller.tenant, id)).await?;
     let most = app.config.limits.accounts_per_tenant;
     app.tenants
         .change(caller.tenant, |changing| {
@@ -193,7 +196,7 @@ async fn create(
             let of_channel = |other: &&Account| other.channel == draft.channel;
             let first = !changing.state.accounts.values().any(|other| of_channel(&other));
             let is_default = draft.is_default.unwrap_or(first);
-            let account = Account {
+            let mut account = Account {
                 id,
                 tenant: caller.tenant,
                 channel: draft.channel,
@@ -201,14 +204,16 @@ async fn create(
                 display_name,
                 is_active: draft.is_active.unwrap_or(true),
                 is_default,
-                status,
-                status_detail,
+                status: AccountStatus::Connected,
+                status_detail: None,
+                paused: false,
                 division_id: draft.division_id,
                 config: draft.config,
                 rev: 1,
                 created_at: changing.now,
                 updated_at: changing.now,
             };
+            account.stands(standing);
             changing.put_account(account);
             if is_default {
                 only_default(changing, id);
@@ -227,10 +232,10 @@ async fn update(
 ) -> Result<Json<AccountView>, ApiError> {
     let before = state(&app, &caller).await?.accounts.get(&id).cloned();
     let mut after = before.clone().ok_or_else(|| ApiError::not_found("integration account"))?;
-    if let Change::Set(name) = patch.display_name {
+    if let Some(name) = given(patch.display_name, "display_name")? {
         after.display_name = display_name_of(name)?;
     }
-    if let Change::Set(active) = patch.is_active {
+    if let Some(active) = given(patch.is_active, "is_active")? {
         after.is_active = active;
     }
     match patch.division_id {
@@ -238,18 +243,18 @@ async fn update(
         Change::Clear => after.division_id = None,
         Change::Set(division) => after.division_id = Some(division),
     }
-    let reconnects = !patch.config.is_keep();
-    if let Change::Set(config) = patch.config {
+    let mut naming = None;
+    if let Some(config) = given(patch.config, "config")? {
         after.merge_config(config);
         if whatsapp_key(after.channel, &after.config)? != after.account_key {
             let message = "must stay as it is; connect another account for another number";
             return Err(ApiError::invalid("config.phone_number_id", message));
         }
+        after.stands(app.outbox.probe(&after.account_key, &after.config).await);
+        naming = Some(app.naming.lock().await);
+        verify_tokens::remember(&app, &after.config, (caller.tenant, id)).await?;
     }
-    if reconnects {
-        let probed = app.outbox.probe(&after.account_key, &after.config).await;
-        (after.status, after.status_detail) = probed;
-    }
+    let paused = after.paused;
     app.tenants
         .change(caller.tenant, |changing| {
             let now = changing.state.accounts.get(&id);
@@ -264,7 +269,10 @@ async fn update(
             Ok(())
         })
         .await?;
-    app.outbox.resume(id);
+    drop(naming);
+    if !paused {
+        app.outbox.resume(id);
+    }
     shown(&app, caller.tenant, id).await
 }
 
@@ -327,7 +335,8 @@ fn only_default(changing: &mut actors::tenants::Changing, id: AccountId) {
     }
 }
 
-/// An account's key is one tenant's. A claim whose account was never written is taken over.
+/// An account's key is one tenant's. A claim whose account was never written is taken over: the
+/// caller holds [`naming`](crate::app::Parts::naming) until its own is.
 async fn claim(
     app: &App,
     channel: Channel,

@@ -181,6 +181,7 @@ async fn create(
     let password_hash = password::hash(&app, "password", draft.password).await?;
     let derived = key.derived(caller.agent.0, "POST /api/agents");
     let id = AgentId(derived.unwrap_or_else(|| app.tenants.id()));
+    let _naming = app.naming.lock().await;
     claim_email(&app, &email, (caller.tenant, id), "email").await?;
     let most = app.config.limits.agents_per_tenant;
     let role = draft.role.unwrap_or_else(|| "agent".to_owned());
@@ -219,21 +220,23 @@ async fn update(
     Id(id): Id<AgentId>,
     Body(patch, _): Body<Patch>,
 ) -> Result<Json<AgentView>, ApiError> {
-    let before = state(&app, &caller).await?.agents.get(&id).cloned();
-    let before = before.ok_or_else(|| ApiError::not_found("agent"))?;
+    if !state(&app, &caller).await?.agents.contains_key(&id) {
+        return Err(ApiError::not_found("agent"));
+    }
     let new_name = given(patch.name, "name")?.map(name).transpose()?;
     let new_email = given(patch.email, "email")?.map(|text| email(&text)).transpose()?;
-    let new_email = new_email.filter(|new| *new != before.email);
     let new_hash = match given(patch.password, "password")? {
         Some(password) => Some(password::hash(&app, "password", password).await?),
         None => None,
     };
     let new_role = given(patch.role, "role")?;
     let new_active = given(patch.is_active, "is_active")?;
+    let _naming = app.naming.lock().await;
     if let Some(email) = &new_email {
         claim_email(&app, email, (caller.tenant, id), "email").await?;
     }
-    app.tenants
+    let old_email = app
+        .tenants
         .change(caller.tenant, |changing| {
             let agent = changing.state.agents.get(&id).cloned();
             let mut agent = agent.ok_or_else(|| ApiError::not_found("agent"))?;
@@ -241,6 +244,7 @@ async fn update(
             if let Some(role) = &new_role {
                 agent.role_id = role_for(&changing.state, &caller, role)?.id;
             }
+            let old_email = agent.email.clone();
             agent.name = new_name.unwrap_or(agent.name);
             agent.email = new_email.clone().unwrap_or(agent.email);
             agent.is_active = new_active.unwrap_or(agent.is_active);
@@ -256,11 +260,11 @@ async fn update(
                 changing.put_credential(credential);
             }
             changing.put_agent(agent);
-            Ok(())
+            Ok(old_email)
         })
         .await?;
-    if new_email.is_some() {
-        let old = Name::global("email", &before.email);
+    if new_email.is_some_and(|new| new != old_email) {
+        let old = Name::global("email", &old_email);
         app.tenants.names().release(&old, &(caller.tenant, id)).await?;
     }
     shown(&app, &caller, id).await
@@ -328,7 +332,7 @@ async fn shown(app: &App, caller: &Caller, id: AgentId) -> Result<Json<AgentView
 }
 
 /// A field that may be left out but not cleared.
-fn given<T>(change: Change<T>, field: &str) -> Result<Option<T>, ApiError> {
+pub fn given<T>(change: Change<T>, field: &str) -> Result<Option<T>, ApiError> {
     match change {
         Change::Keep => Ok(None),
         Change::Set(value) => Ok(Some(value)),

@@ -201,6 +201,7 @@ pub async fn found(
     let password_hash = password::hash(app, "admin_password", password).await?;
     let (tenants, now) = (&app.tenants, app.tenants.now());
     let (id, admin) = (TenantId(tenants.id()), AgentId(tenants.id()));
+    let _naming = app.naming.lock().await;
     claim_email(app, &email, (id, admin), "admin_email").await?;
     let base = slug(&org_name);
     let mut taken = base.clone();
@@ -232,7 +233,8 @@ pub async fn found(
     Ok((id, admin))
 }
 
-/// Claims an address for an agent. A claim whose agent was never written is taken over.
+/// Claims an address for an agent. A claim whose agent was never written is taken over: the caller
+/// holds [`naming`](crate::app::Parts::naming) until its own is.
 pub async fn claim_email(
     app: &App,
     email: &str,

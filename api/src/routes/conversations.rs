@@ -137,8 +137,9 @@ struct Bulk {
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 enum BulkAction {
-    Resolve,
-    Reopen,
+    // With braces: a variant without takes any field.
+    Resolve {},
+    Reopen {},
     /// Null: nobody's.
     Assign {
         #[serde(default)]
@@ -235,7 +236,7 @@ async fn assign(
     Body(body, _): Body<Assign>,
 ) -> Result<Json<ConversationAssigned>, ApiError> {
     if let Some(agent) = body.agent_id {
-        active_agent(&app, &caller, agent).await?;
+        active_agent(&app, &caller, agent, "agent_id").await?;
     }
     let command = Command::Assign { agent: body.agent_id };
     let head = head(app.desk.ask(caller.viewer(), id, None, command).await?)?;
@@ -317,8 +318,8 @@ async fn bulk(
         return Err(ApiError::invalid("conversation_ids", "must have 1 to 100 ids"));
     }
     let command = match body.action {
-        BulkAction::Resolve => Command::SetStatus { status: ConversationStatus::Resolved },
-        BulkAction::Reopen => Command::SetStatus { status: ConversationStatus::Open },
+        BulkAction::Resolve {} => Command::SetStatus { status: ConversationStatus::Resolved },
+        BulkAction::Reopen {} => Command::SetStatus { status: ConversationStatus::Open },
         BulkAction::Assign { agent_id } => {
             if !caller.permissions.has(Permission::ConversationsAssign) {
                 let code = Permission::ConversationsAssign.code();
@@ -326,15 +327,17 @@ async fn bulk(
                 return Err(ApiError::forbidden(message));
             }
             if let Some(agent) = agent_id {
-                active_agent(&app, &caller, agent).await?;
+                active_agent(&app, &caller, agent, "action.agent_id").await?;
             }
             Command::Assign { agent: agent_id }
         }
         BulkAction::AddTags { tags: add } => {
-            Command::EditTags { add: tags(add)?, remove: Vec::new() }
+            let add = tags(add).map_err(|invalid| invalid.within("action"))?;
+            Command::EditTags { add, remove: Vec::new() }
         }
         BulkAction::RemoveTags { tags: remove } => {
-            Command::EditTags { add: Vec::new(), remove: tags(remove)? }
+            let remove = tags(remove).map_err(|invalid| invalid.within("action"))?;
+            Command::EditTags { add: Vec::new(), remove }
         }
     };
     let mut affected_count = 0;
@@ -356,10 +359,11 @@ async fn active_agent(
     app: &App,
     caller: &actors::tenants::Caller,
     agent: AgentId,
+    field: &str,
 ) -> Result<(), ApiError> {
     let state = state(app, caller).await?;
     if state.agents.get(&agent).is_some_and(|agent| agent.is_active) {
         return Ok(());
     }
-    Err(ApiError::invalid("agent_id", "must be an active agent of your organization"))
+    Err(ApiError::invalid(field, "must be an active agent of your organization"))
 }

@@ -6,7 +6,7 @@ use axum::http::{Method, StatusCode};
 use engine::channel::whatsapp::TEXT_CHARS_MAX;
 use engine::conversation::{Command, Draft, Refused};
 use engine::id::{ConversationId, MessageId};
-use engine::message::{Message, Sender, SenderKind};
+use engine::message::{Message, MessageRow, Sender, SenderKind};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -74,15 +74,19 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Listed<Message>, ApiError> {
     let page = Page::of(query.page, query.per_page, &app)?;
-    let answer = app.desk.ask(caller.viewer(), id, None, Command::Look).await?;
-    let head = answer.conversation.ok_or(Refused::NotFound)?;
-    let bounds = (query.before_seq.unwrap_or(u64::MAX), query.after_seq.unwrap_or(0));
-    let rows = app
-        .desk
-        .messages(caller.viewer(), id, bounds, page.skip().saturating_add(page.per_page))
-        .await?;
+    let (before, after) = (query.before_seq.unwrap_or(u64::MAX), query.after_seq.unwrap_or(0));
+    let limit = page.skip().saturating_add(page.per_page);
+    let rows = app.desk.messages(caller.viewer(), id, (before, after), limit).await?;
+    // Messages are numbered without a hole: those in between are as many as their numbers say.
+    let number = |rows: &[MessageRow]| rows.first().map_or(0, |newest| newest.place.ordinal);
+    let left_out = match (after, number(&rows)) {
+        (0, _) | (_, 0) => 0,
+        _ => {
+            number(&app.desk.messages(caller.viewer(), id, (after.saturating_add(1), 0), 1).await?)
+        }
+    };
+    let total = usize::try_from(number(&rows).saturating_sub(left_out)).unwrap_or(usize::MAX);
     let items = rows.into_iter().skip(page.skip()).map(|row| row.message).collect();
-    let total = usize::try_from(head.messages).unwrap_or(usize::MAX);
     Ok(Listed { items, total, page, uri })
 }
 

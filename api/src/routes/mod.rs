@@ -19,8 +19,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::guard;
-use crate::socket;
+use crate::{extract, guard, socket};
 
 /// Makes the schema of a type.
 pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -137,11 +136,13 @@ pub fn router(app: &App) -> Router<App> {
             Access::Signature => limits.webhook_body_bytes,
             _ => limits.rest_body_bytes,
         };
-        let guarded = route
-            .handler
-            .layer(DefaultBodyLimit::max(limit))
-            .layer(middleware::from_fn_with_state((app.clone(), route.access), guard::layer));
-        router = router.route(route.path, guarded);
+        let mut handler = route.handler.layer(DefaultBodyLimit::max(limit));
+        // The address that a provider calls is its user's to write.
+        if route.query.is_none() && route.access != Access::Signature {
+            handler = handler.layer(middleware::from_fn(extract::no_query));
+        }
+        let guard = middleware::from_fn_with_state((app.clone(), route.access), guard::layer);
+        router = router.route(route.path, handler.layer(guard));
     }
     router.fallback(no_such_route).method_not_allowed_fallback(no_such_method)
 }

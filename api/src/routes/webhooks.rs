@@ -17,6 +17,7 @@ use super::{Access, Route, route};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Query, bytes};
+use crate::verify_tokens;
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -51,10 +52,12 @@ async fn verify(
         verify_token: query.verify_token.as_deref(),
         challenge: query.challenge.as_deref(),
     };
-    let known = app.config.meta.verify_token.as_ref().map(|token| token.expose());
-    let answer = handshake.answer(known).map(str::to_owned);
+    let installation = app.config.meta.verify_token.as_ref().map(|token| token.expose());
+    let token = query.verify_token.as_deref().unwrap_or_default();
+    let account = verify_tokens::is_an_account_s(&app, token).await?.then_some(token);
+    let answer = handshake.answer(installation.into_iter().chain(account)).map(str::to_owned);
     answer.ok_or_else(|| {
-        ApiError::forbidden("the verify token is not the one of `meta.verify_token`")
+        ApiError::forbidden("the verify token is neither `meta.verify_token` nor an account's")
     })
 }
 

@@ -1,0 +1,204 @@
+//! Who may call what, and what every operation refuses: asked of every row of the table, so that a
+//! new row is tested by being there.
+
+use api::routes::{Access, Route, all};
+use reqwest::Method;
+use serde_json::{Value, json};
+use simulator::sign;
+
+use crate::caller::{Answer, Caller};
+use crate::harness::{Org, SECRET, Server, unique};
+
+/// Every row that is called and answered; a live feed has its own tests.
+pub(crate) fn rows() -> impl Iterator<Item = Route> {
+    const SWITCHING_PROTOCOLS: u16 = 101;
+    all().into_iter().filter(|row| row.status != SWITCHING_PROTOCOLS)
+}
+
+pub(crate) fn name(row: &Route) -> String {
+    format!("{} {}", row.verb, row.path)
+}
+
+/// What the id in a row's path names: the word before it.
+pub(crate) fn kind(row: &Route) -> Option<&'static str> {
+    match row.path.matches('{').count() {
+        0 => None,
+        1 => row.path.split("/{id}").next().unwrap().rsplit('/').next(),
+        _ => panic!("{}: nobody has said what its second id is", name(row)),
+    }
+}
+
+/// The id of a new thing of this organization.
+pub(crate) async fn thing(kind: &str, org: &Org) -> String {
+    match kind {
+        "conversations" => org.hears(&unique("1555"), "Hello").await,
+        "contacts" => {
+            let phone = unique("1555");
+            org.hears(&phone, "Hello").await;
+            let contact = org.conversation(&phone).await["contact_id"].take();
+            contact.as_str().unwrap().to_owned()
+        }
+        "agents" => org.hire("agent").await.id,
+        "accounts" => org.connect(&unique("8")).await,
+        other => panic!("nobody has said how to make one of `{other}`"),
+    }
+}
+
+fn is_open(access: Access) -> bool {
+    match access {
+        Access::Public | Access::VerifyToken | Access::Signature => true,
+        Access::Session | Access::Member | Access::Permission(_) => false,
+    }
+}
+
+/// Nobody of ours: what is not public is 401 for them, also with a wrong body or a wrong id.
+#[tokio::test]
+async fn whoever_is_not_logged_in_reaches_only_what_is_public() {
+    let org = Org::found().await;
+    let left = org.hire("agent").await;
+    left.post("/api/auth/logout", Value::Null).await.is(200);
+    let strangers = [left.nobody(), left.with_token("not.a.token"), left];
+    for row in rows().filter(|row| !is_open(row.access)) {
+        let path = row.path.replace("{id}", "no-id");
+        for stranger in &strangers {
+            let answer = stranger.call(row.verb.clone(), &path, Some(&json!(1))).await;
+            assert_eq!(answer.status, 401, "{}: {answer:?}", name(&row));
+        }
+    }
+}
+
+/// Whoever may call gets the answer that the row announces, for its own example body.
+#[tokio::test]
+async fn every_role_gets_through_where_the_row_says_so_and_403_elsewhere() {
+    let server =
+        Server::start(|config| config.meta.verify_token = Some("verify".to_owned().into()));
+    let org = Org::on(&server.await).await;
+    let example = rows().find(|row| name(row) == "POST /api/agents").unwrap().example.unwrap();
+    org.admin.post("/api/agents", example).await.is(201);
+    for role in ["agent", "supervisor", "admin"] {
+        let mut person = org.hire(role).await;
+        for row in rows() {
+            let me = person.get("/api/auth/me").await.is(200);
+            let holds = |code: &str| me["permissions"].as_array().unwrap().contains(&json!(code));
+            let answer = call(&row, &org, &person).await;
+            let what = format!("{} as {role}: {answer:?}", name(&row));
+            match row.access {
+                Access::Permission(needed) if !holds(needed.code()) => {
+                    assert_eq!(answer.status, 403, "{what}");
+                    assert!(
+                        answer.body["error"]["message"].as_str().unwrap().contains(needed.code())
+                    );
+                }
+                // What the example makes can be there already.
+                _ if row.status == 201 && answer.status == 409 => {}
+                _ => assert_eq!(answer.status, row.status, "{what}"),
+            }
+            if person.get("/api/auth/me").await.status == 401 {
+                person = person.login(&person.email).await;
+            }
+        }
+    }
+}
+
+/// Calls a row as it is meant to be called.
+async fn call(row: &Route, org: &Org, person: &Caller) -> Answer {
+    match row.access {
+        Access::VerifyToken => {
+            let query = "hub.mode=subscribe&hub.verify_token=verify&hub.challenge=17";
+            return person.get(&format!("{}?{query}", row.path)).await;
+        }
+        Access::Signature => {
+            let body = org.text(&unique("wamid."), &unique("1555"), "Hello").to_string();
+            let request = person.request(Method::POST, row.path);
+            let signed = request.header("x-hub-signature-256", sign(SECRET, body.as_bytes()));
+            return Answer::of(signed.body(body)).await;
+        }
+        Access::Public | Access::Session | Access::Member | Access::Permission(_) => {}
+    }
+    let id = match kind(row) {
+        // Of people, what every member may change is their own.
+        Some("agents") if row.access == Access::Member => person.id.clone(),
+        Some(kind) => thing(kind, org).await,
+        None => String::new(),
+    };
+    let path = row.path.replace("{id}", &id);
+    person.call(row.verb.clone(), &path, row.example.as_ref()).await
+}
+
+#[tokio::test]
+async fn without_the_provider_s_proof_its_rows_refuse() {
+    let org = Org::found().await;
+    for row in rows() {
+        let wanted = match row.access {
+            Access::VerifyToken => (403, "forbidden"),
+            Access::Signature => (401, "bad_signature"),
+            Access::Public | Access::Session | Access::Member | Access::Permission(_) => continue,
+        };
+        for person in [&org.admin, &org.admin.nobody()] {
+            let answer = person.call(row.verb.clone(), row.path, None).await;
+            answer.refused(wanted.0, wanted.1);
+        }
+    }
+}
+
+/// Bodies are looked at before anything they are about.
+#[tokio::test]
+async fn every_row_with_a_body_refuses_what_is_no_such_body() {
+    let org = Org::found().await;
+    let largest = config::Config::default().limits.rest_body_bytes;
+    for row in rows() {
+        let Some(example) = &row.example else { continue };
+        let path = row.path.replace("{id}", &uuid::Uuid::nil().to_string());
+        let request = || org.admin.request(row.verb.clone(), &path);
+        let json = || request().header("content-type", "application/json");
+        let what = name(&row);
+        let text = request().header("content-type", "text/plain").body(example.to_string());
+        Answer::of(text).await.refused(415, "unsupported_media_type");
+        Answer::of(request()).await.refused(415, "unsupported_media_type");
+        for no_json in ["", "{", "{\"a\":", "[1,", "{} {}", "\u{feff}{}"] {
+            Answer::of(json().body(no_json)).await.refused(400, "malformed");
+        }
+        let large = format!("{{\"x\": \"{}\"}}", "x".repeat(largest));
+        Answer::of(json().body(large)).await.refused(413, "body_too_large");
+        let with = |key: &str, value: Value| {
+            let mut body = example.clone();
+            body[key] = value;
+            body
+        };
+        let unknown = org.admin.call(row.verb.clone(), &path, Some(&with("zzz", json!(1)))).await;
+        assert_eq!(unknown.invalid(), ["zzz"], "{what}");
+        for key in example.as_object().unwrap().keys() {
+            // No field is a list of lists.
+            let wrong = with(key, json!([[1]]));
+            let fields = org.admin.call(row.verb.clone(), &path, Some(&wrong)).await.invalid();
+            assert!(
+                fields.iter().all(|field| field.starts_with(key.as_str())),
+                "{what}: {fields:?}"
+            );
+        }
+        org.admin.call(row.verb.clone(), &path, Some(&json!("text"))).await.invalid();
+    }
+}
+
+#[tokio::test]
+async fn every_row_refuses_a_query_parameter_that_it_does_not_have() {
+    let org = Org::found().await;
+    for row in rows().filter(|row| !matches!(row.access, Access::VerifyToken | Access::Signature)) {
+        let path = format!("{}?zzz=1", row.path.replace("{id}", &uuid::Uuid::nil().to_string()));
+        let answer = org.admin.call(row.verb.clone(), &path, row.example.as_ref()).await;
+        assert_eq!(answer.invalid(), ["zzz"], "{}", name(&row));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_route_and_what_is_no_method_are_refused_like_everything_else() {
+    let org = Org::found().await;
+    org.admin.get("/api/nothing").await.refused(404, "no_such_route");
+    for row in rows() {
+        let path = row.path.replace("{id}", &uuid::Uuid::nil().to_string());
+        let answer = org.admin.call(Method::PUT, &path, None).await;
+        let allowed = answer.headers["allow"].to_str().unwrap().to_owned();
+        assert!(allowed.split(',').any(|verb| verb == row.verb.as_str()), "{allowed}");
+        answer.refused(405, "method_not_allowed");
+    }
+}

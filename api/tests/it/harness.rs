@@ -1,0 +1,246 @@
+//! Servers, each on its own directory with its own provider, and organizations on them.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, Weak, mpsc};
+use std::time::Duration;
+
+use config::Config;
+use engine::id::TenantId;
+use serde_json::{Value, json};
+use simulator::bodies::{self, Account, Text};
+use simulator::{Graph, GraphOptions, StatusDelays, sign};
+use storage::keys::month;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::caller::{Answer, Caller, PASSWORD};
+
+/// Signs the provider's webhooks, unless an organization has a secret of its own.
+pub(crate) const SECRET: &str = "the app's secret";
+
+/// Servers outlive the runtime of the test that starts them.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+static SHARED: tokio::sync::Mutex<Weak<Server>> = tokio::sync::Mutex::const_new(Weak::new());
+
+/// A server that runs until this goes.
+pub(crate) struct Server {
+    pub(crate) graph: Arc<Graph>,
+    config: Config,
+    /// Another one after a restart.
+    url: Mutex<String>,
+    running: Mutex<Option<api::server::Server>>,
+    _directory: TempDir,
+}
+
+impl Server {
+    /// The one for all tests that do not disturb each other.
+    pub(crate) async fn shared() -> Arc<Self> {
+        let mut shared = SHARED.lock().await;
+        if let Some(server) = shared.upgrade() {
+            return server;
+        }
+        let server = Self::start(|_| {}).await;
+        *shared = Arc::downgrade(&server);
+        server
+    }
+
+    /// One of its own, with settings that differ.
+    pub(crate) async fn start(differ: impl FnOnce(&mut Config)) -> Arc<Self> {
+        Self::beside(GraphOptions::default(), differ).await
+    }
+
+    /// One of its own, whose provider behaves like this.
+    pub(crate) async fn beside(graph: GraphOptions, differ: impl FnOnce(&mut Config)) -> Arc<Self> {
+        let delays =
+            StatusDelays { sent: Duration::ZERO, delivered: Duration::ZERO, ..graph.delays };
+        let options = GraphOptions { app_secret: SECRET.to_owned(), delays, ..graph };
+        let graph = RUNTIME.spawn(Graph::start(options)).await.unwrap().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = small(directory.path(), &graph);
+        differ(&mut config);
+        let (graph, url) = (Arc::new(graph), Mutex::default());
+        let server = Self { graph, config, url, running: Mutex::default(), _directory: directory };
+        server.run().await;
+        Arc::new(server)
+    }
+
+    /// Stops and starts again on the same directory.
+    pub(crate) async fn restart(&self) {
+        let running = self.running.lock().unwrap().take().unwrap();
+        RUNTIME.spawn(running.stop()).await.unwrap();
+        self.run().await;
+    }
+
+    async fn run(&self) {
+        let start = api::server::Server::start(self.config.clone());
+        let running = RUNTIME.spawn(start).await.unwrap().unwrap();
+        let url = format!("http://{}", running.address);
+        self.graph.deliver_to(&format!("{url}/webhook"));
+        *self.url.lock().unwrap() = url;
+        *self.running.lock().unwrap() = Some(running);
+    }
+
+    pub(crate) fn anonymous(self: &Arc<Self>) -> Caller {
+        Caller::of(self.clone())
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.url.lock().unwrap().clone()
+    }
+
+    /// Where its figures are.
+    pub(crate) fn metrics(&self) -> String {
+        let running = self.running.lock().unwrap();
+        format!("http://{}/metrics", running.as_ref().unwrap().metrics)
+    }
+
+    /// Why letters of an organization are dead.
+    pub(crate) async fn dead_letters(&self, org: &Org) -> Vec<String> {
+        let me = org.admin.get("/api/auth/me").await.is(200);
+        self.reasons(serde_json::from_value(me["org_id"].clone()).unwrap()).await
+    }
+
+    /// Why letters are dead of which nobody knows whose they are.
+    pub(crate) async fn dead_letters_of_nobody(&self) -> Vec<String> {
+        self.reasons(None).await
+    }
+
+    async fn reasons(&self, tenant: Option<TenantId>) -> Vec<String> {
+        let app = self.running.lock().unwrap().as_ref().unwrap().app.clone();
+        let letters = &app.desk.ingress().dead_letters;
+        let letters = letters.list(tenant, month(app.tenants.now()), 100).await.unwrap();
+        letters.into_iter().map(|letter| letter.reason).collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let Some(running) = self.running.lock().unwrap().take() else { return };
+        let (done, stopped) = mpsc::channel();
+        RUNTIME.spawn(async move {
+            running.stop().await;
+            done.send(())
+        });
+        // The directory goes when nobody writes to it any more.
+        stopped.recv().unwrap();
+    }
+}
+
+/// Settings of a server that starts fast and lets tests in.
+fn small(directory: &Path, graph: &Graph) -> Config {
+    let mut config = Config::default();
+    config.server.listen = ([127, 0, 0, 1], 0).into();
+    config.metrics.listen = ([127, 0, 0, 1], 0).into();
+    config.server.drain = Duration::from_secs(5);
+    config.storage.path = directory.join("data");
+    config.meta.graph_url = graph.url();
+    config.limits.segment_bytes = 4 << 20;
+    config.limits.registrations_per_minute = 10_000;
+    config.limits.login_failures_address = 10_000;
+    config
+}
+
+/// An organization with an admin and a WhatsApp account.
+pub(crate) struct Org {
+    pub(crate) server: Arc<Server>,
+    pub(crate) admin: Caller,
+    /// The account's.
+    pub(crate) account: String,
+    pub(crate) number: String,
+    secret: String,
+}
+
+impl Org {
+    /// A new one on the shared server.
+    pub(crate) async fn found() -> Self {
+        Self::on(&Server::shared().await).await
+    }
+
+    pub(crate) async fn on(server: &Arc<Server>) -> Self {
+        Self::with_secret(server, SECRET).await
+    }
+
+    pub(crate) async fn with_secret(server: &Arc<Server>, secret: &str) -> Self {
+        let (number, email) = (unique("7"), format!("{}@example.com", unique("admin")));
+        let founding = json!({
+            "org_name": "Corner Store", "admin_email": email, "admin_password": PASSWORD,
+        });
+        let anonymous = server.anonymous();
+        let founded = anonymous.post("/api/auth/register", founding).await.is(201);
+        let mut admin = anonymous.with_token(founded["token"].as_str().unwrap());
+        let me = admin.get("/api/auth/me").await.is(200);
+        (admin.id, admin.email) = (me["id"].as_str().unwrap().to_owned(), email);
+        let (server, secret, account) = (server.clone(), secret.to_owned(), String::new());
+        let mut org = Self { server, admin, account, number, secret };
+        org.account = org.connect(&org.number).await;
+        org
+    }
+
+    /// Connects a WhatsApp number; answers the account's id.
+    pub(crate) async fn connect(&self, number: &str) -> String {
+        let account = account(number, &self.secret);
+        let made = self.admin.post("/api/integrations/accounts", account).await.is(201);
+        made["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A new person, logged in.
+    pub(crate) async fn hire(&self, role: &str) -> Caller {
+        let email = format!("{}@example.com", unique(role));
+        let draft = json!({"name": role, "email": email, "password": PASSWORD, "role": role});
+        self.admin.post("/api/agents", draft).await.is(201);
+        self.admin.login(&email).await
+    }
+
+    /// A customer writes for the first time or again; answers the conversation's id.
+    pub(crate) async fn hears(&self, phone: &str, text: &str) -> String {
+        self.deliver(&self.text(&unique("wamid."), phone, text)).await.is(200);
+        self.conversation(phone).await["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A webhook with one text message.
+    pub(crate) fn text(&self, id: &str, phone: &str, text: &str) -> Value {
+        self.text_at(id, phone, text, unix_now())
+    }
+
+    /// The same, written at this time (seconds since 1970).
+    pub(crate) fn text_at(&self, id: &str, phone: &str, text: &str, at: i64) -> Value {
+        let text = Text { id, from: phone, name: "Ines", text, at, reply_to: None };
+        bodies::text(&Account::new(&*self.number), &text)
+    }
+
+    /// Delivers a webhook as Meta does, signed.
+    pub(crate) async fn deliver(&self, webhook: &Value) -> Answer {
+        let body = bodies::wire(webhook);
+        let signature = sign(&self.secret, &body);
+        let request = self.admin.nobody().request(reqwest::Method::POST, "/webhook");
+        Answer::of(request.header("x-hub-signature-256", signature).body(body)).await
+    }
+
+    /// The customer's one conversation in the first hundred.
+    pub(crate) async fn conversation(&self, phone: &str) -> Value {
+        let all = self.admin.get("/api/conversations?per_page=100").await.is(200);
+        let mut all: Vec<Value> = serde_json::from_value(all).unwrap();
+        all.retain(|conversation| conversation["contact_phone"] == phone);
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.remove(0)
+    }
+}
+
+/// What connects a WhatsApp number.
+pub(crate) fn account(number: &str, secret: &str) -> Value {
+    let config = json!({
+        "phone_number_id": number, "waba_id": "1", "access_token": "a token", "app_secret": secret,
+    });
+    json!({"channel": "whatsapp", "config": config})
+}
+
+/// A text that nobody had before.
+pub(crate) fn unique(prefix: &str) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1_000_000);
+    format!("{prefix}{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+pub(crate) fn unix_now() -> i64 {
+    actors::clock::Clock::system().now().0 / 1000
+}

@@ -1,0 +1,26 @@
+//! The API over real sockets: a server on its own directory, the simulator as its provider.
+
+#[cfg(test)]
+mod access;
+#[cfg(test)]
+mod accounts;
+#[cfg(test)]
+mod agents;
+#[cfg(test)]
+mod auth;
+#[cfg(test)]
+mod caller;
+#[cfg(test)]
+mod contacts;
+#[cfg(test)]
+mod conversations;
+#[cfg(test)]
+mod edge;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod isolation;
+#[cfg(test)]
+mod messages;
+#[cfg(test)]
+mod webhooks;
