@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use simulator::GraphOptions;
 
-use crate::harness::{Org, SECRET, Server, account, unique};
+use crate::harness::{Org, SECRET, Server, account, graph, unique};
 
 const ALL: &str = "/api/integrations/accounts";
 
@@ -100,7 +100,7 @@ async fn a_number_that_moves_to_another_organization_is_heard_there_from_its_fir
 
 #[tokio::test]
 async fn what_the_provider_refuses_is_saved_and_wants_attention_until_it_is_mended() {
-    let strict = GraphOptions { access_token: Some("good".to_owned()), ..GraphOptions::default() };
+    let strict = GraphOptions { access_token: Some("good".to_owned()), ..graph() };
     let server = Server::beside(strict, |_| {}).await;
     let org = Org::on(&server).await;
     let refused = org.admin.get(&at(&org.account)).await.is(200);

@@ -47,14 +47,14 @@ impl Server {
 
     /// One of its own, with settings that differ.
     pub(crate) async fn start(differ: impl FnOnce(&mut Config)) -> Arc<Self> {
-        Self::beside(GraphOptions::default(), differ).await
+        Self::beside(graph(), differ).await
     }
 
     /// One of its own, whose provider behaves like this.
-    pub(crate) async fn beside(graph: GraphOptions, differ: impl FnOnce(&mut Config)) -> Arc<Self> {
-        let delays =
-            StatusDelays { sent: Duration::ZERO, delivered: Duration::ZERO, ..graph.delays };
-        let options = GraphOptions { app_secret: SECRET.to_owned(), delays, ..graph };
+    pub(crate) async fn beside(
+        options: GraphOptions,
+        differ: impl FnOnce(&mut Config),
+    ) -> Arc<Self> {
         let graph = RUNTIME.spawn(Graph::start(options)).await.unwrap().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let mut config = small(directory.path(), &graph);
@@ -233,6 +233,27 @@ pub(crate) fn account(number: &str, secret: &str) -> Value {
         "phone_number_id": number, "waba_id": "1", "access_token": "a token", "app_secret": secret,
     });
     json!({"channel": "whatsapp", "config": config})
+}
+
+/// A provider that reports everything at once.
+pub(crate) fn graph() -> GraphOptions {
+    let (sent, delivered, read) = (Duration::ZERO, Duration::ZERO, Some(Duration::ZERO));
+    let delays = StatusDelays { sent, delivered, read };
+    GraphOptions { app_secret: SECRET.to_owned(), delays, ..GraphOptions::default() }
+}
+
+/// Asks until there is an answer, for what nobody is told of.
+pub(crate) async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let mut again = tokio::time::interval(Duration::from_millis(5));
+    let asking = async {
+        loop {
+            again.tick().await;
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asking).await.expect("it happens")
 }
 
 /// A text that nobody had before.
