@@ -18,6 +18,7 @@ use crate::seed::Chance;
 pub struct Faulty {
     inner: Arc<dyn Store>,
     plan: Mutex<Plan>,
+    guarantees: Guarantees,
 }
 
 struct Plan {
@@ -123,7 +124,13 @@ impl Faulty {
 
     fn with(inner: Arc<dyn Store>, decide: Decide) -> Self {
         let plan = Plan { decide, late: Vec::new(), history: Vec::new() };
-        Self { inner, plan: Mutex::new(plan) }
+        let guarantees = Guarantees { atomic: false, settled: false };
+        Self { inner, plan: Mutex::new(plan), guarantees }
+    }
+
+    /// It promises what the store below promises: no fate that tears or delays is to be decided.
+    pub fn as_below(self) -> Self {
+        Self { guarantees: self.inner.guarantees(), ..self }
     }
 
     /// The fates so far, to be replayed by [`Faulty::new`].
@@ -340,7 +347,7 @@ impl Store for Faulty {
 
     /// Nothing beyond the port: what was unknown may land at any time, batches may tear.
     fn guarantees(&self) -> Guarantees {
-        Guarantees { atomic: false, settled: false }
+        self.guarantees
     }
 }
 

@@ -2,7 +2,7 @@
 //! it may see, without a gap, and is shown nothing that was another's when it left.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ const BOSS: AgentId = AgentId(Uuid::from_u128(0xA0));
 const ANA: AgentId = AgentId(Uuid::from_u128(0xA1));
 const BEN: AgentId = AgentId(Uuid::from_u128(0xA2));
 const STEPS: u64 = 80;
+/// Every write of a thousand is done, and none of them answered.
+const UNANSWERED: u64 = 1_000;
 
 /// A frame as tests read it.
 struct Told {
@@ -104,8 +106,8 @@ struct Shop {
     sources: Sources,
     inboxes: Inboxes,
     faulty: Arc<Faulty>,
-    /// While set, calls of the desk's store fail by chance.
-    failing: Arc<AtomicBool>,
+    /// Of a thousand calls of the desk's store so many fail.
+    failing: Arc<AtomicU64>,
     /// What is stored, without faults.
     stored: Conversations,
 }
@@ -143,13 +145,24 @@ fn secret(agent: AgentId) -> Credential {
     Credential { agent, password_hash: String::new(), sessions_since: Timestamp(0) }
 }
 
-/// What becomes of calls while the store fails.
-fn fate(call: &Call<'_>, chance: &mut Chance) -> Fate {
-    if !chance.permille(120) {
+/// What the store below the desk is like.
+#[derive(Clone, Copy, PartialEq)]
+enum Below {
+    /// It writes parts of batches, and late.
+    Lazy,
+    /// It writes a batch as one, and at once or never.
+    Atomic,
+}
+
+/// What becomes of a call.
+fn fate(failing: u64, below: Below, call: &Call<'_>, chance: &mut Chance) -> Fate {
+    if !chance.permille(failing) {
         return Fate::Done;
     }
     match (call, chance.below(6)) {
+        (Call::Write(_), _) if failing == UNANSWERED => Fate::Applied,
         (Call::Write(_), 0 | 1) => Fate::Applied,
+        _ if below == Below::Atomic => Fate::Unavailable,
         (Call::Write(_), 2) => Fate::Lost,
         (Call::Write(_), 3) => Fate::Torn(chance.index(4)),
         (Call::Write(_), 4) => Fate::Late(1 + chance.index(8)),
@@ -158,22 +171,25 @@ fn fate(call: &Call<'_>, chance: &mut Chance) -> Fate {
 }
 
 impl Shop {
-    async fn open(seed: u64, limits: FeedLimits) -> Self {
+    async fn open(seed: u64, below: Below, limits: FeedLimits) -> Self {
         let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
         let now = clock.clone();
         let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(move || now.now())));
-        let failing = Arc::new(AtomicBool::new(false));
+        let failing = Arc::new(AtomicU64::new(0));
         let (fails, mut chance) = (failing.clone(), Chance::of(seed));
-        let faulty = Arc::new(Faulty::new(memory.clone(), move |call| {
-            match fails.load(Ordering::Acquire) {
-                true => fate(call, &mut chance),
-                false => Fate::Done,
-            }
-        }));
+        let faulty = Faulty::new(memory.clone(), move |call| {
+            fate(fails.load(Ordering::Acquire), below, call, &mut chance)
+        });
+        let stored = Faulty::new(memory.clone(), |_| Fate::Done);
+        let (faulty, stored) = match below {
+            Below::Lazy => (faulty, stored),
+            Below::Atomic => (faulty.as_below(), stored.as_below()),
+        };
+        let faulty = Arc::new(faulty);
         let stamps = Arc::new(Stamps::above(Stamp(0)));
         let inboxes = Inboxes::new(Conversations::new(faulty.clone()), 10);
         let hub = Hub::new(limits, inboxes.clone());
-        let (settings, names) = (Settings::new(memory.clone()), Names::new(memory.clone()));
+        let (settings, names) = (Settings::new(memory.clone()), Names::new(memory));
         let following = Arc::new(hub.clone());
         let tenants =
             Tenants::new(settings, names, clock.clone(), stamps.clone(), 10, 1000, following);
@@ -184,7 +200,7 @@ impl Shop {
         let feeds = Arc::new(Feeds { hub, known: Mutex::default() });
         let store: Arc<dyn Store> = faulty.clone();
         let desk: Desk = desk(&store, &clock, &stamps, feeds.clone(), Some(seed)).await;
-        let stored = Conversations::new(Arc::new(Faulty::new(memory, |_| Fate::Done)));
+        let stored = Conversations::new(Arc::new(stored));
         let shop =
             Self { feeds, sources: Sources { tenants, desk }, inboxes, faulty, failing, stored };
         for agent in [ANA, BEN] {
@@ -499,12 +515,12 @@ async fn step(n: u64, chance: &mut Chance, shop: &Shop, owners: &mut Owners) {
     }
 }
 
-async fn run(seed: u64) {
-    let shop = Shop::open(seed, limits()).await;
+async fn run(seed: u64, below: Below) {
+    let shop = Shop::open(seed, below, limits()).await;
     let (mut chance, mut owners) = (Chance::of(!seed), Owners::default());
     let mut clients = [BOSS, ANA, BEN, BEN].map(Client::new);
     for n in 0..STEPS {
-        shop.failing.store(chance.permille(400), Ordering::Release);
+        shop.failing.store(if chance.permille(400) { 120 } else { 0 }, Ordering::Release);
         step(n, &mut chance, &shop, &mut owners).await;
         for client in &mut clients {
             match chance.below(8) {
@@ -516,7 +532,12 @@ async fn run(seed: u64) {
             }
         }
     }
-    shop.failing.store(false, Ordering::Release);
+    // The last that happens is written, and nobody is told so.
+    for id in shop.known() {
+        shop.failing.store(UNANSWERED, Ordering::Release);
+        let _ = shop.ask(id, Command::SetTags { tags: vec!["last".into()] }).await;
+        shop.failing.store(0, Ordering::Release);
+    }
     // What failed is tried again.
     tokio::time::sleep(Duration::from_secs(60)).await;
     shop.faulty.land().await;
@@ -540,12 +561,14 @@ async fn run(seed: u64) {
 #[test]
 fn whatever_fails_every_client_ends_with_what_it_may_see() {
     for seed in seeds(40, 20) {
-        eprintln!("TEST_SEED={seed}");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(run(seed));
+        for below in [Below::Lazy, Below::Atomic] {
+            eprintln!("TEST_SEED={seed}");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            runtime.block_on(run(seed, below));
+        }
     }
 }
