@@ -55,9 +55,12 @@ async fn upgrade(
     if !app.is_ready() || !app.handshake() {
         return Err(ApiError::unavailable("no socket can be opened now; try again shortly"));
     }
-    let offered: Vec<_> = upgrade.requested_protocols().cloned().collect();
     // Whoever names no protocol takes the only one there is.
-    let speaks = offered.is_empty() || offered.iter().any(|protocol| protocol == PROTOCOL);
+    let offered: Vec<_> = upgrade.requested_protocols().cloned().collect();
+    if !offered.is_empty() && offered.iter().all(|protocol| protocol != PROTOCOL) {
+        let message = format!("this server speaks `{PROTOCOL}`; offer that");
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "unknown_protocol", message));
+    }
     let limit = app.config.limits.socket_frame_bytes;
     let upgrade = upgrade
         .protocols([PROTOCOL])
@@ -65,14 +68,7 @@ async fn upgrade(
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_message_size(limit)
         .max_frame_size(limit);
-    Ok(upgrade
-        .on_upgrade(move |socket| async move {
-            match speaks {
-                true => run(app, socket).await,
-                false => close(socket, End::BadProtocol).await,
-            }
-        })
-        .into_response())
+    Ok(upgrade.on_upgrade(move |socket| run(app, socket)).into_response())
 }
 
 /// Runs a socket to its end.
@@ -87,7 +83,8 @@ async fn run(app: App, mut socket: WebSocket) {
         }
         Err(end) => end,
     };
-    metrics::counter!("omnistream_sockets_closed_total", "why" => end.words().1).increment(1);
+    let code = end.words().0.to_string();
+    metrics::counter!("omnistream_sockets_closed_total", "code" => code).increment(1);
     close(socket, end).await;
 }
 

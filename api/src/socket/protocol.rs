@@ -167,7 +167,6 @@ pub(super) fn snapshot(snapshot: Snapshot, me: AgentId) -> Value {
 pub(super) enum End {
     /// The client is gone, or has closed it.
     Gone,
-    BadProtocol,
     Malformed,
     WrongFrame,
     Unauthorized,
@@ -186,7 +185,6 @@ impl End {
     pub(super) fn words(self) -> (u16, &'static str, Option<u64>) {
         match self {
             Self::Gone => (1000, "bye", None),
-            Self::BadProtocol => (4000, "speak `omnistream.v1.json`", None),
             Self::Malformed => (4001, "say hello first, and send JSON", None),
             Self::WrongFrame => (4002, "send text frames", None),
             Self::Unauthorized => (4003, "log in again", None),

@@ -90,6 +90,11 @@ impl Caller {
         Answer::of(request.json(&body)).await
     }
 
+    /// Where it calls.
+    pub(crate) fn url(&self) -> String {
+        self.server.url()
+    }
+
     /// A request that is not like the others.
     pub(crate) fn request(&self, verb: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{path}", self.server.url());

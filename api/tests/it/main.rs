@@ -23,6 +23,10 @@ mod harness;
 #[cfg(test)]
 mod isolation;
 #[cfg(test)]
+mod live;
+#[cfg(test)]
 mod messages;
+#[cfg(test)]
+mod socket;
 #[cfg(test)]
 mod webhooks;

@@ -1,0 +1,430 @@
+//! The live feed: what is told, to whom, and how a socket ends.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::caller::{Answer, Caller};
+use crate::harness::{Org, Server, unique};
+use crate::live::Live;
+
+fn stream(id: &str) -> String {
+    format!("c:{id}")
+}
+
+async fn assign(org: &Org, id: &str, agent: Option<&Caller>) {
+    let body = json!({"agent_id": agent.map(|agent| &agent.id)});
+    org.admin.patch(&format!("/api/conversations/{id}/assign"), body).await.is(200);
+}
+
+async fn say(org: &Org, id: &str, text: &str) -> Value {
+    let path = format!("/api/conversations/{id}/messages");
+    org.admin.post(&path, json!({"text": text})).await.is(201)
+}
+
+#[tokio::test]
+async fn a_customers_message_and_its_answer_are_told_as_they_happen() {
+    let org = Org::found().await;
+    let phone = unique("1555");
+    let mut live = Live::following(&org.admin, &["i:all"]).await;
+    let id = org.hears(&phone, "Is it in stock?").await;
+    let row = live.event("i:all", "conversation.upsert").await;
+    assert_eq!((&row["id"], &row["last_message"]["text"]), (&json!(id), &json!("Is it in stock?")));
+    assert_eq!(row["counters"], json!({"conversations": 1, "unread": 1}));
+    assert_eq!(row["conv_seq"], row["seq"]);
+
+    let c = stream(&id);
+    let ok = live.follow(json!({"s": c, "snap": true})).await.unwrap();
+    assert_eq!(ok["snap"]["conversation"]["id"], json!(id));
+    assert_eq!(ok["snap"]["messages"][0]["text"], "Is it in stock?");
+    assert_eq!(ok["off"], ok["snap"]["conversation"]["seq"]);
+
+    let sent = say(&org, &id, "Yes.").await;
+    let told = live.event(&c, "message.updated").await;
+    assert_eq!((&told["id"], &told["text"]), (&sent["id"], &json!("Yes.")));
+    // A receipt may overtake the answer of the send: what is behind it is not told any more.
+    let told = live.event(&c, "message.read").await;
+    assert_eq!((&told["id"], &told["status"]), (&sent["id"], &json!("read")));
+    let path = format!("/api/conversations/{id}/status");
+    org.admin.patch(&path, json!({"status": "resolved"})).await.is(200);
+    let told = live.event(&c, "conversation.resolved").await;
+    assert_eq!(
+        (&told["status"], &told["previous"]),
+        (&json!("resolved"), &json!({"status": "open"}))
+    );
+    let gone = live.event("i:all", "conversation.remove").await;
+    assert_eq!(gone["counters"], json!({"conversations": 0, "unread": 0}));
+}
+
+#[tokio::test]
+async fn whoever_comes_back_is_told_what_it_missed_and_nothing_else() {
+    let server = Server::start(|_| {}).await;
+    let org = Org::on(&server).await;
+    let phone = unique("1555");
+    let id = org.hears(&phone, "one").await;
+    let c = stream(&id);
+    let at = Live::following(&org.admin, &[&c, "i:all"]).await.vanish();
+    for text in ["two", "three"] {
+        org.hears(&phone, text).await;
+    }
+    let since = |name: &str| json!({"epoch": at[name].0, "off": at[name].1});
+    let subs = json!([{"s": c, "since": since(&c)}, {"s": "i:all", "since": since("i:all")}]);
+    let (mut live, ok) = Live::hello(&org.admin, subs.clone()).await;
+    for sub in &ok["subs"].as_array().unwrap()[..2] {
+        assert_eq!(
+            (&sub["recovered"], &sub["n"], &sub["snap"]),
+            (&json!(true), &json!(2), &Value::Null)
+        );
+    }
+    assert_eq!(live.event(&c, "message.received").await["text"], "two");
+    assert_eq!(live.event(&c, "message.received").await["text"], "three");
+    let row = live.event("i:all", "conversation.upsert").await;
+    assert_eq!(row["last_message"]["text"], "two");
+    let row = live.event("i:all", "conversation.upsert").await;
+    assert_eq!(row["last_message"]["text"], "three");
+
+    // A restart loses the ring of a list, and no conversation's log.
+    server.restart().await;
+    let (mut live, ok) = Live::hello(&org.admin, subs).await;
+    assert_eq!((&ok["subs"][0]["recovered"], &ok["subs"][0]["n"]), (&json!(true), &json!(2)));
+    assert_eq!(ok["subs"][1]["err"]["code"], 112);
+    assert_eq!(live.event(&c, "message.received").await["text"], "two");
+    assert_eq!(live.event(&c, "message.received").await["text"], "three");
+    let ok =
+        live.follow(json!({"s": "i:all", "since": since("i:all"), "snap": true})).await.unwrap();
+    assert_eq!(ok["recovered"], json!(false));
+    assert_eq!(ok["snap"]["conversations"][0]["id"], json!(id));
+    assert_eq!(ok["snap"]["counters"], json!({"conversations": 1, "unread": 3}));
+}
+
+#[tokio::test]
+async fn more_than_is_kept_is_not_told_in_part() {
+    let server = Server::start(|config| config.limits.replay_events = 3).await;
+    let org = Org::on(&server).await;
+    let phone = unique("1555");
+    let id = org.hears(&phone, "one").await;
+    let c = stream(&id);
+    let at = Live::following(&org.admin, &[&c, "i:all"]).await.vanish();
+    for n in 0..4 {
+        org.hears(&phone, &format!("more {n}")).await;
+    }
+    let mut live = Live::following(&org.admin, &[]).await;
+    for name in [c.as_str(), "i:all"] {
+        let since = json!({"epoch": at[name].0, "off": at[name].1});
+        assert_eq!(live.follow(json!({"s": name, "since": since})).await, Err(112));
+        let later = json!({"epoch": at[name].0, "off": at[name].1 + 1});
+        let ok = live.follow(json!({"s": name, "since": later})).await.unwrap();
+        assert_eq!((&ok["recovered"], &ok["n"]), (&json!(true), &json!(3)));
+        live.ask(json!({"op": "unsub", "s": name})).await.unwrap();
+        let beyond = json!({"epoch": at[name].0, "off": 1_000_000});
+        assert_eq!(live.follow(json!({"s": name, "since": beyond})).await, Err(112));
+        let other = json!({"epoch": "another", "off": at[name].1});
+        let ok = live.follow(json!({"s": name, "since": other, "snap": true})).await.unwrap();
+        assert!(ok["recovered"] == json!(false) && ok["snap"].is_object());
+    }
+}
+
+#[tokio::test]
+async fn an_agent_is_told_of_its_own_and_of_nobody_s_conversations() {
+    let org = Org::found().await;
+    let (ana, bea) = (org.hire("agent").await, org.hire("agent").await);
+    let id = org.hears(&unique("1555"), "Hello").await;
+    let c = stream(&id);
+    let mut live = Live::following(&ana, &["i:mine", "i:unassigned", &c]).await;
+    assert_eq!(live.follow(json!({"s": "i:all"})).await, Err(103));
+    assign(&org, &id, Some(&ana)).await;
+    let told = live.event(&c, "conversation.assigned").await;
+    assert_eq!(told["assigned_agent_id"], json!(ana.id));
+    assert_eq!(told["previous"], json!({"assigned_agent_id": null}));
+    assert_eq!(live.event("i:unassigned", "conversation.remove").await["id"], json!(id));
+    assert_eq!(live.event("i:mine", "conversation.upsert").await["id"], json!(id));
+    assert_eq!(live.event("u:me", "conversation.assigned").await["id"], json!(id));
+
+    assign(&org, &id, Some(&bea)).await;
+    let secret = "for Bea's eyes";
+    say(&org, &id, secret).await;
+    let (before, end) = live.until("unsub", &c).await;
+    assert_eq!(end["code"], 2403);
+    let gone = live.event("i:mine", "conversation.remove").await;
+    assert_eq!(gone["id"], json!(id));
+    assert!(!before.iter().any(|told| told.to_string().contains(secret)));
+    assert_eq!(live.follow(json!({"s": c, "snap": true})).await, Err(102));
+    let mut hers = Live::following(&bea, &["i:mine", &c]).await;
+    let more = say(&org, &id, "more").await;
+    while hers.event(&c, "message.updated").await["id"] != more["id"] {}
+}
+
+#[tokio::test]
+async fn what_waits_for_one_who_loses_sight_of_it_is_not_sent() {
+    let org = Org::found().await;
+    let (ana, bea) = (org.hire("agent").await, org.hire("agent").await);
+    let id = org.hears(&unique("1555"), "Hello").await;
+    let c = stream(&id);
+    // She does not read: what is told waits in the server, as far as it does not fit in between.
+    let live = Live::following(&ana, &["i:unassigned", &c]).await;
+    for n in 0..50 {
+        say(&org, &id, &format!("{n} {}", "x".repeat(4000))).await;
+    }
+    assign(&org, &id, Some(&bea)).await;
+    say(&org, &id, "for Bea's eyes").await;
+    org.admin.delete(&format!("/api/agents/{}", ana.id)).await.is(200);
+    let (told, code) = live.end().await;
+    assert_eq!(code, 4003);
+    assert!(!told.iter().any(|told| told.to_string().contains("for Bea's eyes")));
+}
+
+#[tokio::test]
+async fn another_tenants_conversation_cannot_be_followed() {
+    let (org, other) = (Org::found().await, Org::found().await);
+    let id = org.hears(&unique("1555"), "Hello").await;
+    let mut live = Live::following(&other.admin, &["i:all"]).await;
+    assert_eq!(live.follow(json!({"s": stream(&id), "snap": true})).await, Err(102));
+    org.hears(&unique("1555"), "Hello again").await;
+    let theirs = other.hears(&unique("1555"), "Hello").await;
+    // The first it is told of is its own.
+    assert_eq!(live.event("i:all", "conversation.upsert").await["id"], json!(theirs));
+}
+
+#[tokio::test]
+async fn a_lower_role_and_a_logout_count_at_once_on_open_sockets() {
+    let org = Org::found().await;
+    let boss = org.hire("supervisor").await;
+    let id = org.hears(&unique("1555"), "Hello").await;
+    assign(&org, &id, Some(&org.admin)).await;
+    let c = stream(&id);
+    let mut live = Live::following(&boss, &["i:all", &c]).await;
+    let agent = format!("/api/agents/{}", boss.id);
+    org.admin.patch(&agent, json!({"role": "agent"})).await.is(200);
+    say(&org, &id, "not for everybody").await;
+    let mut ended = Vec::new();
+    while ended.len() < 2 {
+        let told = live.next().await;
+        assert!(!told.to_string().contains("not for everybody"));
+        if told["t"] == "unsub" {
+            assert_eq!(told["code"], 2403);
+            ended.push(told["s"].as_str().unwrap().to_owned());
+        }
+    }
+    ended.sort();
+    assert_eq!(ended, [c, "i:all".to_owned()]);
+    boss.post("/api/auth/logout", json!({})).await.is(200);
+    assert_eq!(live.end().await.1, 4003);
+}
+
+#[tokio::test]
+async fn changes_of_agents_are_told() {
+    let org = Org::found().await;
+    let mut live = Live::following(&org.admin, &["t:agents"]).await;
+    let ana = org.hire("agent").await;
+    assert_eq!(live.event("t:agents", "agent.created").await["id"], json!(ana.id));
+    let path = format!("/api/agents/{}/status", ana.id);
+    ana.patch(&path, json!({"availability": "away"})).await.is(200);
+    assert_eq!(live.event("t:agents", "agent.updated").await["availability"], "away");
+    org.admin.delete(&format!("/api/agents/{}", ana.id)).await.is(200);
+    assert_eq!(live.event("t:agents", "agent.deleted").await, json!({"id": ana.id}));
+}
+
+#[tokio::test]
+async fn commands_that_make_no_sense_are_refused_and_the_socket_goes_on() {
+    let org = Org::found().await;
+    let mut live = Live::following(&org.admin, &["i:all"]).await;
+    assert_eq!(live.ask(json!({"op": "dance"})).await, Err(104));
+    assert_eq!(live.ask(json!({"op": "sub"})).await, Err(107));
+    assert_eq!(live.ask(json!({"op": "sub", "s": "x:1"})).await, Err(102));
+    assert_eq!(live.ask(json!({"op": "sub", "s": "i:all"})).await, Err(105));
+    assert_eq!(live.ask(json!({"op": "unsub", "s": "i:mine"})).await, Err(102));
+    assert_eq!(live.ask(json!({"op": "hello", "token": org.admin.token})).await, Err(107));
+    live.say(r#"{"id": 2, "op": "sub", "s": "i:mine"}"#).await;
+    assert_eq!(live.answer(Some(2)).await, Err(107), "numbers rise");
+    live.say(
+        r#"[{"id": 50, "op": "sub", "s": "i:mine"}, {"id": 51, "op": "unsub", "s": "i:mine"}]"#,
+    )
+    .await;
+    assert!(live.answer(Some(50)).await.is_ok() && live.answer(Some(51)).await.is_ok());
+    org.hears(&unique("1555"), "Hello").await;
+    live.event("i:all", "conversation.upsert").await;
+}
+
+#[tokio::test]
+async fn whoever_does_not_keep_to_the_protocol_is_told_why_and_let_go() {
+    let org = Org::found().await;
+    let url = org.admin.url();
+    let json = "omnistream.v1.json";
+    let mut live = Live::dial(&url, json).await;
+    live.say("hello").await;
+    assert_eq!(live.end().await.1, 4001);
+    let mut live = Live::dial(&url, json).await;
+    assert_eq!(live.ask(json!({"op": "sub", "s": "i:all"})).await, Err(107));
+    assert_eq!(live.end().await.1, 4001);
+    let mut live = Live::dial(&url, json).await;
+    live.send(Message::binary(vec![1, 2, 3])).await;
+    assert_eq!(live.end().await.1, 4002);
+    let mut live = Live::dial(&url, json).await;
+    assert_eq!(live.ask(json!({"op": "hello", "token": "nonsense"})).await, Err(101));
+    assert_eq!(live.end().await.1, 4003);
+    let mut live = Live::following(&org.admin, &[]).await;
+    live.say("{").await;
+    assert_eq!(live.end().await.1, 4001);
+    let mut live = Live::following(&org.admin, &[]).await;
+    live.say(&format!(r#"{{"op": "{}"}}"#, "x".repeat(70_000))).await;
+    let (_, code) = live.end().await;
+    assert!([0, 1000, 1009].contains(&code), "{code}");
+}
+
+#[tokio::test]
+async fn a_socket_needs_an_upgrade_an_own_page_and_a_known_protocol() {
+    let org = Org::found().await;
+    org.admin.get("/api/ws").await.refused(426, "upgrade_required");
+    let upgrade = |name: &str, value: &str| {
+        org.admin
+            .request(reqwest::Method::GET, "/api/ws")
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header(name, value)
+    };
+    let foreign = upgrade("origin", "https://elsewhere.example.com");
+    Answer::of(foreign).await.refused(403, "forbidden");
+    let later = upgrade("sec-websocket-protocol", "omnistream.v9.json");
+    Answer::of(later).await.refused(400, "unknown_protocol");
+}
+
+/// A server whose sockets are watched closely.
+async fn strict(differ: impl FnOnce(&mut config::Config)) -> Org {
+    Org::on(&Server::start(differ).await).await
+}
+
+#[tokio::test]
+async fn the_sockets_of_one_person_and_the_streams_of_one_socket_are_bounded() {
+    let org = strict(|config| {
+        config.limits.sockets_per_user = 2;
+        config.limits.subscriptions_per_socket = 2;
+    })
+    .await;
+    let (first, mut second) =
+        (Live::following(&org.admin, &[]).await, Live::following(&org.admin, &["i:all"]).await);
+    assert_eq!(second.follow(json!({"s": "i:mine"})).await, Err(106));
+    let _third = Live::following(&org.admin, &[]).await;
+    assert_eq!(first.end().await.1, 4004);
+    org.hears(&unique("1555"), "Hello").await;
+    second.event("i:all", "conversation.upsert").await;
+}
+
+#[tokio::test]
+async fn too_many_commands_are_refused_and_then_cut() {
+    let org = strict(|config| {
+        config.limits.socket_commands_burst = 3;
+        config.limits.socket_commands_per_second = 1;
+    })
+    .await;
+    let mut live = Live::following(&org.admin, &[]).await;
+    for n in 10..20 {
+        live.say(&format!(r#"{{"id": {n}, "op": "unsub", "s": "i:all"}}"#)).await;
+    }
+    assert_eq!(live.answer(Some(12)).await, Err(102));
+    assert_eq!(live.answer(Some(13)).await, Err(111));
+    assert_eq!(live.end().await.1, 4110);
+}
+
+#[tokio::test]
+async fn whoever_is_silent_is_asked_and_then_let_go() {
+    let org = strict(|config| {
+        config.limits.socket_ping_every = Duration::from_millis(200);
+        config.limits.socket_pong_timeout = Duration::from_millis(200);
+        config.limits.socket_hello_timeout = Duration::from_millis(200);
+    })
+    .await;
+    assert_eq!(Live::dial(&org.admin.url(), "omnistream.v1.json").await.end().await.1, 4001);
+    let mut live = Live::following(&org.admin, &[]).await;
+    for _ in 0..3 {
+        assert_eq!(live.next().await["t"], "ping");
+        live.say(r#"{"op": "pong"}"#).await;
+    }
+    assert_eq!(live.end().await.1, 4201);
+}
+
+#[tokio::test]
+async fn a_socket_outlives_its_token_only_with_a_new_one() {
+    let org = strict(|config| {
+        config.auth.token_ttl = Duration::from_secs(2);
+        config.limits.socket_token_grace = Duration::from_secs(1);
+    })
+    .await;
+    let admin = org.admin.login(&org.admin.email).await;
+    let (mut renewed, left) =
+        (Live::following(&admin, &[]).await, Live::following(&admin, &[]).await);
+    let expiring = renewed.next().await;
+    assert_eq!(expiring["t"], "expiring");
+    let token = admin.get("/api/auth/token").await.is(200)["token"].take();
+    let ok = renewed.ask(json!({"op": "auth", "token": token})).await.unwrap();
+    assert!(ok["exp_in"].as_i64().unwrap() > 0);
+    assert_eq!(left.end().await.1, 4103);
+    let ana = org.admin.login(&org.admin.email).await;
+    let stranger = Org::on(&org.server).await;
+    let mut live = Live::following(&ana, &[]).await;
+    live.say(&json!({"id": 9, "op": "auth", "token": stranger.admin.token}).to_string()).await;
+    assert_eq!(live.end().await.1, 4003);
+}
+
+async fn figures(org: &Org) -> String {
+    reqwest::get(org.server.metrics()).await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test]
+async fn whoever_does_not_read_is_cut_and_resumes_where_it_was() {
+    let org = strict(|config| {
+        config.limits.socket_queue_frames = 8;
+        config.limits.replay_events = 10_000;
+        config.limits.replay_bytes = 100_000_000;
+    })
+    .await;
+    let phone = unique("1555");
+    let id = org.hears(&phone, "0").await;
+    let c = stream(&id);
+    let mut live = Live::following(&org.admin, &[&c]).await;
+    let slow = Live::following(&org.admin, &[&c]).await;
+    let text = "x".repeat(4000);
+    let mut sent = 0;
+    // As much as it takes to fill what lies in between.
+    let cut = r#"omnistream_sockets_closed_total{code="4108"}"#;
+    while !figures(&org).await.contains(cut) {
+        for _ in 0..20 {
+            sent += 1;
+            let webhook = org.text(&unique("wamid."), &phone, &format!("{sent} {text}"));
+            org.deliver(&webhook).await.is(200);
+        }
+        assert!(sent < 10_000, "it is noticed in the end");
+        // The others are not held up.
+        for _ in 0..20 {
+            live.event(&c, "message.received").await;
+        }
+    }
+    let mut at = slow.at[&c].clone();
+    let (told, code) = slow.end().await;
+    assert!(code == 4108 || code == 0, "{code}");
+    for event in told.iter().filter(|told| told["t"] == "ev") {
+        assert_eq!(event["off"].as_u64().unwrap(), at.1 + 1);
+        at.1 += 1;
+    }
+    let since = json!({"epoch": at.0, "off": at.1});
+    let (mut back, ok) = Live::hello(&org.admin, json!([{"s": c, "since": since}])).await;
+    assert_eq!(ok["subs"][0]["recovered"], json!(true));
+    while back.at[&c].1 < live.at[&c].1 {
+        back.next().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stop_says_goodbye_to_sockets() {
+    let server = Server::start(|_| {}).await;
+    let org = Org::on(&server).await;
+    let live = Live::following(&org.admin, &["i:all"]).await;
+    server.restart().await;
+    let (told, code) = live.end().await;
+    assert_eq!(code, 4200);
+    let bye = told.last().unwrap();
+    assert_eq!((&bye["t"], &bye["code"]), (&json!("bye"), &json!(4200)));
+    assert!(bye["reconnect_ms"].is_u64());
+}
