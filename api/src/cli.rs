@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::demo::DemoOptions;
+
 /// The engine of an omnichannel customer desk.
 #[derive(Debug, Parser)]
 #[command(name = "omnistream", version)]
@@ -19,6 +21,8 @@ pub struct Cli {
 pub enum Command {
     /// Runs the server (without a command, too).
     Serve,
+    /// Shows everything at work in one process, with a simulated provider, customers and agents.
+    Demo(DemoOptions),
     /// Prints the OpenAPI 3.1 document.
     Openapi,
     /// Prints the effective settings as TOML, secrets masked.

@@ -1,13 +1,16 @@
 //! `omnistream`: one program for everything.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use api::cli::{Cli, Command};
+use api::demo;
 use api::server::Server;
 use clap::Parser;
 use config::{Config, LoadOptions, LogFormat};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Messages are made in one thread and freed in another: this allocator takes a fifth less time
@@ -35,35 +38,60 @@ fn run(cli: Cli) -> Result<(), String> {
         let document = serde_json::to_string_pretty(&api::openapi::document());
         return print(&document.map_err(|error| error.to_string())?);
     }
-    let config = Config::load(LoadOptions {
+    let preset = match &cli.command {
+        Some(Command::Demo(_)) => demo::PRESET,
+        _ => "",
+    };
+    let sources = LoadOptions {
         cwd_file: Some(PathBuf::from("config/default.toml")),
         file: cli.config,
         env: std::env::vars(),
-    })
-    .map_err(|error| error.to_string())?;
+    };
+    let config = Config::load_over(preset, sources).map_err(|error| error.to_string())?;
     match cli.command {
         Some(Command::Config { check: true }) => Ok(()),
         Some(Command::Config { check: false }) => print(&config.masked_toml()),
+        Some(Command::Demo(options)) => {
+            log(&config)?;
+            runtime()?.block_on(async { demo::run(config, options, announce, stop()?).await })
+        }
         Some(Command::Serve | Command::Openapi) | None => {
             log(&config)?;
-            let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
-            runtime.block_on(serve(config))
+            runtime()?.block_on(async { serve(config, stop()?).await })
         }
     }
 }
 
-async fn serve(config: Config) -> Result<(), String> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(), String> {
     let server = Server::start(config).await.map_err(|error| error.to_string())?;
-    print(&format!("listening on http://{}", server.address))?;
+    announce(server.address)?;
     tracing::info!(metrics = %server.metrics, "serving");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
+    stop.await;
     tracing::info!("stopping");
     server.stop().await;
     Ok(())
+}
+
+fn runtime() -> Result<Runtime, String> {
+    Runtime::new().map_err(|error| error.to_string())
+}
+
+/// Done at ctrl-c or SIGTERM, also one that comes before it is awaited.
+fn stop() -> Result<impl Future<Output = ()>, String> {
+    let caught = |kind| signal(kind).map_err(|error| error.to_string());
+    let (mut interrupt, mut terminate) =
+        (caught(SignalKind::interrupt())?, caught(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// The one line that a program waits for.
+fn announce(address: SocketAddr) -> Result<(), String> {
+    print(&format!("listening on http://{address}"))
 }
 
 fn print(text: &str) -> Result<(), String> {
@@ -80,7 +108,10 @@ fn print(text: &str) -> Result<(), String> {
 fn log(config: &Config) -> Result<(), String> {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter)
         .map_err(|error| format!("`log.filter` is not a filter: {error}"))?;
-    let to_stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let to_stderr = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(demo::has_colours())
+        .with_writer(std::io::stderr);
     match config.log.format {
         LogFormat::Text => to_stderr.init(),
         LogFormat::Json => to_stderr.json().init(),

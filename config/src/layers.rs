@@ -10,21 +10,21 @@ use crate::{Config, ConfigError, DEFAULT_TOML, LoadOptions, validate};
 
 const PREFIX: &str = "OMNISTREAM__";
 const ENVIRONMENT: &str = "the environment";
+const PRESET: &str = "the command's preset";
 
 /// The name of a key as its sections and itself.
 type KeyPath = Vec<String>;
 
-pub(crate) fn load<E>(options: LoadOptions<E>) -> Result<Config, ConfigError>
+pub(crate) fn load<E>(preset: &str, options: LoadOptions<E>) -> Result<Config, ConfigError>
 where
     E: IntoIterator<Item = (String, String)>,
 {
     let mut merged = builtin();
+    lay(&mut merged, parse(preset, PRESET)?, PRESET)?;
     let cwd_file = options.cwd_file.filter(|path| path.exists());
     for path in cwd_file.into_iter().chain(options.file) {
         let layer = path.display().to_string();
-        for (key, value) in leaves(read(&path, &layer)?) {
-            set(&mut merged, &key, &layer, |_| value)?;
-        }
+        lay(&mut merged, read(&path, &layer)?, &layer)?;
     }
     for (name, text) in options.env {
         if let Some(key) = name.strip_prefix(PREFIX) {
@@ -47,6 +47,10 @@ fn read(path: &Path, layer: &str) -> Result<Table, ConfigError> {
         ErrorKind::InvalidData => syntax(layer, "it is not UTF-8"),
         _ => ConfigError::Unreadable { path: layer.to_owned(), source },
     })?;
+    parse(&text, layer)
+}
+
+fn parse(text: &str, layer: &str) -> Result<Table, ConfigError> {
     text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
         syntax(layer, &format!("line {line}: {}", error.message()))
@@ -55,6 +59,11 @@ fn read(path: &Path, layer: &str) -> Result<Table, ConfigError> {
 
 fn syntax(layer: &str, reason: &str) -> ConfigError {
     ConfigError::Syntax { layer: layer.to_owned(), reason: reason.to_owned() }
+}
+
+/// Replaces what a layer names.
+fn lay(merged: &mut Table, table: Table, layer: &str) -> Result<(), ConfigError> {
+    leaves(table).into_iter().try_for_each(|(key, value)| set(merged, &key, layer, |_| value))
 }
 
 /// All keys of a table with their values.

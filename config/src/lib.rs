@@ -57,7 +57,19 @@ impl Config {
     where
         E: IntoIterator<Item = (String, String)>,
     {
-        layers::load(options)
+        layers::load("", options)
+    }
+
+    /// The same for a command whose built-in settings differ: `preset` is TOML that is part of the
+    /// program, and everything else wins over it.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_over<E>(preset: &str, options: LoadOptions<E>) -> Result<Self, ConfigError>
+    where
+        E: IntoIterator<Item = (String, String)>,
+    {
+        layers::load(preset, options)
     }
 
     /// The settings as TOML, secrets masked.

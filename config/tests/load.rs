@@ -48,6 +48,18 @@ fn the_built_in_settings_are_valid_and_complete() {
 }
 
 #[test]
+fn a_command_s_preset_is_weaker_than_everything_but_the_built_in_settings() {
+    let files = Files::new();
+    let preset = "log.filter = \"warn\"\nlimits.page_max = 70";
+    let file = files.write("asked.toml", "limits.page_max = 60");
+    let options = |env| LoadOptions { cwd_file: None, file: Some(file.clone()), env };
+    let config = Config::load_over(preset, options(Vec::new())).expect("valid");
+    assert_eq!((config.log.filter.as_str(), config.limits.page_max), ("warn", 60));
+    let asked = env(&[("OMNISTREAM__LOG__FILTER", "info")]);
+    assert_eq!(Config::load_over(preset, options(asked)).expect("valid").log.filter, "info");
+}
+
+#[test]
 fn the_stronger_layer_wins_key_by_key() {
     let files = Files::new();
     let beside = files.write(

@@ -56,6 +56,8 @@ pub struct CustomerOptions {
     /// Everything random derives from it, message ids too: take another seed for every run over a
     /// store that is kept.
     pub seed: u64,
+    /// Told the id of every message and when it is written, as far as there is room.
+    pub tell: Option<mpsc::Sender<(String, Instant)>>,
 }
 
 impl CustomerOptions {
@@ -77,6 +79,7 @@ impl CustomerOptions {
             duplicates: 0.05,
             retry: Retry::default(),
             seed: 1,
+            tell: None,
         }
     }
 }
@@ -215,8 +218,9 @@ impl Street {
         for (line, reply_to) in said.lines.iter().zip([said.reply_to.as_deref(), None, None]) {
             let n = self.told.borrow().messages + 1;
             self.told.send_modify(|summary| summary.messages = n);
+            let id = format!("wamid.HBgM{:016X}{n:010X}", self.options.seed);
             let message = bodies::Text {
-                id: &format!("wamid.HBgM{:016X}{n:010X}", self.options.seed),
+                id: &id,
                 from: &said.phone,
                 name: &said.name,
                 text: line,
@@ -224,6 +228,10 @@ impl Street {
                 reply_to,
             };
             webhooks.push(bodies::text(&self.options.account, &message));
+            if let Some(tell) = &self.options.tell {
+                // Who does not listen misses something.
+                let _heard = tell.try_send((id, Instant::now()));
+            }
         }
         let written = webhooks.len();
         if written > 1 && self.chance.random_bool(BATCHED) {

@@ -1,0 +1,281 @@
+//! What the live feed says, turned into rows, figures and wishes to the server. No input or output.
+
+use std::collections::HashMap;
+
+use engine::conversation::ConversationView;
+use engine::fact::ConversationStatus;
+use engine::message::{Direction, Message, MessageStatus};
+use engine::time::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::figures::Figures;
+use super::protocol::{Push, Snapshot, Wish};
+use super::screen::{Row, Style};
+
+/// Conversations followed at once; beyond it closed ones are left.
+const FOLLOWED_MAX: usize = 150;
+/// Replies whose fate is watched; beyond it those that were read are forgotten.
+const WATCHED_MAX: usize = 10_000;
+/// How much of a reply its ticks repeat.
+const QUOTED: usize = 40;
+
+/// A conversation as far as it was seen.
+#[derive(Default)]
+struct Case {
+    name: String,
+    assignee: Option<String>,
+    closed: bool,
+    followed: bool,
+    /// Everything up to this number of its log is on the screen.
+    seen: u64,
+}
+
+/// How far a reply got, as the screen shows it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Waiting,
+    Failed,
+    Sent,
+    Delivered,
+    Read,
+}
+
+/// Everything that was seen.
+pub(super) struct Board {
+    /// What is older was there before.
+    since: Timestamp,
+    people: HashMap<String, String>,
+    cases: HashMap<String, Case>,
+    replies: HashMap<String, Step>,
+    rows: Vec<Row>,
+    wishes: Vec<Wish>,
+    pub(super) figures: Figures,
+}
+
+impl Board {
+    /// An empty one; `people` are names by agent id.
+    pub(super) fn new(since: Timestamp, people: HashMap<String, String>, figures: Figures) -> Self {
+        let (cases, replies) = (HashMap::new(), HashMap::new());
+        Self { since, people, cases, replies, rows: Vec::new(), wishes: Vec::new(), figures }
+    }
+
+    /// What is new on the screen, and what is wished for.
+    pub(super) fn taken(&mut self) -> (Vec<Row>, Vec<Wish>) {
+        (std::mem::take(&mut self.rows), std::mem::take(&mut self.wishes))
+    }
+
+    /// A new connection follows nothing yet.
+    pub(super) fn reconnected(&mut self) {
+        self.cases.values_mut().for_each(|case| case.followed = false);
+    }
+
+    /// The answer to a subscription.
+    pub(super) fn subscribed(&mut self, answer: &Value) {
+        let snap = &answer["snap"];
+        for row in snap["conversations"].as_array().into_iter().flatten() {
+            if let Ok(view) = ConversationView::deserialize(row) {
+                self.listed(&view);
+            }
+        }
+        let Ok(Snapshot { conversation, messages }) = Snapshot::deserialize(snap) else { return };
+        self.listed(&conversation);
+        let id = conversation.id.to_string();
+        let seen = self.cases.get(&id).map_or(0, |case| case.seen);
+        let since = self.since;
+        let new = messages.iter().rev().filter(|m| m.rev > seen && m.created_at >= since);
+        for message in new {
+            self.message(message, message.created_at);
+        }
+        if let (Some(case), Some(off)) = (self.cases.get_mut(&id), answer["off"].as_u64()) {
+            case.seen = case.seen.max(off);
+        }
+    }
+
+    /// Something that the server says by itself.
+    pub(super) fn pushed(&mut self, push: Value) {
+        match Push::deserialize(push) {
+            Ok(Push::Ev { s, off, k, ts, d }) => self.event(&s, off, &k, Timestamp(ts), d),
+            Ok(Push::Reset { s }) => self.wishes.push(Wish::Follow(s)),
+            Ok(Push::Unsub { s }) => self.left(&s),
+            Ok(Push::Ping) => self.wishes.push(Wish::Pong),
+            Ok(Push::Expiring) => self.wishes.push(Wish::Renew),
+            Ok(Push::Other) => {}
+            Err(error) => tracing::debug!(%error, "the live feed said something unknown"),
+        }
+    }
+
+    fn left(&mut self, stream: &str) {
+        if let Some(id) = stream.strip_prefix("c:")
+            && let Some(case) = self.cases.get_mut(id)
+        {
+            case.followed = false;
+        }
+    }
+
+    fn event(&mut self, stream: &str, off: u64, kind: &str, at: Timestamp, data: Value) {
+        self.figures.events += 1;
+        if kind == "conversation.upsert" {
+            if let Ok(view) = ConversationView::deserialize(&data) {
+                self.listed(&view);
+            }
+            return;
+        }
+        let Some(id) = stream.strip_prefix("c:") else { return };
+        let Some(case) = self.cases.get_mut(id).filter(|case| off > case.seen) else { return };
+        case.seen = off;
+        match kind.split_once('.') {
+            Some(("message", _)) => {
+                if let Ok(message) = Message::deserialize(data) {
+                    self.message(&message, at);
+                }
+            }
+            Some(("conversation", what)) => {
+                if let Ok(view) = ConversationView::deserialize(data) {
+                    self.changed(&view, what, at);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A conversation is in the list: it is followed from now on.
+    fn listed(&mut self, view: &ConversationView) {
+        let id = view.id.to_string();
+        let case = self.cases.entry(id.clone()).or_default();
+        let name = view.contact_name.as_ref().or(view.contact_phone.as_ref());
+        case.name = name.map_or_else(|| "somebody".to_owned(), Clone::clone);
+        case.assignee = view.assigned_agent_id.map(|agent| agent.to_string());
+        case.closed = view.status.is_closed();
+        if case.followed || case.closed {
+            return;
+        }
+        case.followed = true;
+        self.wishes.push(Wish::Follow(format!("c:{id}")));
+        let followed = self.cases.values().filter(|case| case.followed).count();
+        if followed > FOLLOWED_MAX {
+            self.leave_closed();
+        }
+    }
+
+    fn leave_closed(&mut self) {
+        let closed = self.cases.iter_mut().filter(|(_, case)| case.followed && case.closed);
+        for (id, case) in closed {
+            case.followed = false;
+            self.wishes.push(Wish::Leave(format!("c:{id}")));
+        }
+        self.cases.retain(|_, case| case.followed);
+    }
+
+    fn message(&mut self, message: &Message, at: Timestamp) {
+        match message.direction {
+            Direction::Inbound => self.received(message, at),
+            Direction::Outbound => self.replied(message, at),
+        }
+    }
+
+    fn received(&mut self, message: &Message, at: Timestamp) {
+        if message.status != MessageStatus::Received {
+            return;
+        }
+        self.figures.received(message.provider_message_id.as_deref());
+        let text = text(message);
+        self.row(message, at, ("→", Style::Cyan), text, "");
+    }
+
+    fn replied(&mut self, message: &Message, at: Timestamp) {
+        let step = match message.status {
+            MessageStatus::Failed => Step::Failed,
+            MessageStatus::Sent => Step::Sent,
+            MessageStatus::Delivered => Step::Delivered,
+            MessageStatus::Read | MessageStatus::Played => Step::Read,
+            _ => Step::Waiting,
+        };
+        if self.replies.len() >= WATCHED_MAX {
+            self.replies.retain(|_, step| *step != Step::Read);
+        }
+        let before = self.replies.insert(message.id.to_string(), step).unwrap_or(Step::Waiting);
+        if step <= before {
+            self.replies.insert(message.id.to_string(), before);
+            return;
+        }
+        let passed = |mark: Step| u64::from(before < mark && mark <= step);
+        self.figures.sent += passed(Step::Sent);
+        self.figures.delivered += passed(Step::Delivered);
+        self.figures.read += passed(Step::Read);
+        let author = message.sender.name.as_deref().unwrap_or("somebody");
+        let (ticks, word, style) = match step {
+            Step::Waiting | Step::Sent => ("✓", "sent", Style::Dim),
+            Step::Delivered => ("✓✓", "delivered", Style::Dim),
+            Step::Read => ("✓✓", "read", Style::Blue),
+            Step::Failed => ("✗", "failed", Style::Red),
+        };
+        match (step, &message.error) {
+            (Step::Failed, Some(error)) => {
+                self.figures.failed += 1;
+                let text = format!("{author}: {} (failed: {})", text(message), error.message);
+                self.row(message, at, (ticks, style), text, "");
+            }
+            _ if before < Step::Sent => {
+                let text = format!("{author}: {}", text(message));
+                self.row(message, at, ("←", Style::Green), text, ticks);
+            }
+            _ => {
+                let quoted: String = text(message).chars().take(QUOTED).collect();
+                self.row(message, at, (ticks, style), format!("{word}: {quoted}"), "");
+            }
+        }
+    }
+
+    fn changed(&mut self, view: &ConversationView, what: &str, at: Timestamp) {
+        self.listed(view);
+        let assignee = view.assigned_agent_id.map(|agent| agent.to_string());
+        let agent = assignee.as_ref().and_then(|id| self.people.get(id));
+        let agent = agent.map_or("somebody", String::as_str);
+        let (mark, style, text) = match what {
+            "created" => return,
+            "assigned" => ("◆", Style::Yellow, format!("{agent} takes care of it")),
+            "unassigned" => ("◇", Style::Yellow, "nobody takes care of it".to_owned()),
+            "resolved" => {
+                self.figures.resolved += 1;
+                ("■", Style::Magenta, format!("resolved by {agent}"))
+            }
+            "reopened" => ("□", Style::Magenta, "open again".to_owned()),
+            "expired" => ("■", Style::Dim, "expired".to_owned()),
+            "status_changed" if view.status == ConversationStatus::Pending => {
+                ("□", Style::Magenta, "pending".to_owned())
+            }
+            "tags_changed" => ("#", Style::Yellow, view.tags.join(", ")),
+            _ => return,
+        };
+        let who = self.name(&view.id.to_string());
+        self.rows.push(Row { at, who, mark, style, text, tail: "" });
+    }
+
+    fn row(
+        &mut self,
+        message: &Message,
+        at: Timestamp,
+        (mark, style): (&'static str, Style),
+        text: String,
+        tail: &'static str,
+    ) {
+        let who = self.name(&message.conversation_id.to_string());
+        self.rows.push(Row { at, who, mark, style, text, tail });
+    }
+
+    fn name(&self, conversation: &str) -> String {
+        self.cases.get(conversation).map_or_else(String::new, |case| case.name.clone())
+    }
+}
+
+/// What a person reads of a message.
+fn text(message: &Message) -> String {
+    match &message.text {
+        Some(text) => text.clone(),
+        None => format!("[{}]", serde_json::to_value(message.kind).unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

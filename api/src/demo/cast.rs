@@ -1,0 +1,137 @@
+//! The organization: people and an account, made by REST the first time and found the next.
+
+use futures_util::future::try_join_all;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use super::rest::{Caller, Failure};
+
+/// The business number that the account connects.
+pub(super) const PHONE_NUMBER_ID: &str = "106540001";
+/// Signs the provider's webhooks.
+pub(super) const APP_SECRET: &str = "demo-app-secret";
+/// Lets the business send.
+pub(super) const ACCESS_TOKEN: &str = "demo-access-token";
+
+const ORGANIZATION: &str = "Corner Store";
+
+/// Somebody who logs in.
+#[derive(Debug)]
+pub(super) struct Person {
+    pub(super) name: &'static str,
+    pub(super) role: &'static str,
+    pub(super) email: &'static str,
+    pub(super) password: &'static str,
+}
+
+/// The one whom the reader of the terminal may be.
+pub(super) const ADMIN: Person =
+    Person { name: "Admin", role: "admin", email: "admin@corner.example", password: "demo-admin" };
+
+/// Those who work by themselves.
+pub(super) const TEAM: [Person; 4] = [
+    Person {
+        name: "Noor Haddad",
+        role: "supervisor",
+        email: "noor@corner.example",
+        password: "demo-noor",
+    },
+    Person {
+        name: "Amara Osei",
+        role: "agent",
+        email: "amara@corner.example",
+        password: "demo-amara",
+    },
+    Person {
+        name: "Lukas Berger",
+        role: "agent",
+        email: "lukas@corner.example",
+        password: "demo-lukas",
+    },
+    Person {
+        name: "Sofía Rey",
+        role: "agent",
+        email: "sofia@corner.example",
+        password: "demo-sofia",
+    },
+];
+
+/// A person and their login.
+pub(super) struct Member {
+    pub(super) person: &'static Person,
+    pub(super) id: String,
+    pub(super) caller: Caller,
+}
+
+/// The organization, everybody logged in.
+pub(super) struct Cast {
+    pub(super) admin: Caller,
+    pub(super) team: Vec<Member>,
+}
+
+impl Cast {
+    /// Makes what is missing at the server.
+    pub(super) async fn assemble(url: &str) -> Result<Self, String> {
+        let nobody = Caller::new(url)?;
+        let sentence = |failure: Failure| format!("the demo's organization: {failure}");
+        let admin = admin(&nobody).await?;
+        let (team, ()) = tokio::try_join!(team(&admin), account(&admin)).map_err(sentence)?;
+        Ok(Self { admin, team })
+    }
+}
+
+async fn admin(nobody: &Caller) -> Result<Caller, String> {
+    let body = json!({
+        "org_name": ORGANIZATION, "admin_email": ADMIN.email, "admin_password": ADMIN.password,
+    });
+    match nobody.post("/api/auth/register", &body).await {
+        Ok(answer) => Ok(nobody.with_token(&answer)),
+        // It is there from an earlier run.
+        Err(failure) if failure.status == Some(StatusCode::CONFLICT) => {
+            nobody.login(ADMIN.email, ADMIN.password).await.map_err(|failure| {
+                let email = ADMIN.email;
+                format!("cannot log in as {email} ({failure}): choose another directory for --data")
+            })
+        }
+        Err(failure) => Err(format!("the demo's organization: {failure}")),
+    }
+}
+
+async fn team(admin: &Caller) -> Result<Vec<Member>, Failure> {
+    let known = admin.get("/api/agents?per_page=100").await?;
+    try_join_all(TEAM.iter().map(|person| member(admin, &known, person))).await
+}
+
+async fn member(admin: &Caller, known: &Value, person: &'static Person) -> Result<Member, Failure> {
+    let Person { name, role, email, password } = *person;
+    let is_known = list(known).iter().any(|agent| agent["email"] == email);
+    if !is_known {
+        let body = json!({"name": name, "email": email, "password": password, "role": role});
+        admin.post("/api/agents", &body).await?;
+    }
+    let caller = admin.login(email, password).await?;
+    let me = caller.get("/api/auth/me").await?;
+    let id = me["id"].as_str().unwrap_or_default().to_owned();
+    caller.patch(&format!("/api/agents/{id}/status"), &json!({"availability": "online"})).await?;
+    Ok(Member { person, id, caller })
+}
+
+async fn account(admin: &Caller) -> Result<(), Failure> {
+    let known = admin.get("/api/integrations/accounts?channel=whatsapp&per_page=100").await?;
+    if list(&known).iter().any(|account| account["account_key"] == PHONE_NUMBER_ID) {
+        return Ok(());
+    }
+    let config = json!({
+        "phone_number_id": PHONE_NUMBER_ID,
+        "waba_id": "9001",
+        "access_token": ACCESS_TOKEN,
+        "app_secret": APP_SECRET,
+    });
+    let body = json!({"channel": "whatsapp", "display_name": ORGANIZATION, "config": config});
+    admin.post("/api/integrations/accounts", &body).await.map(drop)
+}
+
+/// The rows of a list.
+pub(super) fn list(answer: &Value) -> &[Value] {
+    answer.as_array().map_or(&[], Vec::as_slice)
+}

@@ -1,0 +1,181 @@
+//! `omnistream demo`: everything in one process, as a person would set it up. Past the start of the
+//! server all of it goes through the outside: REST, webhooks, the websocket.
+
+mod agents;
+mod banner;
+mod board;
+mod cast;
+mod feed;
+mod figures;
+mod home;
+mod protocol;
+mod replies;
+mod rest;
+mod screen;
+mod socket;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use config::{Backend, Config};
+use simulator::{
+    Account, CustomerOptions, Customers, Graph, GraphOptions, StatusDelays, fresh_seed,
+};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::server::Server;
+use banner::Banner;
+use cast::Cast;
+use feed::Feed;
+use figures::Figures;
+use home::Home;
+use screen::{Screen, Style, tell};
+
+pub use screen::has_colours;
+
+/// The settings that differ from the built-in ones: logs give way to the feed.
+pub const PRESET: &str = "log.filter = \"warn\"";
+
+/// How many customers write, and how many messages a second all together.
+const PEOPLE: usize = 12;
+const RATE: f64 = 1.2;
+/// A person looks at what they got after this long.
+const READ_AFTER: Duration = Duration::from_millis(1800);
+/// Messages written that the feed has not looked up yet.
+const WRITTEN: usize = 1_024;
+
+/// How the demo runs.
+#[derive(Debug, Args)]
+pub struct DemoOptions {
+    /// Keeps the data there, and goes on with what is there already.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Ends by itself after so many seconds.
+    #[arg(long = "for", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: Option<u64>,
+}
+
+/// Runs until `stop` or its time is over. `announce` tells where it listens, once everything is
+/// there.
+///
+/// # Errors
+/// A sentence that says what to do, when it cannot start.
+pub async fn run(
+    config: Config,
+    options: DemoOptions,
+    announce: impl FnOnce(SocketAddr) -> Result<(), String>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), String> {
+    let keeps = options.data.is_some();
+    let home = Home::open(options.data)?;
+    let seed = fresh_seed();
+    let graph = graph(seed).await?;
+    // Cut short, the store would be left to the next start to repair: it is waited for.
+    let server = Server::start(furnished(config, &graph, &home, keeps)).await;
+    let server = server.map_err(|error| error.to_string())?;
+    let url = home::url(server.address);
+    graph.deliver_to(&format!("{url}/webhook"));
+    let metrics = home::url(server.metrics);
+    let (data, temporary) = (home.path(), home.is_temporary());
+    let banner = Banner { url: &url, metrics: &metrics, data, temporary };
+    let mut stop = std::pin::pin!(stop);
+    let scene = tokio::select! {
+        scene = Scene::set(&banner, &graph, seed) => scene.map(Some),
+        () = &mut stop => Ok(None),
+    };
+    let ended = match scene {
+        Ok(Some(scene)) => match announce(server.address) {
+            Ok(()) => scene.play(options.seconds, stop).await,
+            Err(sentence) => Err(sentence),
+        },
+        Ok(None) => Ok(()),
+        Err(sentence) => Err(sentence),
+    };
+    drop(graph);
+    server.stop().await;
+    ended
+}
+
+async fn graph(seed: u64) -> Result<Graph, String> {
+    let options = GraphOptions {
+        app_secret: cast::APP_SECRET.to_owned(),
+        access_token: Some(cast::ACCESS_TOKEN.to_owned()),
+        accounts: vec![Account::new(cast::PHONE_NUMBER_ID)],
+        seed,
+        delays: StatusDelays { read: Some(READ_AFTER), ..StatusDelays::default() },
+        ..GraphOptions::default()
+    };
+    let graph = Graph::start(options).await;
+    graph.map_err(|error| format!("the simulated provider cannot listen on loopback: {error}"))
+}
+
+/// The settings with what the demo must set.
+fn furnished(mut config: Config, graph: &Graph, home: &Home, keeps: bool) -> Config {
+    config.meta.graph_url = graph.url();
+    config.storage.path = home.path().to_owned();
+    if keeps {
+        config.storage.backend = Backend::Embedded;
+    }
+    config.server.listen = home::free(config.server.listen);
+    config.metrics.listen = home::free(config.metrics.listen);
+    config
+}
+
+/// Everybody at work.
+struct Scene {
+    customers: Customers,
+    working: JoinSet<()>,
+    feed: Feed,
+}
+
+impl Scene {
+    async fn set(banner: &Banner<'_>, graph: &Graph, seed: u64) -> Result<Self, String> {
+        let Cast { admin, team } = Cast::assemble(banner.url).await?;
+        banner.show();
+        let (tell, written) = mpsc::channel(WRITTEN);
+        let feed = Feed::open(admin, Figures::new(written)).await?;
+        let working = agents::work(team, seed);
+        let account = Account::new(cast::PHONE_NUMBER_ID);
+        let webhook = format!("{}/webhook", banner.url);
+        let customers = Customers::start(CustomerOptions {
+            graph_url: Some(graph.url()),
+            people: PEOPLE,
+            rate: RATE,
+            seed,
+            tell: Some(tell),
+            ..CustomerOptions::new(webhook, cast::APP_SECRET, account)
+        });
+        Ok(Self { customers, working, feed })
+    }
+
+    /// Lets them work until the time is over or `stop`, then sums up.
+    async fn play(
+        self,
+        seconds: Option<u64>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), String> {
+        let Self { customers, working, feed } = self;
+        let over = async {
+            match seconds {
+                Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let since = Instant::now();
+        tokio::select! {
+            () = over => {}
+            () = stop => {}
+        }
+        let seconds = since.elapsed().as_secs();
+        drop((customers, working));
+        let figures = feed.finish().await?;
+        tell("");
+        tell(&Screen::now().paint(Style::Bold, &format!("Summary, after {seconds} s")));
+        tell(&figures.to_string());
+        Ok(())
+    }
+}
