@@ -52,6 +52,9 @@ pub struct CustomerOptions {
     pub duration: Option<Duration>,
     /// The share (0 to 1) of webhooks that come twice, at the same time.
     pub duplicates: f64,
+    /// What a person writes in one go is delivered one after the other; else it may overtake
+    /// itself, as providers let it.
+    pub in_order: bool,
     pub retry: Retry,
     /// Everything random derives from it, message ids too: take another seed for every run over a
     /// store that is kept.
@@ -77,6 +80,7 @@ impl CustomerOptions {
             messages: None,
             duration: None,
             duplicates: 0.05,
+            in_order: false,
             retry: Retry::default(),
             seed: 1,
             tell: None,
@@ -237,24 +241,37 @@ impl Street {
         if written > 1 && self.chance.random_bool(BATCHED) {
             webhooks = vec![bodies::batch(webhooks)];
         }
+        let mut all = Vec::with_capacity(written * 2);
         for webhook in webhooks {
             let body = bodies::wire(&webhook);
             if self.chance.random_bool(self.options.duplicates.clamp(0.0, 1.0)) {
                 self.told.send_modify(|summary| summary.duplicates += 1);
-                self.deliver(body.clone()).await;
+                all.push(body.clone());
             }
-            self.deliver(body).await;
+            all.push(body);
+        }
+        if self.options.in_order {
+            self.deliver(all).await;
+        } else {
+            for body in all {
+                self.deliver(vec![body]).await;
+            }
         }
         u32::try_from(written).map_or(1.0, f64::from)
     }
 
-    async fn deliver(&mut self, body: Bytes) {
+    /// Lets these leave one after the other.
+    async fn deliver(&mut self, bodies: Vec<Bytes>) {
         while self.tasks.try_join_next().is_some() {}
         if self.tasks.len() >= IN_FLIGHT {
             self.tasks.join_next().await;
         }
         let courier = Arc::clone(&self.courier);
-        self.tasks.spawn(async move { courier.deliver(body).await });
+        self.tasks.spawn(async move {
+            for body in bodies {
+                courier.deliver(body).await;
+            }
+        });
     }
 }
 

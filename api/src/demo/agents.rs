@@ -35,7 +35,7 @@ pub(super) fn work(team: Vec<Member>, seed: u64) -> JoinSet<()> {
     let mut working = JoinSet::new();
     for (n, member) in (0..).zip(team) {
         let chance = StdRng::seed_from_u64(seed.wrapping_add(n));
-        let worker = Worker { member, chance, talks: HashMap::new() };
+        let worker = Worker { member, chance, talks: HashMap::new(), spoken: 0 };
         match worker.member.person.role {
             "supervisor" => working.spawn(worker.supervise(agents.clone())),
             _ => working.spawn(worker.answer()),
@@ -48,6 +48,8 @@ struct Worker {
     member: Member,
     chance: StdRng,
     talks: HashMap<String, Talk>,
+    /// How many lines were said, over all talks.
+    spoken: usize,
 }
 
 /// A conversation as one who answers remembers it.
@@ -122,7 +124,9 @@ impl Worker {
             SETTLED => Stage::Last,
             _ => Stage::Next,
         };
-        let line = language.line(stage, self.chance.random_range(0..64));
+        // One after the other, so that nobody repeats what they just said.
+        let line = language.line(stage, self.spoken);
+        self.spoken += 1;
         self.pause(WRITE).await;
         // Named by what it answers: what it says to one state is said once.
         let key = format!("{id}-{}", case["seq"]);

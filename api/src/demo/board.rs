@@ -11,13 +11,13 @@ use serde_json::Value;
 
 use super::figures::Figures;
 use super::protocol::{Push, Snapshot, Wish};
-use super::screen::{Row, Style};
+use super::screen::{Row, Style, fit};
 
 /// Conversations followed at once; beyond it closed ones are left.
 const FOLLOWED_MAX: usize = 150;
 /// Replies whose fate is watched; beyond it those that were read are forgotten.
 const WATCHED_MAX: usize = 10_000;
-/// How much of a reply its ticks repeat.
+/// How many columns of a reply its ticks repeat.
 const QUOTED: usize = 40;
 
 /// A conversation as far as it was seen.
@@ -221,8 +221,8 @@ impl Board {
                 self.row(message, at, ("←", Style::Green), text, ticks);
             }
             _ => {
-                let quoted: String = text(message).chars().take(QUOTED).collect();
-                self.row(message, at, (ticks, style), format!("{word}: {quoted}"), "");
+                let (text, _) = fit(&text(message), QUOTED);
+                self.row(message, at, (ticks, style), format!("{word}: {text}"), "");
             }
         }
     }

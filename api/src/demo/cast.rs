@@ -56,28 +56,20 @@ pub(super) const TEAM: [Person; 4] = [
     },
 ];
 
-/// A person and their login.
+/// A person, logged in.
 pub(super) struct Member {
     pub(super) person: &'static Person,
     pub(super) id: String,
     pub(super) caller: Caller,
 }
 
-/// The organization, everybody logged in.
-pub(super) struct Cast {
-    pub(super) admin: Caller,
-    pub(super) team: Vec<Member>,
-}
-
-impl Cast {
-    /// Makes what is missing at the server.
-    pub(super) async fn assemble(url: &str) -> Result<Self, String> {
-        let nobody = Caller::new(url)?;
-        let sentence = |failure: Failure| format!("the demo's organization: {failure}");
-        let admin = admin(&nobody).await?;
-        let (team, ()) = tokio::try_join!(team(&admin), account(&admin)).map_err(sentence)?;
-        Ok(Self { admin, team })
-    }
+/// Makes what is missing at the server, and logs the team in.
+pub(super) async fn assemble(url: &str) -> Result<Vec<Member>, String> {
+    let nobody = Caller::new(url)?;
+    let admin = admin(&nobody).await?;
+    let made = tokio::try_join!(team(&admin), account(&admin));
+    let (team, ()) = made.map_err(|failure| format!("the demo's organization: {failure}"))?;
+    Ok(team)
 }
 
 async fn admin(nobody: &Caller) -> Result<Caller, String> {

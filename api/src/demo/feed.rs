@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::board::Board;
-use super::cast::{ADMIN, list};
+use super::cast::{Person, list};
 use super::figures::Figures;
 use super::protocol::Wish;
 use super::rest::Caller;
@@ -27,8 +27,12 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Connects; what happens from now on is shown.
-    pub(super) async fn open(caller: Caller, figures: Figures) -> Result<Self, String> {
+    /// Connects as somebody who sees everything; what happens from now on is shown.
+    pub(super) async fn open(
+        person: &'static Person,
+        caller: Caller,
+        figures: Figures,
+    ) -> Result<Self, String> {
         let agents = caller.get("/api/agents?per_page=100").await;
         let agents = agents.map_err(|failure| failure.to_string())?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -36,6 +40,7 @@ impl Feed {
         let (socket, hello) = Socket::open(&caller).await?;
         let now = Timestamp(hello["now"].as_i64().unwrap_or_default());
         let mut reader = Reader {
+            person,
             caller,
             board: Board::new(now, names.collect::<HashMap<_, _>>(), figures),
             socket,
@@ -63,6 +68,7 @@ impl Feed {
 }
 
 struct Reader {
+    person: &'static Person,
     caller: Caller,
     board: Board,
     socket: Socket,
@@ -98,7 +104,7 @@ impl Reader {
     }
 
     async fn open(&mut self) -> Result<Value, String> {
-        let caller = self.caller.login(ADMIN.email, ADMIN.password).await;
+        let caller = self.caller.login(self.person.email, self.person.password).await;
         self.caller = caller.map_err(|failure| failure.to_string())?;
         let (socket, hello) = Socket::open(&self.caller).await?;
         self.socket = socket;
@@ -124,7 +130,8 @@ impl Reader {
     async fn show_and_ask(&mut self) {
         let (rows, wishes) = self.board.taken();
         let screen = Screen::now();
-        rows.iter().for_each(|row| tell(&screen.line(row)));
+        // A terminal may be held, and holds nobody else.
+        tokio::task::block_in_place(|| rows.iter().for_each(|row| tell(&screen.line(row))));
         for wish in wishes {
             match wish {
                 Wish::Follow(stream) => {

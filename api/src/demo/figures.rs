@@ -11,6 +11,9 @@ use tokio::time::Instant;
 /// Customers' messages that were not seen yet; beyond it new ones are not timed.
 const UNSEEN_MAX: usize = 10_000;
 
+/// Longer waits count as this long, in microseconds.
+const WAIT_MAX: u64 = 60_000_000;
+
 /// A customer's message, by the provider's id, and when it was written.
 pub(super) type Written = (String, Instant);
 
@@ -33,7 +36,8 @@ pub(super) struct Figures {
 impl Figures {
     /// Nothing yet; `written` says when customers write.
     pub(super) fn new(written: mpsc::Receiver<Written>) -> Self {
-        let waits = Histogram::new(2).expect("two digits are within what it takes");
+        let waits = Histogram::new_with_bounds(1, WAIT_MAX, 2);
+        let waits = waits.expect("the bounds are what a histogram takes");
         let (events, received, sent, delivered, read, failed, resolved) = (0, 0, 0, 0, 0, 0, 0);
         let unseen = HashMap::new();
         Self { events, received, sent, delivered, read, failed, resolved, written, unseen, waits }

@@ -29,7 +29,6 @@ use tokio::time::Instant;
 
 use crate::server::Server;
 use banner::Banner;
-use cast::Cast;
 use feed::Feed;
 use figures::Figures;
 use home::Home;
@@ -43,6 +42,9 @@ pub const PRESET: &str = "log.filter = \"warn\"";
 /// How many customers write, and how many messages a second all together.
 const PEOPLE: usize = 12;
 const RATE: f64 = 1.2;
+/// At first they are more lively, so that there is something to see.
+const RATE_AT_FIRST: f64 = 3.0;
+const AT_FIRST: Duration = Duration::from_secs(3);
 /// A person looks at what they got after this long.
 const READ_AFTER: Duration = Duration::from_millis(1800);
 /// Messages written that the feed has not looked up yet.
@@ -134,17 +136,22 @@ struct Scene {
 
 impl Scene {
     async fn set(banner: &Banner<'_>, graph: &Graph, seed: u64) -> Result<Self, String> {
-        let Cast { admin, team } = Cast::assemble(banner.url).await?;
+        let team = cast::assemble(banner.url).await?;
         banner.show();
         let (tell, written) = mpsc::channel(WRITTEN);
-        let feed = Feed::open(admin, Figures::new(written)).await?;
+        // The supervisor sees everything; the admin's sockets are left to whoever tries them.
+        let supervisor = team.iter().find(|member| member.person.role == "supervisor");
+        let supervisor = supervisor.ok_or("the demo's organization has no supervisor")?;
+        let (person, caller) = (supervisor.person, supervisor.caller.clone());
+        let feed = Feed::open(person, caller, Figures::new(written)).await?;
         let working = agents::work(team, seed);
         let account = Account::new(cast::PHONE_NUMBER_ID);
         let webhook = format!("{}/webhook", banner.url);
         let customers = Customers::start(CustomerOptions {
             graph_url: Some(graph.url()),
             people: PEOPLE,
-            rate: RATE,
+            rate: RATE_AT_FIRST,
+            in_order: true,
             seed,
             tell: Some(tell),
             ..CustomerOptions::new(webhook, cast::APP_SECRET, account)
@@ -165,8 +172,14 @@ impl Scene {
                 None => std::future::pending().await,
             }
         };
+        let settle = async {
+            tokio::time::sleep(AT_FIRST).await;
+            customers.set_rate(RATE);
+            std::future::pending::<()>().await;
+        };
         let since = Instant::now();
         tokio::select! {
+            () = settle => {}
             () = over => {}
             () = stop => {}
         }

@@ -16,7 +16,6 @@ const LEAST: usize = 40;
 /// A colour or weight (ECMA-48, "Select graphic rendition").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
-    Plain,
     Bold,
     Dim,
     Red,
@@ -30,7 +29,6 @@ pub(super) enum Style {
 impl Style {
     fn code(self) -> &'static str {
         match self {
-            Self::Plain => "0",
             Self::Bold => "1",
             Self::Dim => "2",
             Self::Red => "31",
@@ -82,7 +80,7 @@ impl Screen {
 
     /// A text in a style.
     pub(super) fn paint(&self, style: Style, text: &str) -> String {
-        match self.colour && style != Style::Plain {
+        match self.colour && !text.is_empty() {
             true => format!("\x1b[{}m{text}\x1b[0m", style.code()),
             false => text.to_owned(),
         }
@@ -104,7 +102,7 @@ impl Screen {
         let (text, _) = fit(&row.text, room);
         let gap = if row.tail.is_empty() { "" } else { "  " };
         let text = match row.style {
-            Style::Dim => self.paint(Style::Dim, &text),
+            Style::Dim | Style::Blue => self.paint(Style::Dim, &text),
             _ => text,
         };
         format!(
@@ -135,7 +133,7 @@ fn clock(at: Timestamp) -> String {
 }
 
 /// A text on one line in at most so many columns, and how many it takes.
-fn fit(text: &str, columns: usize) -> (String, usize) {
+pub(super) fn fit(text: &str, columns: usize) -> (String, usize) {
     let text = plain(text);
     let (kept, used) = match text.width() {
         width if width <= columns => (text, width),

@@ -1,6 +1,8 @@
 //! The simulator over real sockets.
 
 #[cfg(test)]
+mod customers;
+#[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod graph;
