@@ -20,11 +20,17 @@ where
     E: IntoIterator<Item = (String, String)>,
 {
     let mut merged = builtin();
-    lay(&mut merged, parse(preset, PRESET)?, PRESET)?;
-    let cwd_file = options.cwd_file.filter(|path| path.exists());
-    for path in cwd_file.into_iter().chain(options.file) {
-        let layer = path.display().to_string();
-        lay(&mut merged, read(&path, &layer)?, &layer)?;
+    if let Some(path) = options.cwd_file.filter(|path| path.exists()) {
+        lay(&mut merged, &path)?;
+    }
+    let untouched = builtin();
+    for (key, value) in leaves(parse(preset, PRESET)?) {
+        // The file beside the program may be a copy of the built-in one: it then says nothing.
+        let is_changed = |now: &Value| Some(now) != find(&untouched, &key);
+        set(&mut merged, &key, PRESET, |now| if is_changed(now) { now.clone() } else { value })?;
+    }
+    if let Some(path) = options.file {
+        lay(&mut merged, &path)?;
     }
     for (name, text) in options.env {
         if let Some(key) = name.strip_prefix(PREFIX) {
@@ -61,9 +67,16 @@ fn syntax(layer: &str, reason: &str) -> ConfigError {
     ConfigError::Syntax { layer: layer.to_owned(), reason: reason.to_owned() }
 }
 
-/// Replaces what a layer names.
-fn lay(merged: &mut Table, table: Table, layer: &str) -> Result<(), ConfigError> {
-    leaves(table).into_iter().try_for_each(|(key, value)| set(merged, &key, layer, |_| value))
+/// Replaces what a file names.
+fn lay(merged: &mut Table, path: &Path) -> Result<(), ConfigError> {
+    let layer = path.display().to_string();
+    let mut named = leaves(read(path, &layer)?).into_iter();
+    named.try_for_each(|(key, value)| set(merged, &key, &layer, |_| value))
+}
+
+fn find<'a>(table: &'a Table, path: &[String]) -> Option<&'a Value> {
+    let (section, names) = path.split_first()?;
+    names.iter().try_fold(table.get(section)?, |at, name| at.get(name))
 }
 
 /// All keys of a table with their values.

@@ -61,7 +61,7 @@ impl Config {
     }
 
     /// The same for a command whose built-in settings differ: `preset` is TOML that is part of the
-    /// program, and everything else wins over it.
+    /// program, and replaces what nobody changed.
     ///
     /// # Errors
     /// As [`Config::load`].

@@ -48,15 +48,22 @@ fn the_built_in_settings_are_valid_and_complete() {
 }
 
 #[test]
-fn a_command_s_preset_is_weaker_than_everything_but_the_built_in_settings() {
+fn a_command_s_preset_replaces_what_nobody_changed() {
     let files = Files::new();
-    let preset = "log.filter = \"warn\"\nlimits.page_max = 70";
-    let file = files.write("asked.toml", "limits.page_max = 60");
-    let options = |env| LoadOptions { cwd_file: None, file: Some(file.clone()), env };
-    let config = Config::load_over(preset, options(Vec::new())).expect("valid");
-    assert_eq!((config.log.filter.as_str(), config.limits.page_max), ("warn", 60));
-    let asked = env(&[("OMNISTREAM__LOG__FILTER", "info")]);
-    assert_eq!(Config::load_over(preset, options(asked)).expect("valid").log.filter, "info");
+    let preset = "log.filter = \"warn\"";
+    let beside = files.write("beside.toml", DEFAULT_TOML);
+    let changed = files.write("changed.toml", "log.filter = \"debug\"");
+    let asked = files.write("asked.toml", "log.filter = \"info\"");
+    let filter = |cwd_file: Option<&PathBuf>, file: Option<&PathBuf>, env| {
+        let options = LoadOptions { cwd_file: cwd_file.cloned(), file: file.cloned(), env };
+        Config::load_over(preset, options).expect("valid").log.filter
+    };
+    let none = Vec::new;
+    assert_eq!(filter(None, None, none()), "warn");
+    assert_eq!(filter(Some(&beside), None, none()), "warn");
+    assert_eq!(filter(Some(&changed), None, none()), "debug");
+    assert_eq!(filter(Some(&beside), Some(&asked), none()), "info");
+    assert_eq!(filter(None, None, env(&[("OMNISTREAM__LOG__FILTER", "info")])), "info");
 }
 
 #[test]

@@ -50,8 +50,6 @@ impl Banner<'_> {
             tell(&faint(&format!("  # {what}")));
             lines.iter().for_each(|line| tell(&format!("  {line}")));
         }
-        tell("");
-        tell(&format!("{}  {}", head("Live"), faint("(read from the websocket; ctrl-c ends)")));
     }
 
     fn lines(&self) -> [(&'static str, Vec<String>); 4] {

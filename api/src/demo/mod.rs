@@ -40,7 +40,7 @@ pub use screen::has_colours;
 pub const PRESET: &str = "log.filter = \"warn\"";
 
 /// How many customers write, and how many messages a second all together.
-const PEOPLE: usize = 12;
+const PEOPLE: usize = 24;
 const RATE: f64 = 1.2;
 /// At first they are more lively, so that there is something to see.
 const RATE_AT_FIRST: f64 = 3.0;
@@ -166,6 +166,9 @@ impl Scene {
         stop: impl Future<Output = ()>,
     ) -> Result<(), String> {
         let Self { customers, working, feed } = self;
+        let screen = Screen::now();
+        let hint = screen.paint(Style::Dim, "(read from the websocket; ctrl-c ends)");
+        tell(&format!("\n{}  {hint}", screen.paint(Style::Bold, "Live")));
         let over = async {
             match seconds {
                 Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
@@ -186,9 +189,8 @@ impl Scene {
         let seconds = since.elapsed().as_secs();
         drop((customers, working));
         let figures = feed.finish().await?;
-        tell("");
-        tell(&Screen::now().paint(Style::Bold, &format!("Summary, after {seconds} s")));
-        tell(&figures.to_string());
+        let head = screen.paint(Style::Bold, &format!("Summary, after {seconds} s"));
+        tell(&format!("\n{head}\n{figures}"));
         Ok(())
     }
 }

@@ -92,6 +92,8 @@ mod tests {
         shell.sign(demo.seen().iter().find(|line| line.contains("SIGNATURE=")).unwrap());
         shell.curl(demo.seen().iter().find(|line| line.contains("/webhook")).unwrap()).await;
         demo.line("Hello from a shell").await;
+        demo.terminate();
+        assert_eq!(demo.ended().await, (Some(0), 1));
     }
 
     #[tokio::test]
