@@ -129,7 +129,7 @@ impl Faulty {
     }
 
     /// It promises what the store below promises: no fate that tears or delays is to be decided.
-    pub fn as_below(self) -> Self {
+    pub fn promising_as_below(self) -> Self {
         Self { guarantees: self.inner.guarantees(), ..self }
     }
 

@@ -183,7 +183,7 @@ impl Shop {
         let stored = Faulty::new(memory.clone(), |_| Fate::Done);
         let (faulty, stored) = match below {
             Below::Lazy => (faulty, stored),
-            Below::Atomic => (faulty.as_below(), stored.as_below()),
+            Below::Atomic => (faulty.promising_as_below(), stored.promising_as_below()),
         };
         let faulty = Arc::new(faulty);
         let stamps = Arc::new(Stamps::above(Stamp(0)));
