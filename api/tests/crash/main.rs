@@ -14,7 +14,7 @@ mod tests {
     use rand::{RngExt, SeedableRng};
     use serde_json::{Value, json};
 
-    use super::program::{Desk, Program};
+    use super::program::{Desk, Followed, Program};
 
     const KILLS: u32 = 20;
     const CUSTOMERS: usize = 8;
@@ -38,6 +38,7 @@ mod tests {
         let ledger = Arc::new(Mutex::new(Ledger::default()));
         let mut program = Program::start(directory.path()).await;
         let desk = Desk::found(&program).await;
+        let mut followed: Vec<_> = (0..CUSTOMERS).map(|_| Followed::default()).collect();
         for kill in 0..KILLS {
             let moment = Duration::from_millis(random.random_range(5..400));
             let mut writers = tokio::task::JoinSet::new();
@@ -52,6 +53,17 @@ mod tests {
             desk.moved_to(&program);
             let known = ledger.lock().unwrap().clone();
             compare(&desk, &known.received, &known.said).await;
+            for (customer, followed) in followed.iter_mut().enumerate() {
+                desk.resume(customer, followed).await;
+                // How far a reply got goes on meanwhile.
+                let lasting = |message: &Value| {
+                    ["seq", "id", "direction", "text"].map(|name| message[name].clone())
+                };
+                let told: Vec<_> = followed.messages.values().map(lasting).collect();
+                let listed = desk.messages(customer).await.unwrap_or_default();
+                let listed: Vec<_> = listed.iter().map(lasting).collect();
+                assert!(told == listed, "customer {customer}: {} told", told.len());
+            }
         }
         let known = ledger.lock().unwrap().clone();
         let total: usize = known.received.values().map(Vec::len).sum();

@@ -1,12 +1,15 @@
 //! The real program over a directory, and a desk that speaks to it as the world does.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 /// A running program. It is killed when this goes.
 pub(crate) struct Program {
@@ -26,6 +29,9 @@ impl Program {
                 // Nobody listens there: what is sent waits.
                 .env("OMNISTREAM__META__GRAPH_URL", "http://127.0.0.1:9")
                 .env("OMNISTREAM__LOG__FILTER", "error")
+                // What one life acknowledges is resumed in the next.
+                .env("OMNISTREAM__LIMITS__REPLAY_EVENTS", "100000")
+                .env("OMNISTREAM__LIMITS__REPLAY_BYTES", "100000000")
                 .current_dir(&directory)
                 .stdout(Stdio::piped())
                 .spawn()
@@ -60,6 +66,24 @@ pub(crate) struct Desk {
     client: reqwest::Client,
     url: Arc<Mutex<String>>,
     token: String,
+}
+
+/// What a client keeps of a conversation that it follows.
+#[derive(Default)]
+pub(crate) struct Followed {
+    epoch: Option<String>,
+    offset: u64,
+    /// By seq, as it was last told.
+    pub(crate) messages: BTreeMap<u64, Value>,
+}
+
+impl Followed {
+    fn take(&mut self, message: &Value) {
+        let known = self.messages.entry(message["seq"].as_u64().unwrap()).or_default();
+        if known["rev"].as_u64() <= message["rev"].as_u64() {
+            *known = message.clone();
+        }
+    }
 }
 
 const SECRET: &str = "the app's secret";
@@ -107,6 +131,53 @@ impl Desk {
         let path = format!("/api/conversations/{id}/messages");
         let answer = self.post(&path, &json!({"text": text}), Some(text)).await?;
         Some(answer.status().is_success())
+    }
+
+    /// What a client has followed so far of a customer's conversation, gone on with from where it
+    /// was, over a new socket.
+    pub(crate) async fn resume(&self, customer: usize, followed: &mut Followed) {
+        let Some(id) = self.conversation(customer).await else { return };
+        let stream = format!("c:{id}");
+        let epoch = followed.epoch.clone();
+        let since = epoch.map(|epoch| json!({"epoch": epoch, "off": followed.offset}));
+        let sub = json!({"s": stream, "since": since, "snap": since.is_none()});
+        let hello = json!({"id": 1, "op": "hello", "token": self.token, "subs": [sub]});
+        let url = self.at("/api/ws").replacen("http", "ws", 1);
+        let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        socket.send(Message::text(hello.to_string())).await.unwrap();
+        let mut top = None;
+        while top.is_none_or(|top| followed.offset < top) {
+            let Some(Ok(Message::Text(text))) = socket.next().await else {
+                panic!("the socket is open")
+            };
+            let told = match serde_json::from_str(&text).unwrap() {
+                Value::Array(many) => many,
+                one => vec![one],
+            };
+            for told in told {
+                if told["id"] == 1 {
+                    let sub = &told["ok"]["subs"][0];
+                    assert_eq!(sub["recovered"], json!(since.is_some()), "{told}");
+                    followed.epoch = sub["epoch"].as_str().map(str::to_owned);
+                    followed.offset = sub["off"].as_u64().unwrap();
+                    top = Some(followed.offset + sub["n"].as_u64().unwrap_or(0));
+                    let messages = sub["snap"]["messages"].as_array().into_iter().flatten();
+                    messages.for_each(|message| followed.take(message));
+                } else if told["s"] == stream.as_str() {
+                    let offset = told["off"].as_u64().unwrap();
+                    let is_next = told["t"] == "skip" || offset == followed.offset + 1;
+                    assert!(
+                        is_next && offset > followed.offset,
+                        "{told} after {}",
+                        followed.offset
+                    );
+                    followed.offset = offset;
+                    if told["k"].as_str().is_some_and(|name| name.starts_with("message.")) {
+                        followed.take(&told["d"]);
+                    }
+                }
+            }
+        }
     }
 
     /// All messages of a customer, oldest first.
