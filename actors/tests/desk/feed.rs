@@ -12,14 +12,14 @@ use actors::desk::Desk;
 use actors::failure::Failure;
 use actors::feed::{
     Cut, Event, FeedLimits, Hub, NotFollowed, Position, Push, Session, Snapshot, Sources, Started,
-    Stream, Wake, What, Wire,
+    Stream, What, Wire,
 };
 use actors::inbox::{Inboxes, List};
 use actors::tenants::{Changing, NotChanged, Tenants};
 use actors::world::Outside;
 use engine::conversation::{Command, Conversation, ConversationView, Effect};
 use engine::fact::ConversationStatus;
-use engine::id::{AgentId, ConversationId, MessageId, RoleId, SessionId, ThreadId};
+use engine::id::{AgentId, ConversationId, MessageId, RoleId, ThreadId};
 use engine::identity::agent::{Agent, Availability, Credential};
 use engine::identity::role::{ADMIN, AGENT, SUPERVISOR};
 use engine::message::{Message, MessageRow};
@@ -56,7 +56,7 @@ enum Seen {
     Conversation(Conversation),
     Row(Conversation),
     Gone(ConversationId, u64),
-    Agent(AgentId),
+    Agent,
 }
 
 impl Wire for Told {
@@ -67,8 +67,7 @@ impl Wire for Told {
             What::Conversation { head, .. } => Seen::Conversation((*head).clone()),
             What::Row { head, .. } => Seen::Row((*head).clone()),
             What::Gone { conversation, seq, .. } => Seen::Gone(*conversation, *seq),
-            What::Agent { agent, .. } => Seen::Agent(agent.id),
-            What::AgentGone { agent } => Seen::Agent(*agent),
+            What::Agent { .. } | What::AgentGone { .. } => Seen::Agent,
         };
         let stream = events[0].stream;
         let events = events.iter().map(|event| (event.offset, seen(&event.what))).collect();
@@ -257,7 +256,7 @@ impl Owners {
         let id = match seen {
             Seen::Message(message) => message.conversation_id,
             Seen::Conversation(head) | Seen::Row(head) => head.id,
-            Seen::Nothing | Seen::Gone(..) | Seen::Agent(_) => return,
+            Seen::Nothing | Seen::Gone(..) | Seen::Agent => return,
         };
         let viewer = viewer.expect("nobody is shown anything who is not there any more");
         let owner = self.of.get(&id).copied().flatten();
@@ -311,7 +310,7 @@ impl Fold {
 
     fn take(&mut self, seen: &Seen) {
         match seen {
-            Seen::Nothing | Seen::Agent(_) => {}
+            Seen::Nothing | Seen::Agent => {}
             Seen::Message(message) => {
                 let known = self.messages.get(&message.id).map_or(0, |known| known.rev);
                 if known <= message.rev {
