@@ -96,6 +96,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         },
         permits: PermitLimits { node: 10_000, tenant: 10_000, thread: 1_000 },
         idle_after: Duration::from_secs(60),
+        live_actors: 100_000,
+        dead_letters: 1_000,
         known_handles: 100_000,
         shards: 8,
         seed: None,

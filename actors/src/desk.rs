@@ -60,8 +60,12 @@ pub struct DeskOptions {
     pub permits: PermitLimits,
     /// Actors that nobody spoke to for so long leave memory.
     pub idle_after: Duration,
+    /// Over so many the one that has been idle longest leaves.
+    pub live_actors: usize,
     /// At most so many handles of customers are remembered.
     pub known_handles: usize,
+    /// Dead letters of one tenant that are kept.
+    pub dead_letters: usize,
     /// Shard actors; at most 256.
     pub shards: usize,
     /// Ids are minted from this seed instead of the machine's randomness.
@@ -77,7 +81,16 @@ impl Desk {
         outside: Arc<dyn Outside>,
         options: DeskOptions,
     ) -> Self {
-        let DeskOptions { rules, permits, idle_after, known_handles, shards, seed } = options;
+        let DeskOptions {
+            rules,
+            permits,
+            idle_after,
+            live_actors,
+            known_handles,
+            dead_letters,
+            shards,
+            seed,
+        } = options;
         let world = World {
             conversations: Conversations::new(store.clone()),
             contacts: Contacts::new(store.clone()),
@@ -92,7 +105,7 @@ impl Desk {
             Some(seed) => Ids::seeded(clock.clone(), seed.wrapping_add(salt)),
             None => Ids::new(clock.clone()),
         };
-        let shards = Shards::start(world.clone(), shards).await;
+        let shards = Shards::start(world.clone(), shards, live_actors).await;
         let names = Names::new(store.clone());
         let permits = Permits::new(permits);
         let ingress = Ingress {
@@ -100,7 +113,7 @@ impl Desk {
             shards: shards.clone(),
             permits: permits.clone(),
             conversations: world.conversations.clone(),
-            dead_letters: DeadLetters::new(store),
+            dead_letters: DeadLetters::new(store, dead_letters),
             clock: clock.clone(),
             stamps,
             ids: Mutex::new(ids(2)),

@@ -171,7 +171,7 @@ impl Ingress {
         let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).uuid();
         let letter = DeadLetter { id, tenant, account, reason, raw, at: self.clock.now() };
         tracing::info!(id = %letter.id, reason = letter.reason, "a dead letter");
-        Ok(self.dead_letters.put(&letter, self.stamps.next()).await?)
+        Ok(self.dead_letters.put(&letter, || self.stamps.next()).await?)
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use engine::id::{ContactId, ThreadId};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::contact::{ContactActor, ContactOrder};
@@ -42,12 +43,13 @@ pub enum Kind {
 }
 
 impl Shards {
-    /// Starts so many shard actors.
-    pub async fn start(world: World, count: usize) -> Self {
+    /// Starts so many shard actors, which keep so many virtual actors in memory.
+    pub async fn start(world: World, count: usize, live_actors: usize) -> Self {
         let (send, _) = tokio::sync::watch::channel(None::<Self>);
-        let mut actors = Vec::with_capacity(count.clamp(1, 256));
-        for _ in 0..count.clamp(1, 256) {
-            let arguments = (world.clone(), send.subscribe());
+        let count = count.clamp(1, 256);
+        let mut actors = Vec::with_capacity(count);
+        for _ in 0..count {
+            let arguments = (world.clone(), send.subscribe(), live_actors.div_ceil(count));
             let (actor, _) = Actor::spawn(None, ShardActor, arguments)
                 .await
                 .expect("a shard actor's start has nothing that fails");
@@ -110,22 +112,27 @@ struct Shard {
     shards: tokio::sync::watch::Receiver<Option<Shards>>,
     threads: Slots<ThreadActor>,
     contacts: Slots<ContactActor>,
+    /// How many may be in memory,
+    most: usize,
+    /// and how many came since room was made for them.
+    woken: usize,
 }
 
 impl Actor for ShardActor {
     type Msg = ShardMessage;
     type State = Shard;
-    type Arguments = (World, tokio::sync::watch::Receiver<Option<Shards>>);
+    type Arguments = (World, tokio::sync::watch::Receiver<Option<Shards>>, usize);
 
     async fn pre_start(
         &self,
         myself: ActorRef<ShardMessage>,
-        (world, shards): Self::Arguments,
+        (world, shards, most): Self::Arguments,
     ) -> Result<Shard, ActorProcessingErr> {
         let every =
             (world.idle_after / 2).clamp(Duration::from_millis(10), Duration::from_secs(30));
         myself.send_interval(every, || ShardMessage::Tick);
-        Ok(Shard { world, shards, threads: Slots::new(), contacts: Slots::new() })
+        let (threads, contacts) = (Slots::new(), Slots::new());
+        Ok(Shard { world, shards, threads, contacts, most, woken: 0 })
     }
 
     async fn handle(
@@ -134,6 +141,7 @@ impl Actor for ShardActor {
         message: ShardMessage,
         shard: &mut Shard,
     ) -> Result<(), ActorProcessingErr> {
+        let before = shard.live();
         match message {
             ShardMessage::Thread(id, order) => {
                 let Shard { world, shards, threads, .. } = shard;
@@ -158,17 +166,21 @@ impl Actor for ShardActor {
                 contacts.retry(id, || start(world, shards, id, &myself));
             }
             ShardMessage::Tick => {
-                shard.threads.ask_idle(shard.world.idle_after);
-                shard.contacts.ask_idle(shard.world.idle_after);
+                if let Some(since) = Instant::now().checked_sub(shard.world.idle_after) {
+                    shard.ask_idle(since);
+                }
             }
             ShardMessage::Count(answer) => {
                 // Who asked may have gone.
-                let _ = answer.send(shard.threads.len() + shard.contacts.len());
+                let _ = answer.send(shard.live());
             }
             ShardMessage::Empty => {
                 shard.threads.ask_all();
                 shard.contacts.ask_all();
             }
+        }
+        if shard.live() > before {
+            shard.make_room();
         }
         Ok(())
     }
@@ -188,7 +200,7 @@ impl Actor for ShardActor {
             }
             _ => return Ok(()),
         };
-        let Shard { world, shards, threads, contacts } = shard;
+        let Shard { world, shards, threads, contacts, .. } = shard;
         let begin = |id: Uuid| start(world, shards, id, &myself);
         let thread = threads.ended(cell.get_id(), failed, begin);
         let begin = |id: Uuid| start(world, shards, id, &myself);
@@ -200,6 +212,34 @@ impl Actor for ShardActor {
             myself.send_after(wait, move || ShardMessage::Retry(kind, id));
         }
         Ok(())
+    }
+}
+
+impl Shard {
+    fn live(&self) -> usize {
+        self.threads.len() + self.contacts.len()
+    }
+
+    fn ask_idle(&self, since: Instant) {
+        self.threads.ask_idle(since);
+        self.contacts.ask_idle(since);
+    }
+
+    /// Asks those that have been idle longest to leave, some at once, before there are too many.
+    /// Whoever is at work stays.
+    fn make_room(&mut self) {
+        self.woken += 1;
+        let some = self.most.div_ceil(16);
+        let surplus = (self.live() + some).saturating_sub(self.most);
+        if surplus == 0 || self.woken < some {
+            return;
+        }
+        self.woken = 0;
+        let mut last: Vec<_> = self.threads.last().chain(self.contacts.last()).collect();
+        if let Some(nth) = surplus.min(last.len()).checked_sub(1) {
+            let (_, since, _) = last.select_nth_unstable(nth);
+            self.ask_idle(*since);
+        }
     }
 }
 

@@ -106,12 +106,11 @@ impl<V: Virtual> Slots<V> {
         }
     }
 
-    /// Asks everybody who was idle for so long whether it may leave.
-    pub(crate) fn ask_idle(&self, idle_after: Duration) {
-        let now = Instant::now();
+    /// Asks everybody to whom nobody spoke since then whether it may leave.
+    pub(crate) fn ask_idle(&self, since: Instant) {
         for slot in self.slots.values() {
             if let Slot::Active { actor, delivered, last, .. } = slot
-                && now.duration_since(*last) >= idle_after
+                && *last <= since
             {
                 drop(actor.send_message(V::leave(*delivered)));
             }
@@ -179,6 +178,14 @@ impl<V: Virtual> Slots<V> {
 
     /// Asks everybody to leave, idle or not: each goes once it has nothing under way.
     pub(crate) fn ask_all(&self) {
-        self.ask_idle(Duration::ZERO);
+        self.ask_idle(Instant::now());
+    }
+
+    /// When each was last spoken to.
+    pub(crate) fn last(&self) -> impl Iterator<Item = Instant> {
+        self.slots.values().filter_map(|slot| match slot {
+            Slot::Active { last, .. } => Some(*last),
+            Slot::Draining { .. } | Slot::Backoff { .. } => None,
+        })
     }
 }

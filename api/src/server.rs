@@ -180,6 +180,10 @@ fn open(config: &Config, clock: &Clock) -> Result<Opened, NotStarted> {
                 segment: config.limits.segment_bytes,
                 overlay: config.limits.overlay_bytes,
                 cache: config.limits.tree_cache_bytes as u64,
+                group_bytes: config.limits.group_bytes,
+                group_batches: config.limits.group_batches,
+                sync_every: config.limits.tree_sync_every,
+                stall: config.limits.commit_stall,
                 ..Options::new(&config.storage.path, now)
             };
             let fatal = |cause: storage::Cause| {
@@ -243,6 +247,8 @@ fn desk_options(config: &Config) -> DeskOptions {
             thread: limits.inflight_conversation,
         },
         idle_after: limits.idle_passivation,
+        live_actors: limits.live_actors,
+        dead_letters: limits.dead_letters_tenant,
         known_handles: HANDLES_MAX,
         shards: cores * 4,
         seed: None,

@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     pub connections: usize,
     pub webhook_body_bytes: usize,
-    pub mail_body_bytes: usize,
     pub rest_body_bytes: usize,
-    pub media_bytes: usize,
     #[serde(with = "crate::duration")]
     pub webhook_timeout: Duration,
     #[serde(with = "crate::duration")]
@@ -24,9 +22,6 @@ pub struct Limits {
     pub inflight_tenant: usize,
     pub inflight_conversation: usize,
     pub tenant_requests_per_second: u32,
-    pub waiting_conversation: usize,
-    pub waiting_tenant: usize,
-    pub waiting_tenant_bytes: usize,
     pub dead_letters_tenant: usize,
     pub login_failures_account: u32,
     pub login_failures_address: u32,

@@ -27,8 +27,6 @@ pub struct Server {
 pub struct Storage {
     pub backend: Backend,
     pub path: PathBuf,
-    #[serde(with = "crate::optional")]
-    pub media_path: Option<PathBuf>,
     pub cql: Cql,
 }
 

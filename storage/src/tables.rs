@@ -156,9 +156,12 @@ pub static DEAD_LETTERS: Table = Table {
     clustering: &[("id", Kind::Uuid)],
     order: Order::Descending,
     shape: Shape::Appended,
-    expires: Some(Duration::from_secs(30 * DAY.as_secs())),
+    expires: Some(DEAD_LETTERS_KEPT),
     ..PLAIN
 };
+
+/// How long a dead letter is kept.
+pub(crate) const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
 
 /// Every table.
 pub static ALL: [&Table; 17] = [

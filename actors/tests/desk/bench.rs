@@ -144,6 +144,8 @@ pub(crate) async fn desk(
         rules,
         permits: PermitLimits { node: 10_000, tenant: 10_000, thread: 1_000 },
         idle_after: Duration::from_secs(60),
+        live_actors: 100,
+        dead_letters: 100,
         known_handles: 1_000,
         shards: 4,
         seed,

@@ -78,6 +78,26 @@ async fn an_idle_thread_leaves_memory_and_comes_back_as_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn more_customers_than_fit_into_memory_are_all_served() {
+    let bench = Bench::new().await;
+    for round in 0..3 {
+        for n in 0..200 {
+            let item = says(vec![phone(&n.to_string())], &format!("m{n}-{round}"), "hello");
+            bench.desk.ingest(&account(), vec![item]).await.unwrap();
+        }
+        // Each look is a turn of every shard; no time passes, so that nobody leaves by being idle.
+        let mut looks = 0;
+        while bench.desk.actors().await > 100 {
+            looks += 1;
+            assert!(looks < 1_000, "too many actors stay in memory");
+        }
+    }
+    let open = bench.open().await;
+    assert_eq!(open.len(), 200);
+    assert!(open.iter().all(|head| head.messages == 3 && head.seq >= 3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_tenants_conversation_is_not_found() {
     let bench = Bench::new().await;
     deliver(&bench, 1, 1).await;

@@ -1,10 +1,15 @@
 //! Kills, power cuts, lost syncs and full disks at every step: what was answered is there after
 //! the restart, what was unknown is there whole or not at all, and neither changes any more.
 
-use std::sync::Arc;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{channel, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use super::follower::Word;
 use super::open::{Options, Parts, Why, recover};
+use super::shared;
 use super::simulated::Machine;
 use super::tree;
 use super::workload::{Dump, Model, NOW, Op, Source, job, seen};
@@ -276,4 +281,55 @@ fn a_failed_sync_ends_the_store_and_only_the_store() {
     let applied = tree::mark(&machine).expect("the tree can be read").applied;
     assert!(applied <= seen, "nor does the tree get it");
     assert_eq!(ended.load(Ordering::Relaxed), 1, "told once");
+}
+
+#[test]
+fn a_disk_that_does_not_answer_ends_the_store() {
+    let machine = Machine::of(1);
+    let (disk, tree) = (Arc::new(machine.clone()), Arc::new(machine.clone()));
+    let (tell, told) = channel();
+    let on_fatal = Box::new(move |cause| drop(tell.send(cause)));
+    let parts = recover(disk, tree, &options(), on_fatal).expect("an empty machine opens");
+    let Parts { shared, writer, .. } = parts;
+    let (answers, question) = channel::<()>();
+    let question = Mutex::new(question);
+    // Nobody answers before the other end is gone.
+    machine.look(Some(Arc::new(move || drop(question.lock().map(|wait| wait.recv())))));
+    let (jobs, waiting) = channel();
+    let (words, _follower) = sync_channel(1);
+    let (working, ended) = sync_channel(0);
+    let (write, waits) = job(&Source::of(1).group()[0]);
+    std::thread::scope(|threads| {
+        threads.spawn(move || {
+            let _working = working;
+            writer.run(&waiting, &AtomicUsize::new(1), &words);
+        });
+        let watched = &shared;
+        threads.spawn(move || shared::watch(watched, Duration::from_millis(20), &ended));
+        jobs.send(write).expect("the writer takes it");
+        let cause = told.recv().expect("the process is told to end");
+        assert!(cause.0.contains("a commit has taken longer than 20ms"), "{cause}");
+        assert!(shared.alive().is_err(), "nothing is written any more");
+        drop((answers, jobs));
+    });
+    assert!(waits.answer().is_ok(), "what was written in the end was answered");
+}
+
+#[test]
+fn the_tree_is_synced_at_least_as_often_as_asked() {
+    for (sync_every, synced) in [(Duration::ZERO, true), (Duration::from_secs(3_600), false)] {
+        let machine = Machine::of(1);
+        let (disk, tree) = (Arc::new(machine.clone()), Arc::new(machine.clone()));
+        let options = Options { sync_every, ..options() };
+        let parts = recover(disk, tree, &options, Box::new(|_| ()));
+        let Parts { shared, mut writer, mut follower, .. } = parts.expect("it opens");
+        writer.commit(std::iter::once(job(&Source::of(1).group()[0]).0));
+        writer.seal();
+        let (speak, words) = sync_channel(1);
+        speak.send(Word::Work).expect("there is room");
+        let (jobs, _writer) = channel();
+        assert!(matches!(follower.round(&words, &jobs), Ok(ControlFlow::Continue(()))));
+        let (written, mark) = (shared.view.load().seen, tree::mark(&machine).expect("read"));
+        assert_eq!((mark.applied, mark.durable), (written, if synced { written } else { 0 }));
+    }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, sync_channel};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::frame::Lsn;
 use super::log::Segments;
 use super::overlay::Generation;
@@ -30,18 +32,17 @@ pub(super) struct Follower {
     segments: Segments,
     /// What the tree has, durable or not.
     applied: (Lsn, Stamp),
-    /// How much of it is not known to be durable: bytes, and rounds of work.
-    unsynced: (usize, u32),
+    /// How many bytes of it are not known to be durable,
+    unsynced: usize,
+    /// and since when.
+    since: Option<Instant>,
+    sync_every: Duration,
 }
 
-/// So many bytes are in the tree before it is synced,
+/// So many bytes are in the tree before it is synced, or what comes in a time that is a setting.
 const SYNC_BYTES: usize = 64 << 20;
-/// or so many rounds of work.
-const SYNC_ROUNDS: u32 = 200;
-/// Between two rounds: what is written over and over in that time is written once. Within the
-/// time, too, a store that fell quiet is synced.
+/// Between two rounds: what is written over and over in that time is written once.
 const PAUSE: Duration = Duration::from_millis(50);
-const QUIET: Duration = Duration::from_secs(10);
 
 impl Follower {
     /// The tree has all up to `applied`, durably.
@@ -50,8 +51,9 @@ impl Follower {
         tree: Arc<dyn Tree>,
         segments: Segments,
         applied: (Lsn, Stamp),
+        sync_every: Duration,
     ) -> Self {
-        Self { shared, tree, segments, applied, unsynced: (0, 0) }
+        Self { shared, tree, segments, applied, unsynced: 0, since: None, sync_every }
     }
 
     /// Works until the writer ends or the tree fails. Answers whom to tell when the store is
@@ -80,14 +82,15 @@ impl Follower {
         (answer, done)
     }
 
-    fn round(
+    pub(super) fn round(
         &mut self,
         words: &Receiver<Word>,
         writer: &Sender<Job>,
     ) -> Result<ControlFlow<Option<Answer<()>>>, StoreError> {
         self.spare();
         if self.shared.view.load().generations.iter().all(|one| one.is_empty()) {
-            match words.recv_timeout(QUIET) {
+            let passed = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+            match words.recv_timeout(self.sync_every.saturating_sub(passed)) {
                 Ok(Word::Work) => {}
                 Ok(Word::Close(answer)) => return Ok(ControlFlow::Break(answer)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(ControlFlow::Break(None)),
@@ -109,10 +112,10 @@ impl Follower {
                 let _ = sealed.recv_timeout(PAUSE);
             }
         }
-        self.unsynced.1 += 1;
         // Others may be sealed meanwhile, without end: it is synced between them, too.
         while self.follow()? {
-            if self.unsynced.0 > SYNC_BYTES || self.unsynced.1 > SYNC_ROUNDS {
+            let due = self.since.is_some_and(|since| since.elapsed() >= self.sync_every);
+            if due || self.unsynced > SYNC_BYTES {
                 self.sync()?;
             }
         }
@@ -153,7 +156,8 @@ impl Follower {
     pub(super) fn publish(&mut self, generation: &Arc<Generation>) {
         let stamp = self.applied.1.max(generation.stamp());
         self.applied = (self.applied.0.max(generation.last()), stamp);
-        self.unsynced.0 += generation.bytes();
+        self.unsynced += generation.bytes();
+        self.since.get_or_insert_with(Instant::now);
         let tree = self.tree.snapshot();
         self.shared.change(|view| {
             view.generations.retain(|one| !Arc::ptr_eq(one, generation));
@@ -165,11 +169,11 @@ impl Follower {
 
     /// Makes durable what is in the tree, then gives back what the log has of it.
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {
-        if self.unsynced != (0, 0) {
+        if self.since.take().is_some() {
             let (lsn, stamp) = self.applied;
             tree::sync_up_to(&*self.tree, lsn, stamp)?;
             self.segments.release(lsn);
-            self.unsynced = (0, 0);
+            self.unsynced = 0;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Opening a store: the lock, the tree, what the log has beyond it, then the two threads.
+//! Opening a store: the lock, the tree, what the log has beyond it, then the threads.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{channel, sync_channel};
 use std::thread::Builder;
+use std::time::Duration;
 
 use super::disk::{Directory, Disk};
 use super::follower::{self, Follower};
@@ -13,7 +14,7 @@ use super::frame::Lsn;
 use super::log::{Log, Segments};
 use super::overlay::{Generation, View};
 use super::recovery::{self, Unreadable};
-use super::shared::{OnFatal, Shared, Watch};
+use super::shared::{self, OnFatal, Shared, Watch};
 use super::tree::{self, Fjall, Mark, Tree};
 use super::writer::Writer;
 use super::{Embedded, Sending};
@@ -42,6 +43,14 @@ pub struct Options {
     pub queue: usize,
     /// Reads of the tree that may run at once.
     pub reads: usize,
+    /// A group takes no more batches when it has so many bytes,
+    pub group_bytes: usize,
+    /// or so many batches.
+    pub group_batches: usize,
+    /// The tree is synced at least this often.
+    pub sync_every: Duration,
+    /// A commit that takes longer ends the store: the disk is not answering.
+    pub stall: Duration,
 }
 
 impl Options {
@@ -57,6 +66,10 @@ impl Options {
             reserve: 64 << 20,
             queue: 65_536,
             reads: 64,
+            group_bytes: 1 << 20,
+            group_batches: 1_024,
+            sync_every: Duration::from_secs(10),
+            stall: Duration::from_secs(10),
         }
     }
 }
@@ -170,9 +183,9 @@ pub(super) fn recover(
     };
     let shared = Arc::new(Shared::new(view, on_fatal));
     let capacity = log.capacity() / 2;
-    let writer = Writer::new(shared.clone(), log, top, options.overlay);
+    let writer = Writer::new(shared.clone(), log, top, options);
     let applied: (Lsn, Stamp) = (found.last, top);
-    let follower = Follower::new(shared.clone(), tree, segments, applied);
+    let follower = Follower::new(shared.clone(), tree, segments, applied, options.sync_every);
     Ok(Parts { shared, writer, follower, capacity, top })
 }
 
@@ -215,10 +228,15 @@ impl Embedded {
         let (words, said) = sync_channel(1);
         let sending = Sending::new(jobs.clone(), options.queue, capacity);
         let (queued, watch) = (sending.queued(), Watch(shared.clone()));
+        let (working, ended) = sync_channel(0);
         Builder::new().name("store-writer".to_owned()).spawn(move || {
-            let _watch = watch;
+            let _held = (watch, working);
             writer.run(&waiting, &queued, &words);
         })?;
+        let (watched, stall) = (shared.clone(), options.stall);
+        Builder::new()
+            .name("store-watchdog".to_owned())
+            .spawn(move || shared::watch(&watched, stall, &ended))?;
         let watch = Watch(shared.clone());
         Builder::new().name("store-follower".to_owned()).spawn(move || {
             let (answer, done) = follower.run(&said, &jobs);

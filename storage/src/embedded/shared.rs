@@ -1,9 +1,12 @@
 //! What the threads of a store share: the view, the counters, the end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::time::Instant;
 
 use super::overlay::View;
 use crate::error::{Cause, StoreError};
@@ -17,6 +20,8 @@ pub(super) struct Shared {
     end: Mutex<End>,
     /// Told when the follower freed memory, and at the end.
     freed: Condvar,
+    /// When the commit began that is under way.
+    committing: Mutex<Option<Instant>>,
 }
 
 struct End {
@@ -48,6 +53,7 @@ impl Shared {
             counters: Counters::default(),
             end: Mutex::new(End { failed: None, on_fatal: Some(on_fatal) }),
             freed: Condvar::new(),
+            committing: Mutex::default(),
         }
     }
 
@@ -77,6 +83,20 @@ impl Shared {
         }
     }
 
+    fn committing(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.committing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A commit begins, for [`watch`] to know.
+    pub(super) fn begin_commit(&self) {
+        *self.committing() = Some(Instant::now());
+    }
+
+    /// The commit is done.
+    pub(super) fn end_commit(&self) {
+        *self.committing() = None;
+    }
+
     /// Nothing was written if the store has ended.
     pub(super) fn alive(&self) -> Result<(), StoreError> {
         self.end().failed.clone().map_or(Ok(()), |cause| Err(StoreError::Unavailable(cause)))
@@ -94,6 +114,18 @@ impl Shared {
         let full = |end: &mut End| end.failed.is_none() && self.view.load().bytes() > bytes;
         let waited = self.freed.wait_while(self.end(), full);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Ends the store if a commit takes longer than `stall`: a disk that does not answer would keep
+/// everybody waiting. Returns when the writer has ended, with which its end of `writer` goes.
+pub(super) fn watch(shared: &Shared, stall: Duration, writer: &Receiver<()>) {
+    while let Err(RecvTimeoutError::Timeout) = writer.recv_timeout(stall / 4) {
+        let began = *shared.committing();
+        if began.is_some_and(|began| began.elapsed() > stall) {
+            let cause = format!("a commit has taken longer than {stall:?}: is the disk answering?");
+            return shared.fail(cause.into());
+        }
     }
 }
 

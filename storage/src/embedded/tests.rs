@@ -120,6 +120,22 @@ async fn more_writes_than_may_wait_are_refused() {
 }
 
 #[tokio::test]
+async fn a_group_takes_no_more_than_it_may() {
+    for (group_batches, group_bytes) in [(4, 1 << 20), (1_024, 2_000)] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = Options { group_batches, group_bytes, ..options(directory.path()) };
+        let store = open_with(options);
+        let writes = (0..200).map(|n| store.apply(put(1, n, 500)));
+        for write in writes.collect::<Vec<_>>() {
+            write.await.expect("written");
+        }
+        // Of the second kind four reach the limit: 2,000 bytes, of 500 and something each.
+        assert!(store.stats().groups >= 50, "{} groups", store.stats().groups);
+        store.close().await.expect("closed");
+    }
+}
+
+#[tokio::test]
 async fn a_batch_that_no_segment_takes_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path());

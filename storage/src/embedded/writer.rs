@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::follower::Word;
 use super::frame::{self, Write};
 use super::log::Log;
+use super::open::Options;
 use super::overlay::{Generation, Place};
 use super::shared::{Counters, Shared};
 use super::value::{Format, Value};
@@ -38,10 +39,6 @@ pub(super) enum Job {
     Close(Option<Answer<()>>),
 }
 
-/// At most so many jobs in one group.
-const GROUP_JOBS: usize = 1_024;
-/// A group takes no more jobs when it has so many bytes, or half of what a segment takes.
-const GROUP_BYTES: usize = 1 << 20;
 /// A generation is given to the follower when it has so many bytes.
 const GENERATION_BYTES: usize = 8 << 20;
 
@@ -53,6 +50,10 @@ pub(super) struct Writer {
     top: Stamp,
     /// The memory that the generations may take.
     overlay: usize,
+    /// A group takes no more jobs when it has so many bytes, or half of what a segment takes,
+    group_bytes: usize,
+    /// or so many jobs.
+    group_jobs: usize,
     frame: Vec<u8>,
 }
 
@@ -64,9 +65,10 @@ enum Decided {
 
 impl Writer {
     /// Continues this log; `top` is the highest stamp there is.
-    pub(super) fn new(shared: Arc<Shared>, log: Log, top: Stamp, overlay: usize) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, log: Log, top: Stamp, options: &Options) -> Self {
+        let &Options { overlay, group_bytes, group_batches: group_jobs, .. } = options;
         let active = shared.view.load().generations[0].clone();
-        Self { shared, log, active, top, overlay, frame: Vec::new() }
+        Self { shared, log, active, top, overlay, group_bytes, group_jobs, frame: Vec::new() }
     }
 
     /// Works until it is closed.
@@ -78,7 +80,7 @@ impl Writer {
     ) {
         let mut group = Vec::new();
         // Whatever comes last, no larger than the other half, still fits.
-        let most = GROUP_BYTES.min(self.log.capacity() / 2);
+        let most = self.group_bytes.min(self.log.capacity() / 2);
         while let Ok(first) = jobs.recv() {
             let mut order = None;
             let mut bytes = 0;
@@ -90,11 +92,14 @@ impl Writer {
                 }
                 bytes += job.size();
                 group.push(job);
-                let more = group.len() < GROUP_JOBS && bytes < most;
+                let more = group.len() < self.group_jobs && bytes < most;
                 next = if more { jobs.try_recv().ok() } else { None };
             }
             queued.fetch_sub(group.len(), Ordering::AcqRel);
-            if self.commit(group.drain(..)) {
+            self.shared.begin_commit();
+            let begins = self.commit(group.drain(..));
+            self.shared.end_commit();
+            if begins {
                 // Where a word lies already the follower has not looked since.
                 let _ = follower.try_send(Word::Work);
             }
