@@ -12,18 +12,44 @@ pub enum Failure {
     #[error(transparent)]
     Refused(#[from] Refused),
     /// Something that is bounded is full; nothing was changed.
-    #[error("{full} is full; try again in {} s", retry_after.as_secs())]
-    Busy {
-        /// What is full, in words.
-        full: &'static str,
-        retry_after: Duration,
-    },
+    #[error("{} is full; try again in {} s", full.words(), retry_after.as_secs())]
+    Busy { full: Full, retry_after: Duration },
     /// The store did not answer as it should; perhaps changed: repeat with the same key.
     #[error("the store cannot take this now; try again shortly")]
     Unavailable,
     /// The process is going down.
     #[error("the server is stopping; try again shortly")]
     Stopping,
+}
+
+/// What is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    Server,
+    Organization,
+    Conversation,
+    /// A channel account's way out.
+    Account,
+}
+
+impl Full {
+    /// It in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Server => "the server's queue",
+            Self::Organization => "the organization's queue",
+            Self::Conversation => "the conversation's queue",
+            Self::Account => "the account's queue",
+        }
+    }
+}
+
+impl Failure {
+    /// Something is full; it is worth another try in a second.
+    pub fn busy(full: Full) -> Self {
+        metrics::counter!("omnistream_refused_total", "full" => full.words()).increment(1);
+        Self::Busy { full, retry_after: Duration::from_secs(1) }
+    }
 }
 
 impl From<StoreError> for Failure {

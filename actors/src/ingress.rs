@@ -81,8 +81,15 @@ impl Ingress {
             };
             let (target, by) = (Target::Current, By::Provider);
             let envelope = Envelope { target, by, viewer: None, key: None, command };
-            let answer = self.send(account, thread, origin, envelope.clone())?;
-            sent.push(Sent { thread, origin, envelope, answer, handles });
+            let mut answer = self.send(account, thread, origin, envelope.clone());
+            if let Err(Failure::Busy { .. }) = answer {
+                // What came before it in this very webhook may be all that is in the way.
+                for sent in sent.drain(..) {
+                    self.answer(account, sent).await?;
+                }
+                answer = self.send(account, thread, origin, envelope.clone());
+            }
+            sent.push(Sent { thread, origin, envelope, answer: answer?, handles });
         }
         for sent in sent {
             self.answer(account, sent).await?;

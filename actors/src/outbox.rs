@@ -1,7 +1,9 @@
 //! The outbox: performs what conversations have decided to send, each account at its pace. What it
 //! does is journalled by the conversation before and after; here nothing is decided.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use engine::message::{MessageError, MessageRow, Place};
 use engine::time::Timestamp;
 use serde_json::Value;
 use storage::contacts::Contacts;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::desk::Desk;
@@ -35,6 +37,7 @@ struct Inner {
     lines: Mutex<HashMap<AccountId, Arc<Line>>>,
     held: Mutex<HashMap<ThreadId, Vec<MessageId>>>,
     marks: Semaphore,
+    tickets: AtomicU64,
 }
 
 /// The limits of sending.
@@ -44,14 +47,25 @@ pub struct OutboxOptions {
     pub rate: u32,
     /// Requests of one account that the provider is answering.
     pub requests: usize,
+    /// Conversations of one account whose next message waits to be sent.
+    pub queue: usize,
 }
 
 /// One account's way out.
 struct Line {
     pace: Mutex<Pace>,
-    requests: Semaphore,
+    waiting: Mutex<HashMap<MessageId, Waiting>>,
+    requests: Arc<Semaphore>,
     /// The provider refuses everything until somebody looks after the account.
     stopped: watch::Sender<bool>,
+}
+
+/// A message that waits to be sent: one task waits with it.
+struct Waiting {
+    /// Which of the message's waits this is.
+    ticket: u64,
+    /// The right to one request, from just before the send begins.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 struct Pace {
@@ -85,6 +99,7 @@ impl Outbox {
             lines: Mutex::default(),
             held: Mutex::default(),
             marks: Semaphore::new(MARKS),
+            tickets: AtomicU64::new(0),
         }))
     }
 
@@ -94,23 +109,39 @@ impl Outbox {
         let _ = self.0.desk.set(desk);
     }
 
-    /// A message waits to be sent, not before `due`.
+    /// A message waits to be sent, not before `due`. One that waits already is not there twice: a
+    /// conversation that wakes hands it over again.
     pub fn enqueue(&self, head: &Conversation, message: MessageId, place: Place, due: Timestamp) {
-        let (outbox, head) = (self.clone(), Slip::of(head));
+        let line = self.line(head.account);
+        let ticket = self.0.tickets.fetch_add(1, Ordering::Relaxed);
+        match line.waiting().entry(message) {
+            Entry::Occupied(_) => return,
+            Entry::Vacant(free) => drop(free.insert(Waiting { ticket, turn: None })),
+        }
+        let (outbox, slip) = (self.clone(), Slip::of(head));
         metrics::gauge!("omnistream_outbox_waiting").increment(1.0);
         tokio::spawn(async move {
-            outbox.begin(head, message, place, due).await;
+            outbox.begin(&line, &slip, message, place, (ticket, due)).await;
+            line.leave(message, ticket);
             metrics::gauge!("omnistream_outbox_waiting").decrement(1.0);
         });
+    }
+
+    /// Whether another conversation of an account may have something to be sent.
+    pub fn has_room(&self, account: AccountId) -> bool {
+        self.line(account).waiting().len() < self.0.options.queue
     }
 
     /// The send has begun durably: it is performed, and its outcome handed back.
     pub fn perform(&self, head: &Conversation, row: &MessageRow, attempt: u32) {
         let (message, place) = (row.message.id, row.place);
         self.held().entry(head.thread).or_default().push(message);
+        // It waits no more: whatever hands it over from now on is another attempt.
+        let waited = self.line(head.account).waiting().remove(&message);
+        let turn = waited.and_then(|waited| waited.turn);
         let (outbox, slip, row) = (self.clone(), Slip::of(head), row.clone());
         tokio::spawn(async move {
-            let outcome = outbox.send(&slip, &row).await;
+            let outcome = outbox.send(&slip, &row, turn).await;
             count(&outcome);
             let end = Command::EndSend { message, place, attempt, outcome };
             outbox.tell(&slip, end).await;
@@ -201,24 +232,46 @@ impl Outbox {
         Err(Trouble { words, pauses })
     }
 
-    async fn begin(&self, slip: Slip, message: MessageId, place: Place, due: Timestamp) {
+    /// Waits until the message may go, and has its send begun. It counts as begun, and would be of
+    /// unknown outcome after a crash, only once its request can leave.
+    async fn begin(
+        &self,
+        line: &Line,
+        slip: &Slip,
+        message: MessageId,
+        place: Place,
+        (ticket, due): (u64, Timestamp),
+    ) {
         sleep(due.since(self.0.tenants.now())).await;
-        let line = self.line(slip.account);
         let mut stopped = line.stopped.subscribe();
-        // The sender lives as long as the line.
-        let _ = stopped.wait_for(|stopped| !stopped).await;
-        let at = line.pace().take();
-        sleep_until(at).await;
-        if *stopped.borrow() {
+        let turn = loop {
+            // The sender lives as long as the line.
             let _ = stopped.wait_for(|stopped| !stopped).await;
+            let turn = line.turn().await;
+            let at = line.pace().take();
+            sleep_until(at).await;
+            if !*stopped.borrow() {
+                break turn;
+            }
+        };
+        if let Some(waiting) = line.waiting().get_mut(&message)
+            && waiting.ticket == ticket
+        {
+            waiting.turn = turn;
         }
-        self.tell(&slip, Command::BeginSend { message, place }).await;
+        self.tell(slip, Command::BeginSend { message, place }).await;
     }
 
-    async fn send(&self, slip: &Slip, row: &MessageRow) -> Outcome {
+    async fn send(
+        &self,
+        slip: &Slip,
+        row: &MessageRow,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Outcome {
         let line = self.line(slip.account);
-        let Ok(_turn) = line.requests.acquire().await else {
-            return Outcome::Unknown { reason: "the server is stopping".to_owned() };
+        let _turn = match turn {
+            Some(turn) => Some(turn),
+            None => line.turn().await,
         };
         let refused = |code: &str, message: &str| Outcome::Refused {
             error: MessageError { code: code.to_owned(), message: message.to_owned() },
@@ -324,9 +377,28 @@ impl Line {
         let pace = Pace { next: Instant::now(), between: usual, usual };
         Self {
             pace: Mutex::new(pace),
-            requests: Semaphore::new(options.requests),
+            waiting: Mutex::default(),
+            requests: Arc::new(Semaphore::new(options.requests)),
             stopped: watch::channel(false).0,
         }
+    }
+
+    /// The right to one request, which is given back when it is dropped.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        self.requests.clone().acquire_owned().await.ok()
+    }
+
+    /// A wait is over, unless another one of the message has begun.
+    fn leave(&self, message: MessageId, ticket: u64) {
+        let mut waiting = self.waiting();
+        if waiting.get(&message).is_some_and(|waiting| waiting.ticket == ticket) {
+            waiting.remove(&message);
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<MessageId, Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace> {

@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use engine::id::{TenantId, ThreadId};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Full};
 
 /// How much may be under way at once.
 #[derive(Clone, Copy, Debug)]
@@ -51,22 +50,18 @@ impl Permits {
 
     /// A place, or what is full.
     pub fn take(self: &Arc<Self>, tenant: TenantId, thread: ThreadId) -> Result<Permit, Failure> {
-        let busy = |full| {
-            metrics::counter!("omnistream_refused_total", "full" => full).increment(1);
-            Failure::Busy { full, retry_after: Duration::from_secs(1) }
-        };
         let enter = |n: usize| (n < self.limits.node).then_some(n + 1);
         self.node
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, enter)
-            .map_err(|_| busy("the server's queue"))?;
+            .map_err(|_| Failure::busy(Full::Server))?;
         if !self.tenants.enter(tenant, self.limits.tenant) {
             self.node.fetch_sub(1, Ordering::AcqRel);
-            return Err(busy("the organization's queue"));
+            return Err(Failure::busy(Full::Organization));
         }
         if !self.threads.enter(thread, self.limits.thread) {
             self.tenants.leave(tenant);
             self.node.fetch_sub(1, Ordering::AcqRel);
-            return Err(busy("the conversation's queue"));
+            return Err(Failure::busy(Full::Conversation));
         }
         Ok(Permit(Some(Held { permits: self.clone(), tenant, thread })))
     }
@@ -126,14 +121,14 @@ impl<K: Hash + Eq> Counts<K> {
 #[cfg(test)]
 mod tests {
     use super::{PermitLimits, Permits};
-    use crate::failure::Failure;
+    use crate::failure::{Failure, Full};
     use engine::id::{TenantId, ThreadId};
     use uuid::Uuid;
 
-    fn full(failure: &Failure) -> &'static str {
+    fn full(failure: &Failure) -> Option<Full> {
         match failure {
-            Failure::Busy { full, .. } => full,
-            _ => "",
+            Failure::Busy { full, .. } => Some(*full),
+            _ => None,
         }
     }
 
@@ -144,13 +139,13 @@ mod tests {
         let thread = |n| ThreadId(Uuid::from_u128(n));
         let one = permits.take(tenant, thread(1)).ok().unwrap();
         let refused = permits.take(tenant, thread(1)).err().unwrap();
-        assert_eq!(full(&refused), "the conversation's queue");
+        assert_eq!(full(&refused), Some(Full::Conversation));
         let _two = permits.take(tenant, thread(2)).ok().unwrap();
         let refused = permits.take(tenant, thread(3)).err().unwrap();
-        assert_eq!(full(&refused), "the organization's queue");
+        assert_eq!(full(&refused), Some(Full::Organization));
         let _three = permits.take(other, thread(4)).ok().unwrap();
         let refused = permits.take(other, thread(5)).err().unwrap();
-        assert_eq!(full(&refused), "the server's queue");
+        assert_eq!(full(&refused), Some(Full::Server));
         assert_eq!(permits.taken(), 3);
         drop(one);
         assert_eq!(permits.taken(), 2);

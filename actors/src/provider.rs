@@ -84,3 +84,55 @@ impl Provider {
         Some(body)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use axum::Router;
+    use axum::routing::get;
+    use engine::channel::whatsapp::{self, Answered};
+
+    use super::{Provider, ProviderOptions};
+
+    async fn listener() -> (tokio::net::TcpListener, SocketAddr) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    async fn ask(address: SocketAddr, key: &str) -> Answered {
+        let options = ProviderOptions {
+            graph_url: format!("http://{address}"),
+            graph_version: "v23.0".into(),
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_millis(300),
+            answer_bytes: 1_000,
+        };
+        Provider::new(options).unwrap().perform(whatsapp::account(key, "token")).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_long_or_too_late_proves_nothing() {
+        let router = Router::new()
+            .route("/v23.0/fits", get(async || "x".repeat(1_000)))
+            .route("/v23.0/long", get(async || "x".repeat(1_001)))
+            .route("/v23.0/late", get(async || pending::<()>().await));
+        let (listener, address) = listener().await;
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let fits = ask(address, "fits").await;
+        assert!(matches!(fits, Answered::With { status: 200, body } if body.len() == 1_000));
+        for key in ["long", "late"] {
+            assert!(matches!(ask(address, key).await, Answered::PerhapsSent(_)), "{key}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_never_came_about_proves_that_nothing_was_sent() {
+        let (listener, address) = listener().await;
+        drop(listener);
+        assert!(matches!(ask(address, "gone").await, Answered::NotSent(_)));
+    }
+}

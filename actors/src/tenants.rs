@@ -54,7 +54,7 @@ pub trait Following: Send + Sync + 'static {
 pub struct Owner {
     state: ArcSwap<TenantState>,
     /// Held by whoever changes something, until it is durable.
-    change: tokio::sync::Mutex<()>,
+    change: Arc<tokio::sync::Mutex<()>>,
     /// Raised whenever somebody may see less than before.
     epoch: watch::Sender<u64>,
 }
@@ -185,14 +185,20 @@ impl Tenants {
         change: impl FnOnce(&mut Changing) -> Result<T, E>,
     ) -> Result<T, NotChanged<E>> {
         let owner = self.owner(tenant).await?.ok_or(NotChanged::NoTenant)?;
-        let _turn = owner.change.lock().await;
+        let turn = owner.change.clone().lock_owned().await;
         let state = TenantState::clone(&owner.state());
         let mut changing = Changing { state, now: self.now(), changes: Vec::new() };
         let made = change(&mut changing).map_err(NotChanged::Refused)?;
         let Changing { state, changes, .. } = changing;
         if !changes.is_empty() {
-            self.write(tenant, &owner, changes).await?;
-            self.replace(&owner, state);
+            let tenants = self.clone();
+            to_its_end(async move {
+                let _turn = turn;
+                tenants.write(tenant, &owner, changes).await?;
+                tenants.replace(&owner, state);
+                Ok(())
+            })
+            .await?;
         }
         Ok(made)
     }
@@ -260,14 +266,17 @@ impl Tenants {
     pub async fn end_session(&self, session: SessionId) -> Result<(), StoreError> {
         let Some(found) = self.find_session(session).await? else { return Ok(()) };
         let ended = Session { ended: true, ..found };
-        let now = self.now();
-        self.0.settings.put_session(&ended, now, self.0.stamps.next()).await?;
-        let tenant = ended.tenant;
-        self.remember(ended);
-        if let Some(owner) = self.owner(tenant).await? {
-            owner.raise();
-        }
-        Ok(())
+        let tenants = self.clone();
+        to_its_end(async move {
+            let (inner, tenant) = (&tenants.0, ended.tenant);
+            inner.settings.put_session(&ended, tenants.now(), inner.stamps.next()).await?;
+            tenants.remember(ended);
+            if let Some(owner) = tenants.owner(tenant).await? {
+                owner.raise();
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Who a login is, if it still counts: not ended, not over, the agent active, the password the
@@ -344,6 +353,14 @@ impl Tenants {
     }
 }
 
+/// Goes on when its caller has gone: what the store has taken must be seen, too.
+async fn to_its_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    let ended = |_| Err(StoreError::Unknown("a change was not made to its end".into()));
+    tokio::spawn(change).await.unwrap_or_else(ended)
+}
+
 /// The name under which an account's key is unique in the installation.
 pub fn account_name(channel: Channel, key: &str) -> Name {
     Name::global(&format!("account:{}", channel.as_str()), key)
@@ -353,7 +370,7 @@ impl Owner {
     fn new(state: TenantState) -> Self {
         Self {
             state: ArcSwap::from_pointee(state),
-            change: tokio::sync::Mutex::default(),
+            change: Arc::default(),
             epoch: watch::Sender::new(1),
         }
     }

@@ -206,7 +206,11 @@ impl Actor for ThreadActor {
                 state.phase = Phase::Idle;
                 match *loaded {
                     Ok(loaded) => state.loaded = loaded,
-                    Err(error) => state.fail(error.into()),
+                    Err(error) => {
+                        // The wake itself may have been among what failed: the next order wakes.
+                        (state.core, state.phase) = (None, Phase::Asleep);
+                        state.fail(error.into());
+                    }
                 }
             }
             ThreadMessage::Named(named) => {

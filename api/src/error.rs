@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actors::contact::ContactFailure;
-use actors::failure::Failure;
+use actors::failure::{Failure, Full};
 use actors::tenants::NotChanged;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -138,11 +138,16 @@ impl From<Failure> for ApiError {
         match failure {
             Failure::Refused(refused) => refused.into(),
             Failure::Busy { full, retry_after } => {
-                let message = format!("{full} is full; try again shortly");
-                let error = Self::unavailable(message);
-                let details =
-                    vec![FieldError { field: "limit".to_owned(), message: full.to_owned() }];
-                Self { details, retry_after: Some(retry_after), code: "overloaded", ..error }
+                let message = format!("{} is full; try again shortly", full.words());
+                let error = match full {
+                    Full::Server => Self { code: "overloaded", ..Self::unavailable(message) },
+                    Full::Organization | Full::Conversation | Full::Account => {
+                        Self::too_many(message, retry_after)
+                    }
+                };
+                let field = "limit".to_owned();
+                let details = vec![FieldError { field, message: full.words().to_owned() }];
+                Self { details, retry_after: Some(retry_after), ..error }
             }
             other @ (Failure::Unavailable | Failure::Stopping) => {
                 Self::unavailable(other.to_string())

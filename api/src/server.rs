@@ -96,7 +96,11 @@ impl Server {
             provider,
             tenants.clone(),
             Contacts::new(store.clone()),
-            OutboxOptions { rate: limits.send_rate_per_second, requests: limits.account_requests },
+            OutboxOptions {
+                rate: limits.send_rate_per_second,
+                requests: limits.account_requests,
+                queue: limits.account_queue,
+            },
         );
         let effects = Effects { hub: hub.clone(), outbox: outbox.clone() };
         let options = desk_options(&config);

@@ -65,6 +65,14 @@ async fn items_of_one_webhook_keep_their_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_webhook_with_more_items_than_may_be_under_way_waits_for_its_own() {
+    let bench = Bench::new().await;
+    let items = (0..2_500).map(|n| says(vec![phone("1")], &format!("m{n}"), "hello")).collect();
+    bench.desk.ingest(&account(), items).await.unwrap();
+    assert_eq!(bench.open().await[0].messages, 2_500);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_thread_leaves_memory_and_comes_back_as_it_was() {
     let bench = Bench::new().await;
     deliver(&bench, 1, 5).await;

@@ -8,6 +8,10 @@ mod feed;
 #[cfg(test)]
 mod first;
 #[cfg(test)]
+mod outbox;
+#[cfg(test)]
 mod protocol;
 #[cfg(test)]
 mod sends;
+#[cfg(test)]
+mod settings;

@@ -1,14 +1,22 @@
 //! Messages to the customer, as far as the desk goes: what is to be done outside, and what a
 //! restart makes of it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use actors::clock::Clock;
 use engine::channel::Outcome;
 use engine::conversation::{Command, Draft, Effect, IdempotencyKey, Target};
 use engine::id::ConversationId;
 use engine::message::{Message, MessageStatus, Sender, SenderKind};
+use engine::time::Timestamp;
+use storage::faulty::{Call, Fate, Faulty};
+use storage::memory::Memory;
+use storage::tables::LOG;
 
 use crate::bench::{Bench, account, admin, phone, says};
 
-fn draft(text: &str) -> Command {
+pub(crate) fn draft(text: &str) -> Command {
     Command::Send(Draft {
         text: text.into(),
         reply_to: None,
@@ -69,4 +77,47 @@ async fn a_restart_makes_a_begun_send_unknown_and_hands_on_what_waits() {
     let end = Command::EndSend { message, place, attempt: 1, outcome };
     bench.desk.tell(thread, Target::Conversation(id), end).await.unwrap();
     assert_eq!(status(&bench, id, &first).await, MessageStatus::Sent);
+}
+
+/// A restart with a send under way, at which this read of a log fails, counted from 0. Answers
+/// whether so many were made.
+async fn wake_with_a_failing_read(nth: usize) -> bool {
+    let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
+    let now = clock.clone();
+    let memory = Arc::new(Memory::new(Arc::new(move || now.now())));
+    let reads = Arc::new(AtomicUsize::new(usize::MAX / 2));
+    let counted = reads.clone();
+    let decide = move |call: &Call<'_>| match call {
+        Call::Get(table, _) if table.name == LOG.name => {
+            let read = counted.fetch_add(1, Ordering::Relaxed);
+            if read == nth { Fate::Unavailable } else { Fate::Done }
+        }
+        _ => Fate::Done,
+    };
+    let mut bench = Bench::over(Arc::new(Faulty::new(memory, decide)), clock).await;
+    bench.desk.ingest(&account(), vec![says(vec![phone("1")], "m1", "hello")]).await.unwrap();
+    let id = bench.open().await[0].id;
+    let message = send(&bench, id, None, "one").await;
+    let effects = std::mem::take(&mut *bench.heard.effects.lock().unwrap());
+    let [(thread, _, Effect::Enqueue { message: first, place, .. })] = effects[..] else {
+        panic!("it is handed on: {effects:?}")
+    };
+    let begin = Command::BeginSend { message: first, place };
+    bench.desk.tell(thread, Target::Conversation(id), begin).await.unwrap();
+    reads.store(0, Ordering::Relaxed);
+    bench.restart().await;
+    let met = reads.load(Ordering::Relaxed) > nth;
+    // Somebody looks, perhaps twice: the first may hear of the failure.
+    let _ = bench.desk.ask(admin(), id, None, Command::Look).await;
+    assert_eq!(status(&bench, id, &message).await, MessageStatus::Unknown, "read {nth} failed");
+    met
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wake_that_a_failing_read_cut_short_is_made_up_for() {
+    let mut nth = 0;
+    while wake_with_a_failing_read(nth).await {
+        nth += 1;
+    }
+    assert!(nth > 1, "a wake reads the log");
 }

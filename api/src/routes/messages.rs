@@ -1,5 +1,6 @@
 //! Messages of a conversation.
 
+use actors::failure::{Failure, Full};
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{Method, StatusCode};
@@ -105,6 +106,9 @@ async fn send(
     let state = state(&app, &caller).await?;
     let heads = app.desk.heads(caller.tenant, &[id]).await?;
     let head = heads.first().ok_or(Refused::NotFound)?;
+    if head.pending.is_empty() && !app.outbox.has_room(head.account) {
+        return Err(Failure::busy(Full::Account).into());
+    }
     let account = state.accounts.get(&head.account);
     let name = state.agents.get(&caller.agent).map(|agent| agent.name.clone());
     let sender = Sender { kind: SenderKind::Agent, id: Some(caller.agent.0), name };

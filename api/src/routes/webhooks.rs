@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 
+use actors::failure::Failure;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, Method, StatusCode};
 use engine::account::Account;
 use engine::channel::signature::{Handshake, is_signed};
 use engine::channel::whatsapp::{self, Change};
@@ -114,9 +115,21 @@ async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiErro
         bury(&app, "no connected account has this number".to_owned(), raw.as_bytes()).await?;
     }
     for (account, items) in accounts {
-        app.desk.ingest(&account, items).await?;
+        app.desk.ingest(&account, items).await.map_err(again)?;
     }
     Ok(())
+}
+
+/// Whatever is full, a provider delivers again what is answered 503.
+fn again(failure: Failure) -> ApiError {
+    let error = ApiError::from(failure);
+    match error.status {
+        StatusCode::TOO_MANY_REQUESTS => {
+            let (status, code) = (StatusCode::SERVICE_UNAVAILABLE, "overloaded");
+            ApiError { status, code, ..error }
+        }
+        _ => error,
+    }
 }
 
 async fn account(app: &App, change: &Change<'_>) -> Result<Option<Account>, ApiError> {
@@ -136,5 +149,5 @@ fn signature(headers: &HeaderMap) -> Option<String> {
 
 fn unsigned() -> ApiError {
     let message = "the body must be signed with the app's secret in `X-Hub-Signature-256`";
-    ApiError::new(axum::http::StatusCode::UNAUTHORIZED, "bad_signature", message)
+    ApiError::new(StatusCode::UNAUTHORIZED, "bad_signature", message)
 }

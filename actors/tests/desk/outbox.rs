@@ -1,0 +1,162 @@
+//! The outbox, with a provider that answers when it is told to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::clock::{Clock, Stamps};
+use actors::committed::Committed;
+use actors::desk::Desk;
+use actors::outbox::{Outbox, OutboxOptions};
+use actors::provider::{Provider, ProviderOptions};
+use actors::tenants::Tenants;
+use actors::world::Outside;
+use axum::Router;
+use axum::http::StatusCode;
+use engine::conversation::{Conversation, Effect};
+use engine::id::{ConversationId, MessageId, ThreadId};
+use engine::message::{Message, MessageRow, MessageStatus, Place};
+use engine::time::Timestamp;
+use storage::contacts::Contacts;
+use storage::memory::Memory;
+use storage::{Stamp, Store};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::bench::{account, admin, desk, phone, says};
+use crate::sends::draft;
+use crate::settings::{made, tenants};
+
+const NOW: Timestamp = Timestamp(1_790_000_000_000);
+
+/// What conversations want to be sent.
+struct Sending(Outbox);
+
+impl Outside for Sending {
+    fn follow(&self, _: &Committed) {}
+
+    fn act(&self, head: &Conversation, effect: Effect, row: Option<&MessageRow>) {
+        match (effect, row) {
+            (Effect::Enqueue { message, place, due }, _) => {
+                self.0.enqueue(head, message, place, due);
+            }
+            (Effect::Perform { attempt, .. }, Some(row)) => self.0.perform(head, row, attempt),
+            _ => {}
+        }
+    }
+
+    fn held(&self, thread: ThreadId) -> Vec<MessageId> {
+        self.0.holds(thread)
+    }
+}
+
+/// Requests as they come; each is answered when its sender is used.
+type Requests = mpsc::UnboundedReceiver<oneshot::Sender<()>>;
+
+/// A provider that takes every message once it is told so.
+async fn provider() -> (Provider, Requests) {
+    let (arrived, requests) = mpsc::unbounded_channel();
+    let answer = async move || {
+        let (answer, told) = oneshot::channel();
+        let heard = arrived.send(answer).is_ok() && told.await.is_ok();
+        (StatusCode::OK, if heard { r#"{"messages":[{"id":"p"}]}"# } else { "{}" })
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (at(format!("http://{address}")), requests)
+}
+
+fn at(graph_url: String) -> Provider {
+    Provider::new(ProviderOptions {
+        graph_url,
+        graph_version: "v23.0".into(),
+        connect_timeout: Duration::from_secs(5),
+        timeout: Duration::from_secs(60),
+        answer_bytes: 1024,
+    })
+    .unwrap()
+}
+
+fn store() -> Arc<dyn Store> {
+    Arc::new(Memory::new(Arc::new(|| NOW)))
+}
+
+fn outbox(
+    store: &Arc<dyn Store>,
+    provider: Provider,
+    tenants: Tenants,
+    options: OutboxOptions,
+) -> Outbox {
+    Outbox::new(provider, tenants, Contacts::new(store.clone()), options)
+}
+
+async fn status(desk: &Desk, message: &Message) -> MessageStatus {
+    let bounds = (u64::MAX, 0);
+    let rows = desk.messages(admin(), message.conversation_id, bounds, 50).await.unwrap();
+    rows.iter().find(|row| row.message.id == message.id).unwrap().message.status
+}
+
+#[tokio::test]
+async fn no_more_sends_have_begun_than_the_provider_is_asked_at_once() {
+    let (store, clock) = (store(), Clock::standing_at(NOW));
+    let stamps = Arc::new(Stamps::above(Stamp(0)));
+    let tenants = tenants(&store, &clock, &stamps);
+    made(&tenants).await;
+    let (provider, mut requests) = provider().await;
+    let options = OutboxOptions { rate: 1_000, requests: 2, queue: 100 };
+    let outbox = outbox(&store, provider, tenants, options);
+    let outside = Arc::new(Sending(outbox.clone()));
+    let desk = desk(&store, &clock, &stamps, outside, None).await;
+    outbox.connect(desk.clone());
+    let mut messages = Vec::new();
+    for n in 0..12 {
+        let item = says(vec![phone(&n.to_string())], &format!("m{n}"), "hello");
+        desk.ingest(&account(), vec![item]).await.unwrap();
+    }
+    let conversations = storage::conversations::Conversations::new(store.clone());
+    for id in conversations.open_set(account().tenant).await.unwrap() {
+        let answer = desk.ask(admin(), id, None, draft("hello")).await.unwrap();
+        messages.push(answer.message.unwrap());
+    }
+    for _ in 0..12 {
+        let answer = requests.recv().await.unwrap();
+        let mut begun = 0;
+        for message in &messages {
+            begun += usize::from(status(&desk, message).await == MessageStatus::Sending);
+        }
+        assert!((1..=2).contains(&begun), "{begun} would be of unknown outcome after a crash");
+        answer.send(()).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_counted_once_however_often_it_is_handed_over() {
+    let (store, clock) = (store(), Clock::standing_at(NOW));
+    let tenants = tenants(&store, &clock, &Arc::new(Stamps::above(Stamp(0))));
+    let options = OutboxOptions { rate: 1_000, requests: 2, queue: 2 };
+    let outbox = outbox(&store, at("http://127.0.0.1:1".into()), tenants, options);
+    let thread = engine::conversation::Thread {
+        id: ThreadId(Uuid::from_u128(1)),
+        tenant: account().tenant,
+        account: account().id,
+        channel: account().channel,
+        contact: engine::id::ContactId(Uuid::from_u128(2)),
+        case: 1,
+        current: None,
+        moved_to: None,
+    };
+    let head = Conversation::blank(ConversationId(Uuid::from_u128(3)), &thread);
+    let place = Place { block: 0, ordinal: 1 };
+    outbox.stop_account(&head, "190".into(), "the token has expired".into());
+    for _ in 0..3 {
+        outbox.enqueue(&head, MessageId(Uuid::from_u128(4)), place, NOW);
+    }
+    assert!(outbox.has_room(account().id));
+    outbox.enqueue(&head, MessageId(Uuid::from_u128(5)), place, NOW);
+    assert!(!outbox.has_room(account().id), "two wait, which is all that may");
+    outbox.resume(account().id);
+    while !outbox.has_room(account().id) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}

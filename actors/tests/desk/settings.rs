@@ -1,0 +1,82 @@
+//! A tenant's settings: what is durable is seen, whatever became of who asked for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actors::clock::{Clock, Stamps};
+use actors::tenants::Tenants;
+use engine::id::{AgentId, RoleId};
+use engine::identity::agent::{Agent, Availability, Credential};
+use engine::tenant::{Tenant, TenantStatus};
+use engine::time::Timestamp;
+use storage::faulty::{Call, Fate, Faulty};
+use storage::memory::Memory;
+use storage::names::Names;
+use storage::settings::Settings;
+use storage::{Stamp, Store};
+use uuid::Uuid;
+
+use crate::bench::{TENANT, account};
+
+const NOW: Timestamp = Timestamp(1_790_000_000_000);
+
+pub(crate) fn tenants(store: &Arc<dyn Store>, clock: &Clock, stamps: &Arc<Stamps>) -> Tenants {
+    let (settings, names) = (Settings::new(store.clone()), Names::new(store.clone()));
+    Tenants::new(settings, names, clock.clone(), stamps.clone(), 10, 10)
+}
+
+/// The tenant of the tests, with its account.
+pub(crate) async fn made(tenants: &Tenants) {
+    let tenant = Tenant {
+        id: TENANT,
+        name: "Shop".into(),
+        slug: "shop".into(),
+        status: TenantStatus::Active,
+        created_at: NOW,
+        updated_at: NOW,
+    };
+    let id = AgentId(Uuid::from_u128(0xA));
+    let admin = Agent {
+        id,
+        name: "Ada".into(),
+        email: "ada@example.com".into(),
+        role_id: RoleId(Uuid::nil()),
+        availability: Availability::Online,
+        is_active: true,
+        rev: 1,
+        created_at: NOW,
+        updated_at: NOW,
+    };
+    let credential = Credential { agent: id, password_hash: String::new(), sessions_since: NOW };
+    tenants.create(tenant, admin, credential).await.unwrap();
+    let connected = tenants.change(TENANT, |changing| {
+        changing.put_account(account());
+        Ok::<_, ()>(())
+    });
+    connected.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_whose_caller_has_gone_is_made_all_the_same() {
+    let clock = Clock::standing_at(NOW);
+    let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(|| NOW)));
+    let slow = |call: &Call<'_>| match call {
+        Call::Write(_) => Fate::Slow(Duration::from_secs(1)),
+        _ => Fate::Done,
+    };
+    let store: Arc<dyn Store> = Arc::new(Faulty::new(memory, slow));
+    let tenants = tenants(&store, &clock, &Arc::new(Stamps::above(Stamp(0))));
+    made(&tenants).await;
+    let rename = tenants.change(TENANT, |changing| {
+        let mut renamed = account();
+        renamed.display_name = "Corner Store".into();
+        changing.put_account(renamed);
+        Ok::<_, ()>(())
+    });
+    let gone = tokio::time::timeout(Duration::from_millis(500), rename).await;
+    assert!(gone.is_err(), "the caller did not wait for the store");
+    // The next change waits for its turn behind that one.
+    tenants.change(TENANT, |_| Ok::<_, ()>(())).await.unwrap();
+    let state = tenants.state(TENANT).await.unwrap().unwrap();
+    assert_eq!(state.accounts[&account().id].display_name, "Corner Store");
+}
