@@ -26,6 +26,8 @@ pub enum Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
     Server,
+    /// The server's, for request bodies.
+    Memory,
     Organization,
     Conversation,
     /// A channel account's way out.
@@ -37,6 +39,7 @@ impl Full {
     pub fn words(self) -> &'static str {
         match self {
             Self::Server => "the server's queue",
+            Self::Memory => "the server's memory for request bodies",
             Self::Organization => "the organization's queue",
             Self::Conversation => "the conversation's queue",
             Self::Account => "the account's queue",

@@ -3,7 +3,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ struct Inner {
     held: Mutex<HashMap<ThreadId, Vec<MessageId>>>,
     marks: Semaphore,
     tickets: AtomicU64,
+    /// Nothing begins any more.
+    stopping: AtomicBool,
 }
 
 /// The limits of sending.
@@ -100,6 +102,7 @@ impl Outbox {
             held: Mutex::default(),
             marks: Semaphore::new(MARKS),
             tickets: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
         }))
     }
 
@@ -125,6 +128,22 @@ impl Outbox {
             line.leave(message, ticket);
             metrics::gauge!("omnistream_outbox_waiting").decrement(1.0);
         });
+    }
+
+    /// Begins no more sends, and returns when the outcomes of those that have begun are written:
+    /// what waits is taken up by the next start.
+    pub async fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Release);
+        while self.is_busy() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        let lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let begins =
+            |line: &Arc<Line>| line.waiting().values().any(|waiting| waiting.turn.is_some());
+        lines.values().any(begins) || !self.held().is_empty()
     }
 
     /// Whether another conversation of an account may have something to be sent.
@@ -254,10 +273,17 @@ impl Outbox {
                 break turn;
             }
         };
-        if let Some(waiting) = line.waiting().get_mut(&message)
-            && waiting.ticket == ticket
         {
-            waiting.turn = turn;
+            let mut waiting = line.waiting();
+            // Looked at under the lock: who stops sees either this turn or nothing begin.
+            if self.0.stopping.load(Ordering::Acquire) {
+                return;
+            }
+            if let Some(waiting) = waiting.get_mut(&message)
+                && waiting.ticket == ticket
+            {
+                waiting.turn = turn;
+            }
         }
         self.tell(slip, Command::BeginSend { message, place }).await;
     }

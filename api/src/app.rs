@@ -11,11 +11,12 @@ use actors::outbox::Outbox;
 use actors::tenants::Tenants;
 use axum::http::HeaderMap;
 use config::Config;
+use engine::id::TenantId;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use tokio::sync::Semaphore;
 
 use crate::login_limits::LoginLimits;
-use crate::rate::Bucket;
+use crate::rate::{Bucket, Buckets};
 use crate::socket::Frame;
 
 /// The running server, as handlers see it. Clones are the same.
@@ -36,6 +37,10 @@ pub struct Parts {
     pub login_limits: LoginLimits,
     /// Passwords are hashed by so many at once.
     pub hashing: Semaphore,
+    /// Bytes of request bodies that may still be taken.
+    pub bodies: Arc<Semaphore>,
+    /// How fast each tenant's people may ask.
+    pub requests: Buckets<TenantId>,
     /// New sockets.
     pub handshakes: Mutex<Bucket>,
     /// Held from the claim of a name until its holder is written: to everybody else a claim

@@ -140,7 +140,9 @@ impl From<Failure> for ApiError {
             Failure::Busy { full, retry_after } => {
                 let message = format!("{} is full; try again shortly", full.words());
                 let error = match full {
-                    Full::Server => Self { code: "overloaded", ..Self::unavailable(message) },
+                    Full::Server | Full::Memory => {
+                        Self { code: "overloaded", ..Self::unavailable(message) }
+                    }
                     Full::Organization | Full::Conversation | Full::Account => {
                         Self::too_many(message, retry_after)
                     }
@@ -191,6 +193,29 @@ impl From<NotChanged<Self>> for ApiError {
             NotChanged::NoTenant => Self::unauthorized(),
             NotChanged::Refused(error) => error,
             NotChanged::Store(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actors::failure::{Failure, Full};
+
+    use super::ApiError;
+
+    #[test]
+    fn whose_share_is_full_waits_and_a_full_server_sheds() {
+        for (full, status) in [
+            (Full::Server, 503),
+            (Full::Memory, 503),
+            (Full::Organization, 429),
+            (Full::Conversation, 429),
+            (Full::Account, 429),
+        ] {
+            let error = ApiError::from(Failure::busy(full));
+            assert_eq!(error.status.as_u16(), status, "{full:?}");
+            assert_eq!(error.details[0].message, full.words());
+            assert!(error.retry_after.is_some());
         }
     }
 }

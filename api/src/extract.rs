@@ -1,5 +1,8 @@
 //! What handlers take: bodies, queries, ids and paging, each refused with the field's name.
 
+use std::ops::Deref;
+
+use actors::failure::{Failure, Full};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
@@ -8,9 +11,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use engine::conversation::IdempotencyKey;
 use engine::resource::{FieldError, Invalid};
+use futures_util::StreamExt;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -46,24 +51,56 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
                 "send the body as `Content-Type: application/json`",
             ));
         }
-        let bytes = bytes(request, app).await?;
-        let digest = Sha256::digest(&bytes);
+        let bytes = bytes(request, app, app.config.limits.rest_body_bytes).await?;
+        let digest = Sha256::digest(&*bytes);
         let body = parse(&bytes)?;
         Ok(Self(body, digest[..16].try_into().expect("sixteen of thirty-two bytes")))
     }
 }
 
-/// All bytes of a body, within the limit that its route has set.
-pub async fn bytes(request: Request, app: &App) -> Result<Bytes, ApiError> {
-    Bytes::from_request(request, app).await.map_err(|rejection| {
-        let status = rejection.into_response().status();
-        match status {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                ApiError::new(status, "body_too_large", "the body is too large; send less at once")
-            }
-            _ => ApiError::new(StatusCode::BAD_REQUEST, "bad_request", "the body cannot be read"),
+/// The bytes of a body, which count as under way until they are dropped.
+pub struct Received {
+    bytes: Bytes,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Deref for Received {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// All bytes of a body, so many at most. Counted is what arrives, not what is announced: nobody
+/// takes the room of others by a promise.
+pub async fn bytes(request: Request, app: &App, most: usize) -> Result<Received, ApiError> {
+    let mut body = request.into_body().into_data_stream();
+    let (mut parts, mut length) = (Vec::new(), 0);
+    let mut room: Option<OwnedSemaphorePermit> = None;
+    while let Some(part) = body.next().await {
+        let part = part.map_err(|_| {
+            ApiError::new(StatusCode::BAD_REQUEST, "bad_request", "the body cannot be read")
+        })?;
+        length += part.len();
+        if length > most {
+            let message = "the body is too large; send less at once";
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message));
         }
-    })
+        let size = u32::try_from(part.len()).unwrap_or(u32::MAX);
+        let more = app.bodies.clone().try_acquire_many_owned(size);
+        let more = more.map_err(|_| Failure::busy(Full::Memory))?;
+        match &mut room {
+            Some(room) => room.merge(more),
+            None => room = Some(more),
+        }
+        parts.push(part);
+    }
+    let bytes = match &mut parts[..] {
+        [one] => std::mem::take(one),
+        parts => parts.concat().into(),
+    };
+    Ok(Received { bytes, _room: room })
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {

@@ -1,5 +1,7 @@
 //! Who calls, and whether they may: before any handler.
 
+use std::time::Duration;
+
 use actors::tenants::Caller;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -58,6 +60,10 @@ async fn check(
         same_origin(app, method, headers)?;
     }
     let caller = token::check(&app.jwt, &app.tenants, token).await?.caller;
+    if !app.requests.take(caller.tenant) {
+        let message = "your organization asks too fast; try again in a second";
+        return Err(ApiError::too_many(message, Duration::from_secs(1)));
+    }
     match needed.filter(|needed| !caller.permissions.has(*needed)) {
         Some(missing) => {
             let message = format!("your role does not allow this; it needs `{}`", missing.code());

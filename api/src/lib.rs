@@ -7,6 +7,7 @@ pub mod edge;
 pub mod error;
 pub mod extract;
 pub mod guard;
+pub mod listener;
 pub mod login_limits;
 pub mod openapi;
 pub mod password;

@@ -128,4 +128,16 @@ mod tests {
         assert!(limits.check("new@b.c", address, now).is_err());
         assert!(limits.check("new@b.c", IpAddr::from([127, 0, 0, 2]), now).is_ok());
     }
+
+    #[test]
+    fn an_address_makes_so_many_organizations_a_minute() {
+        let limits = LoginLimits::new(&config::Config::default().limits);
+        let (address, now) = (IpAddr::from([127, 0, 0, 1]), Timestamp(0));
+        for _ in 0..30 {
+            limits.register(address, now).unwrap();
+        }
+        assert_eq!(limits.register(address, now), Err(Duration::from_secs(60)));
+        assert_eq!(limits.register(IpAddr::from([127, 0, 0, 2]), now), Ok(()));
+        assert_eq!(limits.register(address, Timestamp(60_000)), Ok(()));
+    }
 }

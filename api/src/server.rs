@@ -31,14 +31,17 @@ use tokio::task::JoinHandle;
 
 use crate::app::{App, JwtKeys, Parts};
 use crate::edge;
+use crate::listener::Limited;
 use crate::login_limits::LoginLimits;
-use crate::rate::Bucket;
+use crate::rate::{Bucket, Buckets};
 
 /// Tenants, inboxes and sessions that stay in memory.
 const TENANTS_MAX: usize = 1_000;
 const SESSIONS_MAX: usize = 100_000;
 /// Handles of customers that stay in memory.
 const HANDLES_MAX: usize = 500_000;
+/// Connections of those who look at the metrics.
+const METRICS_CONNECTIONS: usize = 64;
 
 /// A server that runs.
 pub struct Server {
@@ -116,6 +119,8 @@ impl Server {
             jwt: JwtKeys::new(&secret),
             login_limits: LoginLimits::new(limits),
             hashing: Semaphore::new(limits.password_hashes),
+            bodies: Arc::new(Semaphore::new(limits.inflight_node_bytes)),
+            requests: Buckets::new(limits.tenant_requests_per_second),
             handshakes: Mutex::new(Bucket::new(
                 limits.handshakes_per_second,
                 limits.handshakes_per_second,
@@ -127,9 +132,14 @@ impl Server {
         let recovered = app.desk.recover().await.map_err(not_started)?;
         tracing::info!(threads = recovered, "what was left undone is taken up");
         let (stop, stopping) = watch::channel(false);
+        let connections = app.config.limits.connections;
         let tasks = vec![
-            serve(listener, edge::router(&app), stopping.clone()),
-            serve(metrics_listener, edge::metrics_router(recorder()), stopping.clone()),
+            serve(Limited::new(listener, connections), edge::router(&app), stopping.clone()),
+            serve(
+                Limited::new(metrics_listener, METRICS_CONNECTIONS),
+                edge::metrics_router(recorder()),
+                stopping.clone(),
+            ),
             sweep(app.clone(), stopping),
         ];
         app.ready.store(true, Ordering::Release);
@@ -147,6 +157,7 @@ impl Server {
                 // A server's task ends when its connections have.
                 let _ = task.await;
             }
+            self.app.outbox.stop().await;
             self.app.desk.stop(drain).await;
             if let Some(store) = &self.embedded
                 && let Err(error) = store.close().await
@@ -260,13 +271,13 @@ fn desk_options(config: &Config) -> DeskOptions {
 }
 
 fn serve(
-    listener: TcpListener,
+    listener: Limited,
     router: axum::Router,
     mut stopping: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
-    let listener = listener.tap_io(|stream| {
+    let listener = listener.tap_io(|connection| {
         // An answer is small and complete: nothing is gained by waiting for more.
-        let _ = stream.set_nodelay(true);
+        let _ = connection.tcp.set_nodelay(true);
     });
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move {

@@ -34,6 +34,8 @@ struct Sending(Outbox);
 impl Outside for Sending {
     fn follow(&self, _: &Committed) {}
 
+    fn woke(&self, _: &Conversation) {}
+
     fn act(&self, head: &Conversation, effect: Effect, row: Option<&MessageRow>) {
         match (effect, row) {
             (Effect::Enqueue { message, place, due }, _) => {
@@ -159,4 +161,45 @@ async fn what_waits_is_counted_once_however_often_it_is_handed_over() {
     while !outbox.has_room(account().id) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_sends_that_have_begun_and_begins_no_other() {
+    let (store, clock) = (store(), Clock::standing_at(NOW));
+    let stamps = Arc::new(Stamps::above(Stamp(0)));
+    let tenants = tenants(&store, &clock, &stamps);
+    made(&tenants).await;
+    let (provider, mut requests) = provider().await;
+    let options = OutboxOptions { rate: 1_000, requests: 2, queue: 100 };
+    let outbox = outbox(&store, provider, tenants, options);
+    let outside = Arc::new(Sending(outbox.clone()));
+    let desk = desk(&store, &clock, &stamps, outside, None).await;
+    outbox.connect(desk.clone());
+    let conversations = storage::conversations::Conversations::new(store.clone());
+    for n in 0..6 {
+        let item = says(vec![phone(&n.to_string())], &format!("m{n}"), "hello");
+        desk.ingest(&account(), vec![item]).await.unwrap();
+    }
+    let open = conversations.open_set(account().tenant).await.unwrap();
+    for id in &open {
+        desk.ask(admin(), *id, None, draft("hello")).await.unwrap();
+    }
+    let begun = [requests.recv().await.unwrap(), requests.recv().await.unwrap()];
+    let stopping = outbox.clone();
+    let stopped = tokio::spawn(async move { stopping.stop().await });
+    tokio::task::yield_now().await;
+    begun.into_iter().for_each(|answer| answer.send(()).unwrap());
+    stopped.await.unwrap();
+    assert!(desk.stop(Duration::from_secs(10)).await, "nobody is woken any more");
+    assert!(requests.try_recv().is_err(), "nothing else was asked of the provider");
+    let (mut sent, mut queued) = (0, 0);
+    for id in open {
+        let head = conversations.head(id).await.unwrap().unwrap();
+        match conversations.messages(&head, (u64::MAX, 0), 1).await.unwrap()[0].message.status {
+            MessageStatus::Sent => sent += 1,
+            MessageStatus::Queued => queued += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((sent, queued), (2, 4));
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::clock::{Clock, Stamps};
-use actors::tenants::Tenants;
+use actors::tenants::{Following, TenantState, Tenants};
 use engine::id::{AgentId, RoleId};
 use engine::identity::agent::{Agent, Availability, Credential};
 use engine::tenant::{Tenant, TenantStatus};
@@ -20,9 +20,16 @@ use crate::bench::{TENANT, account};
 
 const NOW: Timestamp = Timestamp(1_790_000_000_000);
 
+/// Nobody is told of changes.
+struct Nobody;
+
+impl Following for Nobody {
+    fn changed(&self, _: &TenantState, _: &TenantState, _: Timestamp) {}
+}
+
 pub(crate) fn tenants(store: &Arc<dyn Store>, clock: &Clock, stamps: &Arc<Stamps>) -> Tenants {
     let (settings, names) = (Settings::new(store.clone()), Names::new(store.clone()));
-    Tenants::new(settings, names, clock.clone(), stamps.clone(), 10, 10)
+    Tenants::new(settings, names, clock.clone(), stamps.clone(), 10, 10, Arc::new(Nobody))
 }
 
 /// The tenant of the tests, with its account.

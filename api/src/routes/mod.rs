@@ -9,7 +9,6 @@ pub mod health;
 pub mod messages;
 pub mod webhooks;
 
-use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, on};
@@ -129,14 +128,9 @@ pub fn all() -> Vec<Route> {
 
 /// The router of all operations, each behind its guard.
 pub fn router(app: &App) -> Router<App> {
-    let limits = &app.config.limits;
     let mut router = Router::new();
     for route in all() {
-        let limit = match route.access {
-            Access::Signature => limits.webhook_body_bytes,
-            _ => limits.rest_body_bytes,
-        };
-        let mut handler = route.handler.layer(DefaultBodyLimit::max(limit));
+        let mut handler = route.handler;
         // The address that a provider calls is its user's to write.
         if route.query.is_none() && route.access != Access::Signature {
             handler = handler.layer(middleware::from_fn(extract::no_query));

@@ -66,7 +66,7 @@ async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiErro
     let headers = request.headers().clone();
     // Nothing is read of what carries no signature.
     let signature = signature(&headers).ok_or_else(unsigned)?;
-    let body = bytes(request, &app).await?;
+    let body = bytes(request, &app, app.config.limits.webhook_body_bytes).await?;
     let fallback = app.config.meta.app_secret.as_ref().map(|secret| secret.expose());
     let is_ours = || fallback.is_some_and(|secret| is_signed(secret, &signature, &body));
     let envelope = match whatsapp::open(&body) {
@@ -150,4 +150,20 @@ fn signature(headers: &HeaderMap) -> Option<String> {
 fn unsigned() -> ApiError {
     let message = "the body must be signed with the app's secret in `X-Hub-Signature-256`";
     ApiError::new(StatusCode::UNAUTHORIZED, "bad_signature", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use actors::failure::{Failure, Full};
+
+    use super::again;
+
+    #[test]
+    fn a_provider_is_answered_503_whatever_is_full() {
+        for full in [Full::Server, Full::Organization, Full::Conversation] {
+            let error = again(Failure::busy(full));
+            assert_eq!((error.status.as_u16(), error.code), (503, "overloaded"), "{full:?}");
+            assert!(error.retry_after.is_some());
+        }
+    }
 }

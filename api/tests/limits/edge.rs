@@ -1,0 +1,108 @@
+//! Connections, bodies, times and pages.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::small::{Person, error, first_line, server, unfinished};
+
+const ALIVE: &[u8] = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+
+#[tokio::test]
+async fn one_more_connection_than_may_be_open_is_closed_at_once() {
+    let server = server(|config| config.limits.connections = 2).await;
+    let connect = async || TcpStream::connect(server.address).await.unwrap();
+    let (mut one, two, mut three) = (connect().await, connect().await, connect().await);
+    assert_eq!(first_line(&mut three).await, "", "it is closed");
+    one.write_all(ALIVE).await.unwrap();
+    assert_eq!(first_line(&mut one).await, "HTTP/1.1 200 OK");
+    drop(two);
+    loop {
+        let mut next = connect().await;
+        if next.write_all(ALIVE).await.is_ok() && !first_line(&mut next).await.is_empty() {
+            break;
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_by_the_limit_of_its_route() {
+    let server = server(|config| {
+        (config.limits.rest_body_bytes, config.limits.webhook_body_bytes) = (1_000, 3_000);
+    })
+    .await;
+    for (path, most) in [("/api/auth/login", 1_000), ("/webhook", 3_000)] {
+        let mut fits = unfinished(&server, path, most - 1).await;
+        fits.write_all(b" ").await.unwrap();
+        let answer = first_line(&mut fits).await;
+        assert!(answer.ends_with("400 Bad Request") || answer.ends_with("401 Unauthorized"));
+        let mut larger = unfinished(&server, path, most + 1).await;
+        assert_eq!(first_line(&mut larger).await, "HTTP/1.1 413 Payload Too Large", "{path}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn bodies_under_way_leave_no_room_for_more_until_they_are_done() {
+    let server = server(|config| config.limits.inflight_node_bytes = 10_000).await;
+    let person = Person::of(&server, "shop").await;
+    let login = json!({"email": "a@example.com", "password": "x".repeat(1_000)});
+    assert_eq!(person.post("/api/auth/login", &login).await.status(), 401);
+    let slow = unfinished(&server, "/webhook", 9_500).await;
+    while server.app.bodies.available_permits() > 500 {
+        tokio::task::yield_now().await;
+    }
+    let refused = person.post("/api/auth/login", &login).await;
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().contains_key("retry-after"));
+    let (code, details) = error(refused).await;
+    assert_eq!(code, "overloaded");
+    assert_eq!(details[0]["message"], "the server's memory for request bodies");
+    drop(slow);
+    while person.post("/api/auth/login", &login).await.status() == 503 {}
+    assert_eq!(server.app.bodies.available_permits(), 10_000, "everything was given back");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_done_in_its_time_is_answered_503() {
+    for (path, other) in [("/api/auth/login", "/webhook"), ("/webhook", "/api/auth/login")] {
+        let server = server(|config| {
+            let limits = &mut config.limits;
+            let short = if path == "/webhook" {
+                &mut limits.webhook_timeout
+            } else {
+                &mut limits.rest_timeout
+            };
+            *short = Duration::from_millis(50);
+        })
+        .await;
+        let mut patient = unfinished(&server, other, 10).await;
+        let mut slow = unfinished(&server, path, 10).await;
+        assert_eq!(first_line(&mut slow).await, "HTTP/1.1 503 Service Unavailable", "{path}");
+        patient.write_all(b"x").await.unwrap();
+        let answer = first_line(&mut patient).await;
+        assert!(!answer.contains("503"), "{other} has another limit: {answer}");
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_page_has_as_many_rows_as_its_limits_say() {
+    let server = server(|config| {
+        (config.limits.page_default, config.limits.page_max) = (2, 3);
+    })
+    .await;
+    let person = Person::of(&server, "shop").await;
+    for n in 0..3 {
+        assert_eq!(person.agent(n).await.status(), 201);
+    }
+    let rows = async |path| person.get(path).await.json::<Vec<Value>>().await.unwrap().len();
+    assert_eq!(rows("/api/agents").await, 2);
+    assert_eq!(rows("/api/agents?per_page=3").await, 3);
+    assert_eq!(person.get("/api/agents?per_page=4").await.status(), 422);
+    server.stop().await;
+}

@@ -1,0 +1,8 @@
+//! Each limit of the edge, reached on a real server over real sockets.
+
+#[cfg(test)]
+mod edge;
+#[cfg(test)]
+mod shares;
+#[cfg(test)]
+mod small;

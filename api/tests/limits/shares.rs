@@ -1,0 +1,115 @@
+//! What one organization, one account and one login may take.
+
+use std::future::pending;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::small::{Person, error, server};
+
+#[tokio::test]
+async fn an_organization_that_asks_too_fast_is_told_so_and_no_other() {
+    let server = server(|config| config.limits.tenant_requests_per_second = 5).await;
+    let (fast, slow) = (Person::of(&server, "fast").await, Person::of(&server, "slow").await);
+    let refused = loop {
+        let answer = fast.get("/api/auth/me").await;
+        if answer.status() != 200 {
+            break answer;
+        }
+    };
+    assert_eq!(refused.status(), 429);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert_eq!(error(refused).await.0, "too_many_requests");
+    assert_eq!(slow.get("/api/auth/me").await.status(), 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_organization_has_at_most_so_many_agents_and_accounts() {
+    let server = server(|config| {
+        (config.limits.agents_per_tenant, config.limits.accounts_per_tenant) = (2, 1);
+    })
+    .await;
+    let person = Person::of(&server, "shop").await;
+    assert_eq!(person.agent(1).await.status(), 201, "the admin is the first");
+    let refused = person.agent(2).await;
+    assert_eq!(refused.status(), 409);
+    assert_eq!(error(refused).await.0, "too_many_agents");
+    assert_eq!(person.account("7001").await.status(), 201);
+    let refused = person.account("7002").await;
+    assert_eq!(refused.status(), 409);
+    assert_eq!(error(refused).await.0, "too_many_accounts");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_login_waits_for_its_turn_to_have_a_password_hashed() {
+    let server = server(|config| {
+        config.limits.password_hashes = 1;
+        config.limits.rest_timeout = Duration::from_secs(3);
+    })
+    .await;
+    let person = Person::of(&server, "shop").await;
+    let turn = server.app.hashing.acquire().await.unwrap();
+    let login = json!({"email": "admin@shop.example.com", "password": "secret1"});
+    assert_eq!(person.post("/api/auth/login", &login).await.status(), 503);
+    drop(turn);
+    // Slow machines may take longer than the time that is set.
+    while person.post("/api/auth/login", &login).await.status() == 503 {}
+    assert_eq!(server.app.hashing.available_permits(), 1);
+    server.stop().await;
+}
+
+/// A provider that knows every account and never answers a send, but tells of it.
+async fn provider() -> (String, mpsc::UnboundedReceiver<()>) {
+    let (asked, sends) = mpsc::unbounded_channel();
+    let never = async move || {
+        let _ = asked.send(());
+        pending::<()>().await;
+    };
+    let known = async || axum::Json(json!({"id": "7001"}));
+    let router = Router::new()
+        .route("/v23.0/{number}", get(known))
+        .route("/v23.0/{number}/messages", post(never));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (format!("http://{address}"), sends)
+}
+
+#[tokio::test]
+async fn what_waits_for_one_account_is_bounded() {
+    let (graph_url, mut sends) = provider().await;
+    let server = server(|config| {
+        config.meta.graph_url = graph_url;
+        (config.limits.account_requests, config.limits.account_queue) = (1, 1);
+        config.limits.pending_sends = 2;
+        config.server.drain = Duration::from_millis(100);
+    })
+    .await;
+    let person = Person::of(&server, "shop").await;
+    assert_eq!(person.account("7001").await.status(), 201);
+    for from in ["15550001", "15550002", "15550003"] {
+        person.hears(from).await;
+    }
+    let open: Vec<Value> = person.get("/api/conversations").await.json().await.unwrap();
+    assert_eq!(open.len(), 3);
+    let send = async |n: usize| {
+        let path = format!("/api/conversations/{}/messages", open[n]["id"].as_str().unwrap());
+        person.post(&path, &json!({"text": "yes"})).await
+    };
+    assert_eq!(send(0).await.status(), 201);
+    sends.recv().await.unwrap();
+    assert_eq!(send(1).await.status(), 201, "it waits for the provider");
+    let refused = send(2).await;
+    assert_eq!(refused.status(), 429);
+    assert!(refused.headers().contains_key("retry-after"));
+    let (_, details) = error(refused).await;
+    assert_eq!(details[0]["message"], "the account's queue");
+    assert_eq!(send(1).await.status(), 201, "what waits behind it takes no place of its own");
+    assert_eq!(send(1).await.status(), 429, "but two of one conversation are all that may");
+    server.stop().await;
+}
