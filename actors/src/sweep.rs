@@ -32,7 +32,8 @@ pub async fn sweep(world: &World, shards: &Shards) -> Result<usize, StoreError> 
             }
         }
         woken += undone;
-        if undone == 0 && mark == hour && hour < now {
+        // A commit of the hour before this one may still be on its way.
+        if undone == 0 && mark == hour && hour + 1 < now {
             mark = hour + 1;
         }
     }

@@ -8,9 +8,10 @@ use actors::clock::Clock;
 use engine::conversation::Conversation;
 use engine::fact::Fact;
 use engine::time::Timestamp;
-use storage::Store;
 use storage::faulty::{Call, Fate, Faulty, Write, Writes};
 use storage::memory::Memory;
+use storage::tables::DIRTY;
+use storage::{Change, Store};
 
 use crate::bench::{Bench, account, phone, says};
 
@@ -245,4 +246,33 @@ async fn a_duplicate_and_a_read_during_a_commit_that_fails_hear_nothing_before_i
     until_done(&again, &mut writes).await;
     again.await.unwrap().unwrap();
     assert_eq!(bench.texts(id).await, ["first", "second"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_lands_after_its_hour_was_swept_is_not_forgotten() {
+    let hour = 497_223 * 3_600_000;
+    let clock = Clock::standing_at(Timestamp(hour - 1_000));
+    let now = clock.clone();
+    let memory = Arc::new(Memory::new(Arc::new(move || now.now())));
+    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let of_dirty =
+        |change: &Change| matches!(change, Change::Put { table, .. } if table.name == DIRTY.name);
+    let decide = move |call: &Call<'_>| match call {
+        Call::Write(Write::Apply(batch)) if batch.changes.iter().any(of_dirty) => {
+            let _ = begun.send(());
+            Fate::Slow(Duration::from_secs(2))
+        }
+        _ => Fate::Done,
+    };
+    let mut bench = Bench::over(Arc::new(Faulty::new(memory, decide)), clock.clone()).await;
+    bench.desk.recover().await.unwrap();
+    let desk = bench.desk.clone();
+    let item = says(vec![phone("1")], "m1", "hello");
+    let taken = tokio::spawn(async move { desk.ingest(&account(), vec![item]).await });
+    begins.recv().await.unwrap();
+    clock.set(Timestamp(hour + 1_000));
+    bench.desk.recover().await.unwrap();
+    taken.await.unwrap().unwrap();
+    bench.restart().await;
+    assert!(bench.desk.recover().await.unwrap() > 0, "its thread is looked at");
 }
