@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use storage::StoreError;
 use storage::names::{Name, Names};
 use storage::settings::{SettingChange, SettingRow, Settings};
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 use uuid::Uuid;
 
 use crate::clock::{Clock, Ids, Stamps};
@@ -54,9 +54,16 @@ pub trait Following: Send + Sync + 'static {
 pub struct Owner {
     state: ArcSwap<TenantState>,
     /// Held by whoever changes something, until it is durable.
-    change: Arc<tokio::sync::Mutex<()>>,
+    change: Arc<tokio::sync::Mutex<Option<Owed>>>,
     /// Raised whenever somebody may see less than before.
     epoch: watch::Sender<u64>,
+}
+
+/// A change that is to be written, and what it makes of the settings.
+struct Owed {
+    state: TenantState,
+    changes: Vec<SettingChange>,
+    perhaps_written: bool,
 }
 
 /// A tenant's settings, as of some change.
@@ -96,6 +103,8 @@ pub struct Caller {
     pub permissions: Permissions,
 }
 
+/// A change whose outcome is unknown is written so often before its caller hears of it.
+const WRITES: usize = 2;
 /// How long a used idempotency key is remembered.
 const USED_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
@@ -185,43 +194,53 @@ impl Tenants {
         change: impl FnOnce(&mut Changing) -> Result<T, E>,
     ) -> Result<T, NotChanged<E>> {
         let owner = self.owner(tenant).await?.ok_or(NotChanged::NoTenant)?;
-        let turn = owner.change.clone().lock_owned().await;
+        let mut turn = owner.change.clone().lock_owned().await;
+        if let Some(owed) = turn.take() {
+            turn = self.write(tenant, &owner, turn, owed).await?;
+        }
         let state = TenantState::clone(&owner.state());
         let mut changing = Changing { state, now: self.now(), changes: Vec::new() };
         let made = change(&mut changing).map_err(NotChanged::Refused)?;
         let Changing { state, changes, .. } = changing;
         if !changes.is_empty() {
-            let tenants = self.clone();
-            to_its_end(async move {
-                let _turn = turn;
-                tenants.write(tenant, &owner, changes).await?;
-                tenants.replace(&owner, state);
-                Ok(())
-            })
-            .await?;
+            let owed = Owed { state, changes, perhaps_written: false };
+            self.write(tenant, &owner, turn, owed).await?;
         }
         Ok(made)
     }
 
+    /// Makes a change durable, then seen. What was perhaps written is written again under a new
+    /// stamp, so that nothing older can land after it: now, or before the next change.
     async fn write(
         &self,
         tenant: TenantId,
-        owner: &Owner,
-        changes: Vec<SettingChange>,
-    ) -> Result<(), StoreError> {
-        let stamp = self.0.stamps.next();
-        let written = self.0.settings.change(tenant, changes, stamp).await;
-        if let Err(StoreError::Unknown(_)) = &written {
-            // Perhaps written: what is there now counts, once it is written again so that nothing
-            // older can land after it.
-            let rows = self.0.settings.load(tenant).await?;
-            let again = rows.iter().cloned().map(SettingChange::Put).collect();
-            self.0.settings.change(tenant, again, self.0.stamps.next()).await?;
-            if let Some(state) = TenantState::of(rows)? {
-                self.replace(owner, state);
+        owner: &Arc<Owner>,
+        mut turn: OwnedMutexGuard<Option<Owed>>,
+        mut owed: Owed,
+    ) -> Result<OwnedMutexGuard<Option<Owed>>, StoreError> {
+        let (tenants, owner) = (self.clone(), owner.clone());
+        to_its_end(async move {
+            let mut written = Ok(());
+            for _ in 0..WRITES {
+                let (changes, stamp) = (owed.changes.clone(), tenants.0.stamps.next());
+                written = tenants.0.settings.change(tenant, changes, stamp).await;
+                if !matches!(written, Err(StoreError::Unknown(_))) {
+                    break;
+                }
+                owed.perhaps_written = true;
             }
-        }
-        written
+            match written {
+                Ok(()) => {
+                    tenants.replace(&owner, owed.state);
+                    Ok(turn)
+                }
+                Err(error) => {
+                    *turn = Some(owed).filter(|owed| owed.perhaps_written);
+                    Err(error)
+                }
+            }
+        })
+        .await
     }
 
     fn replace(&self, owner: &Owner, state: TenantState) {

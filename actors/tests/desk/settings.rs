@@ -87,3 +87,49 @@ async fn a_change_whose_caller_has_gone_is_made_all_the_same() {
     let state = tenants.state(TENANT).await.unwrap().unwrap();
     assert_eq!(state.accounts[&account().id].display_name, "Corner Store");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_was_perhaps_written_is_written_before_the_next() {
+    for fates in [
+        [Fate::Applied, Fate::Done],
+        [Fate::Lost, Fate::Done],
+        [Fate::Applied, Fate::Unavailable],
+        [Fate::Lost, Fate::Unavailable],
+        [Fate::Lost, Fate::Lost],
+        [Fate::Late(9), Fate::Lost],
+    ] {
+        let clock = Clock::standing_at(NOW);
+        let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(|| NOW)));
+        let stamps = Arc::new(Stamps::above(Stamp(0)));
+        made(&tenants(&memory, &clock, &stamps)).await;
+        let mut next = fates.into_iter();
+        let decide = move |call: &Call<'_>| match call {
+            Call::Write(_) => next.next().unwrap_or(Fate::Done),
+            _ => Fate::Done,
+        };
+        let faulty = Arc::new(Faulty::new(memory.clone(), decide));
+        let store: Arc<dyn Store> = faulty.clone();
+        let failing = tenants(&store, &clock, &stamps);
+        let mut renamed = account();
+        renamed.display_name = "Corner Store".into();
+        let rename = failing.change(TENANT, |changing| {
+            changing.put_account(renamed);
+            Ok::<_, ()>(())
+        });
+        assert_eq!(rename.await.is_ok(), fates[1] == Fate::Done, "{fates:?}");
+        let seen = failing
+            .change(TENANT, |changing| {
+                let mut account = changing.state.accounts[&account().id].clone();
+                account.is_active = false;
+                changing.put_account(account.clone());
+                Ok::<_, ()>(account.display_name)
+            })
+            .await
+            .unwrap();
+        assert_eq!(seen, "Corner Store", "{fates:?}");
+        faulty.land().await;
+        let after = tenants(&memory, &clock, &stamps).state(TENANT).await.unwrap().unwrap();
+        let account = &after.accounts[&account().id];
+        assert_eq!((account.display_name.as_str(), account.is_active), ("Corner Store", false));
+    }
+}
