@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use storage::StoreError;
 use storage::names::{Name, Names};
 use storage::settings::{SettingChange, SettingRow, Settings};
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::{OnceCell, OwnedMutexGuard, watch};
 use uuid::Uuid;
 
 use crate::clock::{Clock, Ids, Stamps};
@@ -36,7 +36,8 @@ struct Inner {
     clock: Clock,
     stamps: Arc<Stamps>,
     ids: Mutex<Ids>,
-    loaded: tokio::sync::Mutex<HashMap<TenantId, Arc<Owner>>>,
+    /// Loaded by the first who asks; the others of that tenant wait for it.
+    loaded: Mutex<HashMap<TenantId, Arc<OnceCell<Arc<Owner>>>>>,
     loaded_max: usize,
     sessions: Mutex<HashMap<SessionId, Session>>,
     sessions_max: usize,
@@ -140,7 +141,7 @@ impl Tenants {
             ids: Mutex::new(Ids::new(clock.clone())),
             clock,
             stamps,
-            loaded: tokio::sync::Mutex::default(),
+            loaded: Mutex::default(),
             loaded_max,
             sessions: Mutex::default(),
             sessions_max,
@@ -165,20 +166,25 @@ impl Tenants {
 
     /// The owner of a tenant's settings, loaded when it is not in memory.
     pub async fn owner(&self, tenant: TenantId) -> Result<Option<Arc<Owner>>, StoreError> {
-        let mut loaded = self.0.loaded.lock().await;
-        if let Some(owner) = loaded.get(&tenant) {
-            return Ok(Some(owner.clone()));
-        }
-        let Some(state) = TenantState::of(self.0.settings.load(tenant).await?)? else {
-            return Ok(None);
+        let cell = {
+            let mut loaded = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            if loaded.len() >= self.0.loaded_max && !loaded.contains_key(&tenant) {
+                // Whoever is used by nobody now is loaded again when it is needed.
+                loaded.retain(|_, cell| {
+                    Arc::strong_count(cell) > 1 || cell.get().is_some_and(Owner::is_needed)
+                });
+            }
+            loaded.entry(tenant).or_default().clone()
         };
-        if loaded.len() >= self.0.loaded_max {
-            // Whoever is used by nobody now is loaded again when it is needed.
-            loaded.retain(|_, owner| Arc::strong_count(owner) > 1);
+        let load = async || match TenantState::of(self.0.settings.load(tenant).await?)? {
+            Some(state) => Ok(Arc::new(Owner::new(state))),
+            None => Err(NotLoaded::NoTenant),
+        };
+        match cell.get_or_try_init(load).await {
+            Ok(owner) => Ok(Some(owner.clone())),
+            Err(NotLoaded::NoTenant) => Ok(None),
+            Err(NotLoaded::Store(error)) => Err(error),
         }
-        let owner = Arc::new(Owner::new(state));
-        loaded.insert(tenant, owner.clone());
-        Ok(Some(owner))
     }
 
     /// A tenant's settings as they are.
@@ -372,6 +378,18 @@ impl Tenants {
     }
 }
 
+/// Why there is no owner.
+enum NotLoaded {
+    NoTenant,
+    Store(StoreError),
+}
+
+impl From<StoreError> for NotLoaded {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
 /// Goes on when its caller has gone: what the store has taken must be seen, too.
 async fn to_its_end<T: Send + 'static>(
     change: impl Future<Output = Result<T, StoreError>> + Send + 'static,
@@ -392,6 +410,12 @@ impl Owner {
             change: Arc::default(),
             epoch: watch::Sender::new(1),
         }
+    }
+
+    /// Whether somebody uses it, or it has something to write.
+    fn is_needed(self: &Arc<Self>) -> bool {
+        let owes = || self.change.try_lock().is_ok_and(|owed| owed.is_some());
+        Arc::strong_count(self) > 1 || owes()
     }
 
     /// The settings as they are.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actors::clock::{Clock, Stamps};
 use actors::tenants::{Following, TenantState, Tenants};
-use engine::id::{AgentId, RoleId};
+use engine::id::{AgentId, RoleId, TenantId};
 use engine::identity::agent::{Agent, Availability, Credential};
 use engine::tenant::{Tenant, TenantStatus};
 use engine::time::Timestamp;
@@ -13,7 +13,7 @@ use storage::faulty::{Call, Fate, Faulty};
 use storage::memory::Memory;
 use storage::names::Names;
 use storage::settings::Settings;
-use storage::{Stamp, Store};
+use storage::{Part, Stamp, Store};
 use uuid::Uuid;
 
 use crate::bench::{TENANT, account};
@@ -132,4 +132,29 @@ async fn a_change_that_was_perhaps_written_is_written_before_the_next() {
         let account = &after.accounts[&account().id];
         assert_eq!((account.display_name.as_str(), account.is_active), ("Corner Store", false));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_whose_settings_load_slowly_keeps_no_other_waiting() {
+    let clock = Clock::standing_at(NOW);
+    let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(|| NOW)));
+    let stamps = Arc::new(Stamps::above(Stamp(0)));
+    made(&tenants(&memory, &clock, &stamps)).await;
+    let ours = Part::Uuid(*TENANT.0.as_bytes());
+    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let decide = move |call: &Call<'_>| match call {
+        Call::Scan(scan) if scan.partition[0] != ours => {
+            let _ = begun.send(());
+            Fate::Slow(Duration::from_secs(60))
+        }
+        _ => Fate::Done,
+    };
+    let store: Arc<dyn Store> = Arc::new(Faulty::new(memory, decide));
+    let tenants = tenants(&store, &clock, &stamps);
+    let other = tenants.clone();
+    let slow = tokio::spawn(async move { other.state(TenantId(Uuid::from_u128(9))).await });
+    begins.recv().await.unwrap();
+    let state = tokio::time::timeout(Duration::from_secs(1), tenants.state(TENANT)).await;
+    assert!(state.expect("nobody waits for another").unwrap().is_some());
+    assert!(slow.await.unwrap().unwrap().is_none(), "there is no such tenant");
 }
