@@ -182,7 +182,7 @@ fn a_stop_after_every_row_of_every_write_ends_as_an_undisturbed_run() {
 fn is_commit(write: &Write) -> bool {
     let Write::Apply(batch) = write else { return false };
     batch.changes.iter().any(|change| {
-        matches!(change, storage::Change::Put { table, .. } if table.name == "conversation_log")
+        matches!(change, Change::Put { table, .. } if table.name == "conversation_log")
     })
 }
 
