@@ -13,7 +13,7 @@ use axum::http::HeaderMap;
 use config::Config;
 use engine::id::TenantId;
 use jsonwebtoken::{DecodingKey, EncodingKey};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::login_limits::LoginLimits;
 use crate::rate::{Bucket, Buckets};
@@ -47,6 +47,7 @@ pub struct Parts {
     /// without its holder is one that was given up.
     pub naming: tokio::sync::Mutex<()>,
     pub ready: AtomicBool,
+    pub store_takes: watch::Receiver<bool>,
 }
 
 /// The secret that signs access tokens.
@@ -63,7 +64,7 @@ impl App {
 
     /// Whether it takes work.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+        self.ready.load(Ordering::Acquire) && *self.store_takes.borrow()
     }
 
     /// Whether one more socket may be opened now.

@@ -24,6 +24,9 @@ use crate::error::ApiError;
 /// A JSON body, with the digest of its bytes.
 pub struct Body<T>(pub T, pub [u8; 16]);
 
+/// The digest of no body.
+pub const NO_BODY: [u8; 16] = [0; 16];
+
 /// A query.
 pub struct Query<T>(pub T);
 
@@ -186,14 +189,14 @@ impl FromRequestParts<App> for Key {
 
 impl Key {
     /// The key within its caller and route, for a command of a conversation.
-    pub fn of(self, agent: Uuid, route: &str, digest: [u8; 16]) -> Option<IdempotencyKey> {
+    pub fn of(&self, agent: Uuid, route: &str, digest: [u8; 16]) -> Option<IdempotencyKey> {
         let key = self.derived(agent, route)?;
         Some(IdempotencyKey { key: *key.as_bytes(), digest })
     }
 
-    /// The id (UUIDv8) that a resource made with this key has.
-    pub fn derived(self, agent: Uuid, route: &str) -> Option<Uuid> {
-        let key = self.0?;
+    /// The id (UUIDv8) of what was made, or done, with this key.
+    pub fn derived(&self, agent: Uuid, route: &str) -> Option<Uuid> {
+        let key = self.0.as_ref()?;
         let mut hash = Sha256::new();
         for part in [agent.as_bytes().as_slice(), route.as_bytes(), key.as_bytes()] {
             hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());

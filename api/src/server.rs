@@ -24,6 +24,7 @@ use storage::embedded::{Embedded, Options};
 use storage::memory::Memory;
 use storage::names::{Name, Names};
 use storage::settings::Settings;
+use storage::watched::Watched;
 use storage::{Stamp, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -38,6 +39,8 @@ use crate::rate::{Bucket, Buckets};
 /// Tenants, inboxes and sessions that stay in memory.
 const TENANTS_MAX: usize = 1_000;
 const SESSIONS_MAX: usize = 100_000;
+/// How often a store that takes no writes is asked again.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// Handles of customers that stay in memory.
 const HANDLES_MAX: usize = 500_000;
 /// Connections of those who look at the metrics.
@@ -63,12 +66,22 @@ pub struct NotStarted(pub String);
 impl Server {
     /// Starts everything. When this returns it takes work.
     pub async fn start(config: Config) -> Result<Self, NotStarted> {
+        Self::over(config, open).await
+    }
+
+    /// The same over the store that this opens.
+    pub async fn over(
+        config: Config,
+        open: impl FnOnce(&Config, &Clock) -> Result<Opened, NotStarted>,
+    ) -> Result<Self, NotStarted> {
         let listener = bind(config.server.listen, "server.listen").await?;
         let metrics_listener = bind(config.metrics.listen, "metrics.listen").await?;
         let address = listener.local_addr().map_err(not_started)?;
         let metrics = metrics_listener.local_addr().map_err(not_started)?;
         let clock = Clock::system();
         let (store, embedded) = open(&config, &clock)?;
+        let store = Arc::new(Watched::new(store));
+        let store_takes = store.takes_writes();
         let top = embedded.as_ref().map_or(Stamp(0), |store| store.highest_stamp());
         let stamps = Arc::new(Stamps::above(top));
         let public_url =
@@ -127,6 +140,7 @@ impl Server {
             )),
             naming: tokio::sync::Mutex::default(),
             ready: AtomicBool::new(false),
+            store_takes,
             config,
         });
         let recovered = app.desk.recover().await.map_err(not_started)?;
@@ -140,7 +154,8 @@ impl Server {
                 edge::metrics_router(recorder()),
                 stopping.clone(),
             ),
-            sweep(app.clone(), stopping),
+            sweep(app.clone(), stopping.clone()),
+            probe(app.clone(), stopping),
         ];
         app.ready.store(true, Ordering::Release);
         Ok(Self { app, address, metrics, stop, tasks, embedded })
@@ -183,7 +198,8 @@ async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, NotStarted>
     })
 }
 
-type Opened = (Arc<dyn Store>, Option<Arc<Embedded>>);
+/// A store, and what closes it where it is the embedded one.
+pub type Opened = (Arc<dyn Store>, Option<Arc<Embedded>>);
 
 fn open(config: &Config, clock: &Clock) -> Result<Opened, NotStarted> {
     let clock = clock.clone();
@@ -304,6 +320,29 @@ fn sweep(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
                 }
                 () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => return,
             }
+        }
+    })
+}
+
+/// Asks a store that refused a write until it takes one again: who is not ready gets no work by
+/// which that would show.
+fn probe(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut takes = app.store_takes.clone();
+        let ask = async {
+            while takes.wait_for(|takes| !takes).await.is_ok() {
+                tracing::error!("the store takes no writes: free space, or look at the disk");
+                while !*takes.borrow() {
+                    tokio::time::sleep(PROBE_EVERY).await;
+                    // Once it is claimed nothing is written, but it would be refused all the same.
+                    let _ = app.tenants.names().claim(&Name::global("store", "probe"), ()).await;
+                }
+                tracing::info!("the store takes writes again");
+            }
+        };
+        tokio::select! {
+            () = ask => {}
+            () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => {}
         }
     })
 }

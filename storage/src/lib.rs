@@ -23,3 +23,4 @@ pub mod keys;
 pub mod names;
 pub mod settings;
 pub mod tables;
+pub mod watched;

@@ -181,9 +181,9 @@ fn a_stop_after_every_row_of_every_write_ends_as_an_undisturbed_run() {
 /// Whether a write is a commit of a conversation.
 fn is_commit(write: &Write) -> bool {
     let Write::Apply(batch) = write else { return false };
-    batch.changes.iter().any(|change| {
-        matches!(change, Change::Put { table, .. } if table.name == "conversation_log")
-    })
+    batch.changes.iter().any(
+        |change| matches!(change, Change::Put { table, .. } if table.name == "conversation_log"),
+    )
 }
 
 /// Lets writes through until a task has ended.

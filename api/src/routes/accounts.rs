@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::agents::{Deleted, given, state};
+use super::agents::{Deleted, given, is_done, state};
 use super::{Access, Route, route};
 use crate::app::App;
 use crate::error::ApiError;
@@ -186,7 +186,7 @@ async fn create(
     let most = app.config.limits.accounts_per_tenant;
     app.tenants
         .change(caller.tenant, |changing| {
-            if derived.is_some() && changing.used(id.0, digest).map_err(|_| reused())? {
+            if is_done(changing, derived, digest)? {
                 return Ok(());
             }
             if most > 0 && changing.state.accounts.len() >= most {
@@ -228,7 +228,8 @@ async fn update(
     State(app): State<App>,
     Me(caller): Me,
     Id(id): Id<AccountId>,
-    Body(patch, _): Body<Patch>,
+    key: Key,
+    Body(patch, digest): Body<Patch>,
 ) -> Result<Json<AccountView>, ApiError> {
     let before = state(&app, &caller).await?.accounts.get(&id).cloned();
     let mut after = before.clone().ok_or_else(|| ApiError::not_found("integration account"))?;
@@ -255,8 +256,12 @@ async fn update(
         verify_tokens::remember(&app, &after.config, (caller.tenant, id)).await?;
     }
     let paused = after.paused;
+    let once = key.derived(caller.agent.0, &format!("PATCH /api/integrations/accounts/{id}"));
     app.tenants
         .change(caller.tenant, |changing| {
+            if is_done(changing, once, digest)? {
+                return Ok(());
+            }
             let now = changing.state.accounts.get(&id);
             let now = now.ok_or_else(|| ApiError::not_found("integration account"))?;
             if before.as_ref().is_some_and(|before| before.rev != now.rev) {
@@ -424,9 +429,4 @@ fn view(app: &App, account: &Account) -> AccountView {
         created_at: account.created_at,
         updated_at: account.updated_at,
     }
-}
-
-fn reused() -> ApiError {
-    let message = "this Idempotency-Key was used with another body; use a new key";
-    ApiError::conflict("idempotency_key_reused", message)
 }

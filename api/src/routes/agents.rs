@@ -1,9 +1,10 @@
 //! People at the desk.
 
-use actors::tenants::{Caller, TenantState};
+use actors::tenants::{Caller, Changing, TenantState};
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{Method, StatusCode};
+use engine::conversation::Refused;
 use engine::id::{AgentId, RoleId};
 use engine::identity::agent::{Agent, Availability, Credential, email};
 use engine::identity::role::{ADMIN, Role};
@@ -14,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use storage::names::Name;
+use uuid::Uuid;
 
 use super::auth::claim_email;
 use super::{Access, Route, route};
@@ -187,7 +189,7 @@ async fn create(
     let role = draft.role.unwrap_or_else(|| "agent".to_owned());
     app.tenants
         .change(caller.tenant, |changing| {
-            if derived.is_some() && changing.used(id.0, digest).map_err(|_| reused())? {
+            if is_done(changing, derived, digest)? {
                 return Ok(());
             }
             if most > 0 && changing.state.agents.len() >= most {
@@ -218,7 +220,8 @@ async fn update(
     State(app): State<App>,
     Me(caller): Me,
     Id(id): Id<AgentId>,
-    Body(patch, _): Body<Patch>,
+    key: Key,
+    Body(patch, digest): Body<Patch>,
 ) -> Result<Json<AgentView>, ApiError> {
     if !state(&app, &caller).await?.agents.contains_key(&id) {
         return Err(ApiError::not_found("agent"));
@@ -231,6 +234,7 @@ async fn update(
     };
     let new_role = given(patch.role, "role")?;
     let new_active = given(patch.is_active, "is_active")?;
+    let once = key.derived(caller.agent.0, &format!("PATCH /api/agents/{id}"));
     let _naming = app.naming.lock().await;
     if let Some(email) = &new_email {
         claim_email(&app, email, (caller.tenant, id), "email").await?;
@@ -241,6 +245,9 @@ async fn update(
             let agent = changing.state.agents.get(&id).cloned();
             let mut agent = agent.ok_or_else(|| ApiError::not_found("agent"))?;
             may_manage(&changing.state, &caller, &agent)?;
+            if is_done(changing, once, digest)? {
+                return Ok(None);
+            }
             if let Some(role) = &new_role {
                 agent.role_id = role_for(&changing.state, &caller, role)?.id;
             }
@@ -260,11 +267,11 @@ async fn update(
                 changing.put_credential(credential);
             }
             changing.put_agent(agent);
-            Ok(old_email)
+            Ok(Some(old_email))
         })
         .await?;
-    if new_email.is_some_and(|new| new != old_email) {
-        let old = Name::global("email", &old_email);
+    if let Some(old) = old_email.filter(|old| new_email.is_some_and(|new| new != *old)) {
+        let old = Name::global("email", &old);
         app.tenants.names().release(&old, &(caller.tenant, id)).await?;
     }
     shown(&app, &caller, id).await
@@ -298,8 +305,10 @@ async fn set_availability(
     State(app): State<App>,
     Me(caller): Me,
     Id(id): Id<AgentId>,
-    Body(status, _): Body<Status>,
+    key: Key,
+    Body(status, digest): Body<Status>,
 ) -> Result<Json<AgentView>, ApiError> {
+    let once = key.derived(caller.agent.0, &format!("PATCH /api/agents/{id}/status"));
     app.tenants
         .change(caller.tenant, |changing| {
             let agent = changing.state.agents.get(&id).cloned();
@@ -308,7 +317,7 @@ async fn set_availability(
                 let message = "only managers of agents change somebody else's availability";
                 return Err(ApiError::forbidden(message));
             }
-            if agent.availability != status.availability {
+            if !is_done(changing, once, digest)? && agent.availability != status.availability {
                 agent.availability = status.availability;
                 agent.rev += 1;
                 agent.updated_at = changing.now;
@@ -381,7 +390,12 @@ fn keep_an_admin(
     Err(ApiError::conflict("last_admin", "an organization keeps at least one active admin"))
 }
 
-fn reused() -> ApiError {
-    let message = "this Idempotency-Key was used with another body; use a new key";
-    ApiError::conflict("idempotency_key_reused", message)
+/// Whether what carries this key is done already; otherwise it is from now on.
+pub fn is_done(
+    changing: &mut Changing,
+    once: Option<Uuid>,
+    digest: [u8; 16],
+) -> Result<bool, ApiError> {
+    let Some(once) = once else { return Ok(false) };
+    changing.used(once, digest).map_err(|_| Refused::KeyReused.into())
 }

@@ -1,5 +1,6 @@
 //! Conversations: lists, and what people do with one.
 
+use actors::failure::Failure;
 use actors::inbox::Filter;
 use axum::Json;
 use axum::extract::{OriginalUri, State};
@@ -16,7 +17,7 @@ use super::agents::state;
 use super::{Access, Route, route};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::extract::{Body, Id, Listed, Page, Query};
+use crate::extract::{Body, Id, Key, Listed, NO_BODY, Page, Query};
 use crate::guard::Me;
 
 pub fn routes() -> Vec<Route> {
@@ -233,13 +234,15 @@ async fn assign(
     State(app): State<App>,
     Me(caller): Me,
     Id(id): Id<ConversationId>,
-    Body(body, _): Body<Assign>,
+    key: Key,
+    Body(body, digest): Body<Assign>,
 ) -> Result<Json<ConversationAssigned>, ApiError> {
     if let Some(agent) = body.agent_id {
         active_agent(&app, &caller, agent, "agent_id").await?;
     }
     let command = Command::Assign { agent: body.agent_id };
-    let head = head(app.desk.ask(caller.viewer(), id, None, command).await?)?;
+    let key = key.of(caller.agent.0, &format!("PATCH assign {id}"), digest);
+    let head = head(app.desk.ask(caller.viewer(), id, key, command).await?)?;
     let message = if head.assignee.is_some() { "agent assigned" } else { "agent unassigned" };
     let assigned_agent_id = head.assignee;
     Ok(Json(ConversationAssigned { message, conversation_id: id, assigned_agent_id }))
@@ -249,10 +252,12 @@ async fn set_status(
     State(app): State<App>,
     Me(caller): Me,
     Id(id): Id<ConversationId>,
-    Body(body, _): Body<SetStatus>,
+    key: Key,
+    Body(body, digest): Body<SetStatus>,
 ) -> Result<Json<ConversationStatusUpdated>, ApiError> {
     let command = Command::SetStatus { status: body.status };
-    let head = head(app.desk.ask(caller.viewer(), id, None, command).await?)?;
+    let key = key.of(caller.agent.0, &format!("PATCH status {id}"), digest);
+    let head = head(app.desk.ask(caller.viewer(), id, key, command).await?)?;
     let (message, status) = ("status updated", head.status);
     Ok(Json(ConversationStatusUpdated { message, conversation_id: id, status }))
 }
@@ -261,8 +266,10 @@ async fn mark_read(
     State(app): State<App>,
     Me(caller): Me,
     Id(id): Id<ConversationId>,
+    key: Key,
 ) -> Result<Json<ConversationRead>, ApiError> {
-    let head = head(app.desk.ask(caller.viewer(), id, None, Command::MarkRead).await?)?;
+    let key = key.of(caller.agent.0, &format!("POST read {id}"), NO_BODY);
+    let head = head(app.desk.ask(caller.viewer(), id, key, Command::MarkRead).await?)?;
     let (message, unread_count) = ("marked as read", head.unread);
     Ok(Json(ConversationRead { message, conversation_id: id, unread_count }))
 }
@@ -279,7 +286,7 @@ async fn expire(
         match app.desk.ask(caller.viewer(), id, None, command).await {
             Ok(answer) => expired_count += usize::from(answer.changed),
             // Not the caller's to see, or gone meanwhile.
-            Err(actors::failure::Failure::Refused(_)) => {}
+            Err(Failure::Refused(_)) => {}
             Err(failure) => return Err(failure.into()),
         }
     }
@@ -290,10 +297,12 @@ async fn set_tags(
     State(app): State<App>,
     Me(caller): Me,
     Id(id): Id<ConversationId>,
-    Body(body, _): Body<SetTags>,
+    key: Key,
+    Body(body, digest): Body<SetTags>,
 ) -> Result<Json<ConversationTagsUpdated>, ApiError> {
     let command = Command::SetTags { tags: tags(body.tags)? };
-    let head = head(app.desk.ask(caller.viewer(), id, None, command).await?)?;
+    let key = key.of(caller.agent.0, &format!("PATCH tags {id}"), digest);
+    let head = head(app.desk.ask(caller.viewer(), id, key, command).await?)?;
     let (message, tags) = ("tags updated", head.tags);
     Ok(Json(ConversationTagsUpdated { message, conversation_id: id, tags }))
 }
@@ -302,9 +311,11 @@ async fn take_over(
     State(app): State<App>,
     Me(caller): Me,
     Id(id): Id<ConversationId>,
+    key: Key,
 ) -> Result<Json<ConversationTakenOver>, ApiError> {
     let command = Command::TakeOver { agent: caller.agent };
-    let head = head(app.desk.ask(caller.viewer(), id, None, command).await?)?;
+    let key = key.of(caller.agent.0, &format!("POST takeover {id}"), NO_BODY);
+    let head = head(app.desk.ask(caller.viewer(), id, key, command).await?)?;
     let (message, assigned_agent_id) = ("conversation taken over", head.assignee);
     Ok(Json(ConversationTakenOver { message, conversation_id: id, assigned_agent_id }))
 }
@@ -312,7 +323,8 @@ async fn take_over(
 async fn bulk(
     State(app): State<App>,
     Me(caller): Me,
-    Body(body, _): Body<Bulk>,
+    key: Key,
+    Body(body, digest): Body<Bulk>,
 ) -> Result<Json<BulkActionApplied>, ApiError> {
     if body.conversation_ids.is_empty() || body.conversation_ids.len() > 100 {
         return Err(ApiError::invalid("conversation_ids", "must have 1 to 100 ids"));
@@ -342,9 +354,11 @@ async fn bulk(
     };
     let mut affected_count = 0;
     for id in body.conversation_ids.iter().filter_map(|id| id.parse().ok()) {
-        match app.desk.ask(caller.viewer(), id, None, command.clone()).await {
+        let key = key.of(caller.agent.0, &format!("POST bulk {id}"), digest);
+        match app.desk.ask(caller.viewer(), id, key, command.clone()).await {
             Ok(answer) => affected_count += usize::from(answer.changed),
-            Err(actors::failure::Failure::Refused(_)) => {}
+            Err(Failure::Refused(refused @ Refused::KeyReused)) => return Err(refused.into()),
+            Err(Failure::Refused(_)) => {}
             Err(failure) => return Err(failure.into()),
         }
     }

@@ -2,16 +2,17 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Access, Route, route};
 use crate::app::App;
+use crate::error::ApiError;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        route(Method::GET, "/health", Access::Public, "API Gateway health check", health)
+        route(Method::GET, "/health", Access::Public, "API Gateway health check", ready)
             .answers::<Health>(200),
         route(Method::GET, "/health/live", Access::Public, "The process is alive", live)
             .answers::<Health>(200)
@@ -22,33 +23,22 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-/// How the server is.
+/// It is well.
 #[derive(Serialize, JsonSchema)]
 struct Health {
-    /// `ok`, or `unavailable` while it does not take work.
+    /// Always `ok`.
     status: &'static str,
     version: &'static str,
 }
 
-impl Health {
-    fn of(ok: bool) -> (StatusCode, Json<Self>) {
-        let (code, status) = if ok {
-            (StatusCode::OK, "ok")
-        } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
-        };
-        (code, Json(Self { status, version: env!("CARGO_PKG_VERSION") }))
+async fn live() -> Json<Health> {
+    Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
+}
+
+async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
+    if !app.is_ready() {
+        let message = "the server takes no work now: it starts, stops, or its store cannot write";
+        return Err(ApiError::unavailable(message));
     }
-}
-
-async fn health(State(app): State<App>) -> (StatusCode, Json<Health>) {
-    Health::of(app.is_ready())
-}
-
-async fn live() -> (StatusCode, Json<Health>) {
-    Health::of(true)
-}
-
-async fn ready(State(app): State<App>) -> (StatusCode, Json<Health>) {
-    Health::of(app.is_ready())
+    Ok(live().await)
 }

@@ -1,5 +1,6 @@
 //! People at the desk: who makes, changes and deletes whom.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::caller::PASSWORD;
@@ -167,4 +168,25 @@ async fn an_idempotency_key_makes_one_agent_and_takes_no_other_body() {
     let boss = org.hire("supervisor").await;
     other["email"] = json!(format!("{}@example.com", unique("bea")));
     boss.post_once("/api/agents", &key, other).await.is(201);
+}
+
+#[tokio::test]
+async fn a_change_with_an_idempotency_key_is_made_once_and_takes_no_other_body() {
+    let org = Org::found().await;
+    let agent = format!("/api/agents/{}", org.hire("agent").await.id);
+    let status = format!("{agent}/status");
+    let account = format!("/api/integrations/accounts/{}", org.account);
+    for (path, field, one, other) in [
+        (&agent, "name", "Bea", "Cleo"),
+        (&status, "availability", "busy", "away"),
+        (&account, "display_name", "Shop", "Store"),
+    ] {
+        let once = async |key: &str, value: &str| {
+            org.admin.once(Method::PATCH, path, key, json!({field: value})).await
+        };
+        assert_eq!(once("k1", one).await.is(200)[field], one);
+        assert_eq!(once("k2", other).await.is(200)[field], other);
+        assert_eq!(once("k1", one).await.is(200)[field], other, "others' changes stay");
+        once("k1", other).await.refused(409, "idempotency_key_reused");
+    }
 }

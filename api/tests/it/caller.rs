@@ -84,10 +84,14 @@ impl Caller {
         .await
     }
 
-    /// The same with an `Idempotency-Key`.
-    pub(crate) async fn post_once(&self, path: &str, key: &str, body: Value) -> Answer {
-        let request = self.request(Method::POST, path).header("idempotency-key", key);
+    /// With an `Idempotency-Key`.
+    pub(crate) async fn once(&self, verb: Method, path: &str, key: &str, body: Value) -> Answer {
+        let request = self.request(verb, path).header("idempotency-key", key);
         Answer::of(request.json(&body)).await
+    }
+
+    pub(crate) async fn post_once(&self, path: &str, key: &str, body: Value) -> Answer {
+        self.once(Method::POST, path, key, body).await
     }
 
     /// Where it calls.

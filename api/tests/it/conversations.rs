@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::caller::Caller;
@@ -62,15 +63,15 @@ async fn an_agent_sees_its_own_and_nobody_s_conversations_and_supervisors_all() 
     assert_eq!(ids(&ana, "status=resolved").await, [hers.as_str()]);
     bea.get(&at(&nobodys)).await.is(200);
     for (path, body) in [("", None), ("/messages", None), ("/read", Some(json!(null)))] {
-        let verb = if body.is_some() { reqwest::Method::POST } else { reqwest::Method::GET };
+        let verb = if body.is_some() { Method::POST } else { Method::GET };
         let answer = bea.call(verb, &format!("{}{path}", at(&hers)), body.as_ref()).await;
         answer.refused(404, "not_found");
     }
     for (verb, path, body) in [
-        (reqwest::Method::PATCH, "status", json!({"status": "open"})),
-        (reqwest::Method::PATCH, "tags", json!({"tags": ["x"]})),
-        (reqwest::Method::POST, "takeover", json!(null)),
-        (reqwest::Method::POST, "messages", json!({"text": "Hi"})),
+        (Method::PATCH, "status", json!({"status": "open"})),
+        (Method::PATCH, "tags", json!({"tags": ["x"]})),
+        (Method::POST, "takeover", json!(null)),
+        (Method::POST, "messages", json!({"text": "Hi"})),
     ] {
         let path = format!("{}/{path}", at(&hers));
         bea.call(verb, &path, Some(&body)).await.refused(404, "not_found");
@@ -300,4 +301,45 @@ async fn actions_answer_what_they_did_and_to_which() {
     let answer = set_status(&org, &id, "pending").await;
     assert_eq!(answer["conversation_id"], json!(id));
     assert!(answer["message"].as_str().is_some_and(|message| !message.is_empty()));
+}
+
+/// Whoever repeats what was lost on the way does not undo what others did meanwhile.
+#[tokio::test]
+async fn an_action_with_an_idempotency_key_is_done_once_and_takes_no_other_body() {
+    let org = Org::found().await;
+    let ana = org.hire("agent").await;
+    for (path, one, other) in [
+        ("assign", json!({"agent_id": ana.id}), json!({"agent_id": null})),
+        ("status", json!({"status": "pending"}), json!({"status": "open"})),
+        ("tags", json!({"tags": ["vip"]}), json!({"tags": []})),
+    ] {
+        let id = a_conversation(&org).await;
+        let path = format!("{}/{path}", at(&id));
+        let once = async |key: &str, body: &Value| {
+            org.admin.once(Method::PATCH, &path, key, body.clone()).await
+        };
+        once("k1", &one).await.is(200);
+        once("k2", &other).await.is(200);
+        let before = org.admin.get(&at(&id)).await.is(200);
+        once("k1", &one).await.is(200);
+        assert_eq!(org.admin.get(&at(&id)).await.is(200), before, "{path}");
+        once("k1", &other).await.refused(409, "idempotency_key_reused");
+        once("k3", &one).await.is(200);
+        assert_ne!(org.admin.get(&at(&id)).await.is(200), before, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_bulk_action_with_an_idempotency_key_is_done_once_and_counts_the_same() {
+    let org = Org::found().await;
+    let id = a_conversation(&org).await;
+    let once = async |key: &str, action: &str| {
+        let body = json!({"conversation_ids": [id], "action": {"type": action}});
+        org.admin.post_once("/api/conversations/bulk", key, body).await
+    };
+    assert_eq!(once("k1", "resolve").await.is(200)["affected_count"], 1);
+    assert_eq!(once("k2", "reopen").await.is(200)["affected_count"], 1);
+    assert_eq!(once("k1", "resolve").await.is(200)["affected_count"], 1);
+    assert_eq!(org.admin.get(&at(&id)).await.is(200)["status"], "open");
+    once("k1", "reopen").await.refused(409, "idempotency_key_reused");
 }

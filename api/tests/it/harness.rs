@@ -10,6 +10,7 @@ use engine::id::TenantId;
 use serde_json::{Value, json};
 use simulator::bodies::{self, Account, Text};
 use simulator::{Graph, GraphOptions, StatusDelays, sign};
+use storage::Store;
 use storage::keys::month;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -27,6 +28,8 @@ static SHARED: tokio::sync::Mutex<Weak<Server>> = tokio::sync::Mutex::const_new(
 pub(crate) struct Server {
     pub(crate) graph: Arc<Graph>,
     config: Config,
+    /// Instead of the one in the directory.
+    store: Option<Arc<dyn Store>>,
     /// Another one after a restart.
     url: Mutex<String>,
     running: Mutex<Option<api::server::Server>>,
@@ -59,8 +62,26 @@ impl Server {
         let directory = tempfile::tempdir().unwrap();
         let mut config = small(directory.path(), &graph);
         differ(&mut config);
+        Self::with(graph, config, directory, None).await
+    }
+
+    /// One of its own, over this store.
+    pub(crate) async fn over(store: Arc<dyn Store>) -> Arc<Self> {
+        let graph = RUNTIME.spawn(Graph::start(graph())).await.unwrap().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let config = small(directory.path(), &graph);
+        Self::with(graph, config, directory, Some(store)).await
+    }
+
+    async fn with(
+        graph: Graph,
+        config: Config,
+        directory: TempDir,
+        store: Option<Arc<dyn Store>>,
+    ) -> Arc<Self> {
         let (graph, url) = (Arc::new(graph), Mutex::default());
-        let server = Self { graph, config, url, running: Mutex::default(), _directory: directory };
+        let server =
+            Self { graph, config, store, url, running: Mutex::default(), _directory: directory };
         server.run().await;
         Arc::new(server)
     }
@@ -73,8 +94,13 @@ impl Server {
     }
 
     async fn run(&self) {
-        let start = api::server::Server::start(self.config.clone());
-        let running = RUNTIME.spawn(start).await.unwrap().unwrap();
+        use api::server::Server;
+        let config = self.config.clone();
+        let running = match self.store.clone() {
+            None => RUNTIME.spawn(Server::start(config)).await,
+            Some(store) => RUNTIME.spawn(Server::over(config, |_, _| Ok((store, None)))).await,
+        };
+        let running = running.unwrap().unwrap();
         let url = format!("http://{}", running.address);
         self.graph.deliver_to(&format!("{url}/webhook"));
         *self.url.lock().unwrap() = url;

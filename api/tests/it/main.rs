@@ -27,6 +27,10 @@ mod live;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod socket;
+#[cfg(test)]
+mod store;
 #[cfg(test)]
 mod webhooks;
