@@ -282,9 +282,9 @@ pub(crate) async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T 
     tokio::time::timeout(Duration::from_secs(20), asking).await.expect("it happens")
 }
 
-/// A text that nobody had before.
+/// A text that nobody had before. Digits at its end are none by which the provider is told to fail.
 pub(crate) fn unique(prefix: &str) -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(1_000_000);
+    static NEXT: AtomicU64 = AtomicU64::new(5_555_000);
     format!("{prefix}{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
