@@ -261,11 +261,13 @@ async fn open(
     tenant: TenantId,
     agent: AgentId,
 ) -> Result<((header::HeaderName, HeaderValue), String, Caller), ApiError> {
-    let session = app.tenants.open_session(tenant, agent, app.config.auth.session_ttl).await?;
-    let token = token::issue(&app.jwt, session.id, session.created_at, app.config.auth.token_ttl)?;
+    let config::Auth { token_ttl, session_ttl, .. } = app.config.auth;
+    let session = app.tenants.open_session(tenant, agent, session_ttl).await?;
+    let issue = |ttl| token::issue(&app.jwt, session.id, session.created_at, ttl);
     let caller = caller(app, session.id).await?;
-    let age = app.config.auth.token_ttl.as_secs();
-    Ok((cookie(app, &token, age), token, caller))
+    // A browser cannot renew what it does not see: the cookie lasts as long as the login.
+    let cookie = cookie(app, &issue(session_ttl)?, session_ttl.as_secs());
+    Ok((cookie, issue(token_ttl)?, caller))
 }
 
 async fn caller(app: &App, session: SessionId) -> Result<Caller, ApiError> {

@@ -144,12 +144,36 @@ async fn logins_and_their_ends_outlive_the_process() {
 }
 
 #[tokio::test]
-async fn a_token_is_over_after_its_time() {
+async fn a_token_is_over_after_its_time_and_the_cookie_lasts_as_long_as_the_login() {
     let server = Server::start(|config| config.auth.token_ttl = Duration::ZERO).await;
-    let founded = server.anonymous().post("/api/auth/register", founding(&email(), "Shop")).await;
-    let founded = founded.is(201);
-    let late = server.anonymous().with_token(founded["token"].as_str().unwrap());
+    let nobody = server.anonymous();
+    let founded = nobody.post("/api/auth/register", founding(&email(), "Shop")).await;
+    let cookie = founded.headers["set-cookie"].to_str().unwrap().to_owned();
+    assert!(cookie.contains("Max-Age=43200"), "{cookie}");
+    let late = nobody.with_token(founded.is(201)["token"].as_str().unwrap());
     late.get("/api/auth/me").await.refused(401, "unauthorized");
+    let request = nobody.request(Method::GET, "/api/auth/me");
+    Answer::of(request.header("cookie", cookie.split(';').next().unwrap())).await.is(200);
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_signed_by_us_is_nobody_s() {
+    let org = Org::found().await;
+    let token = org.admin.token.clone().unwrap();
+    let [header, claims, signature] = token.split('.').collect::<Vec<_>>()[..] else {
+        panic!("a JWT has three parts")
+    };
+    // {"alg":"none"}, and a claim more.
+    let unsigned = "eyJhbGciOiJub25lIn0";
+    for forged in [
+        format!("{header}.{claims}."),
+        format!("{unsigned}.{claims}."),
+        format!("{unsigned}.{claims}.{signature}"),
+        format!("{header}.{}.{signature}", claims.replacen(&claims[20..21], "", 1)),
+        format!("{header}.{claims}.{signature}A"),
+    ] {
+        org.admin.with_token(&forged).get("/api/auth/me").await.refused(401, "unauthorized");
+    }
 }
 
 #[tokio::test]
