@@ -1,0 +1,197 @@
+//! A tenant's settings, as of some change, and a change in the making.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::account::Account;
+use engine::id::{AccountId, AgentId, RoleId, SessionId, TenantId};
+use engine::identity::agent::{Agent, Credential};
+use engine::identity::role::{Role, system_roles};
+use engine::identity::session::Session;
+use engine::permission::{Permissions, Viewer};
+use engine::resource::SettingKind;
+use engine::tenant::{Tenant, TenantStatus};
+use engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use storage::StoreError;
+use storage::settings::{SettingChange, SettingRow};
+use uuid::Uuid;
+
+/// A tenant's settings, as of some change.
+#[derive(Clone)]
+pub struct TenantState {
+    pub tenant: Tenant,
+    pub agents: BTreeMap<AgentId, Agent>,
+    pub roles: BTreeMap<RoleId, Role>,
+    pub accounts: BTreeMap<AccountId, Account>,
+    credentials: BTreeMap<AgentId, Arc<Credential>>,
+    used: BTreeMap<Uuid, UsedBy>,
+}
+
+/// What made a resource whose id came from an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct UsedBy {
+    digest: [u8; 16],
+    at: Timestamp,
+}
+
+/// A change in the making: what is put is seen by the rest of the change.
+pub struct Changing {
+    pub state: TenantState,
+    /// When the change is made.
+    pub now: Timestamp,
+    pub(super) changes: Vec<SettingChange>,
+}
+
+/// Who calls, once its login was checked.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub tenant: TenantId,
+    pub agent: AgentId,
+    pub session: SessionId,
+    /// When the login is over.
+    pub until: Timestamp,
+    pub permissions: Permissions,
+}
+
+/// How long a used idempotency key is remembered.
+const USED_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+
+impl TenantState {
+    /// Of its rows; `None`: there is no such tenant.
+    pub(super) fn of(rows: Vec<SettingRow>) -> Result<Option<Self>, StoreError> {
+        let mut tenant = None;
+        let roles = system_roles().into_iter().map(|role| (role.id, role)).collect();
+        let (agents, accounts, credentials, used) = Default::default();
+        let blank = Tenant {
+            id: TenantId(Uuid::nil()),
+            name: String::new(),
+            slug: String::new(),
+            status: TenantStatus::Provisioning,
+            created_at: Timestamp::default(),
+            updated_at: Timestamp::default(),
+        };
+        let mut state = Self { tenant: blank, agents, roles, accounts, credentials, used };
+        for row in rows {
+            match SettingKind::from_number(row.kind) {
+                Some(SettingKind::Tenant) => tenant = Some(row.value()?),
+                Some(SettingKind::Agent) => {
+                    state.agents.insert(AgentId(row.id), row.value()?);
+                }
+                Some(SettingKind::Credential) => {
+                    state.credentials.insert(AgentId(row.id), Arc::new(row.value()?));
+                }
+                Some(SettingKind::Role) => {
+                    state.roles.insert(RoleId(row.id), row.value()?);
+                }
+                Some(SettingKind::Account) => {
+                    state.accounts.insert(AccountId(row.id), row.value()?);
+                }
+                Some(SettingKind::UsedKey) => {
+                    state.used.insert(row.id, row.value()?);
+                }
+                // Of a later version.
+                None => {}
+            }
+        }
+        Ok(tenant.map(|tenant| Self { tenant, ..state }))
+    }
+
+    /// What an agent may do; nothing when its role is gone.
+    pub fn permissions(&self, agent: &Agent) -> Permissions {
+        self.roles.get(&agent.role_id).map_or(Permissions::NONE, |role| role.permissions)
+    }
+
+    /// The secret half of an agent.
+    pub fn credential(&self, agent: AgentId) -> Option<&Arc<Credential>> {
+        self.credentials.get(&agent)
+    }
+
+    /// A role by its name or id.
+    pub fn role(&self, name_or_id: &str) -> Option<&Role> {
+        let by_id = name_or_id.parse().ok().and_then(|id| self.roles.get(&id));
+        by_id.or_else(|| self.roles.values().find(|role| role.name == name_or_id))
+    }
+
+    pub(super) fn caller(&self, session: &Session, now: Timestamp) -> Option<Caller> {
+        let agent = self.agents.get(&session.agent).filter(|agent| agent.is_active)?;
+        let since = self.credentials.get(&agent.id)?.sessions_since;
+        let counts = !session.ended && now < session.expires_at && session.created_at >= since;
+        let (permissions, agent) = (self.permissions(agent), agent.id);
+        let (tenant, until, session) = (session.tenant, session.expires_at, session.id);
+        counts.then_some(Caller { tenant, agent, session, until, permissions })
+    }
+}
+
+impl Changing {
+    /// Writes the tenant itself.
+    pub fn put_tenant(&mut self, tenant: Tenant) {
+        self.put(SettingKind::Tenant, tenant.id.0, &tenant);
+        self.state.tenant = tenant;
+    }
+
+    /// Writes an agent.
+    pub fn put_agent(&mut self, agent: Agent) {
+        self.put(SettingKind::Agent, agent.id.0, &agent);
+        self.state.agents.insert(agent.id, agent);
+    }
+
+    /// Writes the secret half of an agent.
+    pub fn put_credential(&mut self, credential: Credential) {
+        self.put(SettingKind::Credential, credential.agent.0, &credential);
+        self.state.credentials.insert(credential.agent, Arc::new(credential));
+    }
+
+    /// Removes an agent with its secret half.
+    pub fn delete_agent(&mut self, agent: AgentId) {
+        self.changes.push(SettingChange::Delete(SettingKind::Agent, agent.0));
+        self.changes.push(SettingChange::Delete(SettingKind::Credential, agent.0));
+        self.state.agents.remove(&agent);
+        self.state.credentials.remove(&agent);
+    }
+
+    /// Writes a channel account.
+    pub fn put_account(&mut self, account: Account) {
+        self.put(SettingKind::Account, account.id.0, &account);
+        self.state.accounts.insert(account.id, account);
+    }
+
+    /// Removes a channel account.
+    pub fn delete_account(&mut self, account: AccountId) {
+        self.changes.push(SettingChange::Delete(SettingKind::Account, account.0));
+        self.state.accounts.remove(&account);
+    }
+
+    /// Whether the resource with this id, which came from an idempotency key, was made before;
+    /// otherwise it is from now on. `Err`: by another body.
+    pub fn used(&mut self, id: Uuid, digest: [u8; 16]) -> Result<bool, KeyReused> {
+        let now = self.now;
+        self.state.used.retain(|_, used| now <= used.at + USED_FOR);
+        match self.state.used.get(&id) {
+            Some(used) if used.digest == digest => Ok(true),
+            Some(_) => Err(KeyReused),
+            None => {
+                let used = UsedBy { digest, at: now };
+                self.put(SettingKind::UsedKey, id, &used);
+                self.state.used.insert(id, used);
+                Ok(false)
+            }
+        }
+    }
+
+    fn put<T: Serialize>(&mut self, kind: SettingKind, id: Uuid, value: &T) {
+        self.changes.push(SettingChange::Put(SettingRow::new(kind, id, value)));
+    }
+}
+
+/// An idempotency key was used with another body.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyReused;
+
+impl Caller {
+    /// As one who looks at conversations.
+    pub fn viewer(&self) -> Viewer {
+        Viewer { tenant: self.tenant, agent: self.agent, permissions: self.permissions }
+    }
+}
