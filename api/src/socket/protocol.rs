@@ -102,6 +102,10 @@ impl Refusal {
         Self::new(111, "too many commands; slow down").retried(1000)
     }
 
+    pub(super) fn failed() -> Self {
+        Self::new(113, "the store cannot answer now; try again shortly").retried(1000)
+    }
+
     pub(super) fn unrecoverable() -> Self {
         Self::new(112, "what was missed is not at hand any more; ask with `snap`")
     }

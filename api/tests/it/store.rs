@@ -9,6 +9,7 @@ use storage::memory::Memory;
 
 use crate::caller::{PASSWORD, login};
 use crate::harness::{Org, Server, eventually, unique};
+use crate::live::Live;
 
 #[tokio::test]
 async fn a_full_disk_is_503_until_there_is_space_and_nothing_was_acknowledged_or_sent() {
@@ -66,4 +67,29 @@ async fn a_full_disk_is_503_until_there_is_space_and_nothing_was_acknowledged_or
     let texts: Vec<_> = texts.as_array().unwrap().iter().map(|one| &one["text"]).collect();
     assert_eq!(texts, ["Hi", "two", "one"]);
     server.graph.until(|counts| counts.accepted == 1).await;
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_read_ends_no_login_but_a_hello_that_may_be_repeated() {
+    let unreadable = Arc::new(AtomicBool::new(false));
+    let is_unreadable = unreadable.clone();
+    let clock = actors::clock::Clock::system();
+    let memory = Memory::new(Arc::new(move || clock.now()));
+    let store = Faulty::new(Arc::new(memory), move |call| match call {
+        Call::Get(table, _) if table.name == "sessions" && is_unreadable.load(Ordering::SeqCst) => {
+            Fate::Unavailable
+        }
+        _ => Fate::Done,
+    });
+    let server = Server::over(Arc::new(store.promising_as_below())).await;
+    let org = Org::on(&server).await;
+    // Nothing is in memory any more.
+    server.restart().await;
+    unreadable.store(true, Ordering::SeqCst);
+    org.admin.get("/api/auth/me").await.refused(503, "unavailable");
+    let mut live = Live::dial(&org.admin.url(), "omnistream.v1.json").await;
+    assert_eq!(live.ask(json!({"op": "hello", "token": org.admin.token})).await, Err(113));
+    assert_eq!(live.end().await.1, 4111);
+    unreadable.store(false, Ordering::SeqCst);
+    Live::following(&org.admin, &["i:all"]).await;
 }
