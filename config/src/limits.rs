@@ -51,9 +51,6 @@ pub struct Limits {
     pub socket_token_grace: Duration,
     pub replay_events: usize,
     pub replay_bytes: usize,
-    pub ring_events: usize,
-    #[serde(with = "crate::duration")]
-    pub typing_ttl: Duration,
     pub live_actors: usize,
     #[serde(with = "crate::duration")]
     pub idle_passivation: Duration,
