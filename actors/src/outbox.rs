@@ -13,6 +13,7 @@ use engine::channel::{Handle, Opaque, Outbound, Outcome};
 use engine::conversation::{Command, Conversation, Target};
 use engine::id::{AccountId, MessageId, ThreadId};
 use engine::message::{MessageError, MessageRow, Place};
+use engine::resource::Resource;
 use engine::time::Timestamp;
 use serde_json::Value;
 use storage::contacts::Contacts;
@@ -199,13 +200,12 @@ impl Outbox {
                 .0
                 .tenants
                 .change(slip.tenant, |changing| {
-                    let account = changing.state.accounts.get(&slip.account).cloned();
-                    if let Some(mut account) = account {
+                    let account = changing.state.accounts.get(&slip.account);
+                    if let Some(mut account) = account.map(|account| Account::clone(account)) {
                         let words = MessageError { code, message }.to_string();
                         account.stands(Err(Trouble { words, pauses: true }));
-                        account.rev += 1;
-                        account.updated_at = changing.now;
-                        changing.put_account(account);
+                        account.touch(changing.now);
+                        changing.put(account);
                     }
                     Ok::<_, ()>(())
                 })
@@ -360,7 +360,7 @@ impl Outbox {
         }
     }
 
-    async fn account(&self, slip: &Slip) -> Option<Account> {
+    async fn account(&self, slip: &Slip) -> Option<Arc<Account>> {
         let state = self.0.tenants.state(slip.tenant).await.ok().flatten()?;
         state.accounts.get(&slip.account).cloned()
     }

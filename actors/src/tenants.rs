@@ -23,7 +23,7 @@ use storage::settings::{SettingChange, SettingRow, Settings};
 use tokio::sync::{OnceCell, OwnedMutexGuard, watch};
 use uuid::Uuid;
 
-pub use self::state::{Caller, Changing, KeyReused, TenantState};
+pub use self::state::{Caller, Changing, Held, KeyReused, TenantState};
 use crate::clock::{Clock, Ids, Stamps};
 
 /// All tenants. Clones are the same.
@@ -301,7 +301,7 @@ impl Tenants {
         &self,
         channel: Channel,
         key: &str,
-    ) -> Result<Option<Account>, StoreError> {
+    ) -> Result<Option<Arc<Account>>, StoreError> {
         let name = (channel, key.to_owned());
         let known = {
             let accounts = self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -332,7 +332,7 @@ impl Tenants {
         &self,
         (tenant, id): (TenantId, AccountId),
         key: &str,
-    ) -> Result<Option<Account>, StoreError> {
+    ) -> Result<Option<Arc<Account>>, StoreError> {
         let state = self.state(tenant).await?;
         let account = state.and_then(|state| state.accounts.get(&id).cloned());
         Ok(account.filter(|account| account.account_key == key))

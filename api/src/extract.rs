@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use engine::conversation::IdempotencyKey;
 use engine::resource::{FieldError, Invalid};
 use futures_util::StreamExt;
+use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -34,7 +35,11 @@ pub struct Query<T>(pub T);
 pub struct Id<T>(pub T);
 
 /// The caller's `Idempotency-Key`, if it sent one.
-pub struct Key(pub Option<String>);
+pub struct Key {
+    key: Option<String>,
+    /// Verb and path of the request.
+    pub route: String,
+}
 
 /// The address that the caller comes from.
 pub struct Address(pub std::net::IpAddr);
@@ -176,10 +181,13 @@ impl FromRequestParts<App> for Key {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
-        let Some(key) = parts.headers.get("idempotency-key") else { return Ok(Self(None)) };
+        let route = format!("{} {}", parts.method, parts.uri.path());
+        let Some(key) = parts.headers.get("idempotency-key") else {
+            return Ok(Self { key: None, route });
+        };
         let key = key.to_str().ok().map(str::trim);
         match key.filter(|key| (1..=255).contains(&key.len())) {
-            Some(key) => Ok(Self(Some(key.to_owned()))),
+            Some(key) => Ok(Self { key: Some(key.to_owned()), route }),
             None => {
                 Err(ApiError::invalid("Idempotency-Key", "must have 1 to 255 printable characters"))
             }
@@ -196,7 +204,7 @@ impl Key {
 
     /// The id (UUIDv8) of what was made, or done, with this key.
     pub fn derived(&self, agent: Uuid, route: &str) -> Option<Uuid> {
-        let key = self.0.as_ref()?;
+        let key = self.key.as_ref()?;
         let mut hash = Sha256::new();
         for part in [agent.as_bytes().as_slice(), route.as_bytes(), key.as_bytes()] {
             hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -216,6 +224,18 @@ impl FromRequestParts<App> for Address {
         let peer = peer.map_or(std::net::IpAddr::from([127, 0, 0, 1]), |info| info.0.ip());
         Ok(Self(app.client_address(peer, &parts.headers)))
     }
+}
+
+/// The query of a list that has only pages.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Paging {
+    #[serde(default)]
+    #[schemars(range(min = 1), extend("default" = 1))]
+    pub page: Option<usize>,
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 100), extend("default" = 20))]
+    pub per_page: Option<usize>,
 }
 
 /// Which page of a list.

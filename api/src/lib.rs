@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod cli;
+pub mod crud;
 pub mod demo;
 pub mod edge;
 pub mod error;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::channel::Channel;
 use crate::id::{AccountId, DivisionId, TenantId};
+use crate::resource::{Resource, SettingKind};
 use crate::time::Timestamp;
 
 /// A connection as stored, secrets included: no answer ever holds this type.
@@ -61,6 +62,21 @@ pub const MASK: &str = "********";
 /// Whether a config key holds a secret.
 pub fn is_secret(key: &str) -> bool {
     key == "pin" || key.ends_with("secret") || key.ends_with("token")
+}
+
+impl Resource for Account {
+    const KIND: SettingKind = SettingKind::Account;
+    const NAME: &'static str = "integration account";
+    type Id = AccountId;
+
+    fn id(&self) -> AccountId {
+        self.id
+    }
+
+    fn touch(&mut self, now: Timestamp) {
+        self.rev += 1;
+        self.updated_at = now;
+    }
 }
 
 impl Account {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AccountId, ContactId, TenantId, ThreadId};
-use crate::resource::{Change, Invalid};
+use crate::resource::{self, Change, Invalid, NAME_CHARS_MAX};
 use crate::time::Timestamp;
 
 /// A customer.
@@ -41,7 +41,7 @@ pub struct Identity {
     pub account_id: Option<AccountId>,
 }
 
-/// What a handle is. The order is the canonical order of claims (`core.md` 1).
+/// What a handle is. The order is the order in which they are claimed.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -152,11 +152,7 @@ impl Contact {
             Change::Keep => {}
             Change::Clear => (next.name, next.name_is_ours) = (None, false),
             Change::Set(name) => {
-                let name = name.trim().to_owned();
-                if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
-                    return Err(Invalid::field("name", "must have 1 to 200 characters"));
-                }
-                (next.name, next.name_is_ours) = (Some(name), true);
+                (next.name, next.name_is_ours) = (Some(resource::name("name", &name)?), true);
             }
         }
         match patch.email {
@@ -178,6 +174,3 @@ impl Contact {
         Ok(changed)
     }
 }
-
-/// The longest name, in characters.
-pub const NAME_CHARS_MAX: usize = 200;

@@ -80,7 +80,7 @@ pub enum MessageKind {
     Unsupported,
 }
 
-/// How far a message got. The order is the lattice of `channels.md` 2.3: a status never moves
+/// How far a message got. The order is a lattice: a status never moves
 /// backwards in it, so every order of the same receipts ends the same. `Failed` overtakes `Sent`
 /// and is overtaken by `Delivered`; `Unknown` is settled by any receipt.
 #[derive(

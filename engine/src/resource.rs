@@ -1,38 +1,27 @@
-//! What plain tenant resources share: how they are made, patched and found wrong.
+//! What a tenant's resources share: how they are found, marked, patched and found wrong.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use crate::id::AgentId;
 use crate::time::Timestamp;
 
-/// A plain tenant resource: a row of the tenant's settings, held in memory while the tenant is used.
-pub trait Resource: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
+/// A row of a tenant's settings, held in memory while the tenant is used.
+pub trait Resource:
+    Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static
+{
     /// Which settings rows it is.
     const KIND: SettingKind;
-    /// Its name in sentences, e.g. `quick reply`.
+    /// Its name in sentences, e.g. `integration account`.
     const NAME: &'static str;
-    /// The body that creates one.
-    type Draft: DeserializeOwned + JsonSchema + Send + 'static;
-    /// The body that changes one.
-    type Patch: DeserializeOwned + JsonSchema + Send + 'static;
+    /// What it is found by.
+    type Id: Copy + Ord + From<Uuid> + Into<Uuid> + Send + Sync + 'static;
 
     /// Its id.
-    fn id(&self) -> Uuid;
-    /// A new one, or what is wrong with the draft.
-    fn create(draft: Self::Draft, stamp: Stamp) -> Result<Self, Invalid>;
-    /// Changes it, or says what is wrong with the patch and leaves it as it is.
-    fn update(&mut self, patch: Self::Patch, stamp: Stamp) -> Result<(), Invalid>;
-}
-
-/// What a new or changed row is marked with.
-#[derive(Clone, Copy, Debug)]
-pub struct Stamp {
-    pub id: Uuid,
-    pub now: Timestamp,
-    pub by: AgentId,
+    fn id(&self) -> Self::Id;
+    /// Marks it as changed.
+    fn touch(&mut self, now: Timestamp);
 }
 
 /// The kinds of settings rows; append-only numbers, part of their keys.
@@ -85,6 +74,18 @@ impl Invalid {
     }
 }
 
+/// The longest name of anything, in characters.
+pub const NAME_CHARS_MAX: usize = 200;
+
+/// A name as it is stored: trimmed, 1 to 200 characters.
+pub fn name(field: &str, text: &str) -> Result<String, Invalid> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > NAME_CHARS_MAX {
+        return Err(Invalid::field(field, "must have 1 to 200 characters"));
+    }
+    Ok(text.to_owned())
+}
+
 /// A field of a PATCH: absent stays, null clears, a value sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Change<T> {
@@ -98,6 +99,15 @@ impl<T> Change<T> {
     /// Whether the field was absent.
     pub fn is_keep(&self) -> bool {
         matches!(self, Self::Keep)
+    }
+
+    /// The new value of a field that may be left out but not cleared.
+    pub fn given(self, field: &str) -> Result<Option<T>, Invalid> {
+        match self {
+            Self::Keep => Ok(None),
+            Self::Set(value) => Ok(Some(value)),
+            Self::Clear => Err(Invalid::field(field, "must not be null")),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use engine::identity::agent::{Agent, Credential};
 use engine::identity::role::{Role, system_roles};
 use engine::identity::session::Session;
 use engine::permission::{Permissions, Viewer};
-use engine::resource::SettingKind;
+use engine::resource::{Resource, SettingKind};
 use engine::tenant::{Tenant, TenantStatus};
 use engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -22,9 +22,9 @@ use uuid::Uuid;
 #[derive(Clone)]
 pub struct TenantState {
     pub tenant: Tenant,
-    pub agents: BTreeMap<AgentId, Agent>,
+    pub agents: BTreeMap<AgentId, Arc<Agent>>,
     pub roles: BTreeMap<RoleId, Role>,
-    pub accounts: BTreeMap<AccountId, Account>,
+    pub accounts: BTreeMap<AccountId, Arc<Account>>,
     credentials: BTreeMap<AgentId, Arc<Credential>>,
     used: BTreeMap<Uuid, UsedBy>,
 }
@@ -42,6 +42,33 @@ pub struct Changing {
     /// When the change is made.
     pub now: Timestamp,
     pub(super) changes: Vec<SettingChange>,
+}
+
+/// A resource that a tenant's state holds.
+pub trait Held: Resource {
+    /// All of them.
+    fn rows(state: &TenantState) -> &BTreeMap<Self::Id, Arc<Self>>;
+    /// All of them, to change.
+    fn rows_mut(state: &mut TenantState) -> &mut BTreeMap<Self::Id, Arc<Self>>;
+}
+
+macro_rules! held {
+    ($($rows:ident: $resource:ty;)*) => {$(
+        impl Held for $resource {
+            fn rows(state: &TenantState) -> &BTreeMap<Self::Id, Arc<Self>> {
+                &state.$rows
+            }
+
+            fn rows_mut(state: &mut TenantState) -> &mut BTreeMap<Self::Id, Arc<Self>> {
+                &mut state.$rows
+            }
+        }
+    )*};
+}
+
+held! {
+    agents: Agent;
+    accounts: Account;
 }
 
 /// Who calls, once its login was checked.
@@ -63,7 +90,6 @@ impl TenantState {
     pub(super) fn of(rows: Vec<SettingRow>) -> Result<Option<Self>, StoreError> {
         let mut tenant = None;
         let roles = system_roles().into_iter().map(|role| (role.id, role)).collect();
-        let (agents, accounts, credentials, used) = Default::default();
         let blank = Tenant {
             id: TenantId(Uuid::nil()),
             name: String::new(),
@@ -72,22 +98,25 @@ impl TenantState {
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
         };
-        let mut state = Self { tenant: blank, agents, roles, accounts, credentials, used };
+        let mut state = Self {
+            tenant: blank,
+            agents: BTreeMap::new(),
+            roles,
+            accounts: BTreeMap::new(),
+            credentials: BTreeMap::new(),
+            used: BTreeMap::new(),
+        };
         for row in rows {
             match SettingKind::from_number(row.kind) {
                 Some(SettingKind::Tenant) => tenant = Some(row.value()?),
-                Some(SettingKind::Agent) => {
-                    state.agents.insert(AgentId(row.id), row.value()?);
-                }
+                Some(SettingKind::Agent) => state.insert::<Agent>(row.value()?),
                 Some(SettingKind::Credential) => {
                     state.credentials.insert(AgentId(row.id), Arc::new(row.value()?));
                 }
                 Some(SettingKind::Role) => {
                     state.roles.insert(RoleId(row.id), row.value()?);
                 }
-                Some(SettingKind::Account) => {
-                    state.accounts.insert(AccountId(row.id), row.value()?);
-                }
+                Some(SettingKind::Account) => state.insert::<Account>(row.value()?),
                 Some(SettingKind::UsedKey) => {
                     state.used.insert(row.id, row.value()?);
                 }
@@ -96,6 +125,10 @@ impl TenantState {
             }
         }
         Ok(tenant.map(|tenant| Self { tenant, ..state }))
+    }
+
+    fn insert<T: Held>(&mut self, row: T) {
+        T::rows_mut(self).insert(row.id(), Arc::new(row));
     }
 
     /// What an agent may do; nothing when its role is gone.
@@ -125,42 +158,28 @@ impl TenantState {
 }
 
 impl Changing {
-    /// Writes the tenant itself.
-    pub fn put_tenant(&mut self, tenant: Tenant) {
-        self.put(SettingKind::Tenant, tenant.id.0, &tenant);
-        self.state.tenant = tenant;
+    /// Writes a resource.
+    pub fn put<T: Held>(&mut self, row: T) {
+        self.write(T::KIND, row.id().into(), &row);
+        self.state.insert(row);
     }
 
-    /// Writes an agent.
-    pub fn put_agent(&mut self, agent: Agent) {
-        self.put(SettingKind::Agent, agent.id.0, &agent);
-        self.state.agents.insert(agent.id, agent);
+    /// Removes a resource.
+    pub fn delete<T: Held>(&mut self, id: T::Id) {
+        self.changes.push(SettingChange::Delete(T::KIND, id.into()));
+        T::rows_mut(&mut self.state).remove(&id);
     }
 
     /// Writes the secret half of an agent.
     pub fn put_credential(&mut self, credential: Credential) {
-        self.put(SettingKind::Credential, credential.agent.0, &credential);
+        self.write(SettingKind::Credential, credential.agent.0, &credential);
         self.state.credentials.insert(credential.agent, Arc::new(credential));
     }
 
-    /// Removes an agent with its secret half.
-    pub fn delete_agent(&mut self, agent: AgentId) {
-        self.changes.push(SettingChange::Delete(SettingKind::Agent, agent.0));
+    /// Removes the secret half of an agent.
+    pub fn delete_credential(&mut self, agent: AgentId) {
         self.changes.push(SettingChange::Delete(SettingKind::Credential, agent.0));
-        self.state.agents.remove(&agent);
         self.state.credentials.remove(&agent);
-    }
-
-    /// Writes a channel account.
-    pub fn put_account(&mut self, account: Account) {
-        self.put(SettingKind::Account, account.id.0, &account);
-        self.state.accounts.insert(account.id, account);
-    }
-
-    /// Removes a channel account.
-    pub fn delete_account(&mut self, account: AccountId) {
-        self.changes.push(SettingChange::Delete(SettingKind::Account, account.0));
-        self.state.accounts.remove(&account);
     }
 
     /// Whether the resource with this id, which came from an idempotency key, was made before;
@@ -173,14 +192,14 @@ impl Changing {
             Some(_) => Err(KeyReused),
             None => {
                 let used = UsedBy { digest, at: now };
-                self.put(SettingKind::UsedKey, id, &used);
+                self.write(SettingKind::UsedKey, id, &used);
                 self.state.used.insert(id, used);
                 Ok(false)
             }
         }
     }
 
-    fn put<T: Serialize>(&mut self, kind: SettingKind, id: Uuid, value: &T) {
+    fn write<T: Serialize>(&mut self, kind: SettingKind, id: Uuid, value: &T) {
         self.changes.push(SettingChange::Put(SettingRow::new(kind, id, value)));
     }
 }

@@ -204,7 +204,7 @@ impl Shop {
             Self { feeds, sources: Sources { tenants, desk }, inboxes, faulty, failing, stored };
         for agent in [ANA, BEN] {
             shop.change(|changing| {
-                changing.put_agent(person(agent, AGENT));
+                changing.put(person(agent, AGENT));
                 changing.put_credential(secret(agent));
             })
             .await;
@@ -502,12 +502,12 @@ async fn step(n: u64, chance: &mut Chance, shop: &Shop, owners: &mut Owners) {
         }
         (9, _) => {
             let role = [AGENT, SUPERVISOR][chance.index(2)];
-            shop.change(|changing| changing.put_agent(person(BEN, role))).await;
+            shop.change(|changing| changing.put(person(BEN, role))).await;
         }
         (10, _) => {
             let is_active = chance.permille(500);
             let ana = Agent { is_active, ..person(ANA, AGENT) };
-            shop.change(|changing| changing.put_agent(ana)).await;
+            shop.change(|changing| changing.put(ana)).await;
         }
         // Long enough for every actor to leave.
         (_, Some(_)) => tokio::time::sleep(Duration::from_secs(200)).await,
@@ -544,7 +544,7 @@ async fn run(seed: u64, below: Below) {
         client.drain(&shop, &owners).await;
         client.is_at_the_top(&shop).await;
     }
-    shop.change(|changing| changing.put_agent(person(ANA, AGENT))).await;
+    shop.change(|changing| changing.put(person(ANA, AGENT))).await;
     for client in &mut clients {
         if client.session.is_none() {
             client.connect(&shop, &owners).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actors::clock::{Clock, Stamps};
 use actors::tenants::{Following, TenantState, Tenants};
+use engine::account::Account;
 use engine::id::{AgentId, RoleId, TenantId};
 use engine::identity::agent::{Agent, Availability, Credential};
 use engine::tenant::{Tenant, TenantStatus};
@@ -57,7 +58,7 @@ pub(crate) async fn made(tenants: &Tenants) {
     let credential = Credential { agent: id, password_hash: String::new(), sessions_since: NOW };
     tenants.create(tenant, admin, credential).await.unwrap();
     let connected = tenants.change(TENANT, |changing| {
-        changing.put_account(account());
+        changing.put(account());
         Ok::<_, ()>(())
     });
     connected.await.unwrap();
@@ -77,7 +78,7 @@ async fn a_change_whose_caller_has_gone_is_made_all_the_same() {
     let rename = tenants.change(TENANT, |changing| {
         let mut renamed = account();
         renamed.display_name = "Corner Store".into();
-        changing.put_account(renamed);
+        changing.put(renamed);
         Ok::<_, ()>(())
     });
     let gone = tokio::time::timeout(Duration::from_millis(500), rename).await;
@@ -113,15 +114,15 @@ async fn a_change_that_was_perhaps_written_is_written_before_the_next() {
         let mut renamed = account();
         renamed.display_name = "Corner Store".into();
         let rename = failing.change(TENANT, |changing| {
-            changing.put_account(renamed);
+            changing.put(renamed);
             Ok::<_, ()>(())
         });
         assert_eq!(rename.await.is_ok(), fates[1] == Fate::Done, "{fates:?}");
         let seen = failing
             .change(TENANT, |changing| {
-                let mut account = changing.state.accounts[&account().id].clone();
+                let mut account = Account::clone(&changing.state.accounts[&account().id]);
                 account.is_active = false;
-                changing.put_account(account.clone());
+                changing.put(account.clone());
                 Ok::<_, ()>(account.display_name)
             })
             .await

@@ -1,7 +1,9 @@
 //! Integration accounts: a tenant's connections on channels. WhatsApp so far.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use actors::tenants::{Changing, TenantState, account_name};
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{Method, StatusCode};
@@ -9,17 +11,17 @@ use engine::account::{Account, AccountStatus};
 use engine::channel::Channel;
 use engine::id::{AccountId, DivisionId, TenantId};
 use engine::permission::Permission;
-use engine::resource::Change;
+use engine::resource::{Change, Resource, name};
 use engine::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::agents::{Deleted, given, is_done, state};
 use super::{Access, Route, route};
 use crate::app::App;
+use crate::crud::{self, Deleted, New, Shown, state};
 use crate::error::ApiError;
-use crate::extract::{Body, Id, Key, Listed, Page, Query};
+use crate::extract::{Body, Id, Key, Listed, NO_BODY, Page, Query};
 use crate::guard::Me;
 use crate::verify_tokens;
 
@@ -43,7 +45,7 @@ pub fn routes() -> Vec<Route> {
         )
         .body::<Draft>(draft)
         .answers::<AccountView>(201),
-        route(Method::GET, one, manage, "Get an integration account by ID", get)
+        route(Method::GET, one, manage, "Get an integration account by ID", crud::get::<Account>)
             .answers::<AccountView>(200),
         route(Method::PATCH, one, manage, "Update an integration account", update)
             .body::<Patch>(json!({"display_name": "Shop"}))
@@ -111,7 +113,7 @@ struct Patch {
 /// A connection, its secrets masked.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "IntegrationAccount")]
-struct AccountView {
+pub struct AccountView {
     id: AccountId,
     channel: Channel,
     account_key: String,
@@ -148,20 +150,8 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Listed<AccountView>, ApiError> {
     let page = Page::of(query.page, query.per_page, &app)?;
-    let state = state(&app, &caller).await?;
-    let fits = |account: &&Account| query.channel.is_none_or(|channel| channel == account.channel);
-    let all: Vec<_> = state.accounts.values().filter(fits).collect();
-    let total = all.len();
-    let items = all.into_iter().skip(page.skip()).take(page.per_page);
-    Ok(Listed { items: items.map(|account| view(&app, account)).collect(), total, page, uri })
-}
-
-async fn get(
-    State(app): State<App>,
-    Me(caller): Me,
-    Id(id): Id<AccountId>,
-) -> Result<Json<AccountView>, ApiError> {
-    shown(&app, caller.tenant, id).await
+    let fits = |account: &Account| query.channel.is_none_or(|channel| channel == account.channel);
+    crud::listed(&app, &caller, page, uri, fits).await
 }
 
 async fn create(
@@ -175,53 +165,42 @@ async fn create(
         let message = "must be the config's `phone_number_id`, or be left out";
         return Err(ApiError::invalid("account_key", message));
     }
-    let derived = key.derived(caller.agent.0, "POST /api/integrations/accounts");
-    let id = AccountId(derived.unwrap_or_else(|| app.tenants.id()));
     let display_name = draft.display_name.unwrap_or_else(|| format!("WhatsApp {account_key}"));
-    let display_name = display_name_of(display_name)?;
+    let display_name = name("display_name", &display_name)?;
     let standing = app.outbox.probe(&account_key, &draft.config).await;
+    let new = New::<Account>::of(&app, &caller, key, digest);
+    let id = new.id;
     let _naming = app.naming.lock().await;
     claim(&app, draft.channel, &account_key, (caller.tenant, id)).await?;
     verify_tokens::remember(&app, &draft.config, (caller.tenant, id)).await?;
-    let most = app.config.limits.accounts_per_tenant;
-    app.tenants
-        .change(caller.tenant, |changing| {
-            if is_done(changing, derived, digest)? {
-                return Ok(());
-            }
-            if most > 0 && changing.state.accounts.len() >= most {
-                let message = format!("an organization has at most {most} accounts");
-                return Err(ApiError::conflict("too_many_accounts", message));
-            }
-            let of_channel = |other: &&Account| other.channel == draft.channel;
-            let first = !changing.state.accounts.values().any(|other| of_channel(&other));
-            let is_default = draft.is_default.unwrap_or(first);
-            let mut account = Account {
-                id,
-                tenant: caller.tenant,
-                channel: draft.channel,
-                account_key,
-                display_name,
-                is_active: draft.is_active.unwrap_or(true),
-                is_default,
-                status: AccountStatus::Connected,
-                status_detail: None,
-                paused: false,
-                division_id: draft.division_id,
-                config: draft.config,
-                rev: 1,
-                created_at: changing.now,
-                updated_at: changing.now,
-            };
-            account.stands(standing);
-            changing.put_account(account);
-            if is_default {
-                only_default(changing, id);
-            }
-            Ok(())
-        })
-        .await?;
-    Ok((StatusCode::CREATED, shown(&app, caller.tenant, id).await?))
+    let make = |changing: &mut Changing| {
+        let mut others = changing.state.accounts.values();
+        let first = !others.any(|other| other.channel == draft.channel);
+        let is_default = draft.is_default.unwrap_or(first);
+        if is_default {
+            no_default(changing, draft.channel);
+        }
+        let mut account = Account {
+            id,
+            tenant: caller.tenant,
+            channel: draft.channel,
+            account_key,
+            display_name,
+            is_active: draft.is_active.unwrap_or(true),
+            is_default,
+            status: AccountStatus::Connected,
+            status_detail: None,
+            paused: false,
+            division_id: draft.division_id,
+            config: draft.config,
+            rev: 1,
+            created_at: changing.now,
+            updated_at: changing.now,
+        };
+        account.stands(standing);
+        Ok(account)
+    };
+    new.make(&app, &caller, app.config.limits.accounts_per_tenant, make).await
 }
 
 async fn update(
@@ -232,20 +211,20 @@ async fn update(
     Body(patch, digest): Body<Patch>,
 ) -> Result<Json<AccountView>, ApiError> {
     let before = state(&app, &caller).await?.accounts.get(&id).cloned();
-    let mut after = before.clone().ok_or_else(|| ApiError::not_found("integration account"))?;
-    if let Some(name) = given(patch.display_name, "display_name")? {
-        after.display_name = display_name_of(name)?;
+    let after = before.map(Arc::unwrap_or_clone);
+    let mut after = after.ok_or_else(|| ApiError::not_found(Account::NAME))?;
+    let rev = after.rev;
+    if let Some(given) = patch.display_name.given("display_name")? {
+        after.display_name = name("display_name", &given)?;
     }
-    if let Some(active) = given(patch.is_active, "is_active")? {
-        after.is_active = active;
-    }
+    after.is_active = patch.is_active.given("is_active")?.unwrap_or(after.is_active);
     match patch.division_id {
         Change::Keep => {}
         Change::Clear => after.division_id = None,
         Change::Set(division) => after.division_id = Some(division),
     }
     let mut naming = None;
-    if let Some(config) = given(patch.config, "config")? {
+    if let Some(config) = patch.config.given("config")? {
         after.merge_config(config);
         if whatsapp_key(after.channel, &after.config)? != after.account_key {
             let message = "must stay as it is; connect another account for another number";
@@ -256,29 +235,20 @@ async fn update(
         verify_tokens::remember(&app, &after.config, (caller.tenant, id)).await?;
     }
     let paused = after.paused;
-    let once = key.derived(caller.agent.0, &format!("PATCH /api/integrations/accounts/{id}"));
-    app.tenants
-        .change(caller.tenant, |changing| {
-            if is_done(changing, once, digest)? {
-                return Ok(());
-            }
-            let now = changing.state.accounts.get(&id);
-            let now = now.ok_or_else(|| ApiError::not_found("integration account"))?;
-            if before.as_ref().is_some_and(|before| before.rev != now.rev) {
-                let message = "the account was changed meanwhile; look again and repeat";
-                return Err(ApiError::conflict("changed", message));
-            }
-            after.rev += 1;
-            after.updated_at = changing.now;
-            changing.put_account(after);
-            Ok(())
-        })
-        .await?;
+    let change = |account: &mut Account, _: &mut Changing| {
+        if account.rev != rev {
+            let message = "the account was changed meanwhile; look again and repeat";
+            return Err(ApiError::conflict("changed", message));
+        }
+        *account = after;
+        Ok(())
+    };
+    let changed = crud::change(&app, &caller, id, (key, digest), change).await?;
     drop(naming);
     if !paused {
         app.outbox.resume(id);
     }
-    shown(&app, caller.tenant, id).await
+    Ok(changed)
 }
 
 async fn delete(
@@ -286,57 +256,37 @@ async fn delete(
     Me(caller): Me,
     Id(id): Id<AccountId>,
 ) -> Result<Json<Deleted>, ApiError> {
-    let account = app
-        .tenants
-        .change(caller.tenant, |changing| {
-            let account = changing.state.accounts.get(&id).cloned();
-            let account = account.ok_or_else(|| ApiError::not_found("integration account"))?;
-            changing.delete_account(id);
-            Ok::<_, ApiError>(account)
-        })
-        .await?;
-    let name = actors::tenants::account_name(account.channel, &account.account_key);
+    let account: Account = crud::remove(&app, &caller, id, |_, _| Ok(())).await?;
+    let name = account_name(account.channel, &account.account_key);
     app.tenants.names().release(&name, &(caller.tenant, id)).await?;
-    Ok(Json(Deleted::YES))
+    Ok(crud::deleted())
 }
 
 async fn make_default(
     State(app): State<App>,
     Me(caller): Me,
     Id(id): Id<AccountId>,
+    key: Key,
 ) -> Result<Json<AccountView>, ApiError> {
-    app.tenants
-        .change(caller.tenant, |changing| {
-            let account = changing.state.accounts.get(&id).cloned();
-            let mut account = account.ok_or_else(|| ApiError::not_found("integration account"))?;
-            if !account.is_default {
-                account.is_default = true;
-                account.rev += 1;
-                account.updated_at = changing.now;
-                changing.put_account(account);
-                only_default(changing, id);
-            }
-            Ok::<_, ApiError>(())
-        })
-        .await?;
-    shown(&app, caller.tenant, id).await
+    let change = |account: &mut Account, changing: &mut Changing| {
+        if !account.is_default {
+            no_default(changing, account.channel);
+            account.is_default = true;
+        }
+        Ok(())
+    };
+    crud::change(&app, &caller, id, (key, NO_BODY), change).await
 }
 
-/// Of a channel's accounts one is the default.
-fn only_default(changing: &mut actors::tenants::Changing, id: AccountId) {
-    let channel = changing.state.accounts.get(&id).map(|account| account.channel);
-    let others: Vec<_> = changing
-        .state
-        .accounts
-        .values()
-        .filter(|other| other.id != id && other.is_default && Some(other.channel) == channel)
-        .cloned()
-        .collect();
-    for mut other in others {
-        other.is_default = false;
-        other.rev += 1;
-        other.updated_at = changing.now;
-        changing.put_account(other);
+/// Takes the mark from the channel's default, so that another account may have it.
+fn no_default(changing: &mut Changing, channel: Channel) {
+    let accounts = changing.state.accounts.values();
+    let marked = accounts.filter(|account| account.is_default && account.channel == channel);
+    let marked: Vec<_> = marked.map(|account| Account::clone(account)).collect();
+    for mut account in marked {
+        account.is_default = false;
+        account.touch(changing.now);
+        changing.put(account);
     }
 }
 
@@ -348,7 +298,7 @@ async fn claim(
     key: &str,
     account: (TenantId, AccountId),
 ) -> Result<(), ApiError> {
-    let (names, name) = (app.tenants.names(), actors::tenants::account_name(channel, key));
+    let (names, name) = (app.tenants.names(), account_name(channel, key));
     let held = names.claim(&name, account).await?;
     if held == account {
         return Ok(());
@@ -398,35 +348,24 @@ fn whatsapp_key(channel: Channel, config: &BTreeMap<String, Value>) -> Result<St
     Ok(id.to_owned())
 }
 
-fn display_name_of(name: String) -> Result<String, ApiError> {
-    let name = name.trim().to_owned();
-    if name.is_empty() || name.chars().count() > 200 {
-        return Err(ApiError::invalid("display_name", "must have 1 to 200 characters"));
-    }
-    Ok(name)
-}
+impl Shown for Account {
+    type View = AccountView;
 
-async fn shown(app: &App, tenant: TenantId, id: AccountId) -> Result<Json<AccountView>, ApiError> {
-    let state = app.tenants.state(tenant).await?.ok_or_else(ApiError::unauthorized)?;
-    let account = state.accounts.get(&id);
-    let account = account.ok_or_else(|| ApiError::not_found("integration account"))?;
-    Ok(Json(view(app, account)))
-}
-
-fn view(app: &App, account: &Account) -> AccountView {
-    AccountView {
-        id: account.id,
-        channel: account.channel,
-        account_key: account.account_key.clone(),
-        display_name: account.display_name.clone(),
-        is_active: account.is_active,
-        is_default: account.is_default,
-        status: account.status,
-        status_detail: account.status_detail.clone(),
-        division_id: account.division_id,
-        config: account.masked_config(),
-        webhook_url: format!("{}/webhook", app.public_url),
-        created_at: account.created_at,
-        updated_at: account.updated_at,
+    fn view(&self, app: &App, _: &TenantState) -> AccountView {
+        AccountView {
+            id: self.id,
+            channel: self.channel,
+            account_key: self.account_key.clone(),
+            display_name: self.display_name.clone(),
+            is_active: self.is_active,
+            is_default: self.is_default,
+            status: self.status,
+            status_detail: self.status_detail.clone(),
+            division_id: self.division_id,
+            config: self.masked_config(),
+            webhook_url: format!("{}/webhook", app.public_url),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
     }
 }

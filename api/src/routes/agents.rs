@@ -1,27 +1,28 @@
 //! People at the desk.
 
+use std::time::Duration;
+
 use actors::tenants::{Caller, Changing, TenantState};
 use axum::Json;
-use axum::extract::{OriginalUri, State};
+use axum::extract::State;
 use axum::http::{Method, StatusCode};
-use engine::conversation::Refused;
-use engine::id::{AgentId, RoleId};
+use engine::id::{AgentId, RoleId, TenantId};
 use engine::identity::agent::{Agent, Availability, Credential, email};
 use engine::identity::role::{ADMIN, Role};
 use engine::permission::Permission;
-use engine::resource::Change;
+use engine::resource::{Change, Resource, name};
 use engine::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use storage::names::Name;
-use uuid::Uuid;
 
 use super::auth::claim_email;
 use super::{Access, Route, route};
 use crate::app::App;
+use crate::crud::{self, Deleted, New, Shown, state};
 use crate::error::ApiError;
-use crate::extract::{Body, Id, Key, Listed, Page, Query};
+use crate::extract::{Body, Id, Key, Paging};
 use crate::guard::Me;
 use crate::password;
 
@@ -29,14 +30,20 @@ pub fn routes() -> Vec<Route> {
     let manage = Access::Permission(Permission::AgentsManage);
     let draft = json!({"name": "Ana", "email": "ana@example.com", "password": "correct horse"});
     vec![
-        route(Method::GET, "/api/agents", Access::Member, "List all agents", list)
+        route(Method::GET, "/api/agents", Access::Member, "List all agents", crud::list::<Agent>)
             .query::<Paging>()
             .answers::<Vec<AgentView>>(200),
         route(Method::POST, "/api/agents", manage, "Create a new agent", create)
             .body::<Draft>(draft)
             .answers::<AgentView>(201),
-        route(Method::GET, "/api/agents/{id}", Access::Member, "Get an agent by ID", get)
-            .answers::<AgentView>(200),
+        route(
+            Method::GET,
+            "/api/agents/{id}",
+            Access::Member,
+            "Get an agent by ID",
+            crud::get::<Agent>,
+        )
+        .answers::<AgentView>(200),
         route(Method::PATCH, "/api/agents/{id}", manage, "Update an agent", update)
             .body::<Patch>(json!({"name": "Ana"}))
             .answers::<AgentView>(200),
@@ -52,18 +59,6 @@ pub fn routes() -> Vec<Route> {
         .body::<Status>(json!({"availability": "online"}))
         .answers::<AgentView>(200),
     ]
-}
-
-/// Which page.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Paging {
-    #[serde(default)]
-    #[schemars(range(min = 1), extend("default" = 1))]
-    pub page: Option<usize>,
-    #[serde(default)]
-    #[schemars(range(min = 1, max = 100), extend("default" = 20))]
-    pub per_page: Option<usize>,
 }
 
 /// A person at the desk.
@@ -120,28 +115,15 @@ struct Status {
     availability: Availability,
 }
 
-/// It is gone.
-#[derive(Serialize, JsonSchema)]
-pub struct Deleted {
-    deleted: bool,
-}
-
-impl Deleted {
-    /// It is gone.
-    pub const YES: Self = Self { deleted: true };
-}
-
 impl AgentView {
     /// An agent as callers see it.
     pub fn of(agent: &Agent, state: &TenantState) -> Self {
+        let role = state.roles.get(&agent.role_id).map(|role| role.name.clone());
         Self {
             id: agent.id,
             name: agent.name.clone(),
             email: agent.email.clone(),
-            role: state
-                .roles
-                .get(&agent.role_id)
-                .map_or_else(String::new, |role| role.name.clone()),
+            role: role.unwrap_or_default(),
             role_id: agent.role_id,
             availability: agent.availability,
             is_active: agent.is_active,
@@ -151,25 +133,12 @@ impl AgentView {
     }
 }
 
-async fn list(
-    State(app): State<App>,
-    Me(caller): Me,
-    OriginalUri(uri): OriginalUri,
-    Query(paging): Query<Paging>,
-) -> Result<Listed<AgentView>, ApiError> {
-    let page = Page::of(paging.page, paging.per_page, &app)?;
-    let state = state(&app, &caller).await?;
-    let all = state.agents.values().skip(page.skip()).take(page.per_page);
-    let items = all.map(|agent| AgentView::of(agent, &state)).collect();
-    Ok(Listed { items, total: state.agents.len(), page, uri })
-}
+impl Shown for Agent {
+    type View = AgentView;
 
-async fn get(
-    State(app): State<App>,
-    Me(caller): Me,
-    Id(id): Id<AgentId>,
-) -> Result<Json<AgentView>, ApiError> {
-    shown(&app, &caller, id).await
+    fn view(&self, _: &App, state: &TenantState) -> AgentView {
+        AgentView::of(self, state)
+    }
 }
 
 async fn create(
@@ -178,42 +147,31 @@ async fn create(
     key: Key,
     Body(draft, digest): Body<Draft>,
 ) -> Result<(StatusCode, Json<AgentView>), ApiError> {
-    let name = name(draft.name)?;
+    let name = name("name", &draft.name)?;
     let email = email(&draft.email)?;
     let password_hash = password::hash(&app, "password", draft.password).await?;
-    let derived = key.derived(caller.agent.0, "POST /api/agents");
-    let id = AgentId(derived.unwrap_or_else(|| app.tenants.id()));
+    let role = draft.role.unwrap_or_else(|| "agent".to_owned());
+    let new = New::<Agent>::of(&app, &caller, key, digest);
+    let id = new.id;
     let _naming = app.naming.lock().await;
     claim_email(&app, &email, (caller.tenant, id), "email").await?;
-    let most = app.config.limits.agents_per_tenant;
-    let role = draft.role.unwrap_or_else(|| "agent".to_owned());
-    app.tenants
-        .change(caller.tenant, |changing| {
-            if is_done(changing, derived, digest)? {
-                return Ok(());
-            }
-            if most > 0 && changing.state.agents.len() >= most {
-                let message = format!("an organization has at most {most} agents");
-                return Err(ApiError::conflict("too_many_agents", message));
-            }
-            let role_id = role_for(&changing.state, &caller, &role)?.id;
-            let now = changing.now;
-            changing.put_credential(Credential { agent: id, password_hash, sessions_since: now });
-            changing.put_agent(Agent {
-                id,
-                name,
-                email,
-                role_id,
-                availability: Availability::Offline,
-                is_active: true,
-                rev: 1,
-                created_at: now,
-                updated_at: now,
-            });
-            Ok(())
+    let make = |changing: &mut Changing| {
+        let role_id = role_for(&changing.state, &caller, &role)?.id;
+        let now = changing.now;
+        changing.put_credential(Credential { agent: id, password_hash, sessions_since: now });
+        Ok(Agent {
+            id,
+            name,
+            email,
+            role_id,
+            availability: Availability::Offline,
+            is_active: true,
+            rev: 1,
+            created_at: now,
+            updated_at: now,
         })
-        .await?;
-    Ok((StatusCode::CREATED, shown(&app, &caller, id).await?))
+    };
+    new.make(&app, &caller, app.config.limits.agents_per_tenant, make).await
 }
 
 async fn update(
@@ -224,57 +182,47 @@ async fn update(
     Body(patch, digest): Body<Patch>,
 ) -> Result<Json<AgentView>, ApiError> {
     if !state(&app, &caller).await?.agents.contains_key(&id) {
-        return Err(ApiError::not_found("agent"));
+        return Err(ApiError::not_found(Agent::NAME));
     }
-    let new_name = given(patch.name, "name")?.map(name).transpose()?;
-    let new_email = given(patch.email, "email")?.map(|text| email(&text)).transpose()?;
-    let new_hash = match given(patch.password, "password")? {
+    let new_name = patch.name.given("name")?.map(|text| name("name", &text)).transpose()?;
+    let new_email = patch.email.given("email")?.map(|text| email(&text)).transpose()?;
+    let new_hash = match patch.password.given("password")? {
         Some(password) => Some(password::hash(&app, "password", password).await?),
         None => None,
     };
-    let new_role = given(patch.role, "role")?;
-    let new_active = given(patch.is_active, "is_active")?;
-    let once = key.derived(caller.agent.0, &format!("PATCH /api/agents/{id}"));
+    let new_role = patch.role.given("role")?;
+    let new_active = patch.is_active.given("is_active")?;
     let _naming = app.naming.lock().await;
     if let Some(email) = &new_email {
         claim_email(&app, email, (caller.tenant, id), "email").await?;
     }
-    let old_email = app
-        .tenants
-        .change(caller.tenant, |changing| {
-            let agent = changing.state.agents.get(&id).cloned();
-            let mut agent = agent.ok_or_else(|| ApiError::not_found("agent"))?;
-            may_manage(&changing.state, &caller, &agent)?;
-            if is_done(changing, once, digest)? {
-                return Ok(None);
-            }
-            if let Some(role) = &new_role {
-                agent.role_id = role_for(&changing.state, &caller, role)?.id;
-            }
-            let old_email = agent.email.clone();
-            agent.name = new_name.unwrap_or(agent.name);
-            agent.email = new_email.clone().unwrap_or(agent.email);
-            agent.is_active = new_active.unwrap_or(agent.is_active);
-            keep_an_admin(&changing.state, Some(&agent), id)?;
-            agent.rev += 1;
-            agent.updated_at = changing.now;
-            let ends = new_hash.is_some() || new_active == Some(false);
-            if let Some(credential) = changing.state.credential(id).filter(|_| ends) {
-                let mut credential = (**credential).clone();
-                // A login of this very millisecond is one from before.
-                credential.sessions_since = changing.now + std::time::Duration::from_millis(1);
-                credential.password_hash = new_hash.unwrap_or(credential.password_hash);
-                changing.put_credential(credential);
-            }
-            changing.put_agent(agent);
-            Ok(Some(old_email))
-        })
-        .await?;
-    if let Some(old) = old_email.filter(|old| new_email.is_some_and(|new| new != *old)) {
-        let old = Name::global("email", &old);
-        app.tenants.names().release(&old, &(caller.tenant, id)).await?;
+    let mut left = None;
+    let change = |agent: &mut Agent, changing: &mut Changing| {
+        may_manage(&changing.state, &caller, agent)?;
+        if let Some(role) = &new_role {
+            agent.role_id = role_for(&changing.state, &caller, role)?.id;
+        }
+        agent.name = new_name.unwrap_or_else(|| agent.name.clone());
+        if let Some(email) = new_email.filter(|new| *new != agent.email) {
+            left = Some(std::mem::replace(&mut agent.email, email));
+        }
+        agent.is_active = new_active.unwrap_or(agent.is_active);
+        keep_an_admin(&changing.state, Some(agent), id)?;
+        let ends = new_hash.is_some() || new_active == Some(false);
+        if let Some(credential) = changing.state.credential(id).filter(|_| ends) {
+            let mut credential = (**credential).clone();
+            // A login of this very millisecond is one from before.
+            credential.sessions_since = changing.now + Duration::from_millis(1);
+            credential.password_hash = new_hash.unwrap_or(credential.password_hash);
+            changing.put_credential(credential);
+        }
+        Ok(())
+    };
+    let changed = crud::change(&app, &caller, id, (key, digest), change).await?;
+    if let Some(email) = left {
+        release_email(&app, &email, (caller.tenant, id)).await?;
     }
-    shown(&app, &caller, id).await
+    Ok(changed)
 }
 
 async fn delete(
@@ -285,20 +233,15 @@ async fn delete(
     if id == caller.agent {
         return Err(ApiError::conflict("own_account", "nobody deletes their own account"));
     }
-    let email = app
-        .tenants
-        .change(caller.tenant, |changing| {
-            let agent = changing.state.agents.get(&id).cloned();
-            let agent = agent.ok_or_else(|| ApiError::not_found("agent"))?;
-            may_manage(&changing.state, &caller, &agent)?;
-            keep_an_admin(&changing.state, None, id)?;
-            changing.delete_agent(id);
-            Ok(agent.email)
-        })
-        .await?;
-    let name = Name::global("email", &email);
-    app.tenants.names().release(&name, &(caller.tenant, id)).await?;
-    Ok(Json(Deleted::YES))
+    let refuse = |agent: &Agent, changing: &mut Changing| {
+        may_manage(&changing.state, &caller, agent)?;
+        keep_an_admin(&changing.state, None, id)?;
+        changing.delete_credential(id);
+        Ok(())
+    };
+    let agent = crud::remove(&app, &caller, id, refuse).await?;
+    release_email(&app, &agent.email, (caller.tenant, id)).await?;
+    Ok(crud::deleted())
 }
 
 async fn set_availability(
@@ -308,53 +251,19 @@ async fn set_availability(
     key: Key,
     Body(status, digest): Body<Status>,
 ) -> Result<Json<AgentView>, ApiError> {
-    let once = key.derived(caller.agent.0, &format!("PATCH /api/agents/{id}/status"));
-    app.tenants
-        .change(caller.tenant, |changing| {
-            let agent = changing.state.agents.get(&id).cloned();
-            let mut agent = agent.ok_or_else(|| ApiError::not_found("agent"))?;
-            if id != caller.agent && !caller.permissions.has(Permission::AgentsManage) {
-                let message = "only managers of agents change somebody else's availability";
-                return Err(ApiError::forbidden(message));
-            }
-            if !is_done(changing, once, digest)? && agent.availability != status.availability {
-                agent.availability = status.availability;
-                agent.rev += 1;
-                agent.updated_at = changing.now;
-                changing.put_agent(agent);
-            }
-            Ok(())
-        })
-        .await?;
-    shown(&app, &caller, id).await
+    let change = |agent: &mut Agent, _: &mut Changing| {
+        if id != caller.agent && !caller.permissions.has(Permission::AgentsManage) {
+            let message = "only managers of agents change somebody else's availability";
+            return Err(ApiError::forbidden(message));
+        }
+        agent.availability = status.availability;
+        Ok(())
+    };
+    crud::change(&app, &caller, id, (key, digest), change).await
 }
 
-/// The tenant's settings as they are.
-pub async fn state(app: &App, caller: &Caller) -> Result<std::sync::Arc<TenantState>, ApiError> {
-    app.tenants.state(caller.tenant).await?.ok_or_else(ApiError::unauthorized)
-}
-
-async fn shown(app: &App, caller: &Caller, id: AgentId) -> Result<Json<AgentView>, ApiError> {
-    let state = state(app, caller).await?;
-    let agent = state.agents.get(&id).ok_or_else(|| ApiError::not_found("agent"))?;
-    Ok(Json(AgentView::of(agent, &state)))
-}
-
-/// A field that may be left out but not cleared.
-pub fn given<T>(change: Change<T>, field: &str) -> Result<Option<T>, ApiError> {
-    match change {
-        Change::Keep => Ok(None),
-        Change::Set(value) => Ok(Some(value)),
-        Change::Clear => Err(ApiError::invalid(field, "must not be null")),
-    }
-}
-
-fn name(name: String) -> Result<String, ApiError> {
-    let name = name.trim().to_owned();
-    if name.is_empty() || name.chars().count() > 200 {
-        return Err(ApiError::invalid("name", "must have 1 to 200 characters"));
-    }
-    Ok(name)
+async fn release_email(app: &App, email: &str, agent: (TenantId, AgentId)) -> Result<(), ApiError> {
+    Ok(app.tenants.names().release(&Name::global("email", email), &agent).await?)
 }
 
 /// Nobody gives a role that holds what they do not.
@@ -382,20 +291,10 @@ fn keep_an_admin(
     changed: Option<&Agent>,
     id: AgentId,
 ) -> Result<(), ApiError> {
-    let others = state.agents.values().filter(|agent| agent.id != id);
+    let others = state.agents.values().map(|agent| &**agent).filter(|agent| agent.id != id);
     let mut after = others.chain(changed);
     if after.any(|agent| agent.role_id == ADMIN && agent.is_active) {
         return Ok(());
     }
     Err(ApiError::conflict("last_admin", "an organization keeps at least one active admin"))
-}
-
-/// Whether what carries this key is done already; otherwise it is from now on.
-pub fn is_done(
-    changing: &mut Changing,
-    once: Option<Uuid>,
-    digest: [u8; 16],
-) -> Result<bool, ApiError> {
-    let Some(once) = once else { return Ok(false) };
-    changing.used(once, digest).map_err(|_| Refused::KeyReused.into())
 }

@@ -8,6 +8,7 @@ use axum::response::{AppendHeaders, IntoResponse};
 use engine::id::{AgentId, SessionId, TenantId};
 use engine::identity::agent::{Agent, Availability, Credential, email};
 use engine::identity::role;
+use engine::resource;
 use engine::tenant::{Tenant, TenantStatus, slug};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use storage::names::Name;
 use super::agents::AgentView;
 use super::{Access, Route, route};
 use crate::app::App;
+use crate::crud;
 use crate::error::ApiError;
 use crate::extract::{Address, Body};
 use crate::guard::{COOKIE, Me};
@@ -192,10 +194,7 @@ pub async fn found(
     address: String,
     password: String,
 ) -> Result<(TenantId, AgentId), ApiError> {
-    let org_name = org_name.trim().to_owned();
-    if org_name.is_empty() || org_name.chars().count() > 200 {
-        return Err(ApiError::invalid("org_name", "must have 1 to 200 characters"));
-    }
+    let org_name = resource::name("org_name", &org_name)?;
     let email = email(&address)
         .map_err(|_| ApiError::invalid("admin_email", "must be an email address"))?;
     let password_hash = password::hash(app, "admin_password", password).await?;
@@ -282,8 +281,7 @@ fn cookie(app: &App, token: &str, age: u64) -> (header::HeaderName, HeaderValue)
 }
 
 async fn profile(app: &App, caller: &Caller) -> Result<Profile, ApiError> {
-    let state = app.tenants.state(caller.tenant).await?.ok_or_else(ApiError::unauthorized)?;
-    let agent = state.agents.get(&caller.agent).ok_or_else(ApiError::unauthorized)?;
+    let Json(agent) = crud::shown::<Agent>(app, caller, caller.agent).await?;
     let permissions = caller.permissions.iter().map(|permission| permission.code()).collect();
-    Ok(Profile { agent: AgentView::of(agent, &state), permissions, org_id: caller.tenant })
+    Ok(Profile { agent, permissions, org_id: caller.tenant })
 }

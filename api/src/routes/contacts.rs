@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use storage::keys::month;
 
-use super::agents::{Paging, state};
 use super::{Access, Route, route};
 use crate::app::App;
+use crate::crud::state;
 use crate::error::ApiError;
-use crate::extract::{Body, Id, Listed, Page, Query};
+use crate::extract::{Body, Id, Listed, Page, Paging, Query};
 use crate::guard::Me;
 
 pub fn routes() -> Vec<Route> {

@@ -13,9 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::agents::state;
 use super::{Access, Route, route};
 use crate::app::App;
+use crate::crud::state;
 use crate::error::ApiError;
 use crate::extract::{Body, Id, Key, Listed, NO_BODY, Page, Query};
 use crate::guard::Me;

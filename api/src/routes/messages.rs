@@ -12,9 +12,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::agents::state;
 use super::{Access, Route, route};
 use crate::app::App;
+use crate::crud::state;
 use crate::error::ApiError;
 use crate::extract::{Body, Id, Key, Listed, Page, Query};
 use crate::guard::Me;
@@ -116,7 +116,7 @@ async fn send(
         text,
         reply_to: reply_to_message_id,
         sender,
-        account_can_send: account.is_some_and(engine::account::Account::can_send),
+        account_can_send: account.is_some_and(|account| account.can_send()),
     };
     let key = key.of(caller.agent.0, &format!("POST messages {id}"), digest);
     let answer = app.desk.ask(caller.viewer(), id, key, Command::Send(draft)).await?;

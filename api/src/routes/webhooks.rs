@@ -2,6 +2,7 @@
 //! answered when all that counts is durable.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use actors::failure::Failure;
 use axum::extract::{Request, State};
@@ -85,12 +86,12 @@ async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiErro
     let mut proven = |secret: &str| {
         *proofs.entry(secret.to_owned()).or_insert_with(|| is_signed(secret, &signature, &body))
     };
-    let mut accounts: Vec<(Account, Vec<Inbound>)> = Vec::new();
+    let mut accounts: Vec<(Arc<Account>, Vec<Inbound>)> = Vec::new();
     let mut homeless = Vec::new();
     let (mut any, now) = (false, app.tenants.now());
     for change in &envelope.changes {
         let account = account(&app, change).await?.filter(|account| account.is_active);
-        let own = account.as_ref().and_then(Account::app_secret);
+        let own = account.as_deref().and_then(Account::app_secret);
         if !own.or(fallback).is_some_and(&mut proven) {
             continue;
         }
@@ -132,7 +133,7 @@ fn again(failure: Failure) -> ApiError {
     }
 }
 
-async fn account(app: &App, change: &Change<'_>) -> Result<Option<Account>, ApiError> {
+async fn account(app: &App, change: &Change<'_>) -> Result<Option<Arc<Account>>, ApiError> {
     let Some(number) = &change.phone_number_id else { return Ok(None) };
     Ok(app.tenants.account(Channel::Whatsapp, number).await?)
 }

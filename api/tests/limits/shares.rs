@@ -37,11 +37,11 @@ async fn an_organization_has_at_most_so_many_agents_and_accounts() {
     assert_eq!(person.agent(1).await.status(), 201, "the admin is the first");
     let refused = person.agent(2).await;
     assert_eq!(refused.status(), 409);
-    assert_eq!(error(refused).await.0, "too_many_agents");
+    assert_eq!(error(refused).await.0, "too_many");
     assert_eq!(person.account("7001").await.status(), 201);
     let refused = person.account("7002").await;
     assert_eq!(refused.status(), 409);
-    assert_eq!(error(refused).await.0, "too_many_accounts");
+    assert_eq!(error(refused).await.0, "too_many");
     server.stop().await;
 }
 

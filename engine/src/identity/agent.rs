@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AgentId, RoleId};
-use crate::resource::Invalid;
+use crate::resource::{Invalid, Resource, SettingKind};
 use crate::time::Timestamp;
 
 /// A person at the desk, as stored. Its password is a record of its own: [`Credential`].
@@ -44,6 +44,21 @@ pub enum Availability {
     Away,
     #[default]
     Offline,
+}
+
+impl Resource for Agent {
+    const KIND: SettingKind = SettingKind::Agent;
+    const NAME: &'static str = "agent";
+    type Id = AgentId;
+
+    fn id(&self) -> AgentId {
+        self.id
+    }
+
+    fn touch(&mut self, now: Timestamp) {
+        self.rev += 1;
+        self.updated_at = now;
+    }
 }
 
 /// An email address in the form that is compared: trimmed, lower case; one `@` with something on
