@@ -1,0 +1,18 @@
+//! Load on a running server, black box over HTTP, and what came of it. Only servers of this
+//! machine are loaded.
+//!
+//! In an open loop requests are due at fixed times, whatever the server does: how long one took
+//! counts from when it was due, so that a server that stalls is charged for all who had to wait.
+
+mod arrivals;
+mod body;
+mod connection;
+mod process;
+mod report;
+mod tally;
+mod target;
+mod webhooks;
+
+pub use report::{Latency, Loop, Report, ServerCost};
+pub use target::{Target, WrongTarget};
+pub use webhooks::{Webhooks, run};

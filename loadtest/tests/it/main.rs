@@ -1,0 +1,4 @@
+//! Load over real sockets.
+
+#[cfg(test)]
+mod webhooks;
