@@ -8,7 +8,6 @@ use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
@@ -25,11 +24,6 @@ pub fn router(app: &App) -> Router {
         .layer(middleware::from_fn(security_headers))
         .layer(middleware::from_fn(request_id::layer))
         .with_state(app.clone())
-}
-
-/// Prometheus text, on an address of its own.
-pub fn metrics_router(handle: PrometheusHandle) -> Router {
-    Router::new().route("/metrics", get(move || async move { handle.render() }))
 }
 
 async fn document() -> Json<serde_json::Value> {

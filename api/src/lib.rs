@@ -15,6 +15,7 @@ pub mod password;
 pub mod rate;
 pub mod request_id;
 pub mod routes;
+pub mod scrape;
 pub mod server;
 pub mod socket;
 pub mod token;

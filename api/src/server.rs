@@ -17,7 +17,6 @@ use actors::tenants::Tenants;
 use axum::serve::ListenerExt;
 use config::{Backend, Config};
 use engine::conversation::Rules;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
 use storage::embedded::{Embedded, Options};
@@ -31,10 +30,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::app::{App, JwtKeys, Parts};
-use crate::edge;
 use crate::listener::Limited;
 use crate::login_limits::LoginLimits;
 use crate::rate::{Bucket, Buckets};
+use crate::{edge, scrape};
 
 /// Tenants, inboxes and sessions that stay in memory.
 const TENANTS_MAX: usize = 1_000;
@@ -151,7 +150,7 @@ impl Server {
             serve(Limited::new(listener, connections), edge::router(&app), stopping.clone()),
             serve(
                 Limited::new(metrics_listener, METRICS_CONNECTIONS),
-                edge::metrics_router(recorder()),
+                scrape::router(embedded.clone()),
                 stopping.clone(),
             ),
             sweep(app.clone(), stopping.clone()),
@@ -345,19 +344,4 @@ fn probe(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
             () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => {}
         }
     })
-}
-
-/// The process's recorder of metrics: one, however many servers run in it.
-fn recorder() -> PrometheusHandle {
-    static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
-    HANDLE
-        .get_or_init(|| {
-            let recorder = PrometheusBuilder::new().build_recorder();
-            let handle = recorder.handle();
-            if metrics::set_global_recorder(recorder).is_err() {
-                tracing::warn!("another recorder of metrics was there first");
-            }
-            handle
-        })
-        .clone()
 }

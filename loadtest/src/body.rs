@@ -1,6 +1,7 @@
 //! Signed webhooks, each with an id of its own, as requests ready for the wire.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -13,6 +14,7 @@ pub(crate) struct Bodies {
     key: Hmac<Sha256>,
     head: String,
     phone_number_id: String,
+    first_customer: u64,
     customers: u64,
     /// Seconds since 1970, as the messages say.
     sent_at: u64,
@@ -27,8 +29,8 @@ const TEXT: &str = "Good morning! The lamp that I ordered two weeks ago (order 2
     wishes";
 
 impl Bodies {
-    /// Text messages of so many customers, in turn, to one business number.
-    pub(crate) fn new(target: &Target, secret: &str, number: &str, customers: u64) -> Self {
+    /// Text messages of these customers, in turn, to one business number.
+    pub(crate) fn new(target: &Target, secret: &str, number: &str, customers: Range<u64>) -> Self {
         let (host, path) = (&target.host, &target.path);
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
@@ -39,7 +41,8 @@ impl Bodies {
             key: Hmac::new_from_slice(secret.as_bytes()).expect("a secret of any length is a key"),
             head,
             phone_number_id: number.to_owned(),
-            customers: customers.max(1),
+            first_customer: customers.start,
+            customers: (customers.end - customers.start).max(1),
             sent_at: since.as_secs(),
             run: u64::try_from(since.as_micros()).unwrap_or(0),
         }
@@ -47,7 +50,7 @@ impl Bodies {
 
     /// Writes the request number `n` to a buffer.
     pub(crate) fn request(&self, n: u64, body: &mut String, request: &mut Vec<u8>) {
-        let customer = 15_550_000_000 + n % self.customers;
+        let customer = 15_550_000_000 + self.first_customer + n % self.customers;
         let Self { phone_number_id, sent_at, run, .. } = self;
         body.clear();
         let written = write!(

@@ -54,6 +54,9 @@ struct WebhooksArgs {
     /// How many people write, in turn
     #[arg(long, default_value_t = 1000)]
     customers: u64,
+    /// The number of the first of them: others than an earlier run's are new to the server
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    first_customer: u64,
     /// Keep-alive connections
     #[arg(long, default_value_t = 64)]
     connections: usize,
@@ -97,7 +100,7 @@ async fn webhooks(args: WebhooksArgs) -> Result<ExitCode, String> {
         count: args.count.unwrap_or(u64::MAX),
         warm_up,
         patience: time(args.patience, "--patience")?,
-        customers: args.customers,
+        customers: args.first_customer..args.first_customer.saturating_add(args.customers),
         connections: args.connections,
         server: args.server,
     })

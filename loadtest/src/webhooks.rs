@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -33,8 +34,8 @@ pub struct Webhooks {
     pub warm_up: Duration,
     /// How long answers are waited for at the end.
     pub patience: Duration,
-    /// So many people write, in turn.
-    pub customers: u64,
+    /// People with these numbers write, in turn.
+    pub customers: Range<u64>,
     pub connections: usize,
     /// The server's process, to tell what it costs.
     pub server: Option<u32>,
@@ -50,7 +51,8 @@ pub async fn run(webhooks: Webhooks) -> io::Result<Report> {
 
 async fn load(webhooks: Webhooks) -> io::Result<Report> {
     let Webhooks { target, rate, customers, connections, .. } = &webhooks;
-    let bodies = Bodies::new(target, &webhooks.secret, &webhooks.phone_number_id, *customers);
+    let bodies =
+        Bodies::new(target, &webhooks.secret, &webhooks.phone_number_id, customers.clone());
     let mut open = Vec::with_capacity(*connections);
     for _ in 0..*connections {
         let mut connection = Connection::new(target.address);
@@ -91,7 +93,7 @@ async fn load(webhooks: Webhooks) -> io::Result<Report> {
         kind: if *rate > 0.0 { Loop::Open } else { Loop::Closed },
         rate: *rate,
         connections: *connections,
-        customers: *customers,
+        customers: customers.end - customers.start,
         seconds,
         requests,
         achieved_rate: tally.accepted() as f64 / seconds.max(1e-6),

@@ -78,7 +78,7 @@ fn webhooks(address: SocketAddr) -> Webhooks {
         count: 100,
         warm_up: Duration::ZERO,
         patience: Duration::from_secs(60),
-        customers: 10,
+        customers: 20..30,
         connections: 4,
         server: None,
     }
