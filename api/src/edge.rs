@@ -1,14 +1,16 @@
 //! What every request goes through, whatever its route.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use tower_http::catch_panic::CatchPanicLayer;
+use futures_util::FutureExt;
 
 use crate::app::App;
 use crate::error::ApiError;
@@ -19,10 +21,7 @@ pub fn router(app: &App) -> Router {
     routes::router(app)
         .route("/api/openapi.json", get(document))
         .route("/docs", get(docs))
-        .layer(middleware::from_fn_with_state(app.clone(), in_time))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(security_headers))
-        .layer(middleware::from_fn(request_id::layer))
+        .layer(middleware::from_fn_with_state(app.clone(), around))
         .with_state(app.clone())
 }
 
@@ -34,21 +33,31 @@ async fn docs() -> Html<&'static str> {
     Html(include_str!("docs.html"))
 }
 
-/// What takes too long is answered; what it has begun goes on.
-async fn in_time(State(app): State<App>, request: Request, next: Next) -> Response {
+/// One layer for all of it: each of its own would cost as much as a small handler.
+async fn around(State(app): State<App>, request: Request, next: Next) -> Response {
     let limits = &app.config.limits;
     let within: Duration = match request.uri().path().starts_with("/webhook") {
         true => limits.webhook_timeout,
         false => limits.rest_timeout,
     };
-    match tokio::time::timeout(within, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => ApiError::unavailable("this took too long; try again shortly").into_response(),
-    }
+    request_id::scope(request, async |request| {
+        let answered = AssertUnwindSafe(next.run(request)).catch_unwind();
+        let mut response = match tokio::time::timeout(within, answered).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(panic)) => panicked(&*panic),
+            // What it has begun goes on.
+            Err(_) => {
+                ApiError::unavailable("this took too long; try again shortly").into_response()
+            }
+        };
+        secure(response.headers_mut());
+        response
+    })
+    .await
 }
 
 /// A panic is a bug of ours: it is logged, and the caller may try again.
-fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+fn panicked(panic: &(dyn Any + Send)) -> Response {
     let words = panic.downcast_ref::<String>().map(String::as_str);
     let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
     tracing::error!(panic = words, "a handler panicked");
@@ -56,9 +65,7 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     ApiError::unavailable("something went wrong here; try again shortly").into_response()
 }
 
-async fn security_headers(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
+fn secure(headers: &mut HeaderMap) {
     let fixed: [(HeaderName, &'static str); 5] = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
@@ -73,5 +80,4 @@ async fn security_headers(request: Request, next: Next) -> Response {
     for (name, value) in fixed {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
-    response
 }

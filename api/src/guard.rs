@@ -8,10 +8,10 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use engine::permission::Permission;
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::routes::Access;
 use crate::token;
 
 /// The cookie that holds the access token.
@@ -28,33 +28,27 @@ impl FromRequestParts<App> for Me {
     }
 }
 
-/// Lets a request through that may pass.
+/// Lets a request through whose caller is logged in and has this permission, where one is needed.
 pub async fn layer(
-    State((app, access)): State<(App, Access)>,
+    State((app, needed)): State<(App, Option<Permission>)>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    match check(&app, access, request.method(), request.headers()).await {
-        Ok(Some(caller)) => {
+    match check(&app, needed, request.method(), request.headers()).await {
+        Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Ok(None) => next.run(request).await,
         Err(error) => error.into_response(),
     }
 }
 
 async fn check(
     app: &App,
-    access: Access,
+    needed: Option<Permission>,
     method: &Method,
     headers: &HeaderMap,
-) -> Result<Option<Caller>, ApiError> {
-    let needed = match access {
-        Access::Public | Access::VerifyToken | Access::Signature => return Ok(None),
-        Access::Session | Access::Member => None,
-        Access::Permission(permission) => Some(permission),
-    };
+) -> Result<Caller, ApiError> {
     let (token, by_cookie) = credentials(headers).ok_or_else(ApiError::unauthorized)?;
     if by_cookie {
         same_origin(app, method, headers)?;
@@ -69,7 +63,7 @@ async fn check(
             let message = format!("your role does not allow this; it needs `{}`", missing.code());
             Err(ApiError::forbidden(message))
         }
-        None => Ok(Some(caller)),
+        None => Ok(caller),
     }
 }
 

@@ -1,9 +1,12 @@
 //! Request ids: the caller's own where it sends a plain one, else ours; in every answer, every
 //! error, every line of the log.
 
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
-use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
 
@@ -18,8 +21,8 @@ pub fn current() -> String {
     CURRENT.try_with(Clone::clone).unwrap_or_default()
 }
 
-/// Gives a request its id.
-pub async fn layer(request: Request, next: Next) -> Response {
+/// Answers a request under its id.
+pub async fn scope(request: Request, answer: impl AsyncFnOnce(Request) -> Response) -> Response {
     let plain = |id: &&str| {
         (1..=64).contains(&id.len())
             && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
@@ -28,13 +31,14 @@ pub async fn layer(request: Request, next: Next) -> Response {
     let id = sent.map_or_else(fresh, str::to_owned);
     let span = tracing::info_span!("request", id = %id, method = %request.method(), path = request.uri().path());
     let value = HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("unknown"));
-    let mut response = CURRENT.scope(id, next.run(request).instrument(span)).await;
+    let mut response = CURRENT.scope(id, answer(request).instrument(span)).await;
     response.headers_mut().insert(HEADER, value);
     response
 }
 
+/// Ids that nobody can foretell, without asking the machine for randomness each time.
 fn fresh() -> String {
-    let mut bytes = [0; 9];
-    getrandom::fill(&mut bytes).expect("the machine gives randomness");
-    hex::encode(bytes)
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!("{:016x}", KEY.hash_one(COUNT.fetch_add(1, Ordering::Relaxed)))
 }

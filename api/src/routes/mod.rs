@@ -135,8 +135,17 @@ pub fn router(app: &App) -> Router<App> {
         if route.query.is_none() && route.access != Access::Signature {
             handler = handler.layer(middleware::from_fn(extract::no_query));
         }
-        let guard = middleware::from_fn_with_state((app.clone(), route.access), guard::layer);
-        router = router.route(route.path, handler.layer(guard));
+        let needed = match route.access {
+            // What proves these is looked at where they are handled.
+            Access::Public | Access::VerifyToken | Access::Signature => None,
+            Access::Session | Access::Member => Some(None),
+            Access::Permission(permission) => Some(Some(permission)),
+        };
+        if let Some(needed) = needed {
+            let state = (app.clone(), needed);
+            handler = handler.layer(middleware::from_fn_with_state(state, guard::layer));
+        }
+        router = router.route(route.path, handler);
     }
     router.fallback(no_such_route).method_not_allowed_fallback(no_such_method)
 }
