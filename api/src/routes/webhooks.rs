@@ -64,9 +64,8 @@ async fn verify(
 }
 
 async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiError> {
-    let headers = request.headers().clone();
     // Nothing is read of what carries no signature.
-    let signature = signature(&headers).ok_or_else(unsigned)?;
+    let signature = signature(request.headers()).ok_or_else(unsigned)?;
     let body = bytes(request, &app, app.config.limits.webhook_body_bytes).await?;
     let fallback = app.config.meta.app_secret.as_ref().map(|secret| secret.expose());
     let is_ours = || fallback.is_some_and(|secret| is_signed(secret, &signature, &body));
