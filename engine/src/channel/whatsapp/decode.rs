@@ -15,18 +15,6 @@ use crate::message::{MessageKind, MessageStatus};
 use crate::time::Timestamp;
 
 #[derive(Deserialize)]
-struct ValueOf<'a> {
-    #[serde(default)]
-    contacts: Vec<Value>,
-    #[serde(borrow, default)]
-    messages: Vec<&'a RawValue>,
-    #[serde(borrow, default)]
-    statuses: Vec<&'a RawValue>,
-    #[serde(borrow, default)]
-    message_echoes: Vec<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
 struct Message {
     id: Option<String>,
     from: Option<String>,
@@ -79,19 +67,21 @@ pub fn decode(change: &Change<'_>, now: Timestamp) -> Vec<Inbound> {
     if !matches!(change.field.as_str(), "messages" | "smb_message_echoes") {
         return vec![Inbound::Ignored("event")];
     }
-    let Ok(value) = serde_json::from_str::<ValueOf<'_>>(change.value.get()) else {
+    let Some(contents) = &change.contents else {
         return vec![dead("the change is not what a change should be", change.value.get())];
     };
     let number = change.phone_number_id.as_deref().unwrap_or_default();
+    let of_contact = |raw: &&RawValue| serde_json::from_str(raw.get()).ok();
+    let contacts: Vec<Value> = contents.contacts.iter().filter_map(of_contact).collect();
     let mut items = Vec::new();
-    for raw in &value.messages {
+    for raw in &contents.messages {
         items.push(match serde_json::from_str(raw.get()) {
-            Ok(message) => inbound(message, &value.contacts, number, raw.get(), now)
+            Ok(message) => inbound(message, &contacts, number, raw.get(), now)
                 .unwrap_or_else(|reason| dead(reason, raw.get())),
             Err(_) => dead("the message is not what a message should be", raw.get()),
         });
     }
-    for raw in &value.message_echoes {
+    for raw in &contents.message_echoes {
         items.push(match serde_json::from_str(raw.get()) {
             Ok(message) => {
                 echo(message, raw.get(), now).unwrap_or_else(|reason| dead(reason, raw.get()))
@@ -99,7 +89,7 @@ pub fn decode(change: &Change<'_>, now: Timestamp) -> Vec<Inbound> {
             Err(_) => dead("the echo is not what an echo should be", raw.get()),
         });
     }
-    for raw in &value.statuses {
+    for raw in &contents.statuses {
         items.push(match serde_json::from_str(raw.get()) {
             Ok(status) => receipt(status, now).unwrap_or_else(|reason| dead(reason, raw.get())),
             Err(_) => dead("the status is not what a status should be", raw.get()),

@@ -23,6 +23,21 @@ pub struct Change<'a> {
     pub phone_number_id: Option<String>,
     /// As it was sent (JSON).
     pub value: &'a RawValue,
+    pub(super) contents: Option<Contents<'a>>,
+}
+
+/// What is in a change, each part as it was sent.
+#[derive(Debug, Deserialize)]
+pub(super) struct Contents<'a> {
+    metadata: Option<Metadata>,
+    #[serde(borrow, default)]
+    pub(super) contacts: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) messages: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) statuses: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) message_echoes: Vec<&'a RawValue>,
 }
 
 /// Why a body is no envelope.
@@ -41,6 +56,21 @@ struct Body<'a> {
     object: Option<serde_json::Value>,
     #[serde(borrow)]
     entry: Option<&'a RawValue>,
+}
+
+/// A body in which everything is as it should be.
+#[derive(Deserialize)]
+struct Regular<'a> {
+    object: String,
+    #[serde(borrow)]
+    entry: Vec<RegularEntry<'a>>,
+}
+
+#[derive(Deserialize)]
+struct RegularEntry<'a> {
+    id: Option<serde_json::Value>,
+    #[serde(borrow)]
+    changes: Vec<RawChange<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -62,7 +92,7 @@ struct Peek {
     metadata: Option<Metadata>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Metadata {
     phone_number_id: Option<serde_json::Value>,
 }
@@ -70,6 +100,25 @@ struct Metadata {
 /// Opens a body. An entry or a change that is not what it should be is a change of its own without
 /// an account, so that it is not lost.
 pub fn open(body: &[u8]) -> Result<Envelope<'_>, NotAnEnvelope> {
+    // Read at one go where that can be; part by part only where a part is not what it should be.
+    if let Ok(Regular { object, entry }) = serde_json::from_slice(body) {
+        let mut changes = Vec::with_capacity(entry.len());
+        for RegularEntry { id, changes: raw } in entry {
+            let Some(values) = raw.iter().map(|change| change.value).collect::<Option<Vec<_>>>()
+            else {
+                return part_by_part(body);
+            };
+            let entry_id = id.as_ref().and_then(text);
+            let each = raw.into_iter().zip(values);
+            changes
+                .extend(each.map(|(raw, value)| Change::new(entry_id.clone(), raw.field, value)));
+        }
+        return Ok(Envelope { object, changes });
+    }
+    part_by_part(body)
+}
+
+fn part_by_part(body: &[u8]) -> Result<Envelope<'_>, NotAnEnvelope> {
     let body: Body<'_> = serde_json::from_slice(body).map_err(|_| NotAnEnvelope::NotJson)?;
     let object = body.object.as_ref().and_then(|object| object.as_str());
     let object = object.ok_or(NotAnEnvelope::NoObject)?.to_owned();
@@ -80,12 +129,9 @@ pub fn open(body: &[u8]) -> Result<Envelope<'_>, NotAnEnvelope> {
     let mut changes = Vec::new();
     for raw in entries {
         let Ok(entry) = serde_json::from_str::<Entry<'_>>(raw.get()) else {
-            changes.push(Change {
-                entry_id: None,
-                field: "messages".to_owned(),
-                phone_number_id: None,
-                value: raw,
-            });
+            let (entry_id, phone_number_id, contents) = (None, None, None);
+            let field = "messages".to_owned();
+            changes.push(Change { entry_id, field, phone_number_id, value: raw, contents });
             continue;
         };
         let entry_id = entry.id.as_ref().and_then(text);
@@ -93,18 +139,31 @@ pub fn open(body: &[u8]) -> Result<Envelope<'_>, NotAnEnvelope> {
             let change = serde_json::from_str::<RawChange<'_>>(raw.get()).ok();
             let value = change.as_ref().and_then(|change| change.value).unwrap_or(raw);
             let field = change.and_then(|change| change.field);
-            let peek = serde_json::from_str::<Peek>(value.get()).ok();
-            let phone_number_id =
-                peek.and_then(|peek| peek.metadata?.phone_number_id).as_ref().and_then(text);
-            changes.push(Change {
-                entry_id: entry_id.clone(),
-                field: field.unwrap_or_else(|| "messages".to_owned()),
-                phone_number_id,
-                value,
-            });
+            changes.push(Change::new(entry_id.clone(), field, value));
         }
     }
     Ok(Envelope { object, changes })
+}
+
+impl<'a> Change<'a> {
+    fn new(entry_id: Option<String>, field: Option<String>, value: &'a RawValue) -> Self {
+        let contents = serde_json::from_str::<Contents<'_>>(value.get()).ok();
+        let phone_number_id = match &contents {
+            Some(contents) => contents.metadata.as_ref().and_then(Metadata::number),
+            None => {
+                let peek = serde_json::from_str::<Peek>(value.get()).ok();
+                peek.and_then(|peek| peek.metadata?.number())
+            }
+        };
+        let field = field.unwrap_or_else(|| "messages".to_owned());
+        Self { entry_id, field, phone_number_id, value, contents }
+    }
+}
+
+impl Metadata {
+    fn number(&self) -> Option<String> {
+        self.phone_number_id.as_ref().and_then(text)
+    }
 }
 
 /// An id, which some senders write as a number.
