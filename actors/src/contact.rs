@@ -1,5 +1,7 @@
 //! A contact's actor: the only one who writes its row.
 
+use std::sync::Arc;
+
 use engine::contact::{Contact, ContactPatch, Identity};
 use engine::conversation::{Command, Envelope, Target};
 use engine::fact::By;
@@ -188,7 +190,12 @@ impl State {
                 let envelope = Envelope { target, by, viewer: None, key: None, command };
                 // Nobody waits: a thread that misses it compares when it wakes.
                 let (reply, _) = oneshot::channel();
-                let order = Order { envelope, origin: None, reply, permit: Permit::own() };
+                let order = Order {
+                    envelope: Arc::new(envelope),
+                    origin: None,
+                    reply,
+                    permit: Permit::own(),
+                };
                 self.shards.tell_thread(*thread, order);
             }
         }

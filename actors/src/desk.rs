@@ -290,6 +290,7 @@ impl Desk {
         permit: Permit,
     ) -> Result<Answer, Failure> {
         let (reply, answer) = oneshot::channel();
+        let envelope = Arc::new(envelope);
         self.shards.tell_thread(thread, Order { envelope, origin: None, reply, permit });
         answer.await.unwrap_or(Err(Failure::Unavailable))
     }

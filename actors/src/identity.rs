@@ -145,7 +145,7 @@ impl Identities {
     ) -> Result<bool, Failure> {
         let command = Command::MoveTo { thread: winner.thread };
         let (target, by) = (Target::Current, By::System);
-        let envelope = Envelope { target, by, viewer: None, key: None, command };
+        let envelope = Arc::new(Envelope { target, by, viewer: None, key: None, command });
         let (reply, answer) = oneshot::channel();
         let origin = Some(origin(account, loser));
         self.shards
@@ -215,17 +215,19 @@ impl Identities {
     }
 
     fn remembered(&self, account: &Account, handle: &Handle) -> Option<Owner> {
+        let hash = hash(account, handle);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&hash(account, handle)).copied()
+        known.get(&hash).copied()
     }
 
     fn remember(&self, account: &Account, handle: &Handle, owner: Owner) {
+        let hash = hash(account, handle);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= self.known_max {
             // It is found again by one read each.
             known.clear();
         }
-        known.insert(hash(account, handle), owner);
+        known.insert(hash, owner);
     }
 
     /// Forgets what was found: the thread turned out to be another one.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::account::Account;
-use engine::channel::{Handle, Inbound, Opaque};
+use engine::channel::{Handle, Inbound};
 use engine::conversation::{Command, Envelope, Refused, Target};
 use engine::fact::By;
 use engine::id::{AccountId, TenantId, ThreadId};
@@ -38,10 +38,8 @@ const MOVES_MAX: usize = 4;
 struct Sent {
     thread: ThreadId,
     origin: Option<Origin>,
-    envelope: Envelope,
+    envelope: Arc<Envelope>,
     answer: oneshot::Receiver<Result<engine::conversation::Answer, Failure>>,
-    /// What has to be looked up again when the thread moved.
-    handles: Vec<Handle>,
 }
 
 impl Ingress {
@@ -50,19 +48,10 @@ impl Ingress {
     pub async fn take(&self, account: &Account, items: Vec<Inbound>) -> Result<(), Failure> {
         let mut sent = Vec::with_capacity(items.len());
         for item in items {
-            let (kind, command, opaque, handles, name) = match item {
-                Inbound::Message(message) => {
-                    let (from, name) = (message.from.clone(), message.name.clone());
-                    ("message", Command::Receive(message), None, from, name)
-                }
-                Inbound::Receipt(receipt) => {
-                    let (opaque, to) = (receipt.opaque, receipt.recipient.clone());
-                    ("receipt", Command::Receipt(receipt), opaque, to, None)
-                }
-                Inbound::Echo(echo) => {
-                    let (opaque, to) = (echo.opaque, echo.to.clone());
-                    ("echo", Command::Echo(echo), opaque, to, None)
-                }
+            let (kind, command) = match item {
+                Inbound::Message(message) => ("message", Command::Receive(message)),
+                Inbound::Receipt(receipt) => ("receipt", Command::Receipt(receipt)),
+                Inbound::Echo(echo) => ("echo", Command::Echo(echo)),
                 Inbound::Ignored(what) => {
                     count(what);
                     continue;
@@ -74,13 +63,12 @@ impl Ingress {
                 }
             };
             count(kind);
-            let found = self.route(account, &command, opaque, &handles, name.as_deref()).await?;
-            let Some((thread, origin)) = found else {
+            let Some((thread, origin)) = self.route(account, &command).await? else {
                 count("unroutable");
                 continue;
             };
             let (target, by) = (Target::Current, By::Provider);
-            let envelope = Envelope { target, by, viewer: None, key: None, command };
+            let envelope = Arc::new(Envelope { target, by, viewer: None, key: None, command });
             let mut answer = self.send(account, thread, origin, envelope.clone());
             if let Err(Failure::Busy { .. }) = answer {
                 // What came before it in this very webhook may be all that is in the way.
@@ -89,7 +77,7 @@ impl Ingress {
                 }
                 answer = self.send(account, thread, origin, envelope.clone());
             }
-            sent.push(Sent { thread, origin, envelope, answer: answer?, handles });
+            sent.push(Sent { thread, origin, envelope, answer: answer? });
         }
         for sent in sent {
             self.answer(account, sent).await?;
@@ -103,20 +91,24 @@ impl Ingress {
         &self,
         account: &Account,
         command: &Command,
-        opaque: Option<Opaque>,
-        handles: &[Handle],
-        name: Option<&str>,
     ) -> Result<Option<(ThreadId, Option<Origin>)>, Failure> {
         let to = |owner: Owner| Some((owner.thread, Some(origin(account, owner))));
+        let handles = customer(command);
         let receipt = match command {
             Command::Receipt(receipt) => receipt,
             _ if handles.is_empty() => return Ok(None),
-            _ => return Ok(to(self.identities.resolve(account, handles, name).await?)),
+            _ => {
+                let name = match command {
+                    Command::Receive(message) => message.name.as_deref(),
+                    _ => None,
+                };
+                return Ok(to(self.identities.resolve(account, handles, name).await?));
+            }
         };
         if let Some(owner) = self.identities.find(account, handles).await? {
             return Ok(to(owner));
         }
-        let thread = match opaque {
+        let thread = match receipt.opaque {
             Some(opaque) => Some(opaque.thread),
             None => match self.conversations.reference(account.id, &receipt.provider_id).await? {
                 Some((id, _)) => self.conversations.head(id).await?.map(|head| head.thread),
@@ -136,7 +128,7 @@ impl Ingress {
         account: &Account,
         thread: ThreadId,
         origin: Option<Origin>,
-        envelope: Envelope,
+        envelope: Arc<Envelope>,
     ) -> Result<oneshot::Receiver<Result<engine::conversation::Answer, Failure>>, Failure> {
         let permit = self.permits.take(account.tenant, thread)?;
         let (reply, answer) = oneshot::channel();
@@ -145,13 +137,13 @@ impl Ingress {
     }
 
     async fn answer(&self, account: &Account, sent: Sent) -> Result<(), Failure> {
-        let Sent { mut thread, origin, envelope, mut answer, handles } = sent;
+        let Sent { mut thread, origin, envelope, mut answer } = sent;
         for _ in 0..MOVES_MAX {
             match answer.await.unwrap_or(Err(Failure::Unavailable)) {
                 Ok(_) => return Ok(()),
                 Err(Failure::Refused(Refused::Moved(to))) => {
                     tracing::debug!(from = %thread, %to, "a thread moved");
-                    self.identities.forget(account, &handles);
+                    self.identities.forget(account, customer(&envelope.command));
                     thread = to;
                     answer = self.send(account, thread, origin, envelope.clone())?;
                 }
@@ -179,6 +171,16 @@ impl Ingress {
         let letter = DeadLetter { id, tenant, account, reason, raw, at: self.clock.now() };
         tracing::info!(id = %letter.id, reason = letter.reason, "a dead letter");
         Ok(self.dead_letters.put(&letter, || self.stamps.next()).await?)
+    }
+}
+
+/// The handles by which an item names its customer.
+fn customer(command: &Command) -> &[Handle] {
+    match command {
+        Command::Receive(message) => &message.from,
+        Command::Receipt(receipt) => &receipt.recipient,
+        Command::Echo(echo) => &echo.to,
+        _ => &[],
     }
 }
 

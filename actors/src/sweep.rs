@@ -1,6 +1,8 @@
 //! After a start: threads that may have been left with something undone are woken. A mark moves
 //! over the hours in which everything is done, so that a start looks at few.
 
+use std::sync::Arc;
+
 use engine::conversation::{Command, Envelope, Target};
 use engine::fact::By;
 use engine::id::ThreadId;
@@ -55,7 +57,10 @@ async fn wake(shards: &Shards, thread: ThreadId) {
     let (target, by, command) = (Target::Current, By::System, Command::Look);
     let envelope = Envelope { target, by, viewer: None, key: None, command };
     let (reply, answer) = oneshot::channel();
-    shards.tell_thread(thread, Order { envelope, origin: None, reply, permit: Permit::own() });
+    shards.tell_thread(
+        thread,
+        Order { envelope: Arc::new(envelope), origin: None, reply, permit: Permit::own() },
+    );
     // Whatever it answers, it was woken.
     drop(answer.await);
 }

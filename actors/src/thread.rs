@@ -30,7 +30,7 @@ use crate::world::World;
 
 /// A command for a thread, and who waits for it.
 pub struct Order {
-    pub envelope: Envelope,
+    pub envelope: Arc<Envelope>,
     /// What the thread is made of, if it is not there yet.
     pub origin: Option<Origin>,
     pub reply: Reply,
@@ -380,7 +380,9 @@ impl State {
                 }
                 continue;
             }
-            if !needs(core, &self.loaded, &order.envelope).is_empty() {
+            // What the first one needs was looked at before.
+            let is_first = batch.waiters.is_empty();
+            if !is_first && !needs(core, &self.loaded, &order.envelope).is_empty() {
                 break;
             }
             let commit_first = batch.commit.as_ref().map(|commit| commit.first);
@@ -409,13 +411,15 @@ impl State {
             }
             let answer = decision.map(|mut decision| {
                 let answer = std::mem::take(&mut decision.answer);
+                let before = core.take(&decision, self.world.rules.recent_ids);
                 if !decision.facts.is_empty() && batch.conversation.is_none() {
                     let id = decision.head.id;
-                    let current = core.case.as_ref().filter(|case| case.id == id);
-                    let earlier = || self.loaded.cases.get(&id)?.as_ref();
-                    batch.before = current.or_else(earlier).cloned();
+                    let earlier = || self.loaded.cases.get(&id)?.clone();
+                    batch.before = before.filter(|case| case.id == id).or_else(earlier);
                 }
-                core.take(&decision, &mut self.loaded, self.world.rules.recent_ids);
+                if !self.queue.is_empty() {
+                    self.loaded.take(core, &decision);
+                }
                 batch.add(decision, now);
                 answer
             });
@@ -637,7 +641,7 @@ fn recent_row(core: &Core, after: &Conversation) -> RecentRow {
 /// What the actor orders itself.
 fn own(command: Command) -> Order {
     let (target, by) = (Target::Current, By::System);
-    let envelope = Envelope { target, by, viewer: None, key: None, command };
+    let envelope = Arc::new(Envelope { target, by, viewer: None, key: None, command });
     let (reply, _) = oneshot::channel();
     Order { envelope, origin: None, reply, permit: Permit::own() }
 }

@@ -87,7 +87,7 @@ impl Conversations {
     pub async fn commit(&self, write: &Write<'_>, stamp: Stamp) -> Result<(), StoreError> {
         let block = block_of(write.commit.first);
         let conversation = write.commit.conversation;
-        let before: Vec<_> = thread_changes(write).collect();
+        let mut before: Vec<_> = thread_changes(write).collect();
         let mut commit = vec![put(
             &LOG,
             log_key(conversation, block, COMMIT, write.commit.first),
@@ -111,8 +111,10 @@ impl Conversations {
             snapshots.push(put(&RECENT, alone(id(write.head.thread.0)), encode(recent)));
         }
         if atomic {
-            let all = [before, commit, derived, snapshots].concat();
-            return self.apply(all, stamp).await;
+            before.extend(commit);
+            before.extend(derived);
+            before.extend(snapshots);
+            return self.apply(before, stamp).await;
         }
         self.apply(before, stamp).await?;
         self.apply(commit, stamp).await?;

@@ -215,7 +215,10 @@ impl Recent {
 
     /// Where the message with this id lies, if it is remembered.
     pub fn find(&self, id: &str) -> Option<(ConversationId, Place)> {
-        let hash = hash(id);
+        self.find_hash(hash(id))
+    }
+
+    fn find_hash(&self, hash: u128) -> Option<(ConversationId, Place)> {
         self.ids.iter().rev().find(|known| known.0 == hash).map(|known| (known.1, known.2))
     }
 
@@ -234,8 +237,11 @@ impl Recent {
             Fact::Progressed { provider_id, place, at, .. } => (provider_id.as_ref(), place, *at),
             _ => return,
         };
-        let Some(id) = id.filter(|id| self.find(id).is_none()) else { return };
-        self.ids.push_back((hash(id), conversation, *place, sent_at));
+        let Some(hash) = id.map(|id| hash(id)) else { return };
+        if self.find_hash(hash).is_some() {
+            return;
+        }
+        self.ids.push_back((hash, conversation, *place, sent_at));
         while self.ids.len() > max {
             if let Some((.., at)) = self.ids.pop_front() {
                 // An id without a time can only be told from new ones by looking it up.
@@ -252,9 +258,8 @@ fn hash(id: &str) -> u128 {
 }
 
 impl State {
-    /// The thread, its current case and what was read, after a decision, for the decisions that
-    /// follow it in the same commit or later.
-    pub fn take(&mut self, decision: &Decision, loaded: &mut Loaded, recent_ids: usize) {
+    /// The thread and its current case after a decision. Answers the case that stood here before.
+    pub fn take(&mut self, decision: &Decision, recent_ids: usize) -> Option<Conversation> {
         if let Some(thread) = &decision.thread {
             self.thread = thread.clone();
         }
@@ -262,22 +267,28 @@ impl State {
         for recorded in &decision.facts {
             self.recent.learn(id, &recorded.fact, recent_ids);
         }
+        // A thread that moved before its first case has no head.
+        let is_current = self.thread.current == Some(id) && !decision.facts.is_empty();
+        is_current.then(|| self.case.replace(decision.head.clone())).flatten()
+    }
+}
+
+impl Loaded {
+    /// What a decision made or changed, for the decisions that follow it in the same commit.
+    pub fn take(&mut self, state: &State, decision: &Decision) {
+        let id = decision.head.id;
         for row in &decision.rows {
-            loaded.rows.insert((id, row.place), Some(row.clone()));
-            loaded.messages.insert((id, row.message.id), Some(row.place));
+            self.rows.insert((id, row.place), Some(row.clone()));
+            self.messages.insert((id, row.message.id), Some(row.place));
             if let Some(provider_id) = &row.message.provider_message_id {
-                loaded.refs.insert(provider_id.clone(), Some((id, row.place)));
+                self.refs.insert(provider_id.clone(), Some((id, row.place)));
             }
         }
         if let Some(used) = &decision.key {
-            loaded.keys.insert(used.key, Some(used.clone()));
+            self.keys.insert(used.key, Some(used.clone()));
         }
-        if id.0.is_nil() {
-            // A thread that moved before its first case has no head.
-        } else if self.thread.current == Some(id) {
-            self.case = Some(decision.head.clone());
-        } else {
-            loaded.cases.insert(id, Some(decision.head.clone()));
+        if state.thread.current != Some(id) && !id.0.is_nil() {
+            self.cases.insert(id, Some(decision.head.clone()));
         }
     }
 }

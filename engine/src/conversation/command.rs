@@ -135,9 +135,9 @@ pub struct Decision {
 pub struct Answer {
     /// Whether it changed anything.
     pub changed: bool,
-    /// The message it made or had made.
+    /// The message it made or had made; not for a provider's commands.
     pub message: Option<Message>,
-    /// The conversation as it is then; only for commands that people send.
+    /// The conversation as it is then; not for a provider's commands.
     pub conversation: Option<Conversation>,
 }
 

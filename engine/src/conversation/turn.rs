@@ -46,12 +46,11 @@ impl<'a> Turn<'a> {
     pub(super) fn record_by(&mut self, by: By, fact: Fact) {
         let recorded = Recorded { by, fact };
         let seq = self.head.seq + 1;
-        let row = recorded.fact.message().and_then(|(_, place)| self.row_mut(place));
-        let row = row.map(|row| {
-            row.apply(&recorded.fact, seq);
-            row.clone()
-        });
-        self.head.apply(&recorded, self.at, row.as_ref());
+        let row = recorded.fact.message().and_then(|(_, place)| self.index(place));
+        if let Some(row) = row {
+            self.rows[row].apply(&recorded.fact, seq);
+        }
+        self.head.apply(&recorded, self.at, row.map(|row| &self.rows[row]));
         self.facts.push(recorded);
     }
 
@@ -64,13 +63,13 @@ impl<'a> Turn<'a> {
             .ok_or(Refused::NoSuchMessage)
     }
 
-    fn row_mut(&mut self, place: Place) -> Option<&mut MessageRow> {
-        if let Some(at) = self.rows.iter().position(|row| row.place == place) {
-            return self.rows.get_mut(at);
-        }
-        let row = self.loaded.rows.get(&(self.head.id, place))?.clone()?;
-        self.rows.push(row);
-        self.rows.last_mut()
+    /// The index of a message's row among those that this decision changes.
+    fn index(&mut self, place: Place) -> Option<usize> {
+        let known = self.rows.iter().position(|row| row.place == place);
+        known.or_else(|| {
+            self.rows.push(self.loaded.rows.get(&(self.head.id, place))?.clone()?);
+            Some(self.rows.len() - 1)
+        })
     }
 
     /// A new message, with the next ordinal and the next fact's seq, otherwise empty.
@@ -183,14 +182,14 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// The decision, with the message it answers, if it is about one.
+    /// The decision, with the message it answers, if it is about one. Providers are told nothing.
     pub(super) fn done(self, message: Option<Place>) -> Decision {
-        let message = message.and_then(|place| Some(self.row(place).ok()?.message.clone()));
-        let answer = Answer {
-            changed: !self.facts.is_empty(),
-            message,
-            conversation: Some(self.head.clone()),
-        };
+        let mut answer = Answer { changed: !self.facts.is_empty(), ..Answer::default() };
+        if self.by != By::Provider {
+            let row = message.and_then(|place| self.row(place).ok());
+            answer.message = row.map(|row| row.message.clone());
+            answer.conversation = Some(self.head.clone());
+        }
         Decision {
             head: self.head,
             thread: self.thread,

@@ -127,7 +127,8 @@ impl Desk {
                     continue;
                 }
             };
-            state.take(&decision, &mut loaded, self.rules.recent_ids);
+            state.take(&decision, self.rules.recent_ids);
+            loaded.take(&state, &decision);
             if !decision.facts.is_empty() {
                 let conversation = decision.head.id;
                 let first = decision.head.seq + 1 - decision.facts.len() as u64;
