@@ -2,8 +2,10 @@
 //! tells and acts. It never waits in a handler: loads and commits come back as messages.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Poll, Wake, Waker};
 
 use engine::channel::Channel;
 use engine::contact::Contact;
@@ -65,6 +67,8 @@ pub enum ThreadMessage {
     /// The contact of a thread that is not there yet: its name and number.
     Named(Result<(Option<String>, Option<String>), StoreError>),
     Committed(Result<(), StoreError>),
+    /// The commit on its way may have got further.
+    GoOn,
 }
 
 /// What a wake reads.
@@ -89,6 +93,8 @@ pub(crate) struct State {
     shards: Shards,
     ids: Ids,
     phase: Phase,
+    /// The commit on its way, where the actor goes on with it itself.
+    writing: Option<Writing>,
     queue: VecDeque<Order>,
     core: Option<Core>,
     contact: (Option<String>, Option<String>),
@@ -108,6 +114,19 @@ enum Phase {
     Idle,
     Loading,
     Committing(Box<Batch>),
+}
+
+/// A commit on its way. In a task of its own it would be handed over once more each way.
+type Writing = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+
+/// Tells the actor when its commit can go on.
+struct Waiting(ActorRef<ThreadMessage>);
+
+impl Wake for Waiting {
+    fn wake(self: Arc<Self>) {
+        // An actor that is gone has nothing to go on with.
+        drop(self.0.send_message(ThreadMessage::GoOn));
+    }
 }
 
 /// What one commit makes.
@@ -169,6 +188,7 @@ impl Actor for ThreadActor {
             shards,
             ids,
             phase: Phase::Asleep,
+            writing: None,
             queue: VecDeque::new(),
             core: None,
             contact: (None, None),
@@ -224,9 +244,9 @@ impl Actor for ThreadActor {
                 }
             }
             ThreadMessage::Committed(result) => state.committed(result)?,
+            ThreadMessage::GoOn => state.go_on(&myself)?,
         }
-        state.pump(&myself);
-        Ok(())
+        state.pump(&myself)
     }
 
     async fn post_stop(
@@ -291,7 +311,7 @@ impl State {
     }
 
     /// Decides what has queued, as far as one load or one commit goes.
-    fn pump(&mut self, myself: &ActorRef<ThreadMessage>) {
+    fn pump(&mut self, myself: &ActorRef<ThreadMessage>) -> Result<(), ActorProcessingErr> {
         if matches!(self.phase, Phase::Asleep) && !self.queue.is_empty() {
             self.wake(myself);
         }
@@ -304,10 +324,12 @@ impl State {
             if missing.is_empty() {
                 let batch = self.decide();
                 self.commit(batch, myself);
+                self.go_on(myself)?;
             } else {
                 self.load(missing, myself);
             }
         }
+        Ok(())
     }
 
     /// Makes the thread of the first order, once its contact is read; an order that cannot make
@@ -453,10 +475,10 @@ impl State {
             self.recent_at = (Some(ready.after.id), ready.after.seq);
         }
         self.dirty_hour = Some(hour);
-        let (world, thread, myself) = (self.world.clone(), batch.thread.take(), myself.clone());
+        let (world, thread) = (self.world.clone(), batch.thread.take());
         batch.ready = Some(ready.clone());
         self.phase = Phase::Committing(Box::new(batch));
-        tokio::spawn(async move {
+        self.writing = Some(Box::pin(async move {
             let write = Write {
                 commit: &ready.commit,
                 rows: &ready.rows,
@@ -466,9 +488,21 @@ impl State {
                 dirty,
                 recent: recent.as_ref(),
             };
-            let result = world.conversations.commit(&write, world.stamps.next()).await;
-            drop(myself.send_message(ThreadMessage::Committed(result)));
-        });
+            world.conversations.commit(&write, world.stamps.next()).await
+        }));
+    }
+
+    /// Goes on with the commit on its way, as far as it gets.
+    fn go_on(&mut self, myself: &ActorRef<ThreadMessage>) -> Result<(), ActorProcessingErr> {
+        let Some(writing) = &mut self.writing else { return Ok(()) };
+        let waker = Waker::from(Arc::new(Waiting(myself.clone())));
+        match writing.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(result) => {
+                self.writing = None;
+                self.committed(result)
+            }
+        }
     }
 
     fn put_thread(&mut self, thread: Thread, batch: Batch, myself: &ActorRef<ThreadMessage>) {
