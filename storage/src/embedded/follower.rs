@@ -39,8 +39,9 @@ pub(super) struct Follower {
     sync_every: Duration,
 }
 
-/// So many bytes are in the tree before it is synced, or what comes in a time that is a setting.
-const SYNC_BYTES: usize = 64 << 20;
+/// So many bytes are in the tree before it is synced, or what comes in a time that is a setting. Few,
+/// because the log's syncs wait for the disk meanwhile.
+const SYNC_BYTES: usize = 8 << 20;
 /// Between two rounds: what is written over and over in that time is written once.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -182,7 +183,7 @@ impl Follower {
 /// Writes the newest of every key in a generation to the tree, and takes away what it clears.
 pub(super) fn write(tree: &dyn Tree, generation: &Generation) -> Result<(), StoreError> {
     let before = tree.snapshot();
-    let mut rows = Vec::new();
+    let mut rows = Vec::with_capacity(generation.len() + 1);
     let mut clear: Option<(fjall::Slice, Stamp)> = None;
     for (key, shape, value) in generation.newest() {
         // A partition's own key comes before those of its rows.

@@ -44,6 +44,11 @@ impl Generation {
         self.writes.is_empty()
     }
 
+    /// How many writes it has.
+    pub(super) fn len(&self) -> usize {
+        self.writes.len()
+    }
+
     /// How much memory it takes, about.
     pub(super) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
