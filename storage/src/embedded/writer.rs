@@ -82,6 +82,9 @@ impl Writer {
         // Whatever comes last, no larger than the other half, still fits.
         let most = self.group_bytes.min(self.log.capacity() / 2);
         while let Ok(first) = jobs.recv() {
+            // Whoever is about to send a job, too, shares this sync: where processors are busy they
+            // go first, where they are idle this is nothing.
+            std::thread::yield_now();
             let mut order = None;
             let mut bytes = 0;
             let mut next = Some(first);
