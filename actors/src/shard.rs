@@ -169,6 +169,8 @@ impl Actor for ShardActor {
                 if let Some(since) = Instant::now().checked_sub(shard.world.idle_after) {
                     shard.ask_idle(since);
                 }
+                shard.threads.give_back();
+                shard.contacts.give_back();
             }
             ShardMessage::Count(answer) => {
                 // Who asked may have gone.

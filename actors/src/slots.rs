@@ -106,6 +106,14 @@ impl<V: Virtual> Slots<V> {
         }
     }
 
+    /// Gives back the room of those who left.
+    pub(crate) fn give_back(&mut self) {
+        if self.slots.capacity() > 4 * self.slots.len() {
+            self.slots.shrink_to(2 * self.slots.len());
+            self.ids.shrink_to(2 * self.ids.len());
+        }
+    }
+
     /// Asks everybody to whom nobody spoke since then whether it may leave.
     pub(crate) fn ask_idle(&self, since: Instant) {
         for slot in self.slots.values() {
