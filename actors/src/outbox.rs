@@ -157,11 +157,17 @@ impl Outbox {
         let (message, place) = (row.message.id, row.place);
         self.held().entry(head.thread).or_default().push(message);
         // It waits no more: whatever hands it over from now on is another attempt.
-        let waited = self.line(head.account).waiting().remove(&message);
+        let line = self.line(head.account);
+        let waited = line.waiting().remove(&message);
         let turn = waited.and_then(|waited| waited.turn);
         let (outbox, slip, row) = (self.clone(), Slip::of(head), row.clone());
         tokio::spawn(async move {
-            let outcome = outbox.send(&slip, &row, turn).await;
+            // Held until the outcome is written: only then one more may be of unknown outcome.
+            let _turn = match turn {
+                Some(turn) => Some(turn),
+                None => line.turn().await,
+            };
+            let outcome = outbox.send(&slip, &row, &line).await;
             count(&outcome);
             let end = Command::EndSend { message, place, attempt, outcome };
             outbox.tell(&slip, end).await;
@@ -288,17 +294,7 @@ impl Outbox {
         self.tell(slip, Command::BeginSend { message, place }).await;
     }
 
-    async fn send(
-        &self,
-        slip: &Slip,
-        row: &MessageRow,
-        turn: Option<OwnedSemaphorePermit>,
-    ) -> Outcome {
-        let line = self.line(slip.account);
-        let _turn = match turn {
-            Some(turn) => Some(turn),
-            None => line.turn().await,
-        };
+    async fn send(&self, slip: &Slip, row: &MessageRow, line: &Line) -> Outcome {
         let refused = |code: &str, message: &str| Outcome::Refused {
             error: MessageError { code: code.to_owned(), message: message.to_owned() },
         };
