@@ -73,6 +73,8 @@ pub(crate) struct Desk {
 pub(crate) struct Followed {
     epoch: Option<String>,
     offset: u64,
+    /// The oldest message of the snapshot that it began with: all that is newer is told.
+    pub(crate) oldest: u64,
     /// By seq, as it was last told.
     pub(crate) messages: BTreeMap<u64, Value>,
 }
@@ -163,6 +165,9 @@ impl Desk {
                     top = Some(followed.offset + sub["n"].as_u64().unwrap_or(0));
                     let messages = sub["snap"]["messages"].as_array().into_iter().flatten();
                     messages.for_each(|message| followed.take(message));
+                    if since.is_none() {
+                        followed.oldest = followed.messages.keys().next().copied().unwrap_or(0);
+                    }
                 } else if told["s"] == stream.as_str() {
                     let offset = told["off"].as_u64().unwrap();
                     let is_next = told["t"] == "skip" || offset == followed.offset + 1;
