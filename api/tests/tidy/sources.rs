@@ -10,7 +10,7 @@ const LONGER: [(&str, &str); 0] = [];
 /// Tests that wait in real time, each with its reason.
 const WAITING: [(&str, &str); 2] = [
     ("api/tests/crash/main.rs", "the moment of the kill is drawn from the seed: it is the test"),
-    ("loadtest/tests/it/webhooks.rs", "a server that takes its time is what is measured"),
+    ("loadtest/tests/it/webhooks.rs", "its server takes the time that is to be measured"),
 ];
 
 /// Crates that speak HTTP themselves, to or in place of others.
