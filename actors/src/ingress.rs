@@ -147,6 +147,10 @@ impl Ingress {
                     thread = to;
                     answer = self.send(account, thread, origin, envelope.clone())?;
                 }
+                Err(Failure::Refused(Refused::TooManyParked)) => {
+                    let reason = Refused::TooManyParked.to_string();
+                    return self.bury_receipt(account, reason, &envelope.command).await;
+                }
                 Err(Failure::Refused(refused)) => {
                     // The provider would send it again for days, and it would be refused again.
                     tracing::debug!(%thread, %refused, "an item changes nothing");
@@ -157,6 +161,20 @@ impl Ingress {
             }
         }
         Err(Failure::Unavailable)
+    }
+
+    /// Keeps a receipt that finds no place to wait in.
+    async fn bury_receipt(
+        &self,
+        account: &Account,
+        reason: String,
+        command: &Command,
+    ) -> Result<(), Failure> {
+        let Command::Receipt(receipt) = command else { return Ok(()) };
+        count("dead");
+        // It has texts, numbers and ids: nothing that JSON does not know.
+        let raw = serde_json::to_string(receipt).unwrap_or_default();
+        self.bury(Some(account.tenant), Some(account.id), reason, raw).await
     }
 
     /// Keeps what could not be understood, or placed.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actors::clock::Clock;
-use engine::channel::Outcome;
+use engine::channel::{Inbound, Outcome, Receipt};
 use engine::conversation::{Command, Draft, Effect, IdempotencyKey, Target};
 use engine::id::ConversationId;
 use engine::message::{Message, MessageStatus, Sender, SenderKind};
@@ -40,6 +40,31 @@ async fn send(bench: &Bench, id: ConversationId, key: Option<u8>, text: &str) ->
 async fn status(bench: &Bench, id: ConversationId, message: &Message) -> MessageStatus {
     let rows = bench.desk.messages(admin(), id, (u64::MAX, 0), 50).await.unwrap();
     rows.iter().find(|row| row.message.id == message.id).unwrap().message.status
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_that_finds_no_place_to_wait_in_is_a_dead_letter() {
+    let (bench, _) = opened().await;
+    let receipt = |n: usize| {
+        Inbound::Receipt(Receipt {
+            provider_id: format!("theirs-{n}"),
+            opaque: None,
+            status: MessageStatus::Delivered,
+            at: None,
+            recipient: vec![phone("1")],
+            error: None,
+        })
+    };
+    // Sixteen may wait.
+    bench.desk.ingest(&account(), (0..18).map(receipt).collect()).await.unwrap();
+    let letters = &bench.desk.ingress().dead_letters;
+    let month = storage::keys::month(Timestamp(1_790_000_000_000));
+    let dead = letters.list(Some(account().tenant), month, 10).await.unwrap();
+    let raw: Vec<_> = dead.iter().map(|letter| letter.raw.as_str()).collect();
+    assert_eq!(raw.len(), 2, "{raw:?}");
+    for n in [16, 17] {
+        assert!(raw.iter().any(|raw| raw.contains(&format!("theirs-{n}"))), "{raw:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

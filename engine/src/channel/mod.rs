@@ -88,7 +88,7 @@ pub struct InboundMessage {
 }
 
 /// What the provider says of a message of ours.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Receipt {
     pub provider_id: String,
     /// What we had sent along to know it again.
@@ -117,7 +117,7 @@ pub struct Echo {
 
 /// What goes along with a send so that a receipt finds its message without a look-up. It holds no
 /// secret: every app subscribed to the account can read it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Opaque {
     pub thread: ThreadId,
     pub conversation: ConversationId,
