@@ -42,6 +42,10 @@ pub enum Kind {
     Contact,
 }
 
+/// A contact's actor leaves so soon: it is spoken to when its customer first writes, and seldom
+/// again.
+const CONTACT_IDLE: Duration = Duration::from_secs(5);
+
 impl Shards {
     /// Starts so many shard actors, which keep so many virtual actors in memory.
     pub async fn start(world: World, count: usize, live_actors: usize) -> Self {
@@ -128,8 +132,7 @@ impl Actor for ShardActor {
         myself: ActorRef<ShardMessage>,
         (world, shards, most): Self::Arguments,
     ) -> Result<Shard, ActorProcessingErr> {
-        let every =
-            (world.idle_after / 2).clamp(Duration::from_millis(10), Duration::from_secs(30));
+        let every = (world.idle_after / 2).clamp(Duration::from_millis(10), CONTACT_IDLE);
         myself.send_interval(every, || ShardMessage::Tick);
         let (threads, contacts) = (Slots::new(), Slots::new());
         Ok(Shard { world, shards, threads, contacts, most, woken: 0 })
@@ -166,8 +169,12 @@ impl Actor for ShardActor {
                 contacts.retry(id, || start(world, shards, id, &myself));
             }
             ShardMessage::Tick => {
-                if let Some(since) = Instant::now().checked_sub(shard.world.idle_after) {
-                    shard.ask_idle(since);
+                let (now, idle_after) = (Instant::now(), shard.world.idle_after);
+                if let Some(since) = now.checked_sub(idle_after) {
+                    shard.threads.ask_idle(since);
+                }
+                if let Some(since) = now.checked_sub(idle_after.min(CONTACT_IDLE)) {
+                    shard.contacts.ask_idle(since);
                 }
                 shard.threads.give_back();
                 shard.contacts.give_back();
@@ -222,11 +229,6 @@ impl Shard {
         self.threads.len() + self.contacts.len()
     }
 
-    fn ask_idle(&self, since: Instant) {
-        self.threads.ask_idle(since);
-        self.contacts.ask_idle(since);
-    }
-
     /// Asks those that have been idle longest to leave, some at once, before there are too many.
     /// Whoever is at work stays.
     fn make_room(&mut self) {
@@ -240,7 +242,8 @@ impl Shard {
         let mut last: Vec<_> = self.threads.last().chain(self.contacts.last()).collect();
         if let Some(nth) = surplus.min(last.len()).checked_sub(1) {
             let (_, since, _) = last.select_nth_unstable(nth);
-            self.ask_idle(*since);
+            self.threads.ask_idle(*since);
+            self.contacts.ask_idle(*since);
         }
     }
 }
