@@ -137,7 +137,7 @@ impl Tenants {
             }
             loaded.entry(tenant).or_default().clone()
         };
-        let load = async || match TenantState::of(self.0.settings.load(tenant).await?)? {
+        let load = async || match TenantState::of(&self.0.settings.load(tenant).await?)? {
             Some(state) => Ok(Arc::new(Owner::new(state))),
             None => Err(NotLoaded::NoTenant),
         };

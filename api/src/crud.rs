@@ -1,20 +1,26 @@
-//! What the routes of a tenant's resources share: listed, found, made once, changed, removed.
+//! What the routes of a tenant's resources share. First whole rows of the table: any resource is
+//! listed and read by one, a plain one also made, changed and removed. Then the steps of handlers
+//! that have something of their own to do.
 
 use std::sync::Arc;
 
 use actors::tenants::{Caller, Changing, Held, TenantState};
 use axum::Json;
 use axum::extract::{OriginalUri, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use engine::conversation::Refused;
+use engine::resource::{Plain, Row};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Id, Key, Listed, Page, Paging, Query};
+use crate::fields::{Draft, Patch, View};
 use crate::guard::Me;
+use crate::routes::{Access, Route, route};
 
 /// A resource that callers are shown.
 pub trait Shown: Held {
@@ -25,19 +31,73 @@ pub trait Shown: Held {
     fn view(&self, app: &App, state: &TenantState) -> Self::View;
 }
 
+impl<F: Plain> Shown for Row<F>
+where
+    Self: Held,
+{
+    type View = View<F>;
+
+    fn view(&self, _: &App, _: &TenantState) -> View<F> {
+        let Self { id, fields, created_at, updated_at } = self.clone();
+        View { id, fields, created_at, updated_at }
+    }
+}
+
 /// It is gone.
 #[derive(Serialize, JsonSchema)]
 pub struct Deleted {
     deleted: bool,
 }
 
-/// The tenant's settings as they are.
-pub async fn state(app: &App, caller: &Caller) -> Result<Arc<TenantState>, ApiError> {
-    app.tenants.state(caller.tenant).await?.ok_or_else(ApiError::unauthorized)
+/// The row that lists all.
+pub fn list<T: Shown>(path: &'static str, access: Access, title: &'static str) -> Route {
+    route(Method::GET, path, access, title, all::<T>).query::<Paging>().answers::<Vec<T::View>>(200)
 }
 
-/// A page of all.
-pub async fn list<T: Shown>(
+/// The row that reads one.
+pub fn get<T: Shown>(path: &'static str, access: Access, title: &'static str) -> Route {
+    route(Method::GET, path, access, title, one::<T>).answers::<T::View>(200)
+}
+
+/// The row that makes one. `example`: all that is required.
+pub fn create<F: Plain>(
+    path: &'static str,
+    access: Access,
+    title: &'static str,
+    example: Value,
+) -> Route
+where
+    Row<F>: Held<Id = F::Id>,
+{
+    route(Method::POST, path, access, title, make::<F>)
+        .body::<Draft<F>>(example)
+        .answers::<View<F>>(201)
+}
+
+/// The row that changes one. `example`: what is to change.
+pub fn update<F: Plain>(
+    path: &'static str,
+    access: Access,
+    title: &'static str,
+    example: Value,
+) -> Route
+where
+    Row<F>: Held<Id = F::Id>,
+{
+    route(Method::PATCH, path, access, title, patch::<F>)
+        .body::<Patch<F>>(example)
+        .answers::<View<F>>(200)
+}
+
+/// The row that removes one.
+pub fn delete<F: Plain>(path: &'static str, access: Access, title: &'static str) -> Route
+where
+    Row<F>: Held<Id = F::Id>,
+{
+    route(Method::DELETE, path, access, title, discard::<F>).answers::<Deleted>(200)
+}
+
+async fn all<T: Shown>(
     State(app): State<App>,
     Me(caller): Me,
     OriginalUri(uri): OriginalUri,
@@ -47,13 +107,66 @@ pub async fn list<T: Shown>(
     listed(&app, &caller, page, uri, |_: &T| true).await
 }
 
-/// One, by its id.
-pub async fn get<T: Shown>(
+async fn one<T: Shown>(
     State(app): State<App>,
     Me(caller): Me,
     Id(id): Id<T::Id>,
 ) -> Result<Json<T::View>, ApiError> {
     shown::<T>(&app, &caller, id).await
+}
+
+async fn make<F: Plain>(
+    State(app): State<App>,
+    Me(caller): Me,
+    key: Key,
+    Draft(mut fields, digest): Draft<F>,
+) -> Result<(StatusCode, Json<View<F>>), ApiError>
+where
+    Row<F>: Held<Id = F::Id>,
+{
+    fields.check()?;
+    let new = New::<Row<F>>::of(&app, &caller, key, digest);
+    let id = new.id;
+    let make = |changing: &mut Changing| {
+        let (created_at, updated_at) = (changing.now, changing.now);
+        Ok(Row { id, fields, created_at, updated_at })
+    };
+    new.make(&app, &caller, app.config.limits.rows_per_tenant, make).await
+}
+
+async fn patch<F: Plain>(
+    State(app): State<App>,
+    Me(caller): Me,
+    Id(id): Id<F::Id>,
+    key: Key,
+    patch: Patch<F>,
+) -> Result<Json<View<F>>, ApiError>
+where
+    Row<F>: Held<Id = F::Id>,
+{
+    let digest = patch.digest;
+    let merge = |row: &mut Row<F>, _: &mut Changing| {
+        row.fields = patch.merged(&row.fields)?;
+        Ok(row.fields.check()?)
+    };
+    change(&app, &caller, id, (key, digest), merge).await
+}
+
+async fn discard<F: Plain>(
+    State(app): State<App>,
+    Me(caller): Me,
+    Id(id): Id<F::Id>,
+) -> Result<Json<Deleted>, ApiError>
+where
+    Row<F>: Held<Id = F::Id>,
+{
+    remove::<Row<F>>(&app, &caller, id, |_, _| Ok(())).await?;
+    Ok(deleted())
+}
+
+/// The tenant's settings as they are.
+pub async fn state(app: &App, caller: &Caller) -> Result<Arc<TenantState>, ApiError> {
+    app.tenants.state(caller.tenant).await?.ok_or_else(ApiError::unauthorized)
 }
 
 /// A page of those that fit.
@@ -113,7 +226,7 @@ impl<T: Shown> New<T> {
                     return Ok(());
                 }
                 if most > 0 && T::rows(&changing.state).len() >= most {
-                    let message = format!("an organization has at most {most} {}s", T::NAME);
+                    let message = format!("an organization has at most {most} of these");
                     return Err(ApiError::conflict("too_many", message));
                 }
                 let row = make(changing)?;

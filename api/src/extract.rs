@@ -125,7 +125,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 }
 
 /// 422 about a field. A field that is missing or unknown stands in the message, not in the path.
-fn wrong(path: &str, message: &str) -> ApiError {
+pub fn wrong(path: &str, message: &str) -> ApiError {
     let named = message.split('`').nth(1);
     let is_named = message.starts_with("missing field") || message.starts_with("unknown field");
     let parent = if path == "." { "" } else { path };

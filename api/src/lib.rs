@@ -7,6 +7,7 @@ pub mod demo;
 pub mod edge;
 pub mod error;
 pub mod extract;
+pub mod fields;
 pub mod guard;
 pub mod listener;
 pub mod login_limits;

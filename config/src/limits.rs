@@ -31,6 +31,7 @@ pub struct Limits {
     pub password_hashes: usize,
     pub agents_per_tenant: usize,
     pub accounts_per_tenant: usize,
+    pub rows_per_tenant: usize,
     pub sockets_per_user: usize,
     pub socket_queue_frames: usize,
     pub socket_queue_bytes: usize,

@@ -4,8 +4,24 @@ use std::fmt;
 use std::str::FromStr;
 
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+/// What every id is.
+pub trait Id:
+    Copy
+    + Ord
+    + From<Uuid>
+    + Into<Uuid>
+    + Serialize
+    + DeserializeOwned
+    + JsonSchema
+    + Send
+    + Sync
+    + 'static
+{
+}
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
@@ -21,6 +37,8 @@ macro_rules! ids {
                 self.0.as_bytes()[15]
             }
         }
+
+        impl Id for $name {}
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,4 +88,6 @@ ids! {
     MessageId;
     /// A team.
     DivisionId;
+    /// A quick reply.
+    QuickReplyId;
 }

@@ -2,7 +2,7 @@
 //! no I/O; what a rule needs arrives as an argument.
 //!
 //! Reading order: [`id`], [`time`], [`message`], [`fact`], [`conversation`], [`channel`]; then
-//! [`contact`], [`account`], [`identity`], [`permission`], [`resource`].
+//! [`contact`], [`account`], [`identity`], [`permission`], [`resource`], [`quick_reply`].
 
 pub mod account;
 pub mod channel;
@@ -14,6 +14,7 @@ pub mod identity;
 pub mod message;
 pub mod mint;
 pub mod permission;
+pub mod quick_reply;
 pub mod resource;
 pub mod tenant;
 pub mod time;

@@ -1,10 +1,11 @@
-//! What a tenant's resources share: how they are found, marked, patched and found wrong.
+//! What a tenant's resources share: how they are found, marked, patched and found wrong. A plain
+//! one has nothing of its own but its fields and what they must be.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
-use uuid::Uuid;
 
+use crate::id::Id;
 use crate::time::Timestamp;
 
 /// A row of a tenant's settings, held in memory while the tenant is used.
@@ -16,7 +17,7 @@ pub trait Resource:
     /// Its name in sentences, e.g. `integration account`.
     const NAME: &'static str;
     /// What it is found by.
-    type Id: Copy + Ord + From<Uuid> + Into<Uuid> + Send + Sync + 'static;
+    type Id: Id;
 
     /// Its id.
     fn id(&self) -> Self::Id;
@@ -24,24 +25,68 @@ pub trait Resource:
     fn touch(&mut self, now: Timestamp);
 }
 
-/// The kinds of settings rows; append-only numbers, part of their keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SettingKind {
-    Tenant = 1,
-    Agent = 2,
-    Credential = 3,
-    Role = 4,
-    Account = 5,
-    UsedKey = 6,
+/// What callers write of a plain resource: all of it to make one, some of it to change one.
+pub trait Plain:
+    Clone + PartialEq + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static
+{
+    /// Which settings rows they are.
+    const KIND: SettingKind;
+    /// Its name in sentences, e.g. `quick reply`.
+    const NAME: &'static str;
+    /// What one is found by.
+    type Id: Id;
+
+    /// Brings the fields into the form that is stored, or says what is wrong with them.
+    fn check(&mut self) -> Result<(), Invalid>;
 }
 
-impl SettingKind {
-    /// Of its number; `None` for one of a later version.
-    pub fn from_number(number: i64) -> Option<Self> {
-        [Self::Tenant, Self::Agent, Self::Credential, Self::Role, Self::Account, Self::UsedKey]
-            .into_iter()
-            .find(|kind| *kind as i64 == number)
+/// A plain resource as stored: what callers wrote, and what every row has.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Row<F: Plain> {
+    pub id: F::Id,
+    pub fields: F,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+impl<F: Plain> Resource for Row<F> {
+    const KIND: SettingKind = F::KIND;
+    const NAME: &'static str = F::NAME;
+    type Id = F::Id;
+
+    fn id(&self) -> F::Id {
+        self.id
     }
+
+    fn touch(&mut self, now: Timestamp) {
+        self.updated_at = now;
+    }
+}
+
+macro_rules! kinds {
+    ($($name:ident = $number:literal;)*) => {
+        /// The kinds of settings rows; append-only numbers, part of their keys.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum SettingKind { $($name = $number),* }
+
+        impl SettingKind {
+            /// Of its number; `None` for one of a later version.
+            pub fn from_number(number: i64) -> Option<Self> {
+                match number { $($number => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+kinds! {
+    Tenant = 1;
+    Agent = 2;
+    Credential = 3;
+    Role = 4;
+    Account = 5;
+    UsedKey = 6;
+    QuickReply = 7;
 }
 
 /// What is wrong with a body, field by field.
@@ -79,9 +124,14 @@ pub const NAME_CHARS_MAX: usize = 200;
 
 /// A name as it is stored: trimmed, 1 to 200 characters.
 pub fn name(field: &str, text: &str) -> Result<String, Invalid> {
+    trimmed(field, text, NAME_CHARS_MAX)
+}
+
+/// A text as it is stored: trimmed, 1 to so many characters.
+pub fn trimmed(field: &str, text: &str, most: usize) -> Result<String, Invalid> {
     let text = text.trim();
-    if text.is_empty() || text.chars().count() > NAME_CHARS_MAX {
-        return Err(Invalid::field(field, "must have 1 to 200 characters"));
+    if text.is_empty() || text.chars().count() > most {
+        return Err(Invalid::field(field, format!("must have 1 to {most} characters")));
     }
     Ok(text.to_owned())
 }

@@ -5,29 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::account::Account;
-use engine::id::{AccountId, AgentId, RoleId, SessionId, TenantId};
+use engine::id::{AccountId, AgentId, QuickReplyId, RoleId, SessionId, TenantId};
 use engine::identity::agent::{Agent, Credential};
 use engine::identity::role::{Role, system_roles};
 use engine::identity::session::Session;
 use engine::permission::{Permissions, Viewer};
-use engine::resource::{Resource, SettingKind};
-use engine::tenant::{Tenant, TenantStatus};
+use engine::quick_reply::QuickReply;
+use engine::resource::{Resource, Row, SettingKind};
+use engine::tenant::Tenant;
 use engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use storage::StoreError;
 use storage::settings::{SettingChange, SettingRow};
 use uuid::Uuid;
-
-/// A tenant's settings, as of some change.
-#[derive(Clone)]
-pub struct TenantState {
-    pub tenant: Tenant,
-    pub agents: BTreeMap<AgentId, Arc<Agent>>,
-    pub roles: BTreeMap<RoleId, Role>,
-    pub accounts: BTreeMap<AccountId, Arc<Account>>,
-    credentials: BTreeMap<AgentId, Arc<Credential>>,
-    used: BTreeMap<Uuid, UsedBy>,
-}
 
 /// What made a resource whose id came from an idempotency key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,8 +43,48 @@ pub trait Held: Resource {
 }
 
 macro_rules! held {
-    ($($rows:ident: $resource:ty;)*) => {$(
-        impl Held for $resource {
+    ($($rows:ident: $id:ty => $resource:ty;)*) => {
+        /// A tenant's settings, as of some change.
+        #[derive(Clone)]
+        pub struct TenantState {
+            pub tenant: Tenant,
+            pub roles: BTreeMap<RoleId, Role>,
+            $(pub $rows: BTreeMap<$id, Arc<$resource>>,)*
+            credentials: BTreeMap<AgentId, Arc<Credential>>,
+            used: BTreeMap<Uuid, UsedBy>,
+        }
+
+        impl TenantState {
+            /// Without any rows but the system's.
+            fn blank(tenant: Tenant) -> Self {
+                Self {
+                    tenant,
+                    roles: system_roles().into_iter().map(|role| (role.id, role)).collect(),
+                    $($rows: BTreeMap::new(),)*
+                    credentials: BTreeMap::new(),
+                    used: BTreeMap::new(),
+                }
+            }
+
+            fn take(&mut self, kind: SettingKind, row: &SettingRow) -> Result<(), StoreError> {
+                match kind {
+                    SettingKind::Tenant => self.tenant = row.value()?,
+                    SettingKind::Role => {
+                        self.roles.insert(RoleId(row.id), row.value()?);
+                    }
+                    $(<$resource>::KIND => self.insert::<$resource>(row.value()?),)*
+                    SettingKind::Credential => {
+                        self.credentials.insert(AgentId(row.id), Arc::new(row.value()?));
+                    }
+                    SettingKind::UsedKey => {
+                        self.used.insert(row.id, row.value()?);
+                    }
+                }
+                Ok(())
+            }
+        }
+
+        $(impl Held for $resource {
             fn rows(state: &TenantState) -> &BTreeMap<Self::Id, Arc<Self>> {
                 &state.$rows
             }
@@ -62,13 +92,15 @@ macro_rules! held {
             fn rows_mut(state: &mut TenantState) -> &mut BTreeMap<Self::Id, Arc<Self>> {
                 &mut state.$rows
             }
-        }
-    )*};
+        })*
+    };
 }
 
+// All that a new resource needs here is a line.
 held! {
-    agents: Agent;
-    accounts: Account;
+    agents: AgentId => Agent;
+    accounts: AccountId => Account;
+    quick_replies: QuickReplyId => Row<QuickReply>;
 }
 
 /// Who calls, once its login was checked.
@@ -87,44 +119,19 @@ const USED_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
 impl TenantState {
     /// Of its rows; `None`: there is no such tenant.
-    pub(super) fn of(rows: Vec<SettingRow>) -> Result<Option<Self>, StoreError> {
-        let mut tenant = None;
-        let roles = system_roles().into_iter().map(|role| (role.id, role)).collect();
-        let blank = Tenant {
-            id: TenantId(Uuid::nil()),
-            name: String::new(),
-            slug: String::new(),
-            status: TenantStatus::Provisioning,
-            created_at: Timestamp::default(),
-            updated_at: Timestamp::default(),
+    pub(super) fn of(rows: &[SettingRow]) -> Result<Option<Self>, StoreError> {
+        let mut kinds = rows.iter().map(|row| SettingKind::from_number(row.kind));
+        let Some(at) = kinds.position(|kind| kind == Some(SettingKind::Tenant)) else {
+            return Ok(None);
         };
-        let mut state = Self {
-            tenant: blank,
-            agents: BTreeMap::new(),
-            roles,
-            accounts: BTreeMap::new(),
-            credentials: BTreeMap::new(),
-            used: BTreeMap::new(),
-        };
+        let mut state = Self::blank(rows[at].value()?);
         for row in rows {
-            match SettingKind::from_number(row.kind) {
-                Some(SettingKind::Tenant) => tenant = Some(row.value()?),
-                Some(SettingKind::Agent) => state.insert::<Agent>(row.value()?),
-                Some(SettingKind::Credential) => {
-                    state.credentials.insert(AgentId(row.id), Arc::new(row.value()?));
-                }
-                Some(SettingKind::Role) => {
-                    state.roles.insert(RoleId(row.id), row.value()?);
-                }
-                Some(SettingKind::Account) => state.insert::<Account>(row.value()?),
-                Some(SettingKind::UsedKey) => {
-                    state.used.insert(row.id, row.value()?);
-                }
-                // Of a later version.
-                None => {}
+            // One that is of no kind is of a later version.
+            if let Some(kind) = SettingKind::from_number(row.kind) {
+                state.take(kind, row)?;
             }
         }
-        Ok(tenant.map(|tenant| Self { tenant, ..state }))
+        Ok(Some(state))
     }
 
     fn insert<T: Held>(&mut self, row: T) {

@@ -45,8 +45,7 @@ pub fn routes() -> Vec<Route> {
         )
         .body::<Draft>(draft)
         .answers::<AccountView>(201),
-        route(Method::GET, one, manage, "Get an integration account by ID", crud::get::<Account>)
-            .answers::<AccountView>(200),
+        crud::get::<Account>(one, manage, "Get an integration account by ID"),
         route(Method::PATCH, one, manage, "Update an integration account", update)
             .body::<Patch>(json!({"display_name": "Shop"}))
             .answers::<AccountView>(200),

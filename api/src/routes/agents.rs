@@ -22,7 +22,7 @@ use super::{Access, Route, route};
 use crate::app::App;
 use crate::crud::{self, Deleted, New, Shown, state};
 use crate::error::ApiError;
-use crate::extract::{Body, Id, Key, Paging};
+use crate::extract::{Body, Id, Key};
 use crate::guard::Me;
 use crate::password;
 
@@ -30,20 +30,11 @@ pub fn routes() -> Vec<Route> {
     let manage = Access::Permission(Permission::AgentsManage);
     let draft = json!({"name": "Ana", "email": "ana@example.com", "password": "correct horse"});
     vec![
-        route(Method::GET, "/api/agents", Access::Member, "List all agents", crud::list::<Agent>)
-            .query::<Paging>()
-            .answers::<Vec<AgentView>>(200),
+        crud::list::<Agent>("/api/agents", Access::Member, "List all agents"),
         route(Method::POST, "/api/agents", manage, "Create a new agent", create)
             .body::<Draft>(draft)
             .answers::<AgentView>(201),
-        route(
-            Method::GET,
-            "/api/agents/{id}",
-            Access::Member,
-            "Get an agent by ID",
-            crud::get::<Agent>,
-        )
-        .answers::<AgentView>(200),
+        crud::get::<Agent>("/api/agents/{id}", Access::Member, "Get an agent by ID"),
         route(Method::PATCH, "/api/agents/{id}", manage, "Update an agent", update)
             .body::<Patch>(json!({"name": "Ana"}))
             .answers::<AgentView>(200),

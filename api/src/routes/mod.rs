@@ -7,6 +7,7 @@ pub mod contacts;
 pub mod conversations;
 pub mod health;
 pub mod messages;
+pub mod quick_replies;
 pub mod webhooks;
 
 use axum::handler::Handler;
@@ -106,12 +107,13 @@ type Family = (&'static str, fn() -> Vec<Route>);
 
 /// All operations.
 pub fn all() -> Vec<Route> {
-    let families: [Family; 9] = [
+    let families: [Family; _] = [
         ("Auth", auth::routes),
         ("Conversations", conversations::routes),
         ("Messages", messages::routes),
         ("Contacts", contacts::routes),
         ("Agents", agents::routes),
+        ("Quick Replies", quick_replies::routes),
         ("Integrations", accounts::routes),
         ("Webhooks", webhooks::routes),
         ("Health", health::routes),

@@ -29,6 +29,8 @@ mod messages;
 #[cfg(test)]
 mod openapi;
 #[cfg(test)]
+mod quick_replies;
+#[cfg(test)]
 mod socket;
 #[cfg(test)]
 mod store;

@@ -46,6 +46,21 @@ async fn an_organization_has_at_most_so_many_agents_and_accounts() {
 }
 
 #[tokio::test]
+async fn an_organization_has_at_most_so_many_rows_of_each_kind() {
+    let server = server(|config| config.limits.rows_per_tenant = 2).await;
+    let (full, other) = (Person::of(&server, "full").await, Person::of(&server, "other").await);
+    let draft = json!({"title": "Hours", "text": "From nine to five."});
+    for _ in 0..2 {
+        assert_eq!(full.post("/api/quick-replies", &draft).await.status(), 201);
+    }
+    let refused = full.post("/api/quick-replies", &draft).await;
+    assert_eq!(refused.status(), 409);
+    assert_eq!(error(refused).await.0, "too_many");
+    assert_eq!(other.post("/api/quick-replies", &draft).await.status(), 201);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_login_waits_for_its_turn_to_have_a_password_hashed() {
     let server = server(|config| {
         config.limits.password_hashes = 1;
