@@ -45,6 +45,7 @@ pub trait Plain:
 #[serde(bound = "")]
 pub struct Row<F: Plain> {
     pub id: F::Id,
+    // Not flattened: serde would not read a time in it back from MessagePack.
     pub fields: F,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
