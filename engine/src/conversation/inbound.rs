@@ -132,7 +132,7 @@ fn find(state: &State, context: &Context<'_>, id: &str) -> Option<(ConversationI
 }
 
 /// Which message a provider speaks of: by our own id, then by its. Ours is believed only if the
-/// message is there and has no other provider id.
+/// message is there, in a case of this thread, and has no other provider id.
 fn ours(
     state: &State,
     context: &Context<'_>,
@@ -141,6 +141,7 @@ fn ours(
 ) -> Option<(ConversationId, Place)> {
     let named = super::needs::known_opaque(state, opaque).filter(|opaque| {
         let row = context.loaded.rows.get(&(opaque.conversation, opaque.place));
+        let row = row.filter(|_| case(state, context, opaque.conversation).is_some());
         row.and_then(Option::as_ref).is_some_and(|row| {
             row.message.direction == Direction::Outbound
                 && row.message.provider_message_id.as_deref().is_none_or(|id| id == provider_id)
@@ -171,14 +172,21 @@ fn settled_by(
     Some((case.id, place))
 }
 
+/// A case of this thread. Whatever an id says, those of other threads have other owners.
+fn case<'a>(
+    state: &'a State,
+    context: &'a Context<'_>,
+    id: ConversationId,
+) -> Option<&'a Conversation> {
+    let current = state.case.as_ref().filter(|case| case.id == id);
+    current
+        .or_else(|| context.loaded.cases.get(&id)?.as_ref())
+        .filter(|case| case.thread == state.thread.id)
+}
+
 /// A turn on a case of this thread.
 fn at<'a>(state: &State, context: &Context<'a>, id: ConversationId) -> Result<Turn<'a>, Refused> {
-    let case = state
-        .case
-        .as_ref()
-        .filter(|case| case.id == id)
-        .or_else(|| context.loaded.cases.get(&id)?.as_ref())
-        .ok_or(Refused::NotFound)?;
+    let case = case(state, context, id).ok_or(Refused::NotFound)?;
     Ok(Turn::new(case.clone(), context.loaded, By::Provider, context.now, context.commit_first))
 }
 

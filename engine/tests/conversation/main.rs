@@ -8,11 +8,11 @@ mod order;
 use desk::{
     AGENT, Desk, HOUR, MINUTE, by_agent, error, keyed, receipt, received, said, system, viewed,
 };
-use engine::channel::{Echo, Handle, Outcome, Slow};
+use engine::channel::{Echo, Handle, Opaque, Outcome, Slow};
 use engine::contact::IdentityKind;
 use engine::conversation::{Command, Effect, Refused, Target};
 use engine::fact::ConversationStatus;
-use engine::id::{AgentId, TenantId};
+use engine::id::{AgentId, TenantId, ThreadId};
 use engine::message::{MessageKind, MessageStatus, SenderKind};
 use engine::permission::{Permission, Permissions, Viewer};
 use uuid::Uuid;
@@ -194,6 +194,27 @@ fn a_foreign_opaque_id_is_not_believed() {
 }
 
 #[test]
+fn an_id_of_this_thread_with_a_conversation_of_another_changes_nothing_there() {
+    let mut other = Desk::new();
+    other.thread.id = ThreadId(Uuid::from_u128(0x8));
+    other.receive("m1", "hello");
+    let sent = other.begin("hers");
+    other.end(sent, Outcome::Unknown { reason: "timed out".into() });
+    let hers = other.opaque(sent);
+    let mut desk = Desk::new();
+    desk.receive("m1", "hello");
+    let mine = desk.case().id;
+    desk.heads.extend(other.heads.clone());
+    desk.rows.extend(other.rows.clone());
+    let forged = Opaque { thread: desk.thread.id, ..hers };
+    desk.run(receipt("p1", MessageStatus::Failed, Some(forged))).unwrap();
+    assert!(desk.log.iter().all(|commit| commit.conversation == mine));
+    let place = (hers.conversation, hers.place);
+    assert_eq!(desk.rows[&place], other.rows[&place]);
+    assert_eq!(desk.heads[&hers.conversation], *other.case());
+}
+
+#[test]
 fn receipts_that_wait_are_bounded() {
     let mut desk = Desk::new();
     desk.receive("m1", "hello");
@@ -312,7 +333,7 @@ fn a_thread_that_moved_forwards_everything_and_never_reopens() {
     let mut desk = Desk::new();
     desk.receive("m1", "hello");
     let id = desk.case().id;
-    let to = engine::id::ThreadId(Uuid::from_u128(5));
+    let to = ThreadId(Uuid::from_u128(5));
     desk.run(system(Target::Current, Command::MoveTo { thread: to })).unwrap();
     assert_eq!(desk.run(received("m2", "x")).unwrap_err(), Refused::Moved(to));
     let reopen = Command::SetStatus { status: ConversationStatus::Open };
@@ -328,7 +349,7 @@ fn a_thread_where_people_worked_is_not_moved() {
     let mut desk = Desk::new();
     desk.receive("m1", "hello");
     desk.run(by_agent(Target::Current, Command::MarkRead)).unwrap();
-    let to = engine::id::ThreadId(Uuid::from_u128(5));
+    let to = ThreadId(Uuid::from_u128(5));
     let refused = desk.run(system(Target::Current, Command::MoveTo { thread: to })).unwrap_err();
     assert_eq!(refused, Refused::Touched);
 }
