@@ -120,12 +120,32 @@ impl Shared {
 /// Ends the store if a commit takes longer than `stall`: a disk that does not answer would keep
 /// everybody waiting. Returns when the writer has ended, with which its end of `writer` goes.
 pub(super) fn watch(shared: &Shared, stall: Duration, writer: &Receiver<()>) {
-    while let Err(RecvTimeoutError::Timeout) = writer.recv_timeout(stall / 4) {
+    let mut looks = Looks::default();
+    while let Err(RecvTimeoutError::Timeout) = writer.recv_timeout(stall / LOOKS_MAX) {
         let began = *shared.committing();
-        if began.is_some_and(|began| began.elapsed() > stall) {
+        if looks.is_stalled(began) {
             let cause = format!("a commit has taken longer than {stall:?}: is the disk answering?");
             return shared.fail(cause.into());
         }
+    }
+}
+
+/// After so many looks at the same commit it has stalled.
+const LOOKS_MAX: u32 = 4;
+
+/// How often a commit was found under way. Looks are counted, not time: a process that was stopped
+/// and goes on did not wait for its disk meanwhile.
+#[derive(Default)]
+struct Looks {
+    began: Option<Instant>,
+    again: u32,
+}
+
+impl Looks {
+    fn is_stalled(&mut self, began: Option<Instant>) -> bool {
+        self.again = if began.is_some() && began == self.began { self.again + 1 } else { 0 };
+        self.began = began;
+        self.again >= LOOKS_MAX
     }
 }
 
@@ -137,5 +157,30 @@ impl Drop for Watch {
         if std::thread::panicking() {
             self.0.fail("a thread of the store panicked".into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{LOOKS_MAX, Looks};
+
+    #[test]
+    fn a_commit_has_stalled_when_it_is_found_again_and_again_however_long_ago_it_began() {
+        let (now, mut looks) = (Instant::now(), Looks::default());
+        let after_a_pause = now.checked_sub(Duration::from_secs(60));
+        assert!(after_a_pause.is_some() && !looks.is_stalled(after_a_pause));
+        for _ in 1..LOOKS_MAX {
+            assert!(!looks.is_stalled(after_a_pause));
+        }
+        assert!(!looks.is_stalled(Some(now)), "the next commit counts anew");
+        assert!(!looks.is_stalled(None));
+        for _ in 0..LOOKS_MAX {
+            assert!(!looks.is_stalled(Some(now)));
+        }
+        assert!(looks.is_stalled(Some(now)));
     }
 }
