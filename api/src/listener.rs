@@ -1,51 +1,124 @@
-//! A listener that holds so many connections and no more.
+//! TCP connections: so many and no more, none of which stands still for ever.
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use axum::Router;
+use axum::extract::{ConnectInfo, Request};
 use axum::serve::Listener;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep, timeout};
 
 /// Takes connections while there is a place for them; one more is closed at once.
 pub struct Limited {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    stall: Duration,
 }
 
 /// A connection, which has its place until it is dropped.
-pub struct Connection {
-    pub tcp: TcpStream,
+struct Connection {
+    tcp: TcpStream,
+    stall: Duration,
+    /// Runs while the other side takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Limited {
-    /// Over this listener; at most so many connections at once.
-    pub fn new(listener: TcpListener, most: usize) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))) }
+    /// Over this listener; at most so many connections at once, each closed when it stands still for
+    /// `stall`.
+    pub fn new(listener: TcpListener, most: usize, stall: Duration) -> Self {
+        let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        Self { listener, places, stall }
     }
-}
 
-impl Listener for Limited {
-    type Io = Connection;
-    type Addr = SocketAddr;
+    /// Serves whoever connects until it is stopped; then what was asked is answered, within `drain`.
+    pub async fn serve(
+        mut self,
+        router: Router,
+        mut stopping: watch::Receiver<bool>,
+        drain: Duration,
+    ) {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(self.stall);
+        let (router, mut open) = (TowerToHyperService::new(router), JoinSet::new());
+        let until = stopping.clone();
+        loop {
+            let (connection, peer) = tokio::select! {
+                accepted = self.accept() => accepted,
+                Some(_) = open.join_next() => continue,
+                () = stopped(&mut stopping) => break,
+            };
+            let router = router.clone();
+            let service = service_fn(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(ConnectInfo(peer));
+                router.call(request)
+            });
+            let serving = http.serve_connection(TokioIo::new(connection), service).with_upgrades();
+            let mut until = until.clone();
+            open.spawn(async move {
+                let mut serving = pin!(serving);
+                // What goes wrong with a connection ends it, and nothing else.
+                tokio::select! {
+                    _ = &mut serving => {}
+                    () = stopped(&mut until) => {
+                        serving.as_mut().graceful_shutdown();
+                        let _ = serving.await;
+                    }
+                }
+            });
+        }
+        drop(self);
+        let _ = timeout(drain, open.join_all()).await;
+    }
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         loop {
             let (tcp, peer) = Listener::accept(&mut self.listener).await;
-            match self.places.clone().try_acquire_owned() {
-                Ok(place) => return (Connection { tcp, _place: place }, peer),
-                Err(_) => metrics::counter!("omnistream_connections_refused_total").increment(1),
-            }
+            let Ok(place) = self.places.clone().try_acquire_owned() else {
+                metrics::counter!("omnistream_connections_refused_total").increment(1);
+                continue;
+            };
+            // An answer is small and complete: nothing is gained by waiting for more.
+            let _ = tcp.set_nodelay(true);
+            let (stall, stalled) = (self.stall, None);
+            return (Connection { tcp, stall, stalled, _place: place }, peer);
         }
     }
+}
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+impl Connection {
+    /// What came of a write, unless nothing has been taken for too long.
+    fn written<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let stall = self.stall;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(stall)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -65,7 +138,8 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(context, bytes)
+        let written = Pin::new(&mut self.tcp).poll_write(context, bytes);
+        self.written(context, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -81,7 +155,8 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(context, parts)
+        let written = Pin::new(&mut self.tcp).poll_write_vectored(context, parts);
+        self.written(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {

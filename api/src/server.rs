@@ -14,7 +14,6 @@ use actors::outbox::{Outbox, OutboxOptions};
 use actors::permits::PermitLimits;
 use actors::provider::{Provider, ProviderOptions};
 use actors::tenants::Tenants;
-use axum::serve::ListenerExt;
 use config::{Backend, Config};
 use engine::conversation::Rules;
 use storage::contacts::Contacts;
@@ -145,14 +144,15 @@ impl Server {
         let recovered = app.desk.recover().await.map_err(not_started)?;
         tracing::info!(threads = recovered, "what was left undone is taken up");
         let (stop, stopping) = watch::channel(false);
-        let connections = app.config.limits.connections;
+        let limited =
+            |listener, most| Limited::new(listener, most, app.config.limits.connection_stall);
+        let served = limited(listener, app.config.limits.connections);
+        let scraped = limited(metrics_listener, METRICS_CONNECTIONS);
+        // Whoever holds a connection does not take the time of what has to be finished.
+        let drain = app.config.server.drain / 2;
         let tasks = vec![
-            serve(Limited::new(listener, connections), edge::router(&app), stopping.clone()),
-            serve(
-                Limited::new(metrics_listener, METRICS_CONNECTIONS),
-                scrape::router(embedded.clone()),
-                stopping.clone(),
-            ),
+            tokio::spawn(served.serve(edge::router(&app), stopping.clone(), drain)),
+            tokio::spawn(scraped.serve(scrape::router(embedded.clone()), stopping.clone(), drain)),
             sweep(app.clone(), stopping.clone()),
             probe(app.clone(), stopping),
         ];
@@ -283,26 +283,6 @@ fn desk_options(config: &Config) -> DeskOptions {
         shards: cores * 4,
         seed: None,
     }
-}
-
-fn serve(
-    listener: Limited,
-    router: axum::Router,
-    mut stopping: watch::Receiver<bool>,
-) -> JoinHandle<()> {
-    let listener = listener.tap_io(|connection| {
-        // An answer is small and complete: nothing is gained by waiting for more.
-        let _ = connection.tcp.set_nodelay(true);
-    });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(async move {
-        let stopped = async move {
-            let _ = stopping.wait_for(|stopping| *stopping).await;
-        };
-        if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
-            tracing::error!(%error, "a listener ended");
-        }
-    })
 }
 
 /// Moves the mark of what is done, every hour.

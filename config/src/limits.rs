@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     pub connections: usize,
+    #[serde(with = "crate::duration")]
+    pub connection_stall: Duration,
     pub webhook_body_bytes: usize,
     pub rest_body_bytes: usize,
     #[serde(with = "crate::duration")]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::small::{Person, error, first_line, server, unfinished};
 
@@ -105,4 +106,61 @@ async fn a_page_has_as_many_rows_as_its_limits_say() {
     assert_eq!(rows("/api/agents?per_page=3").await, 3);
     assert_eq!(person.get("/api/agents?per_page=4").await.status(), 422);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_whose_request_does_not_come_makes_room_for_others() {
+    let server = server(|config| {
+        config.limits.connections = 2;
+        config.limits.connection_stall = Duration::from_millis(100);
+    })
+    .await;
+    let connect = async || TcpStream::connect(server.address).await.unwrap();
+    let (mut idle, mut slow) = (connect().await, connect().await);
+    // It goes on a byte at a time, which is not enough.
+    let trickle = async {
+        while slow.write_all(b"G").await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), trickle).await.expect("it is closed");
+    assert_eq!(first_line(&mut idle).await, "", "it is closed");
+    let mut next = connect().await;
+    next.write_all(ALIVE).await.unwrap();
+    assert_eq!(first_line(&mut next).await, "HTTP/1.1 200 OK");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_whose_answers_are_not_taken_makes_room_for_others() {
+    let server = server(|config| {
+        config.limits.connections = 1;
+        config.limits.connection_stall = Duration::from_millis(100);
+    })
+    .await;
+    let mut deaf = TcpStream::connect(server.address).await.unwrap();
+    let asks = async {
+        let ask = b"GET /api/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+        while deaf.write_all(&ask).await.is_ok() {}
+    };
+    tokio::time::timeout(Duration::from_secs(20), asks).await.expect("it is closed");
+    let mut next = TcpStream::connect(server.address).await.unwrap();
+    next.write_all(ALIVE).await.unwrap();
+    assert_eq!(first_line(&mut next).await, "HTTP/1.1 200 OK");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_holds_a_connection_does_not_take_the_time_of_a_stop() {
+    let drain = Duration::from_secs(2);
+    let server = server(|config| config.server.drain = drain).await;
+    let mut half = TcpStream::connect(server.address).await.unwrap();
+    half.write_all(&ALIVE[..10]).await.unwrap();
+    let mut asked = TcpStream::connect(server.address).await.unwrap();
+    asked.write_all(ALIVE).await.unwrap();
+    assert_eq!(first_line(&mut asked).await, "HTTP/1.1 200 OK");
+    let begun = Instant::now();
+    server.stop().await;
+    assert!(begun.elapsed() < drain, "time was left to finish everything");
+    assert_eq!(first_line(&mut half).await, "", "it is closed");
 }
