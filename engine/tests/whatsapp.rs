@@ -68,6 +68,43 @@ fn a_text_becomes_a_message_with_its_sender_time_and_name() {
 }
 
 #[test]
+fn what_is_longer_than_anything_of_a_provider_is_a_dead_letter_beside_its_neighbours() {
+    let long = |bytes: usize| "7".repeat(bytes);
+    let status = |extra: Value| {
+        let mut status =
+            json!({"id": "wamid.S", "status": "failed", "recipient_id": "33600000001"});
+        status.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        json!({"statuses": [status]})
+    };
+    let echo = |id: &str| json!({"message_echoes": [{"id": id, "to": "33600000001"}]});
+    for part in [
+        json!({"messages": [message(&json!({"id": long(1025)}))]}),
+        json!({"messages": [message(&json!({"from": long(1025)}))]}),
+        json!({"messages": [message(&json!({"from_user_id": long(1025)}))]}),
+        json!({"messages": [message(&json!({"group_id": long(1025)}))]}),
+        json!({"messages": [message(&json!({"context": {"id": long(1025)}}))]}),
+        json!({"messages": [message(&json!({"text": {"body": long(256 << 10)}}))]}),
+        status(json!({"id": long(1025)})),
+        status(json!({"recipient_user_id": long(1025)})),
+        echo(&long(1025)),
+    ] {
+        let of_part = items(&part);
+        assert!(matches!(&of_part[..], [Inbound::Dead { .. }]), "{of_part:?}");
+    }
+    let both = [message(&json!({"id": long(1025)})), message(&json!({"id": long(1024)}))];
+    let contacts = json!([{"wa_id": "33600000001", "profile": {"name": long(1000)}}]);
+    let both = items(&json!({"messages": both, "contacts": contacts}));
+    let [Inbound::Dead { .. }, Inbound::Message(kept)] = &both[..] else { panic!("{both:?}") };
+    assert_eq!(kept.name.as_ref().map(String::len), Some(200));
+    let failed = items(&status(json!({"errors": [{"code": long(1000), "title": long(1000)}]})));
+    let [Inbound::Receipt(failed)] = &failed[..] else { panic!("{failed:?}") };
+    let error = failed.error.as_ref().unwrap();
+    assert_eq!((error.code.len(), error.message.len()), (500, 500));
+    let body = String::from_utf8(body(&json!({}))).unwrap().replace("7001", &long(1025));
+    assert_eq!(open(body.as_bytes()).unwrap().changes[0].phone_number_id, None);
+}
+
+#[test]
 fn implausible_times_are_left_out_and_numbers_are_read() {
     for (timestamp, wanted) in [
         (json!(1_789_999_990_i64), Some(Timestamp(1_789_999_990_000))),

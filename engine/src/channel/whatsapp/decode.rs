@@ -3,16 +3,21 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::envelope::{Change, text};
+use super::envelope::{Change, ID_BYTES_MAX, text};
 use super::outcome::error_of;
 use crate::channel::{Echo, Handle, Inbound, InboundMessage, Opaque, Receipt};
 use crate::contact::IdentityKind;
 use crate::message::{MessageKind, MessageStatus};
+use crate::resource::NAME_CHARS_MAX;
 use crate::time::Timestamp;
+
+/// Larger items are not read: the longest text takes a tenth of it.
+const ITEM_BYTES_MAX: usize = 256 << 10;
 
 #[derive(Deserialize)]
 struct Message {
@@ -62,43 +67,69 @@ struct Status {
 
 /// The items of a change. `now` tells which of the provider's times are plausible.
 pub fn decode(change: &Change<'_>, now: Timestamp) -> Vec<Inbound> {
-    let dead =
-        |reason: &str, raw: &str| Inbound::Dead { reason: reason.to_owned(), raw: raw.to_owned() };
     if !matches!(change.field.as_str(), "messages" | "smb_message_echoes") {
         return vec![Inbound::Ignored("event")];
     }
     let Some(contents) = &change.contents else {
-        return vec![dead("the change is not what a change should be", change.value.get())];
+        return vec![dead("the change is not what a change should be", change.value)];
     };
     let number = change.phone_number_id.as_deref().unwrap_or_default();
     let of_contact = |raw: &&RawValue| serde_json::from_str(raw.get()).ok();
     let contacts: Vec<Value> = contents.contacts.iter().filter_map(of_contact).collect();
     let mut items = Vec::new();
     for raw in &contents.messages {
-        items.push(match serde_json::from_str(raw.get()) {
-            Ok(message) => inbound(message, &contacts, number, raw.get(), now)
-                .unwrap_or_else(|reason| dead(reason, raw.get())),
-            Err(_) => dead("the message is not what a message should be", raw.get()),
-        });
+        items.push(item(raw, "the message is not what a message should be", |message| {
+            inbound(message, &contacts, number, raw.get(), now)
+        }));
     }
     for raw in &contents.message_echoes {
-        items.push(match serde_json::from_str(raw.get()) {
-            Ok(message) => {
-                echo(message, raw.get(), now).unwrap_or_else(|reason| dead(reason, raw.get()))
-            }
-            Err(_) => dead("the echo is not what an echo should be", raw.get()),
-        });
+        items.push(item(raw, "the echo is not what an echo should be", |message| {
+            echo(message, raw.get(), now)
+        }));
     }
     for raw in &contents.statuses {
-        items.push(match serde_json::from_str(raw.get()) {
-            Ok(status) => receipt(status, now).unwrap_or_else(|reason| dead(reason, raw.get())),
-            Err(_) => dead("the status is not what a status should be", raw.get()),
-        });
+        items.push(item(raw, "the status is not what a status should be", |status| {
+            receipt(status, now)
+        }));
     }
     if items.is_empty() {
         items.push(Inbound::Ignored("nothing"));
     }
     items
+}
+
+fn item<T: DeserializeOwned>(
+    raw: &RawValue,
+    wrong: &str,
+    read: impl FnOnce(T) -> Result<Inbound, &'static str>,
+) -> Inbound {
+    if raw.get().len() > ITEM_BYTES_MAX {
+        return dead("it is larger than anything that a provider sends", raw);
+    }
+    let Ok(value) = serde_json::from_str(raw.get()) else { return dead(wrong, raw) };
+    match read(value) {
+        Ok(item) if has_long_id(&item) => dead("an id in it is too long", raw),
+        Ok(item) => item,
+        Err(reason) => dead(reason, raw),
+    }
+}
+
+fn dead(reason: &str, raw: &RawValue) -> Inbound {
+    Inbound::Dead { reason: reason.to_owned(), raw: raw.get().to_owned() }
+}
+
+/// Ids become keys of the store, and are kept in memory.
+fn has_long_id(item: &Inbound) -> bool {
+    let (ids, handles) = match item {
+        Inbound::Message(message) => {
+            ([message.provider_id.as_deref(), message.reply_to.as_deref()], &message.from)
+        }
+        Inbound::Receipt(receipt) => ([Some(&*receipt.provider_id), None], &receipt.recipient),
+        Inbound::Echo(echo) => ([Some(&*echo.provider_id), None], &echo.to),
+        Inbound::Ignored(_) | Inbound::Dead { .. } => return false,
+    };
+    let handles = handles.iter().map(|handle| &*handle.value);
+    ids.into_iter().flatten().chain(handles).any(|id| id.len() > ID_BYTES_MAX)
 }
 
 fn inbound(
@@ -133,7 +164,7 @@ fn inbound(
         .and_then(|contact| contact.pointer("/profile/name")?.as_str())
         .map(str::trim)
         .filter(|name| !name.is_empty())
-        .map(str::to_owned);
+        .map(|name| name.chars().take(NAME_CHARS_MAX).collect());
     let provider_id = message.id.filter(|id| !id.is_empty());
     let dedup = provider_id.is_none().then(|| fingerprint(number, raw));
     let (kind, text, raw) = content(message.kind.as_deref(), message.text, raw);

@@ -4,6 +4,9 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+/// Longer ids name nothing: those of providers have about a hundred bytes.
+pub(super) const ID_BYTES_MAX: usize = 1024;
+
 /// A webhook's body, in parts.
 #[derive(Debug)]
 pub struct Envelope<'a> {
@@ -162,7 +165,7 @@ impl<'a> Change<'a> {
 
 impl Metadata {
     fn number(&self) -> Option<String> {
-        self.phone_number_id.as_ref().and_then(text)
+        self.phone_number_id.as_ref().and_then(text).filter(|id| id.len() <= ID_BYTES_MAX)
     }
 }
 

@@ -18,6 +18,9 @@ pub enum Answered {
     PerhapsSent(String),
 }
 
+/// So many characters of a provider's words are kept.
+const ERROR_CHARS_MAX: usize = 500;
+
 /// What became of a send.
 pub fn outcome(answered: Answered) -> Outcome {
     let (status, body) = match answered {
@@ -102,8 +105,7 @@ pub(super) fn error_of(error: &Value) -> MessageError {
         error.get("title"),
     ];
     let message = words.into_iter().flatten().find_map(Value::as_str).unwrap_or("no reason given");
-    MessageError {
-        code: error.get("code").and_then(text).unwrap_or_else(|| "unknown".to_owned()),
-        message: message.chars().take(500).collect(),
-    }
+    let code = error.get("code").and_then(text).unwrap_or_else(|| "unknown".to_owned());
+    let short = |words: &str| words.chars().take(ERROR_CHARS_MAX).collect();
+    MessageError { code: short(&code), message: short(message) }
 }
