@@ -163,18 +163,19 @@ pub(super) fn recover(
     }
     // Also with nothing to replay: the mark itself may stand in the page cache only.
     tree::sync_up_to(&*tree, found.last, top)?;
-    // The tree has everything now, so that every file is free; one of another length is made anew.
-    let mut free = Vec::new();
+    // The tree has everything now, so that every file is free; those of another length go.
+    let (mut free, mut odd) = (Vec::new(), Vec::new());
     for &number in &found.numbers {
-        if disk.open(number)?.length()? == options.segment as u64 {
-            free.push(number);
-        } else {
-            disk.remove(number)?;
-        }
+        let fits = disk.open(number)?.length()? == options.segment as u64;
+        if fits { free.push(number) } else { odd.push(number) }
     }
     let next = found.numbers.iter().max().map_or(0, |number| number + 1);
-    let segments = Segments::new(disk, options.segment, options.reserve, free, next);
+    let segments = Segments::new(disk.clone(), options.segment, options.reserve, free, next);
     let log = Log::begin(segments.clone(), found.serial + 1, found.last + 1)?;
+    // Not before the log goes on elsewhere: a tree without a log is damaged.
+    for number in odd {
+        disk.remove(number)?;
+    }
     let view = View {
         seen: found.last,
         generations: vec![Arc::default()],

@@ -97,6 +97,24 @@ async fn what_was_answered_is_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_start_that_finds_no_space_takes_nothing_away() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path());
+    store.apply(put(1, 1, 100)).await.expect("applied");
+    store.close().await.expect("closed");
+    drop(store);
+    let larger = Options { segment: 1 << 60, ..options(directory.path()) };
+    let refused = Embedded::open(larger, |cause| panic!("{cause}")).err();
+    assert!(matches!(refused, Some(OpenError::NoSpace(..))), "{refused:?}");
+    let larger = Options { segment: 128 << 10, ..options(directory.path()) };
+    for options in [options(directory.path()), larger] {
+        let store = open_with(options);
+        assert_eq!(get(&store, 1).await.as_deref(), Some("1"));
+        store.close().await.expect("closed");
+    }
+}
+
+#[tokio::test]
 async fn a_store_has_one_process() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path());
