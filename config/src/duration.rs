@@ -9,6 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 const UNITS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
+/// A hundred years: any instant can be that far away.
+const MILLIS_MAX: u64 = 36_500 * 86_400_000;
+
 pub(crate) fn serialize<S: Serializer>(value: &Duration, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_str(&print(*value))
 }
@@ -16,7 +19,8 @@ pub(crate) fn serialize<S: Serializer>(value: &Duration, s: S) -> Result<S::Ok, 
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(d)?;
     parse(&text).ok_or_else(|| {
-        D::Error::custom(format!("`{text}` is no duration; write 500ms, 10s, 15m, 24h or 7d"))
+        let message = "write 500ms, 10s, 15m, 24h or 7d, at most 36500d";
+        D::Error::custom(format!("`{text}` is no duration; {message}"))
     })
 }
 
@@ -40,7 +44,8 @@ fn parse(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
     let (_, millis) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    number.parse::<u64>().ok()?.checked_mul(*millis).map(Duration::from_millis)
+    let millis = number.parse::<u64>().ok()?.checked_mul(*millis)?;
+    (millis <= MILLIS_MAX).then_some(Duration::from_millis(millis))
 }
 
 fn print(value: Duration) -> String {
@@ -64,7 +69,9 @@ mod tests {
 
     #[test]
     fn anything_but_a_number_and_a_unit_is_refused() {
-        for text in ["", "10", "s", "1.5s", "-1s", "10 s", "10S", "1h30m", "99999999999999999999d"]
+        let too_long = ["36501d", "213503982334d", "99999999999999999999d"];
+        for text in
+            ["", "10", "s", "1.5s", "-1s", "10 s", "10S", "1h30m"].into_iter().chain(too_long)
         {
             assert_eq!(parse(text), None, "{text}");
         }

@@ -8,6 +8,9 @@ use crate::{Config, ConfigError};
 const MAY_BE_ZERO: [&str; 3] =
     ["tenant_requests_per_second", "agents_per_tenant", "accounts_per_tenant"];
 
+/// No limit is higher: some count places that are made, or numbered, at the start.
+const LIMIT_MAX: i64 = 1 << 40;
+
 /// RFC 7518, 3.2: a key for HS256 is at least as long as its hash.
 const JWT_SECRET_BYTES_MIN: usize = 32;
 
@@ -27,7 +30,8 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
         )?;
     }
     rule(
-        !meta.graph_version.is_empty() && !meta.graph_version.contains('/'),
+        !meta.graph_version.is_empty()
+            && meta.graph_version.chars().all(|c| c.is_ascii_alphanumeric() || c == '.'),
         "meta.graph_version",
         "must be one path segment such as v23.0",
     )?;
@@ -66,7 +70,7 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
         "must be at least `auth.token_ttl`",
     )?;
     rule(!log.filter.is_empty(), "log.filter", "must name a level such as info")?;
-    above_zero(&Table::try_from(limits).expect("limits are numbers, durations and lists"))?;
+    within_reason(&Table::try_from(limits).expect("limits are numbers, durations and lists"))?;
     rule(
         limits.page_default <= limits.page_max,
         "limits.page_default",
@@ -96,7 +100,7 @@ fn rule(holds: bool, key: &str, reason: &str) -> Result<(), ConfigError> {
     holds.then_some(()).ok_or_else(broken)
 }
 
-fn above_zero(limits: &Table) -> Result<(), ConfigError> {
+fn within_reason(limits: &Table) -> Result<(), ConfigError> {
     for (name, value) in limits {
         let is_something = match value {
             Value::Integer(number) => *number > 0 || MAY_BE_ZERO.contains(&name.as_str()),
@@ -106,14 +110,18 @@ fn above_zero(limits: &Table) -> Result<(), ConfigError> {
             }
             _ => true,
         };
-        rule(is_something, &format!("limits.{name}"), "must be more than nothing")?;
+        let key = format!("limits.{name}");
+        rule(is_something, &key, "must be more than nothing")?;
+        let is_a_limit = value.as_integer().is_none_or(|number| number <= LIMIT_MAX);
+        rule(is_a_limit, &key, "must be at most 1099511627776 (2^40)")?;
     }
     Ok(())
 }
 
 fn is_base_url(url: &str) -> bool {
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    host.is_some_and(|host| !host.is_empty() && !host.ends_with('/'))
+    let plain = |c: char| c.is_ascii_graphic() && !"?#".contains(c);
+    host.is_some_and(|host| !host.is_empty() && !host.ends_with('/') && host.chars().all(plain))
 }
 
 fn has_port(node: &str) -> bool {
