@@ -237,10 +237,14 @@ impl Org {
 
     /// Delivers a webhook as Meta does, signed.
     pub(crate) async fn deliver(&self, webhook: &Value) -> Answer {
-        let body = bodies::wire(webhook);
-        let signature = sign(&self.secret, &body);
+        self.deliver_raw(&bodies::wire(webhook)).await
+    }
+
+    /// The same of these bytes.
+    pub(crate) async fn deliver_raw(&self, body: &[u8]) -> Answer {
+        let signature = sign(&self.secret, body);
         let request = self.admin.nobody().request(reqwest::Method::POST, "/webhook");
-        Answer::of(request.header("x-hub-signature-256", signature).body(body)).await
+        Answer::of(request.header("x-hub-signature-256", signature).body(body.to_vec())).await
     }
 
     /// The customer's one conversation in the first hundred.

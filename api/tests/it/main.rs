@@ -35,4 +35,6 @@ mod socket;
 #[cfg(test)]
 mod store;
 #[cfg(test)]
+mod variants;
+#[cfg(test)]
 mod webhooks;
