@@ -105,7 +105,7 @@ async fn greet(
     socket: &mut WebSocket,
 ) -> Result<(Session<Frame>, i64, (Option<u32>, Vec<Sub>)), End> {
     let within = app.config.limits.socket_hello_timeout;
-    let hello = timeout(within, socket.next()).await.map_err(|_| End::Malformed)?;
+    let hello = timeout(within, first(socket)).await.map_err(|_| End::Malformed)?;
     let value = match hello {
         Some(Ok(Message::Text(text))) => {
             serde_json::from_str::<Value>(&text).map_err(|_| End::Malformed)?
@@ -126,6 +126,16 @@ async fn greet(
     let reply = json!({"id": number, "err": refusal.json()});
     let sent = timeout(within, socket.send(Message::text(reply.to_string()))).await;
     Err(if sent.is_ok() { end } else { End::Gone })
+}
+
+/// What is said first. Pings say nothing, and are answered below.
+async fn first(socket: &mut WebSocket) -> Option<Result<Message, axum::Error>> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            said => return said,
+        }
+    }
 }
 
 /// The session of a token, and when that ends.

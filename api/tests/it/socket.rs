@@ -247,6 +247,17 @@ async fn commands_that_make_no_sense_are_refused_and_the_socket_goes_on() {
 }
 
 #[tokio::test]
+async fn a_ping_before_hello_is_not_what_is_said_first() {
+    let org = Org::found().await;
+    let mut live = Live::dial(&org.admin.url(), "omnistream.v1.json").await;
+    for ping in [Message::Ping("are you there?".into()), Message::Pong("I am".into())] {
+        live.send(ping).await;
+    }
+    let hello = json!({"op": "hello", "token": org.admin.token, "subs": [{"s": "i:all"}]});
+    assert!(live.ask(hello).await.is_ok());
+}
+
+#[tokio::test]
 async fn whoever_does_not_keep_to_the_protocol_is_told_why_and_let_go() {
     let org = Org::found().await;
     let url = org.admin.url();
