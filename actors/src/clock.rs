@@ -1,7 +1,7 @@
 //! Time, ids and stamps: the only places where a run is not its seed.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine::mint::Mint;
@@ -54,10 +54,11 @@ fn micros() -> i64 {
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Makes UUIDv7s.
+/// Makes UUIDv7s. Clones draw from the same randomness.
+#[derive(Clone)]
 pub struct Ids {
     clock: Clock,
-    random: StdRng,
+    random: Arc<Mutex<StdRng>>,
 }
 
 impl Ids {
@@ -65,19 +66,19 @@ impl Ids {
     pub fn new(clock: Clock) -> Self {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).expect("the machine gives randomness");
-        Self { clock, random: StdRng::from_seed(seed) }
+        Self { clock, random: Arc::new(Mutex::new(StdRng::from_seed(seed))) }
     }
 
     /// The same ids for the same seed and times.
     pub fn seeded(clock: Clock, seed: u64) -> Self {
-        Self { clock, random: StdRng::seed_from_u64(seed) }
+        Self { clock, random: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))) }
     }
 }
 
 impl Mint for Ids {
     fn uuid(&mut self) -> Uuid {
         let mut random = [0; 10];
-        self.random.fill_bytes(&mut random);
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut random);
         let millis = u64::try_from(self.clock.now().0).unwrap_or(0);
         uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }

@@ -61,7 +61,7 @@ pub(crate) struct ContactActor;
 
 pub(crate) struct State {
     id: ContactId,
-    world: World,
+    world: Arc<World>,
     shards: Shards,
     /// `None`: not loaded, or its row may be otherwise than remembered.
     row: Option<Option<Contact>>,
@@ -108,7 +108,7 @@ impl Actor for ContactActor {
             ContactMessage::Leave(_) => {}
             ContactMessage::Do(ContactOrder { tenant, command, reply }) => {
                 state.handled += 1;
-                let answer = state.run(tenant, command).await;
+                let answer = Box::pin(state.run(tenant, command)).await;
                 drop(reply.send(answer));
             }
         }

@@ -1,6 +1,5 @@
 //! The desk: the one handle by which the edge reaches conversations and contacts.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,7 +34,7 @@ use crate::world::{Outside, World};
 /// Conversations and contacts. Clones are the same desk.
 #[derive(Clone)]
 pub struct Desk {
-    world: World,
+    world: Arc<World>,
     shards: Shards,
     permits: Arc<Permits>,
     ingress: Arc<Ingress>,
@@ -91,7 +90,11 @@ impl Desk {
             shards,
             seed,
         } = options;
-        let world = World {
+        let ids = match seed {
+            Some(seed) => Ids::seeded(clock.clone(), seed),
+            None => Ids::new(clock.clone()),
+        };
+        let world = Arc::new(World {
             conversations: Conversations::new(store.clone()),
             contacts: Contacts::new(store.clone()),
             clock: clock.clone(),
@@ -99,24 +102,20 @@ impl Desk {
             rules: Arc::new(rules),
             outside,
             idle_after,
-            seeds: seed.map(|seed| Arc::new(AtomicU64::new(seed.wrapping_add(3)))),
-        };
-        let ids = |salt: u64| match seed {
-            Some(seed) => Ids::seeded(clock.clone(), seed.wrapping_add(salt)),
-            None => Ids::new(clock.clone()),
-        };
+            ids: ids.clone(),
+        });
         let shards = Shards::start(world.clone(), shards, live_actors).await;
         let names = Names::new(store.clone());
         let permits = Permits::new(permits);
         let ingress = Ingress {
-            identities: Identities::new(names, shards.clone(), ids(1), known_handles),
+            identities: Identities::new(names, shards.clone(), ids.clone(), known_handles),
             shards: shards.clone(),
             permits: permits.clone(),
             conversations: world.conversations.clone(),
             dead_letters: DeadLetters::new(store, dead_letters),
             clock: clock.clone(),
             stamps,
-            ids: Mutex::new(ids(2)),
+            ids: Mutex::new(ids),
         };
         Self { world, shards, permits, ingress: Arc::new(ingress) }
     }

@@ -48,7 +48,7 @@ const CONTACT_IDLE: Duration = Duration::from_secs(5);
 
 impl Shards {
     /// Starts so many shard actors, which keep so many virtual actors in memory.
-    pub async fn start(world: World, count: usize, live_actors: usize) -> Self {
+    pub async fn start(world: Arc<World>, count: usize, live_actors: usize) -> Self {
         let (send, _) = tokio::sync::watch::channel(None::<Self>);
         let count = count.clamp(1, 256);
         let mut actors = Vec::with_capacity(count);
@@ -112,7 +112,7 @@ impl Shards {
 struct ShardActor;
 
 struct Shard {
-    world: World,
+    world: Arc<World>,
     shards: tokio::sync::watch::Receiver<Option<Shards>>,
     threads: Slots<ThreadActor>,
     contacts: Slots<ContactActor>,
@@ -125,7 +125,7 @@ struct Shard {
 impl Actor for ShardActor {
     type Msg = ShardMessage;
     type State = Shard;
-    type Arguments = (World, tokio::sync::watch::Receiver<Option<Shards>>, usize);
+    type Arguments = (Arc<World>, tokio::sync::watch::Receiver<Option<Shards>>, usize);
 
     async fn pre_start(
         &self,
@@ -249,7 +249,7 @@ impl Shard {
 }
 
 fn start(
-    world: &World,
+    world: &Arc<World>,
     shards: &tokio::sync::watch::Receiver<Option<Shards>>,
     id: Uuid,
     myself: &ActorRef<ShardMessage>,

@@ -2,6 +2,7 @@
 //! failure with growing patience. The same for every kind.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorId, ActorRef};
@@ -23,7 +24,7 @@ pub(crate) trait Virtual: Actor<Arguments = Start> + Sized {
 /// What a virtual actor starts with.
 pub(crate) struct Start {
     pub id: Uuid,
-    pub world: World,
+    pub world: Arc<World>,
     pub shards: crate::shard::Shards,
     /// It takes the place of one that failed: what that one left untold must be told.
     pub again: bool,

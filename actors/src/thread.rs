@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Poll, Wake, Waker};
 
 use engine::channel::Channel;
@@ -21,7 +20,6 @@ use storage::StoreError;
 use storage::conversations::{COMMIT_FACTS_MAX, RecentRow, Woken, Write};
 use tokio::sync::oneshot;
 
-use crate::clock::Ids;
 use crate::committed::{Committed, Durable};
 use crate::contact::{ContactCommand, ContactOrder};
 use crate::failure::Failure;
@@ -89,9 +87,8 @@ pub(crate) struct ThreadActor;
 
 pub(crate) struct State {
     id: ThreadId,
-    world: World,
+    world: Arc<World>,
     shards: Shards,
-    ids: Ids,
     phase: Phase,
     /// The commit on its way, where the actor goes on with it itself.
     writing: Option<Writing>,
@@ -167,26 +164,19 @@ impl Virtual for ThreadActor {
 
 impl Actor for ThreadActor {
     type Msg = ThreadMessage;
-    type State = State;
+    // The actor's task would hold it more than once.
+    type State = Box<State>;
     type Arguments = Start;
 
     async fn pre_start(
         &self,
         myself: ActorRef<ThreadMessage>,
         Start { id, world, shards, again }: Start,
-    ) -> Result<State, ActorProcessingErr> {
-        let ids = match &world.seeds {
-            Some(seeds) => {
-                let seed = seeds.fetch_add(1, Ordering::Relaxed);
-                Ids::seeded(world.clock.clone(), seed ^ id.as_u64_pair().0)
-            }
-            None => Ids::new(world.clock.clone()),
-        };
-        let mut state = State {
+    ) -> Result<Box<State>, ActorProcessingErr> {
+        let mut state = Box::new(State {
             id: ThreadId(id),
             world,
             shards,
-            ids,
             phase: Phase::Asleep,
             writing: None,
             queue: VecDeque::new(),
@@ -197,7 +187,7 @@ impl Actor for ThreadActor {
             recent_at: (None, 0),
             handled: 0,
             again,
-        };
+        });
         state.wake(&myself);
         Ok(state)
     }
@@ -206,7 +196,7 @@ impl Actor for ThreadActor {
         &self,
         myself: ActorRef<ThreadMessage>,
         message: ThreadMessage,
-        state: &mut State,
+        state: &mut Box<State>,
     ) -> Result<(), ActorProcessingErr> {
         match message {
             ThreadMessage::Do(order) => {
@@ -252,9 +242,10 @@ impl Actor for ThreadActor {
     async fn post_stop(
         &self,
         _: ActorRef<ThreadMessage>,
-        state: &mut State,
+        state: &mut Box<State>,
     ) -> Result<(), ActorProcessingErr> {
-        state.rest().await;
+        // Apart, so that only an actor that leaves takes the room for it.
+        Box::pin(state.rest()).await;
         Ok(())
     }
 }
@@ -392,7 +383,7 @@ impl State {
     fn decide(&mut self) -> Batch {
         let mut batch = Batch::default();
         let Some(core) = &mut self.core else { return batch };
-        let now = self.world.clock.now();
+        let (now, mut ids) = (self.world.clock.now(), self.world.ids.clone());
         while batch.waiters.len() < BATCH_MAX && batch.bytes < COMMIT_BYTES_MAX {
             let Some(order) = self.queue.front() else { break };
             if order.origin.is_some_and(|origin| !origin.fits(&core.thread)) {
@@ -410,7 +401,7 @@ impl State {
             let commit_first = batch.commit.as_ref().map(|commit| commit.first);
             let mut context = Context {
                 now,
-                mint: &mut self.ids,
+                mint: &mut ids,
                 loaded: &self.loaded,
                 rules: &self.world.rules,
                 contact_name: self.contact.0.as_deref(),

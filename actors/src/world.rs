@@ -1,7 +1,6 @@
 //! What every actor works with.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use engine::conversation::{Conversation, Effect, Rules};
@@ -10,11 +9,10 @@ use engine::message::MessageRow;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
 
-use crate::clock::{Clock, Stamps};
+use crate::clock::{Clock, Ids, Stamps};
 use crate::committed::Committed;
 
 /// The store, the time, the rules, and who hears of what happens.
-#[derive(Clone)]
 pub struct World {
     pub conversations: Conversations,
     pub contacts: Contacts,
@@ -24,9 +22,7 @@ pub struct World {
     pub outside: Arc<dyn Outside>,
     /// Actors that nobody spoke to for so long leave memory.
     pub idle_after: Duration,
-    /// Ids are minted from seeds that begin here instead of the machine's randomness: each actor
-    /// that starts takes the next.
-    pub seeds: Option<Arc<AtomicU64>>,
+    pub ids: Ids,
 }
 
 /// Everything outside the actors that a commit reaches. Calls are quick and never wait.
