@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use engine::account::Account;
 use engine::channel::Handle;
 use engine::contact::Identity;
-use engine::conversation::{Command, Envelope, Refused, Target};
+use engine::conversation::{Command, Envelope, MovedTo, Refused, Target};
 use engine::fact::By;
 use engine::id::{ContactId, ThreadId};
 use engine::mint::Mint;
@@ -143,7 +143,8 @@ impl Identities {
         loser: Owner,
         winner: Owner,
     ) -> Result<bool, Failure> {
-        let command = Command::MoveTo { thread: winner.thread };
+        let Owner { thread, contact } = winner;
+        let command = Command::MoveTo(MovedTo { thread, contact });
         let (target, by) = (Target::Current, By::System);
         let envelope = Arc::new(Envelope { target, by, viewer: None, key: None, command });
         let (reply, answer) = oneshot::channel();

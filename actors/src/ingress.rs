@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::account::Account;
 use engine::channel::{Handle, Inbound};
-use engine::conversation::{Command, Envelope, Refused, Target};
+use engine::conversation::{Command, Envelope, MovedTo, Refused, Target};
 use engine::fact::By;
 use engine::id::{AccountId, TenantId, ThreadId};
 use engine::mint::Mint;
@@ -137,14 +137,14 @@ impl Ingress {
     }
 
     async fn answer(&self, account: &Account, sent: Sent) -> Result<(), Failure> {
-        let Sent { mut thread, origin, envelope, mut answer } = sent;
+        let Sent { mut thread, mut origin, envelope, mut answer } = sent;
         for _ in 0..MOVES_MAX {
             match answer.await.unwrap_or(Err(Failure::Unavailable)) {
                 Ok(_) => return Ok(()),
-                Err(Failure::Refused(Refused::Moved(to))) => {
+                Err(Failure::Refused(Refused::Moved(MovedTo { thread: to, contact }))) => {
                     tracing::debug!(from = %thread, %to, "a thread moved");
                     self.identities.forget(account, customer(&envelope.command));
-                    thread = to;
+                    (thread, origin) = (to, origin.map(|origin| Origin { contact, ..origin }));
                     answer = self.send(account, thread, origin, envelope.clone())?;
                 }
                 Err(Failure::Refused(Refused::TooManyParked)) => {

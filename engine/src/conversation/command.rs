@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::channel::{Echo, InboundMessage, Outcome, Receipt};
-use crate::conversation::{Conversation, Thread};
+use crate::conversation::{Conversation, MovedTo, Thread};
 use crate::fact::{By, ConversationStatus, Recorded, UsedKey};
-use crate::id::{AgentId, ConversationId, MessageId, ThreadId};
+use crate::id::{AgentId, ConversationId, MessageId};
 use crate::message::{Message, MessageRow, Place};
 use crate::permission::Viewer;
 use crate::time::Timestamp;
@@ -98,9 +98,7 @@ pub enum Command {
     },
     /// The customer turned out to be the one of another thread, which is older: from now on
     /// everything goes there, unless people have worked here.
-    MoveTo {
-        thread: ThreadId,
-    },
+    MoveTo(MovedTo),
     /// Nothing: answers the conversation as it stands, in order.
     Look,
 }
@@ -184,7 +182,7 @@ pub enum Refused {
     #[error("people have worked in this conversation; it is not moved by itself")]
     Touched,
     #[error("this thread turned out to be another one; use that")]
-    Moved(ThreadId),
+    Moved(MovedTo),
 }
 
 /// What has to be read before a command can be decided.

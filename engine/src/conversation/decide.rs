@@ -3,13 +3,13 @@
 
 use super::turn::Turn;
 use super::{
-    Answer, Command, Context, Conversation, Decision, Effect, Envelope, IdempotencyKey, Refused,
-    State, TAGS_MAX, Target, inbound, outbound,
+    Answer, Command, Context, Conversation, Decision, Effect, Envelope, IdempotencyKey, MovedTo,
+    Refused, State, TAGS_MAX, Target, inbound, outbound,
 };
 use uuid::Uuid;
 
 use crate::fact::{By, ConversationStatus, Fact, UsedKey};
-use crate::id::{AgentId, ConversationId, ThreadId};
+use crate::id::{AgentId, ConversationId};
 
 /// What this command would do to the thread as it stands. Everything that
 /// [`needs`](super::needs) names must be loaded.
@@ -81,7 +81,7 @@ pub fn decide(
             }
             Ok(turn.done(None))
         }
-        Command::MoveTo { thread } => move_to(state, *thread, context),
+        Command::MoveTo(to) => move_to(state, *to, context),
         Command::Look => Ok(turn(state, envelope, context)?.done(None)),
     }?;
     if let Some(IdempotencyKey { key, digest }) = envelope.key.filter(|_| decision.answer.changed) {
@@ -139,7 +139,7 @@ fn open_case(state: &State) -> Option<ConversationId> {
 }
 
 /// Closes the case at hand, if there is one, and sends everything to another thread.
-fn move_to(state: &State, to: ThreadId, context: &Context<'_>) -> Result<Decision, Refused> {
+fn move_to(state: &State, to: MovedTo, context: &Context<'_>) -> Result<Decision, Refused> {
     let mut thread = state.thread.clone();
     let head = match &state.case {
         Some(case) if case.touched => return Err(Refused::Touched),
@@ -147,9 +147,9 @@ fn move_to(state: &State, to: ThreadId, context: &Context<'_>) -> Result<Decisio
         None => Conversation::blank(ConversationId(Uuid::nil()), &thread),
     };
     let mut turn = Turn::new(head, context.loaded, By::System, context.now, context.commit_first);
-    if thread.id != to {
+    if thread.id != to.thread {
         if state.case.is_some() {
-            turn.record(Fact::Moved { to });
+            turn.record(Fact::Moved { to: to.thread });
         }
         thread.moved_to = Some(to);
         turn.thread = Some(thread);

@@ -41,7 +41,15 @@ pub struct Thread {
     pub case: u32,
     pub current: Option<ConversationId>,
     /// The thread that this one turned out to be.
-    pub moved_to: Option<ThreadId>,
+    pub moved_to: Option<MovedTo>,
+}
+
+/// Where a thread's items go that turned out to be another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovedTo {
+    pub thread: ThreadId,
+    /// Whose that thread is: it is made with the first item, which may be one that was sent on.
+    pub contact: ContactId,
 }
 
 /// A case of a thread: its head. The row of the same name is a lazy snapshot of it.

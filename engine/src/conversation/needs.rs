@@ -85,7 +85,7 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
         | Command::EditTags { .. }
         | Command::Expire { .. }
         | Command::ContactChanged { .. }
-        | Command::MoveTo { .. }
+        | Command::MoveTo(_)
         | Command::Look => {}
     }
     look.needs.sort();

@@ -10,9 +10,9 @@ use desk::{
 };
 use engine::channel::{Echo, Handle, Opaque, Outcome, Slow};
 use engine::contact::IdentityKind;
-use engine::conversation::{Command, Effect, Refused, Target};
+use engine::conversation::{Command, Effect, MovedTo, Refused, Target};
 use engine::fact::ConversationStatus;
-use engine::id::{AgentId, TenantId, ThreadId};
+use engine::id::{AgentId, ContactId, TenantId, ThreadId};
 use engine::message::{MessageKind, MessageStatus, SenderKind};
 use engine::permission::{Permission, Permissions, Viewer};
 use uuid::Uuid;
@@ -333,8 +333,9 @@ fn a_thread_that_moved_forwards_everything_and_never_reopens() {
     let mut desk = Desk::new();
     desk.receive("m1", "hello");
     let id = desk.case().id;
-    let to = ThreadId(Uuid::from_u128(5));
-    desk.run(system(Target::Current, Command::MoveTo { thread: to })).unwrap();
+    let to =
+        MovedTo { thread: ThreadId(Uuid::from_u128(5)), contact: ContactId(Uuid::from_u128(6)) };
+    desk.run(system(Target::Current, Command::MoveTo(to))).unwrap();
     assert_eq!(desk.run(received("m2", "x")).unwrap_err(), Refused::Moved(to));
     let reopen = Command::SetStatus { status: ConversationStatus::Open };
     assert_eq!(
@@ -349,7 +350,8 @@ fn a_thread_where_people_worked_is_not_moved() {
     let mut desk = Desk::new();
     desk.receive("m1", "hello");
     desk.run(by_agent(Target::Current, Command::MarkRead)).unwrap();
-    let to = ThreadId(Uuid::from_u128(5));
-    let refused = desk.run(system(Target::Current, Command::MoveTo { thread: to })).unwrap_err();
+    let to =
+        MovedTo { thread: ThreadId(Uuid::from_u128(5)), contact: ContactId(Uuid::from_u128(6)) };
+    let refused = desk.run(system(Target::Current, Command::MoveTo(to))).unwrap_err();
     assert_eq!(refused, Refused::Touched);
 }
