@@ -174,13 +174,13 @@ impl<W: Wire> Session<W> {
         since: Option<&Position>,
         snapshot: bool,
     ) -> Result<Started<W>, NotFollowed> {
-        if !may_follow(self.caller.viewer(), stream) {
-            return Err(NotFollowed::NotAllowed);
-        }
         let count = self.followed.len();
         let Entry::Vacant(entry) = self.followed.entry(stream) else {
             return Err(NotFollowed::Already);
         };
+        if !may_follow(self.caller.viewer(), stream) {
+            return Err(NotFollowed::NotAllowed);
+        }
         if count >= self.hub.limits().streams_per_session {
             return Err(NotFollowed::TooMany);
         }
@@ -191,14 +191,18 @@ impl<W: Wire> Session<W> {
             Stream::Conversation(id) => self.start_log(id, &topic, joined, since, snapshot).await,
             _ => self.start_ring(stream, joined, since, snapshot).await,
         };
-        match started {
-            Ok((started, cursor)) if self.may_still_see(&topic).await? => {
+        let begun = match started {
+            Ok(begun) => self.may_still_see(&topic).await.map(|may| may.then_some(begun)),
+            Err(error) => Err(error),
+        };
+        match begun {
+            Ok(Some((started, cursor))) => {
                 if let Some(followed) = self.followed.get_mut(&stream) {
                     followed.cursor = cursor;
                 }
                 Ok(started)
             }
-            Ok(_) => {
+            Ok(None) => {
                 self.leave(stream);
                 Err(NotFollowed::NoSuchStream)
             }
@@ -235,7 +239,9 @@ impl<W: Wire> Session<W> {
 
     /// Decides what goes out, as of now: it is to be sent at once.
     pub async fn take(&mut self, wake: Wake<W>, out: &mut Vec<Push<W>>) {
-        self.check_access(out).await;
+        if let Err(cut) = self.check_access(out).await {
+            return out.push(Push::Closed(cut));
+        }
         match wake {
             Wake::Cut(cut) => out.push(Push::Closed(cut)),
             Wake::Access => {}
@@ -307,26 +313,26 @@ impl<W: Wire> Session<W> {
     }
 
     /// Looks at the caller again, if anything about the tenant's people has changed.
-    async fn check_access(&mut self, out: &mut Vec<Push<W>>) {
+    async fn check_access(&mut self, out: &mut Vec<Push<W>>) -> Result<(), Cut> {
         while self.changes.has_changed().unwrap_or(false) {
             self.changes.mark_unchanged();
             match self.sources.tenants.caller(self.caller.session).await {
                 Ok(Some(caller)) => self.caller = caller,
-                Ok(None) => return out.push(Push::Closed(Cut::Unauthorized)),
-                Err(_) => return out.push(Push::Closed(Cut::Failed)),
+                Ok(None) => return Err(Cut::Unauthorized),
+                Err(_) => return Err(Cut::Failed),
             }
             let viewer = self.caller.viewer();
             let fits = |followed: &Followed<W>| {
                 may_follow(viewer, followed.topic.stream) && may_see(viewer, &followed.topic)
             };
-            let lost: Vec<_> =
-                self.followed.iter().filter(|(_, followed)| !fits(followed)).collect();
-            let lost: Vec<_> = lost.into_iter().map(|(stream, _)| *stream).collect();
+            let lost = self.followed.values().filter(|followed| !fits(followed));
+            let lost: Vec<_> = lost.map(|followed| followed.topic.stream).collect();
             for stream in lost {
                 self.leave(stream);
                 out.push(Push::Forbidden(stream));
             }
         }
+        Ok(())
     }
 
     async fn may_still_see(&mut self, topic: &Topic<W>) -> Result<bool, NotFollowed> {
