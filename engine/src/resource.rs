@@ -123,9 +123,13 @@ impl Invalid {
 /// The longest name of anything, in characters.
 pub const NAME_CHARS_MAX: usize = 200;
 
-/// A name as it is stored: trimmed, 1 to 200 characters.
+/// A name as it is stored: trimmed, 1 to 200 characters, none of them a control character.
 pub fn name(field: &str, text: &str) -> Result<String, Invalid> {
-    trimmed(field, text, NAME_CHARS_MAX)
+    let name = trimmed(field, text, NAME_CHARS_MAX)?;
+    if name.contains(char::is_control) {
+        return Err(Invalid::field(field, "must be one line without control characters"));
+    }
+    Ok(name)
 }
 
 /// A text as it is stored: trimmed, 1 to so many characters.

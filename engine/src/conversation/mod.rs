@@ -199,8 +199,10 @@ pub fn tags(tags: Vec<String>) -> Result<Vec<String>, Invalid> {
     let mut kept: Vec<String> = Vec::with_capacity(tags.len().min(TAGS_MAX));
     for tag in tags {
         let tag = tag.trim();
-        if tag.is_empty() || tag.chars().count() > TAG_CHARS_MAX {
-            return Err(Invalid::field("tags", "each tag must have 1 to 64 characters"));
+        let chars = tag.chars().count();
+        if !(1..=TAG_CHARS_MAX).contains(&chars) || tag.contains(char::is_control) {
+            let message = "each tag must have 1 to 64 characters, none of them a control character";
+            return Err(Invalid::field("tags", message));
         }
         if !kept.iter().any(|have| have == tag) {
             kept.push(tag.to_owned());
