@@ -210,6 +210,7 @@ fn open(config: &Config, clock: &Clock) -> Result<Opened, NotStarted> {
                 segment: config.limits.segment_bytes,
                 overlay: config.limits.overlay_bytes,
                 cache: config.limits.tree_cache_bytes as u64,
+                memtable: config.limits.tree_memtable_bytes as u64,
                 group_bytes: config.limits.group_bytes,
                 group_batches: config.limits.group_batches,
                 sync_every: config.limits.tree_sync_every,

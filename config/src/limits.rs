@@ -75,6 +75,7 @@ pub struct Limits {
     pub segment_bytes: usize,
     pub overlay_bytes: usize,
     pub tree_cache_bytes: usize,
+    pub tree_memtable_bytes: usize,
     #[serde(with = "crate::duration")]
     pub tree_sync_every: Duration,
     #[serde(with = "crate::duration")]

@@ -89,6 +89,12 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
         "must be at least 65536 and at most half of `limits.segment_bytes`",
     )?;
     rule(
+        // Smaller ones would be written out with nearly every group.
+        limits.tree_memtable_bytes >= 1 << 20,
+        "limits.tree_memtable_bytes",
+        "must be at least 1048576",
+    )?;
+    rule(
         limits.provider_connect_timeout <= limits.provider_timeout,
         "limits.provider_connect_timeout",
         "must be at most `limits.provider_timeout`",
