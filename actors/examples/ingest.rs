@@ -20,7 +20,7 @@ use engine::channel::{Channel, Handle, Inbound, InboundMessage};
 use engine::contact::IdentityKind;
 use engine::conversation::{Conversation, Effect, Rules};
 use engine::id::{AccountId, MessageId, TenantId, ThreadId};
-use engine::message::{MessageKind, MessageRow};
+use engine::message::{Content, MessageRow};
 use engine::time::Timestamp;
 use storage::embedded::{Embedded, Options};
 use tokio::time::Instant;
@@ -58,20 +58,14 @@ fn account() -> Account {
 }
 
 fn message(customer: u64, n: u64) -> Inbound {
-    Inbound::Message(InboundMessage {
+    Inbound::Message(Box::new(InboundMessage {
         from: vec![Handle { kind: IdentityKind::Phone, value: format!("1555{customer:07}") }],
         name: Some("Ines".into()),
         provider_id: Some(format!("wamid.{n:020}")),
-        dedup: None,
         sent_at: Some(Timestamp(1_790_000_000_000)),
-        kind: MessageKind::Text,
-        text: Some("Is the blue one in stock, and when could it be here?".into()),
-        attachments: Vec::new(),
-        payload: None,
-        reply_to: None,
-        forwarded: false,
-        raw: None,
-    })
+        content: Content::text("Is the blue one in stock, and when could it be here?"),
+        ..InboundMessage::default()
+    }))
 }
 
 #[tokio::main]

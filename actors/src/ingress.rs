@@ -52,6 +52,7 @@ impl Ingress {
                 Inbound::Message(message) => ("message", Command::Receive(message)),
                 Inbound::Receipt(receipt) => ("receipt", Command::Receipt(receipt)),
                 Inbound::Echo(echo) => ("echo", Command::Echo(echo)),
+                Inbound::Amendment(amendment) => ("amendment", Command::Amend(amendment)),
                 Inbound::Ignored(what) => {
                     count(what);
                     continue;
@@ -149,7 +150,7 @@ impl Ingress {
                 }
                 Err(Failure::Refused(Refused::TooManyParked)) => {
                     let reason = Refused::TooManyParked.to_string();
-                    return self.bury_receipt(account, reason, &envelope.command).await;
+                    return self.bury_early(account, reason, &envelope.command).await;
                 }
                 Err(Failure::Refused(refused)) => {
                     // The provider would send it again for days, and it would be refused again.
@@ -163,18 +164,21 @@ impl Ingress {
         Err(Failure::Unavailable)
     }
 
-    /// Keeps a receipt that finds no place to wait in.
-    async fn bury_receipt(
+    /// Keeps a receipt or an amendment that finds no place to wait in.
+    async fn bury_early(
         &self,
         account: &Account,
         reason: String,
         command: &Command,
     ) -> Result<(), Failure> {
-        let Command::Receipt(receipt) = command else { return Ok(()) };
+        // They have texts, numbers and ids: nothing that JSON does not know.
+        let raw = match command {
+            Command::Receipt(receipt) => serde_json::to_string(receipt),
+            Command::Amend(amendment) => serde_json::to_string(amendment),
+            _ => return Ok(()),
+        };
         count("dead");
-        // It has texts, numbers and ids: nothing that JSON does not know.
-        let raw = serde_json::to_string(receipt).unwrap_or_default();
-        self.bury(Some(account.tenant), Some(account.id), reason, raw).await
+        self.bury(Some(account.tenant), Some(account.id), reason, raw.unwrap_or_default()).await
     }
 
     /// Keeps what could not be understood, or placed.
@@ -198,6 +202,7 @@ fn customer(command: &Command) -> &[Handle] {
         Command::Receive(message) => &message.from,
         Command::Receipt(receipt) => &receipt.recipient,
         Command::Echo(echo) => &echo.to,
+        Command::Amend(amendment) => &amendment.customer,
         _ => &[],
     }
 }

@@ -8,13 +8,14 @@ use std::task::{Poll, Wake, Waker};
 
 use engine::channel::Channel;
 use engine::contact::Contact;
+use engine::conversation::contents::Changed;
 use engine::conversation::{
     Answer, Command, Context, Conversation, Effect, Envelope, Loaded, Need, Recent, Refused,
     State as Core, Target, Thread, decide, needs,
 };
 use engine::fact::{By, Commit};
 use engine::id::{AccountId, ContactId, ConversationId, TenantId, ThreadId};
-use engine::message::MessageRow;
+use engine::message::{Content, MessageRow};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use storage::StoreError;
 use storage::conversations::{COMMIT_FACTS_MAX, RecentRow, Woken, Write};
@@ -136,6 +137,7 @@ struct Batch {
     thread: Option<Thread>,
     commit: Option<Commit>,
     rows: Vec<MessageRow>,
+    contents: Vec<Changed>,
     effects: Vec<Effect>,
     bytes: usize,
     ready: Option<Ready>,
@@ -334,7 +336,9 @@ impl State {
             return;
         };
         let (id, case, current, moved_to) = (self.id, 0, None, None);
-        let thread = Thread { id, tenant, account, channel, contact, case, current, moved_to };
+        let waiting = Vec::new();
+        let thread =
+            Thread { id, tenant, account, channel, contact, case, current, moved_to, waiting };
         self.core = Some(Core { thread, case: None, recent: Recent::default() });
         self.phase = Phase::Loading;
         let (contacts, myself) = (self.world.contacts.clone(), myself.clone());
@@ -467,12 +471,14 @@ impl State {
         }
         self.dirty_hour = Some(hour);
         let (world, thread) = (self.world.clone(), batch.thread.take());
+        let contents = std::mem::take(&mut batch.contents);
         batch.ready = Some(ready.clone());
         self.phase = Phase::Committing(Box::new(batch));
         self.writing = Some(Box::pin(async move {
             let write = Write {
                 commit: &ready.commit,
                 rows: &ready.rows,
+                contents: &contents,
                 thread: thread.as_ref(),
                 before: ready.before.as_deref(),
                 head: &ready.after,
@@ -496,11 +502,13 @@ impl State {
         }
     }
 
-    fn put_thread(&mut self, thread: Thread, batch: Batch, myself: &ActorRef<ThreadMessage>) {
+    fn put_thread(&mut self, thread: Thread, mut batch: Batch, myself: &ActorRef<ThreadMessage>) {
         let (world, myself) = (self.world.clone(), myself.clone());
+        let contents = std::mem::take(&mut batch.contents);
         self.phase = Phase::Committing(Box::new(batch));
         tokio::spawn(async move {
-            let result = world.conversations.put_thread(&thread, world.stamps.next()).await;
+            let stamp = world.stamps.next();
+            let result = world.conversations.put_thread(&thread, &contents, stamp).await;
             drop(myself.send_message(ThreadMessage::Committed(result)));
         });
     }
@@ -600,6 +608,11 @@ impl Batch {
             self.thread = decision.thread;
         }
         self.effects.extend(decision.effects);
+        for (at, content) in decision.contents {
+            let text = content.as_ref().and_then(|content: &Content| content.text.as_ref());
+            self.bytes += 256 + text.map_or(0, String::len);
+            self.contents.push((at, content));
+        }
         if decision.facts.is_empty() {
             return;
         }
@@ -643,7 +656,7 @@ async fn load_thread(world: &World, id: ThreadId) -> Result<Loading, StoreError>
     let settled = world.conversations.guarantees().settled;
     if !settled && !woken.case.as_ref().is_some_and(|case| case.clean) {
         // A row that a lost answer left on its way would replace the one that was read.
-        world.conversations.put_thread(&woken.thread, world.stamps.next()).await?;
+        world.conversations.put_thread(&woken.thread, &[], world.stamps.next()).await?;
         if let (Some(newest), Some(case)) = (&woken.newest, &woken.case) {
             world.conversations.redo(newest, case, world.stamps.next()).await?;
         }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AgentId, ConversationId, MessageId, ThreadId};
-use crate::message::{MessageError, MessageStatus, Place};
+use crate::message::{MessageError, MessageStatus, Place, Sender};
 use crate::time::Timestamp;
 
 /// Who made something happen.
@@ -28,6 +28,9 @@ pub enum Fact {
         contact_phone: Option<String>,
         /// When the customer last wrote in an earlier case: the channel's window counts from it.
         last_inbound_at: Option<Timestamp>,
+        /// What still waits for a message of the thread.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        waiting: Vec<ParkedAmendment>,
     },
     /// A customer's message was accepted.
     Received {
@@ -81,6 +84,45 @@ pub enum Fact {
     ReceiptParked {
         receipt: ParkedReceipt,
     },
+    /// Somebody reacted to a message, or took a reaction back.
+    Reacted {
+        message: MessageId,
+        place: Place,
+        /// The provider's id of the reaction itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provider_id: Option<String>,
+        sender: Sender,
+        /// `None`: taken back.
+        emoji: Option<String>,
+        at: Timestamp,
+    },
+    /// Its author changed a message. What it says since then lies in a row of its own.
+    Edited {
+        message: MessageId,
+        place: Place,
+        /// The provider's id of the edit itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provider_id: Option<String>,
+        at: Timestamp,
+        /// Where its new content lies.
+        content: Place,
+        /// The content that nothing needs any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<Place>,
+    },
+    /// Its author deleted a message: what it said is gone.
+    Deleted {
+        message: MessageId,
+        place: Place,
+        at: Timestamp,
+        /// The content that is gone with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        content: Option<Place>,
+    },
+    /// A reaction, an edit or a deletion came before its message: it waits here.
+    AmendmentParked {
+        amendment: ParkedAmendment,
+    },
     /// Assigned, unassigned or taken over.
     Assigned {
         from: Option<AgentId>,
@@ -127,6 +169,34 @@ pub struct ParkedReceipt {
     pub error: Option<MessageError>,
     /// Ours: it is dropped eight days later.
     pub parked_at: Timestamp,
+}
+
+/// A reaction, an edit or a deletion that waits for its message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParkedAmendment {
+    /// The provider's id of the message.
+    pub target: String,
+    /// The provider's id of the amendment itself.
+    pub provider_id: Option<String>,
+    pub sender: Sender,
+    pub at: Timestamp,
+    pub what: Parked,
+    /// Ours: it is dropped eight days later.
+    pub parked_at: Timestamp,
+}
+
+/// What waits for a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Parked {
+    /// `None`: taken back.
+    Reaction {
+        emoji: Option<String>,
+    },
+    /// Where the new content lies; `None`: nobody needs it any more.
+    Edit {
+        content: Option<(ConversationId, Place)>,
+    },
+    Deletion,
 }
 
 /// Where a conversation stands.
@@ -212,9 +282,13 @@ impl Fact {
             | Self::SendStarted { message, place, .. }
             | Self::SendDelayed { message, place, .. }
             | Self::SendUnknown { message, place }
-            | Self::Progressed { message, place, .. } => Some((*message, *place)),
+            | Self::Progressed { message, place, .. }
+            | Self::Reacted { message, place, .. }
+            | Self::Edited { message, place, .. }
+            | Self::Deleted { message, place, .. } => Some((*message, *place)),
             Self::Opened { .. }
             | Self::ReceiptParked { .. }
+            | Self::AmendmentParked { .. }
             | Self::Assigned { .. }
             | Self::StatusChanged { .. }
             | Self::Reopened { .. }
@@ -227,6 +301,49 @@ impl Fact {
         }
     }
 
+    /// The provider's id that it brings, by which it or its message is known again, and where that
+    /// message lies.
+    pub fn reference(&self) -> Option<(&str, Place)> {
+        let (id, place) = match self {
+            Self::Received { provider_id, dedup, place, .. } => {
+                (provider_id.as_ref().or(dedup.as_ref()), place)
+            }
+            Self::Echoed { provider_id, place, .. } => (Some(provider_id), place),
+            Self::Progressed { provider_id, place, .. }
+            | Self::Reacted { provider_id, place, .. }
+            | Self::Edited { provider_id, place, .. } => (provider_id.as_ref(), place),
+            _ => return None,
+        };
+        Some((id?, *place))
+    }
+
+    /// When the provider says that what it brings happened.
+    pub fn provider_time(&self) -> Option<Timestamp> {
+        match self {
+            Self::Received { sent_at, .. } => *sent_at,
+            Self::Progressed { at, .. } => *at,
+            Self::Reacted { at, .. } | Self::Edited { at, .. } => Some(*at),
+            _ => None,
+        }
+    }
+
+    /// Where the content lies that it brings.
+    pub fn content(&self) -> Option<Place> {
+        match self {
+            Self::Edited { content, .. } => Some(*content),
+            _ => None,
+        }
+    }
+
+    /// The row of content that nothing needs any more.
+    pub fn lets_go(&self) -> Option<Place> {
+        match self {
+            Self::Edited { replaces, .. } => *replaces,
+            Self::Deleted { content, .. } => *content,
+            _ => None,
+        }
+    }
+
     /// Its name among the live events; `None`: nothing that anybody is shown.
     pub fn event(&self) -> Option<&'static str> {
         Some(match self {
@@ -236,7 +353,10 @@ impl Fact {
             Self::Queued { .. }
             | Self::SendStarted { .. }
             | Self::SendDelayed { .. }
-            | Self::SendUnknown { .. } => "message.updated",
+            | Self::SendUnknown { .. }
+            | Self::Reacted { .. }
+            | Self::Edited { .. } => "message.updated",
+            Self::Deleted { .. } => "message.deleted",
             Self::Progressed { status, .. } => match status {
                 MessageStatus::Sent => "message.sent",
                 MessageStatus::Delivered => "message.delivered",
@@ -258,7 +378,10 @@ impl Fact {
             Self::TagsChanged { .. } => "conversation.tags_changed",
             Self::ReadMarked { .. } => "conversation.read",
             Self::ContactChanged { .. } => "contact.updated",
-            Self::ReceiptParked { .. } | Self::Moved { .. } | Self::Woken => return None,
+            Self::ReceiptParked { .. }
+            | Self::AmendmentParked { .. }
+            | Self::Moved { .. }
+            | Self::Woken => return None,
         })
     }
 }

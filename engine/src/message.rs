@@ -42,10 +42,54 @@ pub struct Message {
     /// The machine value of a button, list or postback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reactions: Vec<Reaction>,
+    /// When its author last changed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited_at: Option<Timestamp>,
+    /// When its author deleted it: what it said is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<MessageError>,
+    /// The advertisement by which the customer came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub referral: Option<Referral>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forwarded: bool,
+}
+
+/// What somebody thinks of a message, as an emoji.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reaction {
+    pub emoji: String,
+    pub sender: Sender,
+}
+
+/// Where a customer came from, e.g. an advertisement.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Referral {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_id: Option<String>,
+    /// `ad` or `post`, as the provider names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headline: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_url: Option<String>,
+    /// The click, for reporting conversions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub click_id: Option<String>,
+    /// The greeting that the customer was shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub welcome_message: Option<String>,
 }
 
 /// Which way a message goes.
@@ -58,10 +102,11 @@ pub enum Direction {
 }
 
 /// What a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum MessageKind {
+    #[default]
     Text,
     Image,
     Audio,
@@ -127,17 +172,79 @@ pub enum SenderKind {
 /// Something a message carries beside its text.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Attachment {
+    /// `image`, `audio`, `video`, `document`, `sticker`, `location`, `contact`, `share`, `story`,
+    /// `template` or `unsupported`.
     pub kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mime_type: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filename: Option<String>,
+    /// Ours, once the file is stored here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_id: Option<Uuid>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_media_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caption: Option<String>,
+    /// In bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// As the provider says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Spoken into the phone, rather than a file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub voice: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub animated: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latitude: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longitude: Option<f64>,
+    /// Of a place, or of the person on a card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Of a card.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phones: Vec<Labelled>,
+    /// Of a card.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emails: Vec<Labelled>,
+    /// Of a card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
+}
+
+/// A number or an address on a card.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Labelled {
+    pub value: String,
+    /// As its owner calls it, in any language.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Its name at the provider, where it can be written to there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wa_id: Option<String>,
+}
+
+/// What a message says: all that is gone when it is deleted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Content {
+    pub kind: MessageKind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+    /// The machine value of a button, list or flow reply; an order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+    /// What the provider sent (JSON), where the engine does not understand it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<String>,
 }
 
 /// Why a message failed, in the provider's words.
@@ -174,6 +281,141 @@ pub struct MessageRow {
     /// How often a send was begun.
     #[serde(default)]
     pub attempts: u32,
+    /// What it said before, oldest first: as it came, and the newest edits but the last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Version>,
+    /// Where its newest content lies once more, since the fact that brought it became durable
+    /// before this row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Place>,
+    /// The last reaction of each person, taken back ones too: what is older changes nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reacted: Vec<Reacted>,
+}
+
+/// What a message said at some time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Version {
+    /// When it was changed to this; `None`: as it came.
+    pub at: Option<Timestamp>,
+    pub content: Content,
+}
+
+/// A reaction as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reacted {
+    pub sender: Sender,
+    /// `None`: taken back.
+    pub emoji: Option<String>,
+    pub at: Timestamp,
+}
+
+/// So many earlier versions of a message are kept: the first, and the newest ones.
+pub const VERSIONS_MAX: usize = 10;
+/// So many people's reactions to one message are kept.
+pub const REACTIONS_MAX: usize = 256;
+
+impl Content {
+    /// A text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { text: Some(text.into()), ..Self::default() }
+    }
+}
+
+impl Sender {
+    /// Whether it is the same person to a provider, for whom all who answer are the business.
+    pub fn is_one_with(&self, other: &Self) -> bool {
+        match (self.kind, other.kind) {
+            (SenderKind::Contact, SenderKind::Contact) => self.id == other.id,
+            (SenderKind::Contact, _) | (_, SenderKind::Contact) => false,
+            _ => true,
+        }
+    }
+}
+
+impl MessageRow {
+    /// One that is new.
+    pub fn new(message: Message, place: Place) -> Self {
+        let (earlier, reacted) = (Vec::new(), Vec::new());
+        Self { message, place, raw: None, attempts: 0, earlier, content: None, reacted }
+    }
+
+    /// What it says.
+    pub fn content(&self) -> Content {
+        let Message { kind, text, attachments, payload, .. } = &self.message;
+        Content {
+            kind: *kind,
+            text: text.clone(),
+            attachments: attachments.clone(),
+            payload: payload.clone(),
+            raw: self.raw.clone(),
+        }
+    }
+
+    /// Says this from now on.
+    pub fn say(&mut self, content: Content) {
+        let Content { kind, text, attachments, payload, raw } = content;
+        let message = &mut self.message;
+        (message.kind, message.text, message.payload) = (kind, text, payload);
+        message.attachments = attachments;
+        self.raw = raw;
+    }
+
+    /// Its author changed it at some time. All orders of the same edits end the same.
+    pub(crate) fn edit(&mut self, at: Timestamp, content: Option<Content>) {
+        let newest = self.message.edited_at.is_none_or(|edited| at >= edited);
+        if let Some(content) = content.filter(|_| self.message.deleted_at.is_none()) {
+            if newest {
+                let before = Version { at: self.message.edited_at, content: self.content() };
+                self.earlier.push(before);
+                self.say(content);
+            } else {
+                let behind = self.earlier.iter().rposition(|version| version.at <= Some(at));
+                let place = behind.map_or(0, |behind| behind + 1);
+                self.earlier.insert(place, Version { at: Some(at), content });
+            }
+            if self.earlier.len() > VERSIONS_MAX {
+                // The second: the first is what was said.
+                self.earlier.remove(1);
+            }
+        }
+        self.message.edited_at = self.message.edited_at.max(Some(at));
+    }
+
+    /// Its author deleted it: all that was said is gone, and what others thought of it.
+    pub(crate) fn delete(&mut self, at: Timestamp) {
+        let kind = self.message.kind;
+        self.say(Content { kind, ..Content::default() });
+        self.earlier.clear();
+        self.reacted.clear();
+        self.message.reactions.clear();
+        (self.message.deleted_at, self.content) = (Some(at), None);
+    }
+
+    /// Whether a reaction changes anything: the last one of a person counts.
+    pub fn would_take(&self, reaction: &Reacted) -> bool {
+        let mut known = self.reacted.iter();
+        self.message.deleted_at.is_none()
+            && match known.find(|known| known.sender.is_one_with(&reaction.sender)) {
+                Some(known) => known.at <= reaction.at && known != reaction,
+                None => self.reacted.len() < REACTIONS_MAX,
+            }
+    }
+
+    /// Takes a reaction, or that one is taken back.
+    pub(crate) fn react(&mut self, reaction: Reacted) {
+        if !self.would_take(&reaction) {
+            return;
+        }
+        self.reacted.retain(|known| !known.sender.is_one_with(&reaction.sender));
+        let behind = self.reacted.iter().rposition(|known| known.at <= reaction.at);
+        self.reacted.insert(behind.map_or(0, |behind| behind + 1), reaction);
+        let shown = |reacted: &Reacted| {
+            let Reacted { sender, emoji, .. } = reacted.clone();
+            emoji.map(|emoji| Reaction { emoji, sender })
+        };
+        self.message.reactions = self.reacted.iter().filter_map(shown).collect();
+    }
 }
 
 /// How many seqs a block of a conversation's log holds. A commit lies whole in the block of its

@@ -62,9 +62,9 @@ fn a_text_becomes_a_message_with_its_sender_time_and_name() {
     assert_eq!(message.from, from);
     assert_eq!(message.name.as_deref(), Some("Noor"));
     assert_eq!(message.sent_at, Some(Timestamp(1_789_999_990_000)));
-    assert_eq!(message.text.as_deref(), Some("Is the blue one in stock?"));
+    assert_eq!(message.content.text.as_deref(), Some("Is the blue one in stock?"));
     assert_eq!(message.reply_to.as_deref(), Some("wamid.OLD"));
-    assert!(message.forwarded && message.raw.is_none());
+    assert!(message.forwarded && message.content.raw.is_none());
 }
 
 #[test]
@@ -121,12 +121,12 @@ fn implausible_times_are_left_out_and_numbers_are_read() {
 
 #[test]
 fn every_other_type_is_kept_raw_and_shown_as_unsupported() {
-    let image = json!({"type": "image", "text": null, "image": {"id": "55"}});
-    let items = items(&json!({"messages": [message(&image)]}));
+    let poll = json!({"type": "poll", "text": null, "poll": {"id": "55"}});
+    let items = items(&json!({"messages": [message(&poll)]}));
     let [Inbound::Message(message)] = &items[..] else { panic!("{items:?}") };
-    assert_eq!((message.kind, &message.text), (MessageKind::Unsupported, &None));
-    let raw: Value = serde_json::from_str(message.raw.as_ref().unwrap()).unwrap();
-    assert_eq!(raw["image"]["id"], "55");
+    assert_eq!((message.content.kind, &message.content.text), (MessageKind::Unsupported, &None));
+    let raw: Value = serde_json::from_str(message.content.raw.as_ref().unwrap()).unwrap();
+    assert_eq!(raw["poll"]["id"], "55");
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn an_echo_names_the_customer_it_went_to() {
     let items = decode(&open(&body).unwrap().changes[0], NOW);
     let [Inbound::Echo(echo)] = &items[..] else { panic!("{items:?}") };
     assert_eq!(echo.to, [handle(IdentityKind::Phone, "33600000001")]);
-    assert_eq!(echo.text.as_deref(), Some("By phone"));
+    assert_eq!(echo.content.text.as_deref(), Some("By phone"));
 }
 
 #[test]

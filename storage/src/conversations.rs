@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use engine::conversation::{Conversation, Loaded, Need, Recent, Thread};
-use engine::fact::{Commit, ConversationStatus, Fact, UsedKey};
+use engine::conversation::contents::{self, Changed, needed, needed_by_thread};
+use engine::conversation::{ContentAt, Conversation, Loaded, Need, Recent, Thread};
+use engine::fact::{Commit, ConversationStatus, UsedKey};
 use engine::id::{AccountId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
-use engine::message::{MessageRow, Place, block_of};
+use engine::message::{Content, MessageRow, Place, block_of};
 use engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -24,6 +25,7 @@ pub const COMMIT_FACTS_MAX: usize = 256;
 const SLICES: u8 = 16;
 const COMMIT: i64 = 0;
 const MESSAGE: i64 = 1;
+const CONTENT: i64 = 2;
 
 /// Threads, their conversations, and the lists derived from them.
 #[derive(Clone)]
@@ -37,6 +39,8 @@ pub struct Write<'a> {
     pub commit: &'a Commit,
     /// Message rows made or changed by it.
     pub rows: &'a [MessageRow],
+    /// What its edits say.
+    pub contents: &'a [Changed],
     /// The thread's row, when the commit begins a case.
     pub thread: Option<&'a Thread>,
     /// The head before; `None`: the case begins.
@@ -99,6 +103,9 @@ impl Conversations {
             let change = put(&LOG, key, encode(row));
             if row.place.block == block { commit.push(change) } else { derived.push(change) }
         }
+        let said = needed(write.contents, write.rows, write.head);
+        commit.extend(said.map(|(at, said)| put(&LOG, content_key(at), encode(said))));
+        derived.extend(let_go(write));
         derived.extend(references(write));
         derived.extend(lists(write));
         let mut snapshots = Vec::new();
@@ -150,10 +157,24 @@ impl Conversations {
         self.store.apply(Batch { stamp, changes }).await
     }
 
-    /// Writes a thread's row alone.
-    pub async fn put_thread(&self, thread: &Thread, stamp: Stamp) -> Result<(), StoreError> {
-        let changes = vec![put(&THREADS, alone(id(thread.id.0)), encode(thread))];
-        self.store.apply(Batch { stamp, changes }).await
+    /// Writes a thread's row without a commit, and what the edits say that wait in it.
+    pub async fn put_thread(
+        &self,
+        thread: &Thread,
+        contents: &[Changed],
+        stamp: Stamp,
+    ) -> Result<(), StoreError> {
+        let said = needed_by_thread(contents, thread);
+        let said = said.map(|(at, said)| put(&LOG, content_key(at), encode(said)));
+        // First: the row that is there need not find what it needs no more.
+        let mut changes: Vec<_> = said.chain(gone(contents)).collect();
+        let row = put(&THREADS, alone(id(thread.id.0)), encode(thread));
+        if self.store.guarantees().atomic {
+            changes.push(row);
+            return self.apply(changes, stamp).await;
+        }
+        self.apply(changes, stamp).await?;
+        self.apply(vec![row], stamp).await
     }
 
     /// What the store promises.
@@ -183,7 +204,11 @@ impl Conversations {
             if let Some(mut row) = self.row(commit.conversation, place).await?
                 && row.message.rev < seq
             {
-                row.apply(&recorded.fact, seq);
+                let content = match recorded.fact.content() {
+                    Some(at) => self.content((commit.conversation, at)).await?,
+                    None => None,
+                };
+                row.apply(&recorded.fact, seq, content);
                 let key = log_key(commit.conversation, place.block, MESSAGE, place.ordinal);
                 derived.push(put(&LOG, key, encode(&row)));
             }
@@ -191,12 +216,14 @@ impl Conversations {
         let write = Write {
             commit,
             rows: &[],
+            contents: &[],
             thread: None,
             before: newest.before.as_ref(),
             head,
             dirty: false,
             recent: None,
         };
+        derived.extend(let_go(&write));
         derived.extend(references(&write));
         derived.extend(lists(&write));
         self.apply(derived, stamp).await?;
@@ -291,6 +318,10 @@ impl Conversations {
                 let row = self.row(conversation, place).await?;
                 into.rows.insert((conversation, place), row);
             }
+            Need::Content(at) => {
+                let content = self.content(at).await?;
+                into.contents.insert(at, content);
+            }
             Need::Message(conversation, message) => {
                 let place = self.place(conversation, message).await?;
                 into.messages.insert((conversation, message), place);
@@ -325,6 +356,11 @@ impl Conversations {
         place: Place,
     ) -> Result<Option<MessageRow>, StoreError> {
         self.read(&LOG, log_key(conversation, place.block, MESSAGE, place.ordinal)).await
+    }
+
+    /// What an edit says.
+    async fn content(&self, at: ContentAt) -> Result<Option<Content>, StoreError> {
+        self.read(&LOG, content_key(at)).await
     }
 
     /// Where a message lies that is known by its id; newest blocks first.
@@ -584,6 +620,22 @@ fn log_key(conversation: ConversationId, block: u32, kind: i64, n: u64) -> Key {
     Key::new(vec![id(conversation.0), Part::Int(i64::from(block))], vec![Part::Int(kind), int(n)])
 }
 
+fn content_key((conversation, place): ContentAt) -> Key {
+    log_key(conversation, place.block, CONTENT, place.ordinal)
+}
+
+/// The contents that a commit leaves nothing to need.
+fn let_go<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a {
+    let gone_now = contents::let_go(write.commit, write.before, write.head);
+    let delete = |at| Change::Delete { table: &LOG, key: content_key(at) };
+    gone_now.into_iter().map(delete).chain(gone(write.contents))
+}
+
+fn gone(contents: &[Changed]) -> impl Iterator<Item = Change> {
+    let gone = contents.iter().filter(|(_, content)| content.is_none());
+    gone.map(|(at, _)| Change::Delete { table: &LOG, key: content_key(*at) })
+}
+
 fn ref_key(account: AccountId, external: &str) -> Key {
     Key::new(vec![id(account.0), text(external)], Vec::new())
 }
@@ -604,15 +656,8 @@ fn thread_changes<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a
 fn references<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a {
     let (account, conversation) = (write.head.account, write.commit.conversation);
     let refs = write.commit.facts.iter().filter_map(move |recorded| {
-        let (external, place) = match &recorded.fact {
-            Fact::Received { provider_id, dedup, place, .. } => {
-                (provider_id.as_ref().or(dedup.as_ref())?, place)
-            }
-            Fact::Echoed { provider_id, place, .. } => (provider_id, place),
-            Fact::Progressed { provider_id, place, .. } => (provider_id.as_ref()?, place),
-            _ => return None,
-        };
-        Some(put(&REFS, ref_key(account, external), encode(&(conversation, *place))))
+        let (external, place) = recorded.fact.reference()?;
+        Some(put(&REFS, ref_key(account, external), encode(&(conversation, place))))
     });
     let keys =
         write.commit.keys.iter().map(|used| put(&KEYS, alone(Part::Uuid(used.key)), encode(used)));

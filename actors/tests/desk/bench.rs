@@ -14,7 +14,7 @@ use engine::channel::{Channel, Handle, Inbound, InboundMessage};
 use engine::contact::{Contact, IdentityKind};
 use engine::conversation::{Conversation, Effect, Rules};
 use engine::id::{AccountId, AgentId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
-use engine::message::{MessageKind, MessageRow};
+use engine::message::{Content, MessageRow};
 use engine::permission::{Permissions, Viewer};
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
@@ -186,20 +186,13 @@ pub(crate) fn bsuid(value: &str) -> Handle {
 }
 
 pub(crate) fn says(from: Vec<Handle>, provider_id: &str, text: &str) -> Inbound {
-    Inbound::Message(InboundMessage {
+    Inbound::Message(Box::new(InboundMessage {
         from,
         name: Some("Ines".into()),
         provider_id: Some(provider_id.into()),
-        dedup: None,
-        sent_at: None,
-        kind: MessageKind::Text,
-        text: Some(text.into()),
-        attachments: Vec::new(),
-        payload: None,
-        reply_to: None,
-        forwarded: false,
-        raw: None,
-    })
+        content: Content::text(text),
+        ..InboundMessage::default()
+    }))
 }
 
 pub(crate) fn admin() -> Viewer {

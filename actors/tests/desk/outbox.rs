@@ -148,6 +148,7 @@ async fn what_waits_is_counted_once_however_often_it_is_handed_over() {
         case: 1,
         current: None,
         moved_to: None,
+        waiting: Vec::new(),
     };
     let head = Conversation::blank(ConversationId(Uuid::from_u128(3)), &thread);
     let place = Place { block: 0, ordinal: 1 };

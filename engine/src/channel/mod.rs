@@ -8,8 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::contact::IdentityKind;
-use crate::id::{ConversationId, ThreadId};
-use crate::message::{Attachment, MessageError, MessageKind, MessageStatus, Place};
+use crate::id::{ContactId, ConversationId, ThreadId};
+use crate::message::{
+    Content, MessageError, MessageKind, MessageStatus, Place, Referral, Sender, SenderKind,
+};
 use crate::time::Timestamp;
 
 /// A channel.
@@ -41,11 +43,13 @@ impl Channel {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Inbound {
     /// A customer wrote.
-    Message(InboundMessage),
+    Message(Box<InboundMessage>),
     /// A message of ours got further, or failed.
     Receipt(Receipt),
     /// A message that went out, ours or written in the provider's own app.
     Echo(Echo),
+    /// Something happened to a message: a reaction, an edit, a deletion.
+    Amendment(Amendment),
     /// Understood, and nothing to do.
     Ignored(&'static str),
     /// Not understood: kept raw as a dead letter.
@@ -64,27 +68,38 @@ pub struct Handle {
 }
 
 /// A customer's message.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct InboundMessage {
-    /// The customer's handles, in canonical order, never empty.
+    /// The customer's handles, in canonical order, never empty; of a group the group's.
     pub from: Vec<Handle>,
     /// The provider's name for the customer.
     pub name: Option<String>,
+    /// Who of a group wrote it.
+    pub author: Option<Author>,
     /// The provider's id; a message without one is told apart by `dedup`.
     pub provider_id: Option<String>,
     /// A hash (hex) of account, sender, time and content, where there is no provider id.
     pub dedup: Option<String>,
     /// Absent when missing or implausible.
     pub sent_at: Option<Timestamp>,
-    pub kind: MessageKind,
-    pub text: Option<String>,
-    pub attachments: Vec<Attachment>,
-    pub payload: Option<String>,
+    pub content: Content,
     /// The provider's id of the quoted message.
     pub reply_to: Option<String>,
     pub forwarded: bool,
-    /// What was sent (JSON), where the engine does not understand it.
-    pub raw: Option<String>,
+    pub referral: Option<Referral>,
+    /// Why it cannot be shown, in the provider's words.
+    pub error: Option<MessageError>,
+}
+
+/// Who of a group did something.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Author {
+    /// In canonical order, never empty.
+    pub handles: Vec<Handle>,
+    /// The provider's name for them.
+    pub name: Option<String>,
+    /// Who that is, once it was found out.
+    pub contact: Option<ContactId>,
 }
 
 /// What the provider says of a message of ours.
@@ -109,10 +124,53 @@ pub struct Echo {
     pub provider_id: String,
     pub opaque: Option<Opaque>,
     pub sent_at: Option<Timestamp>,
-    pub kind: MessageKind,
-    pub text: Option<String>,
-    pub attachments: Vec<Attachment>,
-    pub raw: Option<String>,
+    pub content: Content,
+    /// The provider's id of the quoted message.
+    pub reply_to: Option<String>,
+    pub forwarded: bool,
+}
+
+impl Author {
+    /// As the sender of a message.
+    pub fn sender(&self) -> Sender {
+        let (id, name) = (self.contact.map(|contact| contact.0), self.name.clone());
+        Sender { kind: SenderKind::Contact, id, name }
+    }
+}
+
+/// What somebody did to a message that is there, or is still on its way.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Amendment {
+    /// The customer's handles; of a group the group's.
+    pub customer: Vec<Handle>,
+    pub by: Amender,
+    /// The provider's id of the message.
+    pub target: String,
+    /// The provider's id of the amendment itself.
+    pub provider_id: Option<String>,
+    pub at: Option<Timestamp>,
+    pub what: Amend,
+}
+
+/// Who amends a message.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Amender {
+    Customer,
+    /// One of a group.
+    Author(Author),
+    /// Somebody of the business, in the provider's own app.
+    Business,
+}
+
+/// What is done to a message.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Amend {
+    /// `None`: what was there is taken back.
+    Reaction(Option<String>),
+    /// It says this from now on.
+    Edit(Content),
+    /// What it said is gone.
+    Deletion,
 }
 
 /// What goes along with a send so that a receipt finds its message without a look-up. It holds no

@@ -8,8 +8,8 @@ use super::{
     Thread, UNSETTLED_MAX, WINDOW, WINDOW_MARGIN,
 };
 use crate::fact::{By, ConversationStatus, Fact, Recorded};
-use crate::id::ConversationId;
-use crate::message::{Message, MessageRow, MessageStatus, Place};
+use crate::id::{ConversationId, MessageId};
+use crate::message::{Content, Message, MessageRow, MessageStatus, Place, Reacted};
 use crate::time::Timestamp;
 
 impl Conversation {
@@ -43,6 +43,7 @@ impl Conversation {
             unsettled: Vec::new(),
             touched: false,
             parked: Vec::new(),
+            waiting: Vec::new(),
             clean: false,
         }
     }
@@ -55,8 +56,9 @@ impl Conversation {
         self.clean = false;
         self.touched |= matches!(recorded.by, By::Agent(_));
         match &recorded.fact {
-            Fact::Opened { case, contact_name, contact_phone, last_inbound_at } => {
+            Fact::Opened { case, contact_name, contact_phone, last_inbound_at, waiting } => {
                 self.case = *case;
+                self.waiting.clone_from(waiting);
                 self.contact_name.clone_from(contact_name);
                 self.contact_phone.clone_from(contact_phone);
                 self.last_inbound_at = *last_inbound_at;
@@ -66,8 +68,9 @@ impl Conversation {
                 self.unread = self.unread.saturating_add(1);
                 // What arrives late does not take the window back.
                 self.last_inbound_at = self.last_inbound_at.max(Some(sent_at.unwrap_or(at)));
-                if provider_id.is_some() {
-                    self.last_inbound_id.clone_from(provider_id);
+                if let Some(id) = provider_id {
+                    self.last_inbound_id = Some(id.clone());
+                    self.unpark(id);
                 }
                 self.added(*place, at, row);
             }
@@ -114,6 +117,15 @@ impl Conversation {
                 self.parked.retain(|p| p.parked_at + PARKED_FOR > receipt.parked_at);
                 self.parked.push(receipt.clone());
             }
+            Fact::Reacted { .. } => {}
+            Fact::Edited { message, .. } => self.amended(*message, row),
+            Fact::Deleted { message, .. } => {
+                self.amended(*message, row);
+                if let Some(last) = self.last_message.as_mut().filter(|last| last.id == *message) {
+                    last.text = None;
+                }
+            }
+            Fact::AmendmentParked { amendment } => amendment.clone().join(&mut self.waiting),
             Fact::Assigned { to, .. } => self.assignee = *to,
             Fact::StatusChanged { to, .. } => self.turn(*to, at),
             Fact::Reopened { .. } => self.turn(ConversationStatus::Open, at),
@@ -146,6 +158,14 @@ impl Conversation {
         }
     }
 
+    /// A message says something else: so does the preview, if it is of this one.
+    fn amended(&mut self, message: MessageId, row: Option<&MessageRow>) {
+        let is_last = self.last_message.as_ref().is_some_and(|last| last.id == message);
+        if let Some(row) = row.filter(|_| is_last) {
+            self.last_message = Some(Preview::of(&row.message));
+        }
+    }
+
     fn done(&mut self, place: Place) {
         self.pending.retain(|pending| pending.place != place);
         self.unsettled.retain(|unsettled| *unsettled != place);
@@ -153,6 +173,7 @@ impl Conversation {
 
     fn unpark(&mut self, provider_id: &str) {
         self.parked.retain(|parked| parked.provider_id != provider_id);
+        self.waiting.retain(|waits| waits.target != provider_id);
     }
 
     fn turn(&mut self, status: ConversationStatus, at: Timestamp) {
@@ -175,9 +196,10 @@ impl Preview {
 }
 
 impl MessageRow {
-    /// Follows a fact about an older message: its status, its provider id, its error. All orders of
-    /// the same receipts end in the same row.
-    pub fn apply(&mut self, fact: &Fact, seq: u64) {
+    /// Follows a fact about an older message: its status, its provider id, its error, what it says.
+    /// `content` is what the fact brings. All orders of the same receipts and amendments end in the
+    /// same row.
+    pub fn apply(&mut self, fact: &Fact, seq: u64, content: Option<Content>) {
         let message = &mut self.message;
         match fact {
             Fact::SendStarted { attempt, .. } => {
@@ -201,9 +223,17 @@ impl MessageRow {
                     message.provider_message_id.clone_from(provider_id);
                 }
             }
+            Fact::Reacted { sender, emoji, at, .. } => {
+                self.react(Reacted { sender: sender.clone(), emoji: emoji.clone(), at: *at });
+            }
+            Fact::Edited { at, content: place, .. } => {
+                self.edit(*at, content);
+                self.content = Some(*place).filter(|_| self.message.deleted_at.is_none());
+            }
+            Fact::Deleted { at, .. } => self.delete(*at),
             _ => return,
         }
-        message.rev = seq;
+        self.message.rev = seq;
     }
 }
 
@@ -229,19 +259,12 @@ impl Recent {
 
     /// Remembers the id that a fact brought, and forgets the oldest beyond `max`.
     pub fn learn(&mut self, conversation: ConversationId, fact: &Fact, max: usize) {
-        let (id, place, sent_at) = match fact {
-            Fact::Received { provider_id, dedup, place, sent_at, .. } => {
-                (provider_id.as_ref().or(dedup.as_ref()), place, *sent_at)
-            }
-            Fact::Echoed { provider_id, place, .. } => (Some(provider_id), place, None),
-            Fact::Progressed { provider_id, place, at, .. } => (provider_id.as_ref(), place, *at),
-            _ => return,
-        };
-        let Some(hash) = id.map(|id| hash(id)) else { return };
+        let Some((id, place)) = fact.reference() else { return };
+        let (hash, sent_at) = (hash(id), fact.provider_time());
         if self.find_hash(hash).is_some() {
             return;
         }
-        self.ids.push_back((hash, conversation, *place, sent_at));
+        self.ids.push_back((hash, conversation, place, sent_at));
         while self.ids.len() > max {
             if let Some((.., at)) = self.ids.pop_front() {
                 // An id without a time can only be told from new ones by looking it up.
@@ -283,6 +306,9 @@ impl Loaded {
             if let Some(provider_id) = &row.message.provider_message_id {
                 self.refs.insert(provider_id.clone(), Some((id, row.place)));
             }
+        }
+        for (at, content) in &decision.contents {
+            self.contents.insert(*at, content.clone());
         }
         if let Some(used) = &decision.key {
             self.keys.insert(used.key, Some(used.clone()));

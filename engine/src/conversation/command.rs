@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::channel::{Echo, InboundMessage, Outcome, Receipt};
+use crate::channel::{Amendment, Echo, InboundMessage, Outcome, Receipt};
+use crate::conversation::contents::Changed;
 use crate::conversation::{Conversation, MovedTo, Thread};
 use crate::fact::{By, ConversationStatus, Recorded, UsedKey};
 use crate::id::{AgentId, ConversationId, MessageId};
@@ -42,11 +43,13 @@ pub enum Target {
 #[derive(Clone, Debug)]
 pub enum Command {
     /// A customer wrote.
-    Receive(InboundMessage),
+    Receive(Box<InboundMessage>),
     /// A message of ours got further.
     Receipt(Receipt),
     /// A message went out.
     Echo(Echo),
+    /// Somebody reacted to a message, changed or deleted it.
+    Amend(Amendment),
     /// Say something to the customer.
     Send(Draft),
     /// The outbox wants to send now.
@@ -123,10 +126,16 @@ pub struct Decision {
     pub facts: Vec<Recorded>,
     /// Message rows made or changed by the facts, whole, with their new `rev`.
     pub rows: Vec<MessageRow>,
+    /// What edits say, each a row of its own.
+    pub contents: Vec<Changed>,
     pub key: Option<UsedKey>,
     pub effects: Vec<Effect>,
     pub answer: Answer,
 }
+
+/// Where the content of an edit lies: by the seq of the fact that brought it, among its
+/// conversation's; what came before its thread had one, among the thread's.
+pub type ContentAt = (ConversationId, Place);
 
 /// What a command answers, once what it depends on is durable.
 #[derive(Clone, Debug, Default)]
@@ -175,7 +184,7 @@ pub enum Refused {
     KeyReused,
     #[error("the conversation has too many messages waiting to be sent; try again shortly")]
     TooManyPending,
-    #[error("too many receipts wait for their message in this conversation")]
+    #[error("too many receipts and amendments wait for their message in this conversation")]
     TooManyParked,
     #[error("a conversation has at most 50 tags; remove some first")]
     TooManyTags,
@@ -194,6 +203,8 @@ pub enum Need {
     Key([u8; 16]),
     /// The row of a message of this conversation.
     Row(ConversationId, Place),
+    /// What an edit says that waits for its message.
+    Content(ContentAt),
     /// The row of a message named by its id (scans the conversation).
     Message(ConversationId, MessageId),
     /// The head of an earlier case.

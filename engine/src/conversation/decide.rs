@@ -4,7 +4,7 @@
 use super::turn::Turn;
 use super::{
     Answer, Command, Context, Conversation, Decision, Effect, Envelope, IdempotencyKey, MovedTo,
-    Refused, State, TAGS_MAX, Target, inbound, outbound,
+    Refused, State, TAGS_MAX, Target, amend, inbound, outbound,
 };
 use uuid::Uuid;
 
@@ -28,6 +28,7 @@ pub fn decide(
         Command::Receive(message) => inbound::receive(state, message, context),
         Command::Receipt(receipt) => inbound::receipt(state, receipt, context),
         Command::Echo(echo) => inbound::echo(state, echo, context),
+        Command::Amend(amendment) => amend::amend(state, amendment, context),
         Command::Send(draft) => {
             let turn = turn(state, envelope, context)?;
             outbound::send(turn, draft, open_case(state), context)

@@ -2,9 +2,9 @@
 
 use super::turn::{Progress, Turn};
 use super::{Context, Conversation, Decision, Effect, Refused, State};
-use crate::channel::{Echo, InboundMessage, Receipt};
+use crate::channel::{Author, Echo, InboundMessage, Receipt};
 use crate::fact::{By, ConversationStatus, Fact, ParkedReceipt};
-use crate::id::ConversationId;
+use crate::id::{ConversationId, MessageId};
 use crate::message::{Direction, MessageStatus, Place, Sender, SenderKind};
 
 /// A customer wrote.
@@ -15,25 +15,22 @@ pub(super) fn receive(
 ) -> Result<Decision, Refused> {
     let id = message.provider_id.as_deref().or(message.dedup.as_deref());
     if let Some((conversation, _)) = id.and_then(|id| find(state, context, id)) {
-        // Nothing changes, in whichever case is at hand.
-        let case = state.thread.current.filter(|_| state.case.is_some()).unwrap_or(conversation);
-        return Ok(at(state, context, case)?.done(None));
+        return nothing(state, context, conversation);
     }
     let mut turn = open(state, context, By::Contact);
-    let quoted = message.reply_to.as_deref().and_then(|id| find(state, context, id));
-    let mut row = turn.blank(context.mint.message(), Direction::Inbound, turn.customer());
-    row.message.kind = message.kind;
+    let waiting = message.provider_id.as_deref().map(|id| turn.head.awaiting(id));
+    let quoted = quoted(state, context, message.reply_to.as_deref());
+    let author = message.author.as_ref().map(Author::sender);
+    let sender = author.unwrap_or_else(|| turn.customer());
+    let mut row = turn.blank(context.mint.message(), Direction::Inbound, sender);
+    row.say(message.content.clone());
     row.message.sent_at = message.sent_at;
-    row.message.text.clone_from(&message.text);
-    row.message.attachments.clone_from(&message.attachments);
     row.message.provider_message_id.clone_from(&message.provider_id);
     row.message.reply_to.clone_from(&message.reply_to);
-    row.message.reply_to_message_id = quoted.and_then(|(conversation, place)| {
-        Some(context.loaded.rows.get(&(conversation, place))?.as_ref()?.message.id)
-    });
-    row.message.payload.clone_from(&message.payload);
+    row.message.reply_to_message_id = quoted;
     row.message.forwarded = message.forwarded;
-    row.raw.clone_from(&message.raw);
+    row.message.referral.clone_from(&message.referral);
+    row.message.error.clone_from(&message.error);
     let (made, place) = (row.message.id, row.place);
     let fact = Fact::Received {
         message: made,
@@ -43,6 +40,7 @@ pub(super) fn receive(
         sent_at: message.sent_at,
     };
     turn.add(row, By::Contact, fact);
+    turn.let_amendments_in(place, waiting.unwrap_or_default())?;
     if let Some(name) =
         message.name.clone().filter(|name| turn.head.contact_name.as_ref() != Some(name))
     {
@@ -71,7 +69,8 @@ pub(super) fn receipt(
     let mut turn = at(state, context, case.id)?;
     let parked = turn.parked(&receipt.provider_id);
     if parked.iter().all(|parked| parked.status != receipt.status) {
-        if turn.head.parked.len() >= context.rules.parked_max {
+        let amendments = case.waiting.iter().filter(|waits| waits.waits_at(context.now)).count();
+        if case.receipts_waiting(context.now) + amendments >= context.rules.parked_max {
             return Err(Refused::TooManyParked);
         }
         turn.record(Fact::ReceiptParked {
@@ -102,21 +101,40 @@ pub(super) fn echo(
         return Ok(turn.done(Some(place)));
     }
     let mut turn = open(state, context, By::Provider);
+    let quoted = quoted(state, context, echo.reply_to.as_deref());
     let sender = Sender { kind: SenderKind::Provider, id: None, name: None };
     let mut row = turn.blank(context.mint.message(), Direction::Outbound, sender);
-    row.message.kind = echo.kind;
+    row.say(echo.content.clone());
     row.message.status = MessageStatus::Sent;
     row.message.sent_at = echo.sent_at;
-    row.message.text.clone_from(&echo.text);
-    row.message.attachments.clone_from(&echo.attachments);
     row.message.provider_message_id = Some(echo.provider_id.clone());
-    row.raw.clone_from(&echo.raw);
+    row.message.reply_to.clone_from(&echo.reply_to);
+    row.message.reply_to_message_id = quoted;
+    row.message.forwarded = echo.forwarded;
     let (message, place) = (row.message.id, row.place);
     let waiting = turn.parked(&echo.provider_id);
+    let amendments = turn.head.awaiting(&echo.provider_id);
     let provider_id = echo.provider_id.clone();
     turn.add(row, By::Provider, Fact::Echoed { message, place, provider_id });
     turn.let_in(place, waiting)?;
+    turn.let_amendments_in(place, amendments)?;
     Ok(turn.done(Some(place)))
+}
+
+/// Nothing changes, in whichever case is at hand.
+pub(super) fn nothing(
+    state: &State,
+    context: &Context<'_>,
+    known: ConversationId,
+) -> Result<Decision, Refused> {
+    let case = state.thread.current.filter(|_| state.case.is_some()).unwrap_or(known);
+    Ok(at(state, context, case)?.done(None))
+}
+
+/// Our id of the message that is quoted.
+fn quoted(state: &State, context: &Context<'_>, reply_to: Option<&str>) -> Option<MessageId> {
+    let place = find(state, context, reply_to?)?;
+    Some(context.loaded.rows.get(&place)?.as_ref()?.message.id)
 }
 
 /// After a message that may have been under way is done, the next one may go.
@@ -127,7 +145,11 @@ fn next(turn: &mut Turn<'_>, done: Place) {
 }
 
 /// Where a message with this provider id (or hash) lies, in any case of the thread.
-fn find(state: &State, context: &Context<'_>, id: &str) -> Option<(ConversationId, Place)> {
+pub(super) fn find(
+    state: &State,
+    context: &Context<'_>,
+    id: &str,
+) -> Option<(ConversationId, Place)> {
     state.recent.find(id).or_else(|| *context.loaded.refs.get(id)?)
 }
 
@@ -165,8 +187,8 @@ fn settled_by(
         let row = context.loaded.rows.get(&(case.id, *place)).and_then(Option::as_ref);
         row.is_some_and(|row| {
             row.message.provider_message_id.is_none()
-                && row.message.kind == echo.kind
-                && row.message.text == echo.text
+                && row.message.kind == echo.content.kind
+                && row.message.text == echo.content.text
         })
     })?;
     Some((case.id, place))
@@ -185,7 +207,11 @@ fn case<'a>(
 }
 
 /// A turn on a case of this thread.
-fn at<'a>(state: &State, context: &Context<'a>, id: ConversationId) -> Result<Turn<'a>, Refused> {
+pub(super) fn at<'a>(
+    state: &State,
+    context: &Context<'a>,
+    id: ConversationId,
+) -> Result<Turn<'a>, Refused> {
     let case = case(state, context, id).ok_or(Refused::NotFound)?;
     Ok(Turn::new(case.clone(), context.loaded, By::Provider, context.now, context.commit_first))
 }
@@ -223,11 +249,21 @@ fn next_case<'a>(state: &State, context: &mut Context<'a>, by: By) -> Turn<'a> {
         thread.case += 1;
         thread.current = Some(id);
     }
+    let waiting = match &state.case {
+        Some(case) => {
+            thread.waiting.clear();
+            &case.waiting
+        }
+        // It stays there until the next case, lest this one is never written.
+        None => &state.thread.waiting,
+    };
+    let waiting = waiting.iter().filter(|waits| waits.waits_at(context.now)).cloned().collect();
     let fact = Fact::Opened {
         case: thread.case,
         contact_name: context.contact_name.map(str::to_owned),
         contact_phone: context.contact_phone.map(str::to_owned),
         last_inbound_at: state.case.as_ref().and_then(|case| case.last_inbound_at),
+        waiting,
     };
     let head = Conversation::blank(id, &thread);
     let mut turn = Turn::new(head, context.loaded, By::Provider, context.now, None);

@@ -1,7 +1,9 @@
 //! A thread and its cases: `decide` says what a command would do, `apply` follows what happened.
 
+mod amend;
 mod apply;
 pub mod command;
+pub mod contents;
 mod decide;
 mod inbound;
 mod needs;
@@ -15,16 +17,17 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use command::{
-    Answer, Command, Decision, Draft, Effect, Envelope, IdempotencyKey, Need, Refused, Target,
+    Answer, Command, ContentAt, Decision, Draft, Effect, Envelope, IdempotencyKey, Need, Refused,
+    Target,
 };
 pub use decide::decide;
 pub use needs::needs;
 pub use view::ConversationView;
 
 use crate::channel::Channel;
-use crate::fact::{ConversationStatus, ParkedReceipt, UsedKey};
+use crate::fact::{ConversationStatus, ParkedAmendment, ParkedReceipt, UsedKey};
 use crate::id::{AccountId, AgentId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
-use crate::message::{Direction, MessageKind, MessageRow, Place};
+use crate::message::{Content, Direction, MessageKind, MessageRow, Place};
 use crate::mint::Mint;
 use crate::resource::Invalid;
 use crate::time::Timestamp;
@@ -42,6 +45,9 @@ pub struct Thread {
     pub current: Option<ConversationId>,
     /// The thread that this one turned out to be.
     pub moved_to: Option<MovedTo>,
+    /// What came before the first case, and waits for its message there: see [`Conversation::waiting`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<ParkedAmendment>,
 }
 
 /// Where a thread's items go that turned out to be another one.
@@ -91,6 +97,9 @@ pub struct Conversation {
     pub touched: bool,
     /// Receipts that wait for their message.
     pub parked: Vec<ParkedReceipt>,
+    /// Reactions, edits and deletions that wait for their message.
+    #[serde(default)]
+    pub waiting: Vec<ParkedAmendment>,
     /// Everything derived from the facts up to `seq` is written, and the actor left in order.
     #[serde(default)]
     pub clean: bool,
@@ -146,6 +155,7 @@ pub struct Loaded {
     pub refs: BTreeMap<String, Option<(ConversationId, Place)>>,
     pub keys: BTreeMap<[u8; 16], Option<UsedKey>>,
     pub rows: BTreeMap<(ConversationId, Place), Option<MessageRow>>,
+    pub contents: BTreeMap<ContentAt, Option<Content>>,
     pub messages: BTreeMap<(ConversationId, MessageId), Option<Place>>,
     pub cases: BTreeMap<ConversationId, Option<Conversation>>,
 }
@@ -160,7 +170,7 @@ pub struct Rules {
     pub send_ladder: Vec<Duration>,
     /// How many outbound messages of one conversation may wait.
     pub pending_max: usize,
-    /// How many receipts may wait for their message.
+    /// How many receipts and amendments of a conversation may wait for their message.
     pub parked_max: usize,
 }
 
@@ -187,7 +197,7 @@ pub const WINDOW_MARGIN: Duration = Duration::from_secs(5 * 60);
 /// How long a WhatsApp business may write freely after the customer's last message
 /// (WhatsApp Business Platform, "customer service window").
 pub const WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long a receipt waits for its message.
+/// How long a receipt or an amendment waits for its message.
 pub const PARKED_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// The longest tag, in characters.
 pub const TAG_CHARS_MAX: usize = 64;

@@ -1,7 +1,8 @@
 //! What has to be read before a command can be decided.
 
 use super::{Command, Envelope, Loaded, Need, State, Target};
-use crate::channel::Opaque;
+use crate::channel::{Opaque, Outcome};
+use crate::fact::ParkedAmendment;
 use crate::id::ConversationId;
 use crate::message::Place;
 use crate::time::Timestamp;
@@ -36,18 +37,35 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
                     look.case(conversation);
                 }
             }
+            look.awaiting(message.provider_id.as_deref());
             if let Some(quoted) = &message.reply_to {
                 look.known(quoted, None);
             }
         }
-        Command::Receipt(receipt) => match known_opaque(state, receipt.opaque) {
-            Some(opaque) => look.at(opaque.conversation, opaque.place),
-            None => look.known(&receipt.provider_id, None),
-        },
+        Command::Receipt(receipt) => {
+            match known_opaque(state, receipt.opaque) {
+                Some(opaque) => look.at(opaque.conversation, opaque.place),
+                None => look.known(&receipt.provider_id, None),
+            }
+            look.awaiting(Some(&receipt.provider_id));
+        }
+        Command::Amend(amendment) => {
+            if let Some(id) = &amendment.provider_id {
+                look.id(id, amendment.at);
+                if let (None, Some((conversation, _))) = (&state.case, look.found(id)) {
+                    look.case(conversation);
+                }
+            }
+            look.known(&amendment.target, None);
+        }
         Command::Echo(echo) => {
             match known_opaque(state, echo.opaque) {
                 Some(opaque) => look.at(opaque.conversation, opaque.place),
                 None => look.known(&echo.provider_id, echo.sent_at),
+            }
+            look.awaiting(Some(&echo.provider_id));
+            if let Some(quoted) = &echo.reply_to {
+                look.known(quoted, None);
             }
             if let Some(case) = &state.case {
                 let sending = case.pending.iter().filter(|p| p.sending > 0).map(|p| p.place);
@@ -65,9 +83,17 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
                 }
             }
         }
-        Command::BeginSend { place, .. } | Command::EndSend { place, .. } => {
+        Command::BeginSend { place, .. } => {
             if let Some(id) = case {
                 look.row(id, *place);
+            }
+        }
+        Command::EndSend { place, outcome, .. } => {
+            if let Some(id) = case {
+                look.row(id, *place);
+            }
+            if let Outcome::Sent { provider_id } = outcome {
+                look.awaiting(Some(provider_id));
             }
         }
         Command::Wake { .. } => {
@@ -143,6 +169,20 @@ impl Look<'_> {
 
     fn found(&self, id: &str) -> Option<(ConversationId, Place)> {
         self.state.recent.find(id).or(self.loaded.refs.get(id).copied().flatten())
+    }
+
+    /// What the edits say that wait for the message with this id.
+    fn awaiting(&mut self, id: Option<&str>) {
+        let waiting = match &self.state.case {
+            Some(case) => &case.waiting,
+            None => &self.state.thread.waiting,
+        };
+        let of_it = waiting.iter().filter(|waits| Some(waits.target.as_str()) == id);
+        for at in of_it.filter_map(ParkedAmendment::content) {
+            if !self.loaded.contents.contains_key(&at) {
+                self.needs.push(Need::Content(at));
+            }
+        }
     }
 
     /// The row of the message with this id, if there is one.

@@ -1,12 +1,14 @@
 //! A decision in the making: every fact is followed as it is recorded, so that what comes later in
 //! the same decision sees it.
 
-use super::{Answer, Conversation, Decision, Effect, Loaded, Refused, Thread};
+use super::contents::Changed;
+use super::{Answer, ContentAt, Conversation, Decision, Effect, Loaded, Refused, Thread};
 use crate::channel::Channel;
 use crate::fact::{By, Fact, ParkedReceipt, Recorded};
 use crate::id::MessageId;
 use crate::message::{
-    Direction, Message, MessageKind, MessageRow, MessageStatus, Place, Sender, SenderKind, block_of,
+    Content, Direction, Message, MessageKind, MessageRow, MessageStatus, Place, Sender, SenderKind,
+    block_of,
 };
 use crate::time::Timestamp;
 
@@ -14,11 +16,13 @@ pub(super) struct Turn<'a> {
     pub head: Conversation,
     pub thread: Option<Thread>,
     pub effects: Vec<Effect>,
+    /// What the edits of this decision say.
+    pub contents: Vec<Changed>,
     pub at: Timestamp,
     pub by: By,
     loaded: &'a Loaded,
     /// The first seq of the commit that this becomes part of.
-    first: u64,
+    pub(super) first: u64,
     facts: Vec<Recorded>,
     rows: Vec<MessageRow>,
 }
@@ -32,8 +36,9 @@ impl<'a> Turn<'a> {
         commit_first: Option<u64>,
     ) -> Self {
         let first = commit_first.unwrap_or(head.seq + 1);
-        let (thread, effects, facts, rows) = (None, Vec::new(), Vec::new(), Vec::new());
-        Self { head, thread, effects, at, by, loaded, first, facts, rows }
+        let (thread, effects, contents) = (None, Vec::new(), Vec::new());
+        let (facts, rows) = (Vec::new(), Vec::new());
+        Self { head, thread, effects, contents, at, by, loaded, first, facts, rows }
     }
 
     /// Records what happened. A fact about a message changes its row, which must be loaded or made
@@ -48,7 +53,9 @@ impl<'a> Turn<'a> {
         let seq = self.head.seq + 1;
         let row = recorded.fact.message().and_then(|(_, place)| self.index(place));
         if let Some(row) = row {
-            self.rows[row].apply(&recorded.fact, seq);
+            let content = recorded.fact.content().and_then(|at| self.content((self.head.id, at)));
+            let content = content.cloned();
+            self.rows[row].apply(&recorded.fact, seq, content);
         }
         self.head.apply(&recorded, self.at, row.map(|row| &self.rows[row]));
         self.facts.push(recorded);
@@ -61,6 +68,12 @@ impl<'a> Turn<'a> {
             .find(|row| row.place == place)
             .or_else(|| self.loaded.rows.get(&(self.head.id, place))?.as_ref())
             .ok_or(Refused::NoSuchMessage)
+    }
+
+    /// What an edit says, of this decision or one that waited.
+    pub(super) fn content(&self, at: ContentAt) -> Option<&Content> {
+        let made = self.contents.iter().rfind(|(made, _)| *made == at).map(|(_, content)| content);
+        made.or_else(|| self.loaded.contents.get(&at))?.as_ref()
     }
 
     /// The index of a message's row among those that this decision changes.
@@ -99,10 +112,14 @@ impl<'a> Turn<'a> {
             reply_to: None,
             reply_to_message_id: None,
             payload: None,
+            reactions: Vec::new(),
+            edited_at: None,
+            deleted_at: None,
             error: None,
+            referral: None,
             forwarded: false,
         };
-        MessageRow { message, place, raw: None, attempts: 0 }
+        MessageRow::new(message, place)
     }
 
     /// The customer as a sender.
@@ -135,10 +152,12 @@ impl<'a> Turn<'a> {
             return Ok(());
         }
         let waiting = provider_id.map(|id| self.parked(id)).unwrap_or_default();
+        let amendments = provider_id.map(|id| self.head.awaiting(id)).unwrap_or_default();
         let Progress { status, at, error } = progress;
         let provider_id = provider_id.map(str::to_owned);
         self.record(Fact::Progressed { message, place, status, provider_id, at, error });
-        self.let_in(place, waiting)
+        self.let_in(place, waiting)?;
+        self.let_amendments_in(place, amendments)
     }
 
     /// Moves a message as the receipts say that waited for it.
@@ -195,6 +214,7 @@ impl<'a> Turn<'a> {
             thread: self.thread,
             facts: self.facts,
             rows: self.rows,
+            contents: self.contents,
             key: None,
             effects: self.effects,
             answer,

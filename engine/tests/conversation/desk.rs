@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use engine::channel::{Channel, Handle, InboundMessage, Opaque, Outcome, Receipt};
+use engine::channel::{
+    Amend, Amender, Amendment, Channel, Handle, InboundMessage, Opaque, Outcome, Receipt,
+};
 use engine::contact::IdentityKind;
+use engine::conversation::contents::{Changed, let_go, needed, needed_by_thread};
 use engine::conversation::{
-    Answer, Command, Context, Conversation, Draft, Effect, Envelope, IdempotencyKey, Loaded, Need,
-    Recent, Refused, Rules, State, Target, Thread, decide, needs,
+    Answer, Command, ContentAt, Context, Conversation, Draft, Effect, Envelope, IdempotencyKey,
+    Loaded, Need, Recent, Refused, Rules, State, Target, Thread, decide, needs,
 };
 use engine::fact::{By, Commit, Recorded, UsedKey};
 use engine::id::{AccountId, AgentId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
 use engine::message::{
-    MessageError, MessageKind, MessageRow, MessageStatus, Place, Sender, SenderKind,
+    Content, MessageError, MessageRow, MessageStatus, Place, Sender, SenderKind,
 };
 use engine::mint::Mint;
 use engine::permission::Viewer;
@@ -39,6 +42,7 @@ pub(crate) struct Desk {
     pub(crate) heads: BTreeMap<ConversationId, Conversation>,
     pub(crate) log: Vec<Commit>,
     pub(crate) rows: BTreeMap<(ConversationId, Place), MessageRow>,
+    pub(crate) contents: BTreeMap<ContentAt, Content>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) rules: Rules,
     keys: BTreeMap<[u8; 16], UsedKey>,
@@ -57,6 +61,7 @@ impl Desk {
             case: 0,
             current: None,
             moved_to: None,
+            waiting: Vec::new(),
         };
         let rules = Rules {
             reopen_within: 24 * HOUR,
@@ -71,6 +76,7 @@ impl Desk {
             heads: BTreeMap::new(),
             log: Vec::new(),
             rows: BTreeMap::new(),
+            contents: BTreeMap::new(),
             effects: Vec::new(),
             rules,
             keys: BTreeMap::new(),
@@ -112,12 +118,14 @@ impl Desk {
         };
         let mut loaded = Loaded::default();
         let mut commit: Option<Commit> = None;
+        let mut contents = Vec::new();
+        let before = self.heads.clone();
         for envelope in envelopes {
             self.load(&state, &mut loaded, &envelope);
             let mut decision = self.decide(&state, &loaded, &envelope, commit.as_ref());
             let other = |c: &Commit| decision.as_ref().is_ok_and(|d| d.head.id != c.conversation);
             if commit.as_ref().is_some_and(other) {
-                self.log.extend(commit.take());
+                self.keep(commit.take(), &before, &mut contents, &state.thread);
                 decision = self.decide(&state, &loaded, &envelope, None);
             }
             let decision = match decision {
@@ -146,6 +154,7 @@ impl Desk {
             for row in &decision.rows {
                 self.rows.insert((decision.head.id, row.place), row.clone());
             }
+            contents.extend(decision.contents);
             self.keys.extend(decision.key.map(|key| (key.key, key)));
             if !decision.facts.is_empty() {
                 self.heads.insert(decision.head.id, decision.head);
@@ -153,10 +162,36 @@ impl Desk {
             self.effects.extend(decision.effects);
             answers.push(Ok(decision.answer));
         }
-        self.log.extend(commit);
+        self.keep(commit, &before, &mut contents, &state.thread);
         self.thread = state.thread;
         self.recent = state.recent;
         answers
+    }
+
+    /// A commit is stored, and what edits say as long as something needs it.
+    fn keep(
+        &mut self,
+        commit: Option<Commit>,
+        before: &BTreeMap<ConversationId, Conversation>,
+        contents: &mut Vec<Changed>,
+        thread: &Thread,
+    ) {
+        let contents = std::mem::take(contents);
+        let owned = |(at, content): (ContentAt, &Content)| (at, content.clone());
+        for (gone, _) in contents.iter().filter(|(_, content)| content.is_none()) {
+            self.contents.remove(gone);
+        }
+        let Some(commit) = commit else {
+            return self.contents.extend(needed_by_thread(&contents, thread).map(owned));
+        };
+        let (id, after) = (commit.conversation, &self.heads[&commit.conversation]);
+        let rows: Vec<_> =
+            self.rows.values().filter(|row| row.message.conversation_id == id).cloned().collect();
+        self.contents.extend(needed(&contents, &rows, after).map(owned));
+        for gone in let_go(&commit, before.get(&id), after) {
+            self.contents.remove(&gone);
+        }
+        self.log.push(commit);
     }
 
     fn decide(
@@ -187,17 +222,22 @@ impl Desk {
             for need in missing {
                 match need {
                     Need::Ref(id) => {
-                        let row = self
-                            .rows
-                            .iter()
-                            .find(|(_, row)| row.message.provider_message_id.as_ref() == Some(&id));
-                        loaded.refs.insert(id, row.map(|(key, _)| *key));
+                        let found = self.log.iter().find_map(|commit| {
+                            let mut facts = commit.facts.iter();
+                            let found = facts
+                                .find_map(|r| r.fact.reference().filter(|(known, _)| *known == id));
+                            Some((commit.conversation, found?.1))
+                        });
+                        loaded.refs.insert(id, found);
                     }
                     Need::Key(key) => {
                         loaded.keys.insert(key, self.keys.get(&key).cloned());
                     }
                     Need::Row(id, place) => {
                         loaded.rows.insert((id, place), self.rows.get(&(id, place)).cloned());
+                    }
+                    Need::Content(at) => {
+                        loaded.contents.insert(at, self.contents.get(&at).cloned());
                     }
                     Need::Message(id, message) => {
                         let found = self.rows.iter().find(|((conversation, _), row)| {
@@ -268,21 +308,26 @@ impl Desk {
 pub(crate) fn received(provider_id: &str, text: &str) -> Envelope {
     system(
         Target::Current,
-        Command::Receive(InboundMessage {
+        Command::Receive(Box::new(InboundMessage {
             from: vec![Handle { kind: IdentityKind::Phone, value: "15550001".into() }],
-            name: None,
             provider_id: Some(provider_id.into()),
-            dedup: None,
-            sent_at: None,
-            kind: MessageKind::Text,
-            text: Some(text.into()),
-            attachments: Vec::new(),
-            payload: None,
-            reply_to: None,
-            forwarded: false,
-            raw: None,
-        }),
+            content: Content::text(text),
+            ..InboundMessage::default()
+        })),
     )
+}
+
+/// Somebody did something to a message, so many seconds after the beginning.
+pub(crate) fn amended(id: &str, target: &str, at: i64, by: Amender, what: Amend) -> Envelope {
+    let amendment = Amendment {
+        customer: vec![Handle { kind: IdentityKind::Phone, value: "15550001".into() }],
+        by,
+        target: target.into(),
+        provider_id: Some(id.into()),
+        at: Some(Timestamp(1_790_000_000_000 + at * 1_000)),
+        what,
+    };
+    system(Target::Current, Command::Amend(amendment))
 }
 
 pub(crate) fn receipt(

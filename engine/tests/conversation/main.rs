@@ -1,6 +1,8 @@
 //! The conversation core: what commands do, whatever the order of what the provider says.
 
 #[cfg(test)]
+mod amendments;
+#[cfg(test)]
 mod desk;
 #[cfg(test)]
 mod order;
@@ -13,7 +15,7 @@ use engine::contact::IdentityKind;
 use engine::conversation::{Command, Effect, MovedTo, Refused, Target};
 use engine::fact::ConversationStatus;
 use engine::id::{AgentId, ContactId, TenantId, ThreadId};
-use engine::message::{MessageKind, MessageStatus, SenderKind};
+use engine::message::{Content, MessageStatus, SenderKind};
 use engine::permission::{Permission, Permissions, Viewer};
 use uuid::Uuid;
 
@@ -232,10 +234,9 @@ fn echo(provider_id: &str, text: &str) -> Command {
         provider_id: provider_id.into(),
         opaque: None,
         sent_at: None,
-        kind: MessageKind::Text,
-        text: Some(text.into()),
-        attachments: Vec::new(),
-        raw: None,
+        content: Content::text(text),
+        reply_to: None,
+        forwarded: false,
     })
 }
 

@@ -4,6 +4,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::people::digits;
+
 /// Longer ids name nothing: those of providers have about a hundred bytes.
 pub(super) const ID_BYTES_MAX: usize = 1024;
 
@@ -98,6 +100,7 @@ struct Peek {
 #[derive(Debug, Deserialize)]
 struct Metadata {
     phone_number_id: Option<serde_json::Value>,
+    display_phone_number: Option<serde_json::Value>,
 }
 
 /// Opens a body. An entry or a change that is not what it should be is a change of its own without
@@ -160,6 +163,14 @@ impl<'a> Change<'a> {
         };
         let field = field.unwrap_or_else(|| "messages".to_owned());
         Self { entry_id, field, phone_number_id, value, contents }
+    }
+}
+
+impl Contents<'_> {
+    /// The number that it came to, as digits.
+    pub(super) fn own_phone(&self) -> String {
+        let shown = self.metadata.as_ref().and_then(|of| text(of.display_phone_number.as_ref()?));
+        digits(&shown.unwrap_or_default())
     }
 }
 

@@ -1,10 +1,14 @@
 //! WhatsApp (Cloud API of the WhatsApp Business Platform): its webhooks to items, our messages to
 //! its requests, its answers to outcomes.
 
+mod content;
 mod decode;
 mod encode;
 mod envelope;
+mod message;
 mod outcome;
+mod people;
+mod status;
 
 pub use decode::decode;
 pub use encode::{account, read_mark, text};
