@@ -10,6 +10,7 @@ use reqwest::header::CONTENT_TYPE;
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
+use crate::clock::Clock;
 use crate::signature::sign;
 
 /// Posts on their way at once.
@@ -66,12 +67,13 @@ pub(crate) struct Courier {
     url: Mutex<Option<Arc<str>>>,
     secret: String,
     retry: Retry,
+    clock: Clock,
     posts: Semaphore,
     tally: watch::Sender<Tally>,
 }
 
 impl Courier {
-    pub(crate) fn new(url: Option<String>, secret: String, retry: Retry) -> Self {
+    pub(crate) fn new(url: Option<String>, secret: String, retry: Retry, clock: Clock) -> Self {
         // Another crate of the process may have chosen a provider before; either will do.
         let _chosen = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
@@ -80,6 +82,7 @@ impl Courier {
             url: Mutex::new(url.map(Into::into)),
             secret,
             retry,
+            clock,
             posts: Semaphore::new(POSTS),
             tally: watch::Sender::default(),
         }
@@ -118,7 +121,7 @@ impl Courier {
             if attempt >= self.retry.attempts {
                 break;
             }
-            tokio::time::sleep(pause).await;
+            self.clock.sleep(pause).await;
             pause = (pause * 2).min(self.retry.longest);
         }
         self.tally.send_modify(|tally| tally.given_up += 1);

@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::bodies::{self, Account};
-use crate::clock;
+use crate::clock::Clock;
 use crate::courier::{Courier, Retry, Tally};
 use crate::graph::Sends;
 use crowd::Crowd;
@@ -123,12 +123,14 @@ impl Customers {
     pub fn start(options: CustomerOptions) -> Self {
         let (rate, rates) = watch::channel(options.rate);
         let (told, summary) = watch::channel(Summary::default());
-        let url = Some(options.webhook_url.clone());
-        let courier = Arc::new(Courier::new(url, options.app_secret.clone(), options.retry));
+        let (url, clock) = (Some(options.webhook_url.clone()), Clock::default());
+        let courier =
+            Arc::new(Courier::new(url, options.app_secret.clone(), options.retry, clock.clone()));
         let street = Street {
             crowd: Crowd::new(options.people, options.graph_url.is_some()),
             chance: StdRng::seed_from_u64(options.seed),
             courier: Arc::clone(&courier),
+            clock,
             rates,
             told,
             tasks: JoinSet::new(),
@@ -168,6 +170,7 @@ struct Street {
     crowd: Crowd,
     chance: StdRng,
     courier: Arc<Courier>,
+    clock: Clock,
     rates: watch::Receiver<f64>,
     told: watch::Sender<Summary>,
     tasks: JoinSet<()>,
@@ -228,7 +231,7 @@ impl Street {
                 from: &said.phone,
                 name: &said.name,
                 text: line,
-                at: clock::now(),
+                at: self.clock.now(),
                 reply_to,
             };
             webhooks.push(bodies::text(&self.options.account, &message));

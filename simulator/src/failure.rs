@@ -32,7 +32,7 @@ pub(crate) const THROUGHPUT: GraphError = GraphError {
     message: "(#130429) Rate limit hit",
     details: "This number sends more messages than its throughput allows.",
 };
-const PAIR: GraphError = GraphError {
+pub(crate) const PAIR: GraphError = GraphError {
     http: 400,
     code: 131_056,
     message: "(#131056) (Business Account, Consumer Account) pair rate limit hit",

@@ -1,8 +1,11 @@
 //! The stand-in for the WhatsApp part of the Graph API.
 
 mod book;
+mod limits;
 mod routes;
+mod traffic;
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,11 +17,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::bodies::{self, Account};
-use crate::clock;
+use crate::clock::Clock;
 use crate::courier::{Courier, Retry, Tally};
 use crate::failure::{Fate, UNDELIVERABLE};
 use book::Book;
 pub use book::{Counts, ReadMark, Sends, Sent};
+use limits::Limiter;
+pub use limits::Limits;
+pub use traffic::{NumberTraffic, Passed, Traffic};
 
 /// How a [`Graph`] behaves.
 #[derive(Clone, Debug)]
@@ -37,6 +43,11 @@ pub struct GraphOptions {
     /// every run: a known message id is a duplicate.
     pub seed: u64,
     pub delays: StatusDelays,
+    /// What a number may send.
+    pub limits: Limits,
+    /// How fast simulated time runs: 60 is a minute a second, at 0 it stands until it is set
+    /// forward. Delays, limits and retries keep to it.
+    pub pace: f64,
     /// The share (0 to 1) of sends whose statuses come in the wrong order, `read` first, and `sent`
     /// twice.
     pub disorder: f64,
@@ -57,6 +68,8 @@ impl Default for GraphOptions {
             accounts: Vec::new(),
             seed: 1,
             delays: StatusDelays::default(),
+            limits: Limits::default(),
+            pace: 1.0,
             disorder: 0.0,
             retry: Retry::default(),
             in_flight: 20_000,
@@ -100,14 +113,16 @@ impl Graph {
     pub async fn start(options: GraphOptions) -> io::Result<Self> {
         let listener = TcpListener::bind(options.listen).await?;
         let address = listener.local_addr()?;
+        let clock = Clock::new(options.pace);
+        let (url, secret) = (options.webhook_url.clone(), options.app_secret.clone());
         let desk = Arc::new(Desk {
-            courier: Courier::new(
-                options.webhook_url.clone(),
-                options.app_secret.clone(),
-                options.retry,
-            ),
+            courier: Courier::new(url, secret, options.retry, clock.clone()),
+            clock,
             book: Mutex::new(Book::new(options.seed, options.remember)),
+            limiter: Mutex::new(Limiter::new(options.limits)),
+            expired: Mutex::default(),
             counts: watch::Sender::default(),
+            traffic: watch::Sender::default(),
             tasks: Mutex::new(JoinSet::new()),
             options,
         });
@@ -150,9 +165,41 @@ impl Graph {
         self.desk.courier.tally()
     }
 
+    /// How sends ended, by number and by recipient.
+    pub fn traffic(&self) -> Traffic {
+        self.desk.traffic.borrow().clone()
+    }
+
+    /// Sets simulated time forward: what was due until then happens at once.
+    pub fn advance(&self, by: Duration) {
+        self.desk.clock.advance(by);
+    }
+
+    /// Lets this number send so many messages a second from now on.
+    pub fn set_throughput(&self, phone_number_id: &str, per_second: u32) {
+        lock(&self.desk.limiter).set_throughput(phone_number_id, per_second);
+    }
+
+    /// Answers every request about this number with 190, as if its access token had expired, until
+    /// [`renew_token`](Self::renew_token).
+    pub fn expire_token(&self, phone_number_id: &str) {
+        lock(&self.desk.expired).insert(phone_number_id.to_owned());
+    }
+
+    /// Takes this number's access token again.
+    pub fn renew_token(&self, phone_number_id: &str) {
+        lock(&self.desk.expired).remove(phone_number_id);
+    }
+
     /// Waits until its counts satisfy `enough`.
     pub async fn until(&self, enough: impl Fn(&Counts) -> bool) {
         self.desk.until(enough).await;
+    }
+
+    /// Waits until how sends ended satisfies `enough`.
+    pub async fn until_traffic(&self, enough: impl Fn(&Traffic) -> bool) {
+        let mut traffic = self.desk.traffic.subscribe();
+        traffic.wait_for(|traffic| enough(traffic)).await.expect("the sender is in self");
     }
 
     /// Waits until what became of its webhooks satisfies `enough`.
@@ -164,7 +211,7 @@ impl Graph {
 impl Drop for Graph {
     fn drop(&mut self) {
         self.server.abort();
-        self.desk.tasks().abort_all();
+        lock(&self.desk.tasks).abort_all();
     }
 }
 
@@ -172,20 +219,26 @@ impl Drop for Graph {
 #[derive(Debug)]
 struct Desk {
     options: GraphOptions,
+    clock: Clock,
     courier: Courier,
     book: Mutex<Book>,
+    limiter: Mutex<Limiter>,
+    /// Numbers whose access token is not taken.
+    expired: Mutex<HashSet<String>>,
     counts: watch::Sender<Counts>,
+    traffic: watch::Sender<Traffic>,
     /// One task for each accepted send, until its last status is delivered.
     tasks: Mutex<JoinSet<()>>,
 }
 
+/// Whoever panicked while holding it left nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Desk {
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.book)
     }
 
     async fn until(&self, enough: impl Fn(&Counts) -> bool) {
@@ -202,9 +255,18 @@ impl Desk {
         known.find(|account| account.phone_number_id == phone_number_id).cloned()
     }
 
+    /// Counts how a send ended: accepted, or refused with a code.
+    fn count(&self, number: &str, to: Option<&str>, refused: Option<u32>) {
+        self.traffic.send_modify(|traffic| traffic.count(number, to, refused));
+        self.counts.send_modify(|counts| match refused {
+            None => counts.accepted += 1,
+            Some(_) => counts.refused += 1,
+        });
+    }
+
     /// Whether there is room for one more send.
     fn has_room(&self) -> bool {
-        let mut tasks = self.tasks();
+        let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.len() < self.options.in_flight
     }
@@ -213,12 +275,13 @@ impl Desk {
     fn report(self: &Arc<Self>, account: Account, sent: Sent, fate: Fate) {
         let disorder = self.book().chance(self.options.disorder);
         let (desk, steps) = (Arc::clone(self), self.steps(fate, disorder));
-        self.tasks().spawn(async move {
+        lock(&self.tasks).spawn(async move {
             let mut each = JoinSet::new();
             for (status, delay) in steps {
-                let (desk, body) = (Arc::clone(&desk), status_body(&account, &sent, status));
+                let (desk, account, sent) = (Arc::clone(&desk), account.clone(), sent.clone());
                 each.spawn(async move {
-                    tokio::time::sleep(delay).await;
+                    desk.clock.sleep(delay).await;
+                    let body = status_body(&account, &sent, status, desk.clock.now());
                     desk.courier.deliver(body).await;
                 });
             }
@@ -243,7 +306,7 @@ impl Desk {
     }
 }
 
-fn status_body(account: &Account, sent: &Sent, status: &'static str) -> Bytes {
+fn status_body(account: &Account, sent: &Sent, status: &'static str, at: i64) -> Bytes {
     let failed = (UNDELIVERABLE.code, UNDELIVERABLE.details);
     bodies::wire(&bodies::status(
         account,
@@ -251,7 +314,7 @@ fn status_body(account: &Account, sent: &Sent, status: &'static str) -> Bytes {
             id: &sent.wamid,
             to: &sent.to,
             status,
-            at: clock::now(),
+            at,
             opaque: sent.opaque.as_deref(),
             error: (status == "failed").then_some(failed),
         },

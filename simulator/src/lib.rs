@@ -18,7 +18,10 @@ pub use bodies::Account;
 pub use clock::fresh_seed;
 pub use courier::{Retry, Tally};
 pub use customers::{CustomerOptions, Customers, Summary};
-pub use graph::{Counts, Graph, GraphOptions, ReadMark, Sends, Sent, StatusDelays};
+pub use graph::{
+    Counts, Graph, GraphOptions, Limits, NumberTraffic, Passed, ReadMark, Sends, Sent,
+    StatusDelays, Traffic,
+};
 pub use signature::{sign, verify};
 
 /// The table of scripted failures, as `--help` shows it.

@@ -1,6 +1,7 @@
 //! What the stand-in remembers, for assertions.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -11,8 +12,10 @@ use crate::failure::{Fate, Tries};
 /// An accepted send.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
-    /// Its number: the first accepted send is 1.
+    /// Its number: the first accepted send is 1, and every later one has a higher number.
     pub n: u64,
+    /// When it was accepted: milliseconds of simulated time since the start.
+    pub at_ms: u64,
     /// The id it was answered with.
     pub wamid: String,
     pub phone_number_id: String,
@@ -62,6 +65,11 @@ impl Sends {
     /// How often each `biz_opaque_callback_data` was accepted; more than once is a message twice.
     pub fn by_opaque(&self) -> HashMap<&str, u64> {
         count(self.sends.iter().filter_map(|sent| sent.opaque.as_deref()))
+    }
+
+    /// What this recipient got, in the order in which it was accepted.
+    pub fn to<'a>(&'a self, recipient: &'a str) -> impl Iterator<Item = &'a Sent> {
+        self.sends.iter().filter(move |sent| sent.to == recipient)
     }
 
     /// How many sends each recipient got.
@@ -120,9 +128,10 @@ impl Book {
     }
 
     /// Remembers a send, which gets its number and id here.
-    pub(super) fn accept(&mut self, mut sent: Sent) -> Sent {
+    pub(super) fn accept(&mut self, mut sent: Sent, now: Duration) -> Sent {
         self.total += 1;
         sent.n = self.total;
+        sent.at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         sent.wamid = format!("wamid.HBgNG{:016X}{:010X}", self.run, self.total);
         push(&mut self.sends, sent.clone(), self.remember);
         sent

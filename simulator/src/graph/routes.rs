@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::book::{ReadMark, Sends, Sent};
-use super::{Account, Desk};
+use super::{Account, Desk, lock};
 use crate::failure::{Fate, GraphError, THROUGHPUT, TOKEN};
 
 const BODY_LIMIT: usize = 256 * 1024;
@@ -71,13 +71,9 @@ async fn messages(
             StatusCode::GATEWAY_TIMEOUT.into_response()
         }
         Ok(Answer::Html) => {
-            desk.counts.send_modify(|counts| counts.refused += 1);
             (StatusCode::BAD_GATEWAY, Html("<html><h1>502 Bad Gateway</h1></html>")).into_response()
         }
-        Err(error) => {
-            desk.counts.send_modify(|counts| counts.refused += 1);
-            refuse(&desk, error)
-        }
+        Err(error) => refuse(&desk, error),
     }
 }
 
@@ -93,16 +89,31 @@ fn answer(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Answer, GraphError> {
-    check_token(desk, headers)?;
-    let account = desk.account(number).ok_or(UNKNOWN_NUMBER)?;
-    let body: Value = serde_json::from_slice(body).map_err(|_| NOT_JSON)?;
-    if body["messaging_product"] != "whatsapp" {
-        return Err(NO_PRODUCT);
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let to = body["to"].as_str().map(digits);
+    let answer = match body["status"] == "read" {
+        true => mark_read(desk, number, headers, &body),
+        false => accept(desk, number, headers, &body),
+    };
+    let refused = match &answer {
+        Ok(Answer::Json(_) | Answer::Never) => None,
+        Ok(Answer::Html) => Some(0),
+        Err(error) => Some(error.code),
+    };
+    if body["status"] != "read" || refused.is_some() {
+        desk.count(number, to.as_deref(), refused);
     }
-    if body["status"] == "read" {
-        return mark_read(desk, number, &body);
-    }
-    let (sent, input) = read_send(number, &body)?;
+    answer
+}
+
+fn accept(
+    desk: &Arc<Desk>,
+    number: &str,
+    headers: &HeaderMap,
+    body: &Value,
+) -> Result<Answer, GraphError> {
+    let account = enter(desk, number, headers, body)?;
+    let (sent, input) = read_send(number, body)?;
     let fate = desk.book().fate(&sent.to);
     match fate {
         Fate::Refuse(error) => return Err(error),
@@ -112,25 +123,57 @@ fn answer(
     if !desk.has_room() {
         return Err(THROUGHPUT);
     }
-    let sent = desk.book().accept(sent);
+    // Under the limiter's lock, so that the book's order is the one in which they were let through.
+    let sent = {
+        let mut limiter = lock(&desk.limiter);
+        let now = desk.clock.passed();
+        limiter.admit(number, &sent.to, now)?;
+        desk.book().accept(sent, now)
+    };
     let json = json!({
         "messaging_product": "whatsapp",
         "contacts": [{"input": input, "wa_id": sent.to}],
         "messages": [{"id": sent.wamid}],
     });
     desk.report(account, sent, fate);
-    desk.counts.send_modify(|counts| counts.accepted += 1);
     Ok(if fate == Fate::Hang { Answer::Never } else { Answer::Json(json) })
 }
 
-fn check_token(desk: &Desk, headers: &HeaderMap) -> Result<(), GraphError> {
+/// The account of a request about messages, if it may be made.
+fn enter(
+    desk: &Desk,
+    number: &str,
+    headers: &HeaderMap,
+    body: &Value,
+) -> Result<Account, GraphError> {
+    check_token(desk, number, headers)?;
+    let account = desk.account(number).ok_or(UNKNOWN_NUMBER)?;
+    if !body.is_object() {
+        return Err(NOT_JSON);
+    }
+    if body["messaging_product"] != "whatsapp" {
+        return Err(NO_PRODUCT);
+    }
+    Ok(account)
+}
+
+fn check_token(desk: &Desk, number: &str, headers: &HeaderMap) -> Result<(), GraphError> {
+    if lock(&desk.expired).contains(number) {
+        return Err(TOKEN);
+    }
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
     let wanted = desk.options.access_token.as_deref().unwrap_or(given);
     if given.is_empty() || given != wanted { Err(TOKEN) } else { Ok(()) }
 }
 
-fn mark_read(desk: &Desk, number: &str, body: &Value) -> Result<Answer, GraphError> {
+fn mark_read(
+    desk: &Desk,
+    number: &str,
+    headers: &HeaderMap,
+    body: &Value,
+) -> Result<Answer, GraphError> {
+    enter(desk, number, headers, body)?;
     let message_id = body["message_id"].as_str().ok_or(MISSING)?.to_owned();
     let typing = body["typing_indicator"].is_object();
     desk.book().mark_read(ReadMark { phone_number_id: number.to_owned(), message_id, typing });
@@ -141,7 +184,7 @@ fn mark_read(desk: &Desk, number: &str, body: &Value) -> Result<Answer, GraphErr
 /// The send as it will be remembered, and the recipient as the sender wrote it.
 fn read_send(number: &str, body: &Value) -> Result<(Sent, String), GraphError> {
     let input = body["to"].as_str().ok_or(MISSING)?;
-    let to: String = input.chars().filter(char::is_ascii_digit).collect();
+    let to = digits(input);
     let kind = body["type"].as_str().unwrap_or("text");
     let content = &body[kind];
     if to.is_empty() || content.is_null() {
@@ -158,6 +201,7 @@ fn read_send(number: &str, body: &Value) -> Result<(Sent, String), GraphError> {
     }
     let sent = Sent {
         n: 0,
+        at_ms: 0,
         wamid: String::new(),
         phone_number_id: number.to_owned(),
         to,
@@ -167,6 +211,10 @@ fn read_send(number: &str, body: &Value) -> Result<(Sent, String), GraphError> {
         opaque: opaque.map(str::to_owned),
     };
     Ok((sent, input.to_owned()))
+}
+
+fn digits(phone: &str) -> String {
+    phone.chars().filter(char::is_ascii_digit).collect()
 }
 
 #[derive(Deserialize)]
@@ -180,12 +228,13 @@ async fn probe(
     Query(query): Query<ProbeQuery>,
     headers: HeaderMap,
 ) -> Response {
-    if let Err(error) = check_token(&desk, &headers) {
+    if let Err(error) = check_token(&desk, &number, &headers) {
         return refuse(&desk, error);
     }
     let Some(account) = desk.account(&number) else { return refuse(&desk, UNKNOWN_NUMBER) };
     desk.counts.send_modify(|counts| counts.probes += 1);
-    let all = node(&account);
+    let level = lock(&desk.limiter).level(&number);
+    let all = node(&account, level);
     let shown: Map<_, _> = match query.fields {
         None => all,
         Some(fields) => {
@@ -197,7 +246,7 @@ async fn probe(
 }
 
 /// The phone number's node with every field it has.
-fn node(account: &Account) -> Map<String, Value> {
+fn node(account: &Account, throughput: &str) -> Map<String, Value> {
     let Value::Object(node) = json!({
         "id": account.phone_number_id,
         "display_phone_number": account.display_phone_number,
@@ -207,7 +256,7 @@ fn node(account: &Account) -> Map<String, Value> {
         "name_status": "APPROVED",
         "platform_type": "CLOUD_API",
         "status": "CONNECTED",
-        "throughput": {"level": "STANDARD"},
+        "throughput": {"level": throughput},
     }) else {
         return Map::new();
     };

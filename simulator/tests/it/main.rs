@@ -6,3 +6,7 @@ mod customers;
 mod engine;
 #[cfg(test)]
 mod graph;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod stand;
