@@ -7,7 +7,7 @@ use engine::account::Account;
 use engine::channel::Inbound;
 use engine::contact::Contact;
 use engine::conversation::{
-    Answer, Command, Conversation, Envelope, IdempotencyKey, Refused, Rules, Target,
+    Answer, Command, Conversation, Effect, Envelope, IdempotencyKey, Refused, Rules, Target,
 };
 use engine::fact::{By, Commit, Recorded};
 use engine::id::{ContactId, ConversationId, TenantId, ThreadId};
@@ -29,6 +29,7 @@ use crate::ingress::Ingress;
 use crate::permits::{Permit, PermitLimits, Permits};
 use crate::shard::Shards;
 use crate::thread::Order;
+use crate::typing::Typing;
 use crate::world::{Outside, World};
 
 /// Conversations and contacts. Clones are the same desk.
@@ -38,6 +39,7 @@ pub struct Desk {
     shards: Shards,
     permits: Arc<Permits>,
     ingress: Arc<Ingress>,
+    typing: Arc<Typing>,
 }
 
 /// A fact with what belongs to it.
@@ -117,7 +119,8 @@ impl Desk {
             stamps,
             ids: Mutex::new(ids),
         };
-        Self { world, shards, permits, ingress: Arc::new(ingress) }
+        let (ingress, typing) = (Arc::new(ingress), Arc::default());
+        Self { world, shards, permits, ingress, typing }
     }
 
     /// Takes the items of one account's webhook; `Ok` when all are durable.
@@ -145,6 +148,23 @@ impl Desk {
             command,
         };
         self.order(head.thread, envelope, permit).await
+    }
+
+    /// Somebody types: the customer is shown it, once in a while. Where that cannot be now, it is
+    /// left out, and nobody hears of it.
+    pub async fn typing(&self, viewer: Viewer, conversation: ConversationId) {
+        if !self.typing.is_due(conversation) {
+            return;
+        }
+        let look = self.ask(viewer, conversation, None, Command::Look).await;
+        let Some(head) = look.ok().and_then(|answer| answer.conversation) else { return };
+        let now = self.world.clock.now();
+        let is_open = head.window_closes_at().is_some_and(|closes| now < closes);
+        if let Some(provider_id) = head.last_inbound_id.clone().filter(|_| is_open)
+            && self.typing.take(conversation)
+        {
+            self.world.outside.act(&head, Effect::ShowTyping { provider_id }, None);
+        }
     }
 
     /// What the engine itself wants of a thread: outcomes of sends, timers.

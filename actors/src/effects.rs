@@ -34,7 +34,8 @@ impl<W: Wire> Outside for Effects<W> {
                     self.outbox.perform(head, row, attempt);
                 }
             }
-            Effect::MarkRead { provider_id } => self.outbox.mark_read(head, provider_id),
+            Effect::MarkRead { provider_id } => self.outbox.mark_read(head, provider_id, false),
+            Effect::ShowTyping { provider_id } => self.outbox.mark_read(head, provider_id, true),
             Effect::StopAccount { code, message } => self.outbox.stop_account(head, code, message),
             Effect::SlowAccount => self.outbox.slow_account(head.account),
             // The thread's actor tells the contact's itself.

@@ -18,4 +18,5 @@ mod slots;
 pub mod sweep;
 pub mod tenants;
 pub mod thread;
+mod typing;
 pub mod world;

@@ -181,9 +181,9 @@ impl Outbox {
         });
     }
 
-    /// Tells the provider that a message was read, unless the account does not want that. It is
-    /// left out when too many are under way.
-    pub fn mark_read(&self, head: &Conversation, provider_id: String) {
+    /// Tells the provider that a message was read, and perhaps that somebody types, unless the
+    /// account does not want that. It is left out when too many are under way.
+    pub fn mark_read(&self, head: &Conversation, provider_id: String, types: bool) {
         let (outbox, slip) = (self.clone(), Slip::of(head));
         tokio::spawn(async move {
             let Ok(_turn) = outbox.0.marks.try_acquire() else { return };
@@ -192,7 +192,7 @@ impl Outbox {
                 return;
             }
             let token = account.text("access_token").unwrap_or_default();
-            let call = whatsapp::read_mark(&provider_id, &account.account_key, token);
+            let call = whatsapp::read_mark(&provider_id, types, &account.account_key, token);
             outbox.0.provider.perform(call).await;
         });
     }

@@ -242,7 +242,12 @@ fn a_text_is_sent_to_the_phone_number_where_one_is_known() {
     assert!(Opaque::decode(opaque).is_some() && opaque.len() <= 512);
     let sent = text(&outbound(vec![bsuid]), "7001", "secret").body.unwrap();
     assert_eq!((&sent["to"], &sent["recipient"]), (&Value::Null, &json!("FR.1")));
-    assert_eq!(read_mark("wamid.A1", "7001", "secret").body.unwrap()["status"], "read");
+    let mark = |types| read_mark("wamid.A1", types, "7001", "secret").body.unwrap();
+    assert_eq!(
+        (&mark(false)["status"], mark(false).get("typing_indicator")),
+        (&json!("read"), None)
+    );
+    assert_eq!(mark(true)["typing_indicator"], json!({"type": "text"}));
 }
 
 #[test]

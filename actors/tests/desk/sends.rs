@@ -3,16 +3,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use actors::clock::Clock;
 use engine::channel::{Inbound, Outcome, Receipt};
 use engine::conversation::{Command, Draft, Effect, IdempotencyKey, Target};
-use engine::id::ConversationId;
+use engine::id::{ConversationId, TenantId};
 use engine::message::{Message, MessageStatus, Sender, SenderKind};
+use engine::permission::Viewer;
 use engine::time::Timestamp;
 use storage::faulty::{Call, Fate, Faulty};
 use storage::memory::Memory;
 use storage::tables::LOG;
+use uuid::Uuid;
 
 use crate::bench::{Bench, account, admin, phone, says};
 
@@ -145,4 +148,30 @@ async fn a_wake_that_a_failing_read_cut_short_is_made_up_for() {
         nth += 1;
     }
     assert!(nth > 1, "a wake reads the log");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_customer_is_shown_that_somebody_types_once_in_a_while_and_within_the_window() {
+    let (bench, id) = opened().await;
+    let mut late = says(vec![phone("2")], "m2", "hello");
+    if let Inbound::Message(message) = &mut late {
+        message.sent_at = Some(Timestamp(1_790_000_000_000) - Duration::from_secs(24 * 3600));
+    }
+    bench.desk.ingest(&account(), vec![late]).await.unwrap();
+    let closed = bench.open().await.into_iter().find(|head| head.id != id).unwrap().id;
+    let stranger = Viewer { tenant: TenantId(Uuid::from_u128(9)), ..admin() };
+    let shown = async |viewer, id| {
+        bench.heard.effects.lock().unwrap().clear();
+        bench.desk.typing(viewer, id).await;
+        let effects = std::mem::take(&mut *bench.heard.effects.lock().unwrap());
+        effects.into_iter().map(|(.., effect)| effect).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(stranger, id).await, [], "whoever may not see it shows nothing");
+    assert_eq!(shown(admin(), closed).await, []);
+    let typing = [Effect::ShowTyping { provider_id: "m1".into() }];
+    assert_eq!(shown(admin(), id).await, typing);
+    tokio::time::advance(Duration::from_secs(19)).await;
+    assert_eq!(shown(admin(), id).await, []);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(shown(admin(), id).await, typing);
 }

@@ -157,6 +157,8 @@ pub enum Effect {
     Perform { message: MessageId, place: Place, attempt: u32 },
     /// Tell the provider that the customer's message was read.
     MarkRead { provider_id: String },
+    /// The same, and show the customer that somebody types.
+    ShowTyping { provider_id: String },
     /// Tell the contact's actor the provider's name for it.
     LearnName { name: String },
     /// Every other send of the account would fail too.

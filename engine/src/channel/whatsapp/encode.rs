@@ -23,13 +23,16 @@ pub fn text(outbound: &Outbound, phone_number_id: &str, token: &str) -> Call {
     post(phone_number_id, token, body)
 }
 
-/// Tells the customer that a message was read.
-pub fn read_mark(provider_id: &str, phone_number_id: &str, token: &str) -> Call {
-    let body = json!({
+/// Tells the customer that a message was read, and perhaps that somebody types an answer to it.
+pub fn read_mark(provider_id: &str, types: bool, phone_number_id: &str, token: &str) -> Call {
+    let mut body = json!({
         "messaging_product": "whatsapp",
         "status": "read",
         "message_id": provider_id,
     });
+    if types {
+        body["typing_indicator"] = json!({"type": "text"});
+    }
     post(phone_number_id, token, body)
 }
 
