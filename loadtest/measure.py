@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
 """Measures the release binary on this machine: webhooks a second, latency under 40 % of that, how many
-webhooks share a sync, and memory per conversation. Loopback only; every server it starts ends with it.
+webhooks share a sync, memory per conversation, what a flood of one organization does to another, and
+what live sockets cost. Loopback only; every server it starts ends with it.
 
     cargo build --release -p omnistream-api -p omnistream-loadtest
     loadtest/measure.py speed  --dir DIR [--beside NAME=COMMAND ...] [--rounds 3] [--seconds 5]
     loadtest/measure.py memory --dir DIR [--conversations 100000]
+    loadtest/measure.py flood  --dir DIR [--seconds 60] [--restart-after 30] [--set KEY=VALUE ...]
+    loadtest/measure.py sockets --dir DIR [--beside COMMAND] [--sockets 1000] [--idle 10000] [--rounds 3]
 
 DIR is scratch on the disk whose durability counts. A figure of this machine alone means little, so
 `--beside` names a program to be measured in the same rounds: it must take the same signed webhooks at
-`/webhook` of {address}; {dir} is scratch of its own. The last lines are JSON with all rounds.
+`/webhook` of {address}; {dir} is scratch of its own. For sockets `--beside` is a bare server that passes
+what is posted to `/pub` of {publish} on to all websockets at `/ws` of {address}. The last lines are JSON.
 """
 
 import argparse
@@ -17,6 +21,7 @@ import functools
 import json
 import os
 import pathlib
+import resource
 import shlex
 import shutil
 import signal
@@ -24,6 +29,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
@@ -65,16 +71,22 @@ class Engine:
         line = child.stdout.readline()
         if not line.startswith("listening on "):
             raise SystemExit(f"the server did not start: {log.read_text()}")
-        self.url, self.pid = line.split()[-1], child.pid
+        self.url, self.child, self.pid, self.log = line.split()[-1], child, child.pid, log
         self.metrics_url = f"http://{metrics}/metrics"
         if is_new:
-            admin = {"org_name": "Bench", "admin_email": "bench@example.com", "admin_password": "correct horse"}
-            call("POST", f"{self.url}/api/auth/register", admin)
-        login = {"email": "bench@example.com", "password": "correct horse"}
-        self.token = call("POST", f"{self.url}/api/auth/login", login)["token"]
-        if is_new:
-            config = {"phone_number_id": NUMBER, "waba_id": "1", "access_token": "none", "app_secret": SECRET}
-            self.call("POST", "/api/integrations/accounts", {"channel": "whatsapp", "config": config})
+            self.token = self.found("bench", NUMBER)
+        else:
+            login = {"email": "bench@example.com", "password": "correct horse"}
+            self.token = call("POST", f"{self.url}/api/auth/login", login)["token"]
+
+    def found(self, name, number):
+        """An organization with a number on WhatsApp; answers its admin's token."""
+        admin = {"org_name": name, "admin_email": f"{name}@example.com", "admin_password": "correct horse"}
+        token = call("POST", f"{self.url}/api/auth/register", admin)["token"]
+        config = {"phone_number_id": number, "waba_id": "1", "access_token": "none", "app_secret": SECRET}
+        account = {"channel": "whatsapp", "config": config}
+        call("POST", f"{self.url}/api/integrations/accounts", account, token)
+        return token
 
     def call(self, method, path, body=None):
         return call(method, self.url + path, body, self.token)
@@ -96,20 +108,20 @@ def scratch(directory):
 @contextlib.contextmanager
 def engine(directory, settings=()):
     metrics, data, log = free_address(), directory / "data", directory / "log"
-    environment = dict(
-        os.environ,
-        OMNISTREAM__SERVER__LISTEN="127.0.0.1:0",
-        OMNISTREAM__METRICS__LISTEN=metrics,
-        OMNISTREAM__STORAGE__PATH=str(data),
-        OMNISTREAM__META__GRAPH_URL="http://127.0.0.1:9",
-        NO_COLOR="1",
-        **dict(settings),
-    )
+    environment = os.environ | {
+        "OMNISTREAM__SERVER__LISTEN": "127.0.0.1:0",
+        "OMNISTREAM__METRICS__LISTEN": metrics,
+        "OMNISTREAM__STORAGE__PATH": str(data),
+        "OMNISTREAM__META__GRAPH_URL": "http://127.0.0.1:9",
+        "NO_COLOR": "1",
+    } | dict(settings)
     is_new = not data.exists()
     with log.open("w") as errors, process(
         [RELEASE / "omnistream"], env=environment, cwd=directory, stdout=subprocess.PIPE, stderr=errors, text=True
     ) as child:
-        yield Engine(child, log, metrics, is_new)
+        started = Engine(child, log, metrics, is_new)
+        started.environment = environment
+        yield started
 
 
 class Beside:
@@ -126,23 +138,28 @@ class Beside:
 
 
 @contextlib.contextmanager
-def beside(directory, command):
+def beside(directory, command, publish=""):
     address = free_address()
-    words = shlex.split(command.format(address=address, dir=directory))
+    words = shlex.split(command.format(address=address, publish=publish, dir=directory))
     with process(words, cwd=directory, stdout=subprocess.DEVNULL) as child:
         yield Beside(command, address, child)
 
 
-def load(server, **options):
-    words = [RELEASE / "loadtest", "webhooks", "--json", "--url", server.url, "--secret", SECRET]
-    words += ["--phone-number-id", NUMBER, "--server", str(server.pid)]
+def loadtest(scenario, server, environment=None, **options):
+    """The report, and whether everything was as it should be."""
+    words = [RELEASE / "loadtest", scenario, "--json", "--url", server.url, "--server", str(server.pid)]
     for name, value in options.items():
-        words += [f"--{name.replace('_', '-')}", str(value)]
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True)
-    if done.returncode == 2:
-        raise SystemExit("the load could not be sent")
-    report = json.loads(done.stdout)
-    if done.returncode != 0:
+        for one in value if isinstance(value, list) else [value]:
+            words += [f"--{name.replace('_', '-')}", str(one)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, env=environment)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"`loadtest {scenario}` did not run to its end")
+    return json.loads(done.stdout), done.returncode == 0
+
+
+def load(server, **options):
+    report, is_good = loadtest("webhooks", server, secret=SECRET, phone_number_id=NUMBER, **options)
+    if not is_good:
         print("NOT ALL ACCEPTED:", report["statuses"], report["errors"], report["unanswered"])
     return report
 
@@ -282,6 +299,122 @@ def memory(args):
     print(json.dumps(found | {"actor": each}))
 
 
+def settings(pairs):
+    """`limits.live_actors=1000` as the environment has it."""
+    named = (pair.split("=", 1) for pair in pairs)
+    return {"OMNISTREAM__" + key.upper().replace(".", "__"): value for key, value in named}
+
+
+# Ends the server `$SERVER` without a warning and starts it again at the same place.
+RESTART = """
+kill -9 $SERVER
+while kill -0 $SERVER 2>/dev/null; do sleep 0.02; done
+"$PROGRAM" >/dev/null 2>>"$LOG" &
+echo $! | tee "$PID"
+"""
+
+
+def flood(args):
+    """The server's own memory is counted flat when its last quarter of the flood needs at most a tenth more
+    than the second: the first fills caches."""
+    address = free_address()
+    chosen = {"OMNISTREAM__SERVER__LISTEN": address} | settings(args.set)
+    options = {"for": args.seconds, "search": 5, "connections": args.connections, "seed": args.seed}
+    if args.rate:
+        options["rate"] = args.rate
+    if args.restart_after:
+        options |= {"restart_after": args.restart_after, "restart": RESTART}
+    with scratch(args.dir / "measure-flood") as place, engine(place, chosen) as server:
+        pid = place / "pid"
+        # Who ends while somebody waits for it is gone for the others, too.
+        threading.Thread(target=server.child.wait, daemon=True).start()
+        share = quiet(args.quiet)
+        own = {"PROGRAM": str(RELEASE / "omnistream"), "LOG": str(server.log), "PID": str(pid)}
+        try:
+            report, is_kept = loadtest(
+                "flood", server, server.environment | own, secret=SECRET, metrics=server.metrics_url,
+                flooding=NUMBER, flooding_token=server.token,
+                bystander=f"{NUMBER}2", bystander_token=server.found("bystander", f"{NUMBER}2"), **options,
+            )
+        finally:
+            if pid.exists():
+                end(int(pid.read_text()))
+    during = report["bystander"]["stretches"]["flood"]
+    resident = [s["resident_bytes"] for s in report["samples"] if 0 <= s["second"] < args.seconds and s["resident_bytes"]]
+    quarter = len(resident) // 4
+    early, late = (statistics.median(part or [0]) for part in (resident[quarter : 2 * quarter], resident[3 * quarter :]))
+    report["bars"] = {
+        "idle_before": share,
+        "word_kept": is_kept,
+        "bystander_refused": sum(n for status, n in during["statuses"].items() if not status.startswith("2")),
+        "bystander_p99_ms": during["latency_us"]["p99"] / 1000,
+        "bystander_late_p99_ms": during["late_us_p99"] / 1000,
+        "recovery_seconds": report["recovery_seconds"],
+        "resident_mb": [round(early / 1e6, 1), round(late / 1e6, 1)],
+        "memory_flat": late <= 1.1 * early,
+    }
+    print(json.dumps(report))
+    return 0 if is_kept else 1
+
+
+def sockets(args):
+    """Processor time for a message that is delivered to many sockets, and memory of an idle one; the same
+    sockets beside a bare server in the same rounds."""
+    most = 2 * max(args.sockets, args.idle) + 1000
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, max(most, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
+    roomy = {"limits.sockets_per_user": most, "limits.connections": most, "limits.handshakes_per_second": 5000}
+    chosen = settings(f"{key}={value}" for key, value in roomy.items()) | settings(args.set)
+    watch = {"rate": args.rate, "for": args.seconds, "sockets": args.sockets}
+    idle_ones = {"rate": 0, "for": 0, "warm_up": 0, "sockets": args.idle}
+    found, all_good = [], True
+
+    def run(name, server, **options):
+        nonlocal all_good
+        report, is_good = loadtest("sockets", server, ramp=args.ramp, **options)
+        all_good &= is_good
+        cost = report["server"]
+        print(
+            f"{name}: {report['sockets']} sockets, {cost['cpu_us']:.2f} us a receipt, p99 {report['latency_us']['p99'] / 1000:.1f} ms,"
+            f" {cost['resident_bytes_per_socket']:.0f} bytes an idle socket, {report['message_bytes']} bytes a message,"
+            f" missing {report['missing']}, repeated {report['repeats']}",
+            flush=True,
+        )
+        return report
+
+    for _ in range(args.rounds):
+        row = {"idle_before": quiet(args.quiet)}
+        for name, options in (("engine", watch), ("engine idle", idle_ones)):
+            with scratch(args.dir / "measure-sockets") as place, engine(place, chosen) as server:
+                own = {"secret": SECRET, "phone_number_id": NUMBER, "token": server.token}
+                row[name] = run(name, server, **own, **options)
+        for name, options in (("beside", watch), ("beside idle", idle_ones)) if args.beside else ():
+            publish = free_address()
+            with scratch(args.dir / "measure-beside") as place, beside(place, args.beside, publish) as server:
+                bare = {"post": f"http://{publish}/pub", "bytes": row["engine"]["message_bytes"]}
+                row[name] = run(name, server, **bare, **options)
+        found.append(row)
+    bars = {"all_delivered": all_good}
+    of_engine = [row["engine idle"]["server"]["resident_bytes_per_socket"] for row in found]
+    bars["bytes_per_idle_socket"] = statistics.median(of_engine)
+    bars["cpu_us"] = statistics.median(row["engine"]["server"]["cpu_us"] for row in found)
+    if args.beside:
+        cost = lambda row, name: row[name]["server"]["cpu_us"]
+        bars["ratios"] = sorted(round(cost(row, "engine") / cost(row, "beside"), 3) for row in found)
+        bars["ratio"] = statistics.median(bars["ratios"])
+    print(json.dumps({"rounds": found, "bars": bars}))
+    return 0 if all_good else 1
+
+
+def end(pid):
+    """Ends a process that is not a child of this one."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        for _ in range(300):
+            time.sleep(0.1)
+            os.kill(pid, 0)
+        os.kill(pid, signal.SIGKILL)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_subparsers(required=True)
@@ -295,11 +428,31 @@ def main():
     of_memory = what.add_parser("memory", help="memory per conversation")
     of_memory.set_defaults(measure=memory)
     of_memory.add_argument("--conversations", type=int, default=100_000)
-    for one in (of_speed, of_memory):
+    of_flood = what.add_parser("flood", help="one organization floods, another stands by", description=flood.__doc__)
+    of_flood.set_defaults(measure=flood)
+    of_flood.add_argument("--seconds", type=float, default=60)
+    of_flood.add_argument("--rate", type=float, default=0, help="webhooks a second; 0: three times what a closed loop finds")
+    of_flood.add_argument("--connections", type=int, default=512)
+    of_flood.add_argument("--seed", type=int, default=4711)
+    of_flood.add_argument("--restart-after", type=float, help="kill -9 so many seconds after the flood began, and start again")
+    of_flood.add_argument("--quiet", type=float, default=0, help="seconds to wait for an idle machine before")
+    of_sockets = what.add_parser("sockets", help="processor time a delivered message, memory an idle socket", description=sockets.__doc__)
+    of_sockets.set_defaults(measure=sockets)
+    of_sockets.add_argument("--beside", metavar="COMMAND")
+    of_sockets.add_argument("--rounds", type=int, default=3)
+    of_sockets.add_argument("--sockets", type=int, default=1000, help="that get messages")
+    of_sockets.add_argument("--idle", type=int, default=10_000, help="that get none")
+    of_sockets.add_argument("--ramp", type=float, default=1000, help="sockets opened a second")
+    of_sockets.add_argument("--rate", type=float, default=20, help="messages a second")
+    of_sockets.add_argument("--seconds", type=float, default=10)
+    of_sockets.add_argument("--quiet", type=float, default=0, help="seconds to wait for an idle machine before each round")
+    for one in (of_flood, of_sockets):
+        one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as limits.inflight_tenant=5000")
+    for one in (of_speed, of_memory, of_flood, of_sockets):
         one.add_argument("--dir", type=pathlib.Path, required=True)
     args = parser.parse_args()
     args.dir = args.dir.resolve()
-    args.measure(args)
+    return args.measure(args)
 
 
 if __name__ == "__main__":

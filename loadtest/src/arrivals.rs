@@ -2,15 +2,11 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
-
-use crate::tally::{histogram, micros};
 
 /// When each request is due. Clones share the requests among them.
 #[derive(Clone)]
@@ -31,19 +27,16 @@ pub(crate) struct Schedule {
     pub(crate) count: u64,
 }
 
-/// How late the pacer handed requests out, in microseconds: what the generator itself adds.
-pub(crate) type Lateness = Histogram<u64>;
-
 /// The pacer looks at the clock no more often.
 const STEP: Duration = Duration::from_micros(100);
 
 impl Arrivals {
-    /// At the times of a schedule. The handle gives the pacer's lateness when all are handed out.
-    pub(crate) fn open(schedule: Schedule) -> (Self, JoinHandle<Lateness>) {
+    /// At the times of a schedule.
+    pub(crate) fn open(schedule: Schedule) -> Self {
         let (send, due) = unbounded_channel();
-        // On a thread of its own: a runtime's timers step by a millisecond.
-        let pacer = std::thread::spawn(move || pace(schedule, &send));
-        (Self::Open(Rc::new(Mutex::new(due))), pacer)
+        // On a thread of its own: a runtime's timers step by a millisecond. It ends by itself.
+        std::thread::spawn(move || pace(schedule, &send));
+        Self::Open(Rc::new(Mutex::new(due)))
     }
 
     /// As fast as answers come, until a time, at most so many.
@@ -73,8 +66,7 @@ impl Schedule {
     }
 }
 
-fn pace(schedule: Schedule, send: &UnboundedSender<Instant>) -> Lateness {
-    let mut lateness = histogram();
+fn pace(schedule: Schedule, send: &UnboundedSender<Instant>) {
     let mut n = 0;
     while let Some(due) = schedule.due(n) {
         let now = Instant::now();
@@ -82,13 +74,11 @@ fn pace(schedule: Schedule, send: &UnboundedSender<Instant>) -> Lateness {
             sleep((due - now).max(STEP));
             continue;
         }
-        lateness.saturating_record(micros(now - due));
         if send.send(due).is_err() {
             break;
         }
         n += 1;
     }
-    lateness
 }
 
 #[expect(clippy::disallowed_methods, reason = "a thread of its own, without a runtime")]
@@ -128,12 +118,11 @@ mod tests {
     async fn what_is_handed_out_late_is_still_due_when_it_was() {
         let mut schedule = schedule(1000.0, 1.0, 100);
         schedule.begin -= Duration::from_secs(10);
-        let (arrivals, pacer) = Arrivals::open(schedule);
+        let arrivals = Arrivals::open(schedule);
         for n in 0..100 {
             assert_eq!(arrivals.next().await, schedule.due(n));
         }
         assert_eq!(arrivals.next().await, None);
-        assert!(pacer.join().unwrap().min() >= 9_000_000);
     }
 
     #[tokio::test]

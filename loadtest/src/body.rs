@@ -1,26 +1,32 @@
-//! Signed webhooks, each with an id of its own, as requests ready for the wire.
+//! What is sent, each with an id of its own, as requests ready for the wire: signed webhooks, or
+//! events for a bare server.
 
 use std::fmt::Write as _;
-use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::customers::Customers;
 use crate::target::Target;
 
-/// Makes the webhooks of one run.
+/// Makes the requests of one run.
 pub(crate) struct Bodies {
-    key: Hmac<Sha256>,
     head: String,
-    phone_number_id: String,
-    first_customer: u64,
-    customers: u64,
-    /// Seconds since 1970, as the messages say.
-    sent_at: u64,
-    /// What tells the ids of this run from those of others.
-    run: u64,
+    kind: Kind,
+    /// What the ids of this run begin with, and those of others do not.
+    run: String,
 }
+
+enum Kind {
+    /// Text messages of these customers to one business number.
+    Webhook { key: Hmac<Sha256>, phone_number_id: String, customers: Customers },
+    /// Events as a bare server passes them on, of so many bytes.
+    Event { bytes: usize },
+}
+
+/// The phone number of customer 0.
+pub(crate) const FIRST_NUMBER: u64 = 15_550_000_000;
 
 const TEXT: &str = "Good morning! The lamp that I ordered two weeks ago (order 20-5518) has not come \
     yet, and the tracking page has shown the same town since Monday. Could you find out where it is? \
@@ -29,30 +35,70 @@ const TEXT: &str = "Good morning! The lamp that I ordered two weeks ago (order 2
     wishes";
 
 impl Bodies {
-    /// Text messages of these customers, in turn, to one business number.
-    pub(crate) fn new(target: &Target, secret: &str, number: &str, customers: Range<u64>) -> Self {
+    /// Webhooks with text messages of these customers to one business number.
+    pub(crate) fn new(target: &Target, secret: &str, number: &str, customers: Customers) -> Self {
+        let key = Hmac::new_from_slice(secret.as_bytes()).expect("a secret of any length is a key");
+        Self::of(target, Kind::Webhook { key, phone_number_id: number.to_owned(), customers })
+    }
+
+    /// Events of about so many bytes.
+    pub(crate) fn events(target: &Target, bytes: usize) -> Self {
+        Self::of(target, Kind::Event { bytes })
+    }
+
+    fn of(target: &Target, kind: Kind) -> Self {
         let (host, path) = (&target.host, &target.path);
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
              user-agent: omnistream-loadtest\r\n"
         );
-        let since = since_1970();
-        Self {
-            key: Hmac::new_from_slice(secret.as_bytes()).expect("a secret of any length is a key"),
-            head,
-            phone_number_id: number.to_owned(),
-            first_customer: customers.start,
-            customers: (customers.end - customers.start).max(1),
-            sent_at: since.as_secs(),
-            run: u64::try_from(since.as_micros()).unwrap_or(0),
+        Self { head, kind, run: format!("wamid.{:016X}", since_1970().as_micros()) }
+    }
+
+    /// What every id of this run begins with.
+    pub(crate) fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// Who writes the message number `n`.
+    pub(crate) fn customer(&self, n: u64) -> u64 {
+        match &self.kind {
+            Kind::Webhook { customers, .. } => customers.of(n),
+            Kind::Event { .. } => 0,
         }
+    }
+
+    /// The number of the message that has this id; `None`: it is not of this run.
+    pub(crate) fn number(&self, id: &str) -> Option<u64> {
+        u64::from_str_radix(id.strip_prefix(&self.run)?, 16).ok()
     }
 
     /// Writes the request number `n` to a buffer.
     pub(crate) fn request(&self, n: u64, body: &mut String, request: &mut Vec<u8>) {
-        let customer = 15_550_000_000 + self.first_customer + n % self.customers;
-        let Self { phone_number_id, sent_at, run, .. } = self;
         body.clear();
+        request.clear();
+        request.extend_from_slice(self.head.as_bytes());
+        match &self.kind {
+            Kind::Webhook { key, phone_number_id, customers } => {
+                self.webhook(n, customers.of(n), phone_number_id, body);
+                let mut mac = key.clone();
+                mac.update(body.as_bytes());
+                let mut signature = [0; 64];
+                hex::encode_to_slice(mac.finalize().into_bytes(), &mut signature)
+                    .expect("32 bytes are 64 digits");
+                request.extend_from_slice(b"x-hub-signature-256: sha256=");
+                request.extend_from_slice(&signature);
+                request.extend_from_slice(b"\r\n");
+            }
+            Kind::Event { bytes } => self.event(n, *bytes, body),
+        }
+        request.extend_from_slice(b"content-length: ");
+        request.extend_from_slice(body.len().to_string().as_bytes());
+        request.extend_from_slice(b"\r\n\r\n");
+        request.extend_from_slice(body.as_bytes());
+    }
+
+    fn webhook(&self, n: u64, customer: u64, phone_number_id: &str, body: &mut String) {
         let written = write!(
             body,
             concat!(
@@ -60,31 +106,27 @@ impl Bodies {
                 r#""changes":[{{"value":{{"messaging_product":"whatsapp","metadata":"#,
                 r#"{{"display_phone_number":"15550109876","phone_number_id":"{number}"}},"#,
                 r#""contacts":[{{"profile":{{"name":"Customer {customer}"}},"wa_id":"{customer}"}}],"#,
-                r#""messages":[{{"from":"{customer}","id":"wamid.{run:016X}{n:016X}","#,
+                r#""messages":[{{"from":"{customer}","id":"{run}{n:016X}","#,
                 r#""timestamp":"{sent_at}","type":"text","text":{{"body":"{text} \u2615"}}}}]}},"#,
                 r#""field":"messages"}}]}}]}}"#
             ),
             number = phone_number_id,
-            customer = customer,
-            run = run,
+            customer = FIRST_NUMBER + customer,
+            run = self.run,
             n = n,
-            sent_at = sent_at,
+            sent_at = since_1970().as_secs(),
             text = TEXT,
         );
         written.expect("a string takes what is written");
-        let mut mac = self.key.clone();
-        mac.update(body.as_bytes());
-        let mut signature = [0; 64];
-        hex::encode_to_slice(mac.finalize().into_bytes(), &mut signature)
-            .expect("32 bytes are 64 digits");
-        request.clear();
-        request.extend_from_slice(self.head.as_bytes());
-        request.extend_from_slice(b"x-hub-signature-256: sha256=");
-        request.extend_from_slice(&signature);
-        request.extend_from_slice(b"\r\ncontent-length: ");
-        request.extend_from_slice(body.len().to_string().as_bytes());
-        request.extend_from_slice(b"\r\n\r\n");
-        request.extend_from_slice(body.as_bytes());
+    }
+
+    fn event(&self, n: u64, bytes: usize, body: &mut String) {
+        let written = write!(body, r#"{{"t":"ev","d":{{"id":"{}{n:016X}","text":""#, self.run);
+        written.expect("a string takes what is written");
+        while body.len() < bytes.saturating_sub(3) {
+            body.push('x');
+        }
+        body.push_str("\"}}");
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) struct Connection {
     address: SocketAddr,
     stream: Option<TcpStream>,
     answer: Vec<u8>,
+    /// Where the body of the last answer begins, unless it came in chunks.
+    body: Option<usize>,
 }
 
 /// The most that an answer may have.
@@ -19,7 +21,7 @@ const ANSWER_MAX: usize = 1 << 20;
 
 impl Connection {
     pub(crate) fn new(address: SocketAddr) -> Self {
-        Self { address, stream: None, answer: Vec::with_capacity(4096) }
+        Self { address, stream: None, answer: Vec::with_capacity(4096), body: None }
     }
 
     /// Connects, unless it is connected.
@@ -44,6 +46,19 @@ impl Connection {
         sent.map(|(status, _)| status)
     }
 
+    /// Asks for a path and reads its answer whole; answers its body if its status is 200.
+    pub(crate) async fn get(&mut self, host: &str, path: &str, token: &str) -> io::Result<&[u8]> {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\
+             user-agent: omnistream-loadtest\r\n\r\n"
+        );
+        match (self.send(request.as_bytes()).await?, self.body) {
+            (200, Some(body)) => Ok(&self.answer[body..]),
+            (200, None) => Err(io::Error::other(format!("{path} is answered in chunks"))),
+            (status, _) => Err(io::Error::other(format!("{path} is answered {status}"))),
+        }
+    }
+
     /// The status, and whether the connection may be used again.
     async fn exchange(&mut self, request: &[u8]) -> io::Result<(u16, bool)> {
         self.open().await?.write_all(request).await?;
@@ -55,6 +70,7 @@ impl Connection {
             }
         };
         let head = Head::read(&self.answer[..body]).ok_or(ErrorKind::InvalidData)?;
+        self.body = matches!(head.length, Length::Known(_)).then_some(body);
         match head.length {
             Length::Known(length) => {
                 while self.answer.len() < body + length {

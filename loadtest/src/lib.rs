@@ -7,12 +7,19 @@
 mod arrivals;
 mod body;
 mod connection;
+mod customers;
+pub mod flood;
+mod ledger;
 mod process;
+mod readback;
 mod report;
+mod sender;
+pub mod sockets;
 mod tally;
 mod target;
 mod webhooks;
 
+pub use ledger::{Comparison, Violations};
 pub use report::{Latency, Loop, Report, ServerCost};
 pub use target::{Target, WrongTarget};
 pub use webhooks::{Webhooks, run};

@@ -1,11 +1,15 @@
 //! Load as a program.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use loadtest::flood::{Business, Flood, Metrics, Restart};
+use loadtest::sockets::{Customer, Publisher, Sockets};
 use loadtest::{Target, Webhooks};
+use serde::Serialize;
 
 /// Loads a running server of this machine and tells what it stood, without knowing anything of it
 /// but its API.
@@ -26,6 +30,32 @@ enum Scenario {
     /// maximum for so many connections. Exit code 1 when a webhook was not answered 2xx, 2 when
     /// nothing was sent.
     Webhooks(WebhooksArgs),
+    /// One organization floods the server, another goes about its business.
+    ///
+    /// The flood is an open loop of more webhooks than the server takes: without `--rate` three times
+    /// (`--times`) what a closed loop finds first. The bystander's webhooks are due at fixed times
+    /// before, during and after it. Every id is entered in a ledger: acknowledged, refused, or unknown
+    /// when there was no answer. At the end all conversations of both are read by REST and compared:
+    /// whatever was acknowledged is there once, and in each conversation before what was sent after
+    /// its acknowledgement. The report also tells the server's memory twice a second, who was refused
+    /// how often, and how long after the flood the last refusal or slow answer came. Exit code 1 when
+    /// the server broke its word, however fast it was; 2 when nothing could be sent or read.
+    Flood(FloodArgs),
+    /// Many people watch one conversation live.
+    ///
+    /// A customer writes once, by webhook; then so many websockets are opened at `/api/ws`, each with
+    /// the token in its hello and following that customer's conversation (and each `--stream`). Once
+    /// all follow and have settled the server's memory is read. Then the customer writes at a rate,
+    /// over one connection, so that messages have an order, and every socket is checked to get each
+    /// of them once and in order. Latency counts from when a message was due. With `--rate 0` the
+    /// sockets only stay. Sockets of one person are limited by the server: raise
+    /// `limits.sockets_per_user` and `limits.handshakes_per_second`, and `ulimit -n` on both sides.
+    ///
+    /// With `--post URL` the same sockets listen to a bare server instead: they say nothing, and
+    /// events of `--bytes` are posted to that address at the same rate. What a receipt costs the
+    /// server can so be compared. Exit code 1 when something was missing or came again, or a socket
+    /// ended; 2 when the sockets could not be opened.
+    Sockets(SocketsArgs),
 }
 
 #[derive(Args)]
@@ -71,10 +101,139 @@ struct WebhooksArgs {
     json: bool,
 }
 
+#[derive(Args)]
+struct FloodArgs {
+    /// The server, such as http://127.0.0.1:8080; webhooks go to `/webhook` unless it has a path
+    #[arg(long)]
+    url: String,
+    /// App secret that signs the webhooks of both
+    #[arg(long)]
+    secret: String,
+    /// The business number of the organization that floods
+    #[arg(long, value_name = "ID")]
+    flooding: String,
+    /// A token of it that may read all its conversations
+    #[arg(long, value_name = "TOKEN")]
+    flooding_token: String,
+    /// The business number of the one that stands by
+    #[arg(long, value_name = "ID")]
+    bystander: String,
+    /// A token of it that may read all its conversations
+    #[arg(long, value_name = "TOKEN")]
+    bystander_token: String,
+    /// Webhooks a second of the flood; 0: a multiple of the most that a closed loop finds
+    #[arg(long, default_value_t = 0.0)]
+    rate: f64,
+    /// That multiple
+    #[arg(long, default_value_t = 3.0)]
+    times: f64,
+    /// Seconds that the flood takes
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 60.0)]
+    seconds: f64,
+    /// Webhooks a second of the bystander, and of both after the flood
+    #[arg(long, value_name = "RATE", default_value_t = 50.0)]
+    bystander_rate: f64,
+    /// Seconds of the closed loop
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    search: f64,
+    /// Seconds that the bystander is alone before the flood
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    calm: f64,
+    /// Seconds that both go on after the flood
+    #[arg(long, value_name = "SECONDS", default_value_t = 20.0)]
+    after: f64,
+    /// Seconds after which an answer is no sign of recovery
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.25)]
+    slow: f64,
+    /// How many people write to the organization that floods, a few of them most
+    #[arg(long, default_value_t = 10_000)]
+    customers: u64,
+    /// Keep-alive connections of the flood
+    #[arg(long, default_value_t = 512)]
+    connections: usize,
+    /// Decides who writes when
+    #[arg(long, default_value_t = 4711)]
+    seed: u64,
+    /// The server's process id: its processor time and memory are told, too
+    #[arg(long, value_name = "PID")]
+    server: Option<u32>,
+    /// The server's metrics, such as http://127.0.0.1:9464
+    #[arg(long, value_name = "URL")]
+    metrics: Option<String>,
+    /// The metric that is 0 when nothing waits in the server any more
+    #[arg(long, value_name = "NAME", default_value = "omnistream_waiting_items")]
+    waiting: String,
+    /// Start the server again so many seconds after the flood began
+    #[arg(long, value_name = "SECONDS", requires = "restart")]
+    restart_after: Option<f64>,
+    /// What `sh` runs for it: it ends the process `$SERVER`, starts another, and prints its id
+    #[arg(long, value_name = "COMMAND", requires = "restart_after")]
+    restart: Option<String>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct SocketsArgs {
+    /// The server, such as http://127.0.0.1:8080; sockets are opened at `/api/ws` unless it has a path
+    #[arg(long)]
+    url: String,
+    /// App secret that signs the customer's webhooks, which go to `/webhook`
+    #[arg(long, required_unless_present = "post")]
+    secret: Option<String>,
+    /// The business number that the customer writes to
+    #[arg(long, value_name = "ID", required_unless_present = "post")]
+    phone_number_id: Option<String>,
+    /// A token of whoever watches
+    #[arg(long, required_unless_present = "post")]
+    token: Option<String>,
+    /// Which customer
+    #[arg(long, value_name = "N", default_value_t = 900_000_000)]
+    customer: u64,
+    /// A stream that is followed, too, such as `i:all`
+    #[arg(long, value_name = "STREAM")]
+    stream: Vec<String>,
+    /// Where a bare server takes events
+    #[arg(long, value_name = "URL", conflicts_with_all = ["secret", "phone_number_id", "token", "stream"])]
+    post: Option<String>,
+    /// Bytes of such an event
+    #[arg(long, default_value_t = 500, requires = "post")]
+    bytes: usize,
+    /// How many sockets
+    #[arg(long, default_value_t = 1000)]
+    sockets: usize,
+    /// Sockets that are opened a second
+    #[arg(long, value_name = "RATE", default_value_t = 400.0)]
+    ramp: f64,
+    /// Messages a second; 0: none
+    #[arg(long, default_value_t = 20.0)]
+    rate: f64,
+    /// Seconds that count
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 10.0)]
+    seconds: f64,
+    /// Seconds before them that do not
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    warm_up: f64,
+    /// Seconds to wait for the last messages
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    patience: f64,
+    /// The server's process id: its processor time and memory are told, too
+    #[arg(long, value_name = "PID")]
+    server: Option<u32>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let Cli { scenario: Scenario::Webhooks(args) } = Cli::parse();
-    webhooks(args).await.unwrap_or_else(|sentence| {
+    let done = match Cli::parse().scenario {
+        Scenario::Webhooks(args) => webhooks(args).await,
+        Scenario::Flood(args) => flood(args).await,
+        Scenario::Sockets(args) => sockets(args).await,
+    };
+    done.unwrap_or_else(|sentence| {
         // Without stderr there is nobody to tell.
         let _told = writeln!(io::stderr(), "loadtest: {sentence}");
         ExitCode::from(2)
@@ -82,20 +241,13 @@ async fn main() -> ExitCode {
 }
 
 async fn webhooks(args: WebhooksArgs) -> Result<ExitCode, String> {
-    let target = Target::new(&args.url, "/webhook").map_err(|error| error.to_string())?;
-    if !args.rate.is_finite() || args.rate < 0.0 {
-        return Err("`--rate` must be 0 or more".to_owned());
-    }
-    let time = |seconds: f64, name: &str| {
-        Duration::try_from_secs_f64(seconds)
-            .map_err(|_| format!("`{name}` must be a number of seconds"))
-    };
+    let target = target(&args.url, "/webhook")?;
     let warm_up = time(args.warm_up, "--warm-up")?;
     let report = loadtest::run(Webhooks {
         target,
         secret: args.secret,
         phone_number_id: args.phone_number_id,
-        rate: args.rate,
+        rate: rate(args.rate, "--rate")?,
         time: warm_up + time(args.seconds, "--for")?,
         count: args.count.unwrap_or(u64::MAX),
         warm_up,
@@ -106,13 +258,99 @@ async fn webhooks(args: WebhooksArgs) -> Result<ExitCode, String> {
     })
     .await
     .map_err(|error| format!("no connection to {}: {error}", args.url))?;
-    let text = match args.json {
-        true => serde_json::to_string(&report).map_err(|error| error.to_string())?,
+    tell(&report, args.json)?;
+    Ok(code(report.all_accepted()))
+}
+
+async fn flood(args: FloodArgs) -> Result<ExitCode, String> {
+    let metrics = args.metrics.map(|url| target(&url, "/metrics")).transpose()?;
+    let restart_after = args.restart_after.map(|seconds| time(seconds, "--restart-after"));
+    let restart = restart_after.transpose()?.zip(args.restart);
+    let report = loadtest::flood::run(Flood {
+        target: target(&args.url, "/webhook")?,
+        secret: args.secret,
+        flooding: Business { phone_number_id: args.flooding, token: args.flooding_token },
+        bystander: Business { phone_number_id: args.bystander, token: args.bystander_token },
+        rate: rate(args.rate, "--rate")?,
+        times: rate(args.times, "--times")?,
+        bystander_rate: rate(args.bystander_rate, "--bystander-rate")?,
+        search: time(args.search, "--search")?,
+        calm: time(args.calm, "--calm")?,
+        time: time(args.seconds, "--for")?,
+        after: time(args.after, "--after")?,
+        slow: time(args.slow, "--slow")?,
+        customers: args.customers,
+        connections: args.connections,
+        seed: args.seed,
+        server: args.server,
+        metrics: metrics.map(|target| Metrics { target, waiting: args.waiting }),
+        restart: restart.map(|(after, command)| Restart { after, command }),
+    })
+    .await
+    .map_err(|error| format!("the flood of {} ended early: {error}", args.url))?;
+    tell(&report, args.json)?;
+    Ok(code(report.word_is_kept()))
+}
+
+async fn sockets(args: SocketsArgs) -> Result<ExitCode, String> {
+    let publisher = match (&args.post, args.secret, args.phone_number_id, args.token) {
+        (None, Some(secret), Some(phone_number_id), Some(token)) => {
+            let webhooks = target(&args.url, "/")?.at("/webhook");
+            let (number, streams) = (args.customer, args.stream);
+            let customer = Customer { webhooks, secret, phone_number_id, token, number, streams };
+            Publisher::Customer(customer)
+        }
+        (Some(post), ..) => Publisher::Post { target: target(post, "/pub")?, bytes: args.bytes },
+        _ => return Err("name `--secret`, `--phone-number-id` and `--token`".to_owned()),
+    };
+    let default_path = if args.post.is_some() { "/ws" } else { "/api/ws" };
+    if args.ramp <= 0.0 {
+        return Err("`--ramp` must be above 0".to_owned());
+    }
+    let report = loadtest::sockets::run(Sockets {
+        target: target(&args.url, default_path)?,
+        publisher,
+        sockets: args.sockets,
+        ramp: rate(args.ramp, "--ramp")?,
+        rate: rate(args.rate, "--rate")?,
+        warm_up: time(args.warm_up, "--warm-up")?,
+        time: time(args.seconds, "--for")?,
+        patience: time(args.patience, "--patience")?,
+        server: args.server,
+    })
+    .await
+    .map_err(|error| format!("the sockets of {} could not be loaded: {error}", args.url))?;
+    tell(&report, args.json)?;
+    Ok(code(report.all_delivered()))
+}
+
+fn target(url: &str, path: &str) -> Result<Target, String> {
+    Target::new(url, path).map_err(|error| error.to_string())
+}
+
+fn rate(rate: f64, name: &str) -> Result<f64, String> {
+    match rate.is_finite() && rate >= 0.0 {
+        true => Ok(rate),
+        false => Err(format!("`{name}` must be 0 or more")),
+    }
+}
+
+fn time(seconds: f64, name: &str) -> Result<Duration, String> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| format!("`{name}` must be a number of seconds"))
+}
+
+fn tell(report: &(impl Serialize + Display), as_json: bool) -> Result<(), String> {
+    let text = match as_json {
+        true => serde_json::to_string(report).map_err(|error| error.to_string())?,
         false => report.to_string(),
     };
-    writeln!(io::stdout(), "{text}").map_err(|error| error.to_string())?;
-    Ok(match report.all_accepted() {
+    writeln!(io::stdout(), "{text}").map_err(|error| error.to_string())
+}
+
+fn code(is_good: bool) -> ExitCode {
+    match is_good {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
-    })
+    }
 }

@@ -63,7 +63,12 @@ pub struct ServerCost {
 }
 
 /// A generator that is later than this measures itself.
-const LATE_US: u64 = 1_000;
+pub(crate) const LATE_US: u64 = 1_000;
+
+/// For people.
+pub(crate) fn millis(micros: u64) -> f64 {
+    micros as f64 / 1000.0
+}
 
 impl Latency {
     pub(crate) fn of(taken: &Histogram<u64>) -> Self {
@@ -104,7 +109,6 @@ impl fmt::Display for Report {
         if self.unanswered > 0 {
             writeln!(to, "without an answer: {}", self.unanswered)?;
         }
-        let millis = |micros: u64| micros as f64 / 1000.0;
         let Latency { p50, p90, p99, p999, max } = self.latency_us;
         write!(
             to,

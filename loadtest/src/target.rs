@@ -46,6 +46,11 @@ impl Target {
             _ => Err(wrong("is not on this machine, and only servers of this machine are loaded")),
         }
     }
+
+    /// Another path of the same server.
+    pub fn at(self, path: &str) -> Self {
+        Self { path: path.to_owned(), ..self }
+    }
 }
 
 #[cfg(test)]

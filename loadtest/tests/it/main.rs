@@ -1,4 +1,10 @@
 //! Load over real sockets.
 
 #[cfg(test)]
+mod desk;
+#[cfg(test)]
+mod flood;
+#[cfg(test)]
+mod sockets;
+#[cfg(test)]
 mod webhooks;

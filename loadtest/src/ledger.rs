@@ -1,0 +1,285 @@
+//! A ledger of every message of a run, and its comparison with what a server has afterwards.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::tally::{Outcome, micros};
+
+/// Every message of a run: when it was sent and what became of it.
+pub(crate) struct Ledger {
+    begin: Instant,
+    entries: Vec<Entry>,
+}
+
+/// Times are microseconds from the begin of the ledger: a run takes less than an hour.
+struct Entry {
+    sent: u32,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy)]
+enum Fate {
+    /// Nobody said: it may be there, once.
+    Unknown,
+    /// It was not taken, for now: as the server may have been late to say so, it may be there, once.
+    Refused,
+    /// It is there, once, from this time on.
+    Acknowledged(u32),
+}
+
+/// What a comparison found. A server that keeps its word has none of the violations.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Comparison {
+    pub sent: u64,
+    pub acknowledged: u64,
+    pub refused: u64,
+    pub unknown: u64,
+    /// Messages of this run that the server has.
+    pub stored: u64,
+    /// Not acknowledged, and there: no violation.
+    pub stored_unasked: u64,
+    /// Those that have any of them.
+    pub conversations: u64,
+    pub violations: Violations,
+    /// The first of them, in words.
+    pub examples: Vec<String>,
+}
+
+/// How often a server broke its word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Violations {
+    /// Acknowledged, and not there.
+    pub lost: u64,
+    /// There more than once.
+    pub doubled: u64,
+    /// Behind a message that was sent only after it had been acknowledged.
+    pub out_of_order: u64,
+    /// In another conversation than the customer's others.
+    pub scattered: u64,
+    /// There, and never sent.
+    pub invented: u64,
+}
+
+/// Compares conversation by conversation.
+pub(crate) struct Comparing<'a> {
+    ledger: &'a Ledger,
+    seen: Vec<bool>,
+    /// The conversation of each customer, by its number.
+    homes: HashMap<u64, u64>,
+    found: Comparison,
+}
+
+/// So many violations are told in words.
+const EXAMPLES_MAX: usize = 10;
+
+impl Ledger {
+    pub(crate) fn new(begin: Instant) -> Self {
+        Self { begin, entries: Vec::new() }
+    }
+
+    /// Enters a message that is about to be sent; answers its number.
+    pub(crate) fn sent(&mut self, at: Instant) -> u64 {
+        let n = self.entries.len() as u64;
+        let sent = self.since_begin(at);
+        self.entries.push(Entry { sent, fate: Fate::Unknown });
+        n
+    }
+
+    /// Enters what became of a message.
+    pub(crate) fn ended(&mut self, n: u64, at: Instant, outcome: &Outcome) {
+        let fate = match outcome {
+            Outcome::Answered(200..300) => Fate::Acknowledged(self.since_begin(at)),
+            Outcome::Answered(_) => Fate::Refused,
+            Outcome::Broken(_) | Outcome::Unanswered => Fate::Unknown,
+        };
+        if let Some(entry) = usize::try_from(n).ok().and_then(|n| self.entries.get_mut(n)) {
+            entry.fate = fate;
+        }
+    }
+
+    /// Begins to compare with what is there.
+    pub(crate) fn compare(&self) -> Comparing<'_> {
+        let (seen, homes) = (vec![false; self.entries.len()], HashMap::new());
+        Comparing { ledger: self, seen, homes, found: Comparison::default() }
+    }
+
+    fn since_begin(&self, at: Instant) -> u32 {
+        u32::try_from(micros(at - self.begin)).unwrap_or(u32::MAX)
+    }
+}
+
+impl Comparing<'_> {
+    /// A conversation: the numbers of its messages of this run, the oldest first, and who wrote
+    /// each.
+    pub(crate) fn conversation(&mut self, numbers: &[u64], customer: impl Fn(u64) -> u64) {
+        let home = self.found.conversations;
+        self.found.conversations += u64::from(!numbers.is_empty());
+        // Of those further up, when the one was sent that was sent last.
+        let mut last_sent = None;
+        for &n in numbers {
+            let at = usize::try_from(n).unwrap_or(usize::MAX);
+            let Some(entry) = self.ledger.entries.get(at) else {
+                self.found.violations.invented += 1;
+                self.tell(|| format!("message {n} was never sent"));
+                continue;
+            };
+            if std::mem::replace(&mut self.seen[at], true) {
+                self.found.violations.doubled += 1;
+                self.tell(|| format!("message {n} is there more than once"));
+                continue;
+            }
+            self.found.stored += 1;
+            let customer = customer(n);
+            if *self.homes.entry(customer).or_insert(home) != home {
+                self.found.violations.scattered += 1;
+                self.tell(|| format!("message {n} is not with customer {customer}'s others"));
+            }
+            match (entry.fate, last_sent) {
+                (Fate::Acknowledged(acknowledged), Some((sent, later))) if acknowledged < sent => {
+                    self.found.violations.out_of_order += 1;
+                    self.tell(|| format!("message {n} stands behind {later}, a later one"));
+                }
+                (Fate::Acknowledged(_), _) => {}
+                _ => self.found.stored_unasked += 1,
+            }
+            last_sent = last_sent.max(Some((entry.sent, n)));
+        }
+    }
+
+    /// What all conversations together have shown.
+    pub(crate) fn end(mut self) -> Comparison {
+        for (n, entry) in self.ledger.entries.iter().enumerate() {
+            self.found.sent += 1;
+            match entry.fate {
+                Fate::Unknown => self.found.unknown += 1,
+                Fate::Refused => self.found.refused += 1,
+                Fate::Acknowledged(_) => {
+                    self.found.acknowledged += 1;
+                    if !self.seen[n] {
+                        self.found.violations.lost += 1;
+                        self.tell(|| format!("message {n} was acknowledged and is not there"));
+                    }
+                }
+            }
+        }
+        self.found
+    }
+
+    fn tell(&mut self, what: impl FnOnce() -> String) {
+        if self.found.examples.len() < EXAMPLES_MAX {
+            self.found.examples.push(what());
+        }
+    }
+}
+
+impl Violations {
+    /// Whether there are none.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sent, acknowledged, refused, unknown, stored, conversations, .. } = self;
+        writeln!(
+            to,
+            "{sent} sent: {acknowledged} acknowledged, {refused} refused, {unknown} unknown; \
+             {stored} there in {conversations} conversations"
+        )?;
+        if self.violations.is_none() {
+            return Ok(());
+        }
+        writeln!(to, "BROKEN WORD: {:?}", self.violations)?;
+        self.examples.iter().try_for_each(|example| writeln!(to, "  {example}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Comparison, Ledger, Violations};
+    use crate::tally::Outcome;
+    use std::io::ErrorKind;
+    use std::time::Duration;
+    use tokio::time::Instant;
+
+    /// Five messages, one after the other: three are acknowledged, then one is refused and one
+    /// breaks.
+    fn five() -> Ledger {
+        let begin = Instant::now();
+        let mut ledger = Ledger::new(begin);
+        let outcomes = [
+            Outcome::Answered(200),
+            Outcome::Answered(200),
+            Outcome::Answered(201),
+            Outcome::Answered(503),
+            Outcome::Broken(ErrorKind::ConnectionReset.into()),
+        ];
+        for (n, outcome) in (0..).zip(outcomes) {
+            let at = begin + Duration::from_millis(10 * n);
+            assert_eq!(ledger.sent(at), n);
+            ledger.ended(n, at + Duration::from_millis(5), &outcome);
+        }
+        ledger
+    }
+
+    fn compared(ledger: &Ledger, conversations: &[&[u64]]) -> Comparison {
+        let mut comparing = ledger.compare();
+        for conversation in conversations {
+            comparing.conversation(conversation, |_| 7);
+        }
+        comparing.end()
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_there_once_and_what_was_not_may_be() {
+        for stored in [&[0, 1, 2][..], &[0, 1, 2, 3], &[0, 1, 2, 4], &[0, 1, 2, 4, 3]] {
+            let found = compared(&five(), &[stored]);
+            assert!(found.violations.is_none() && found.examples.is_empty(), "{stored:?}");
+            assert_eq!(
+                (found.sent, found.acknowledged, found.refused, found.unknown),
+                (5, 3, 1, 1)
+            );
+            assert_eq!(found.stored_unasked, stored.len() as u64 - 3);
+        }
+    }
+
+    #[test]
+    fn each_kind_of_broken_word_is_found() {
+        let none = Violations::default();
+        let broken: [(&[&[u64]], Violations); 6] = [
+            (&[&[0, 2]], Violations { lost: 1, ..none }),
+            (&[], Violations { lost: 3, ..none }),
+            (&[&[0, 1, 1, 2]], Violations { doubled: 1, ..none }),
+            (&[&[0, 2, 1]], Violations { out_of_order: 1, ..none }),
+            (&[&[0, 1], &[2]], Violations { scattered: 1, ..none }),
+            (&[&[0, 1, 2, 9]], Violations { invented: 1, ..none }),
+        ];
+        for (stored, violations) in broken {
+            let found = compared(&five(), stored);
+            assert_eq!(found.violations, violations, "{stored:?}");
+            assert!(!found.examples.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_acknowledged_message_stands_before_what_was_sent_after_it_acknowledged_or_not() {
+        let found = compared(&five(), &[&[0, 1, 4, 2, 3]]);
+        assert_eq!(found.violations, Violations { out_of_order: 1, ..Violations::default() });
+    }
+
+    #[test]
+    fn messages_that_were_under_way_together_may_stand_either_way() {
+        let begin = Instant::now();
+        let mut ledger = Ledger::new(begin);
+        let (one, other) = (ledger.sent(begin), ledger.sent(begin + Duration::from_millis(1)));
+        for n in [one, other] {
+            ledger.ended(n, begin + Duration::from_millis(5), &Outcome::Answered(200));
+        }
+        assert!(compared(&ledger, &[&[1, 0]]).violations.is_none());
+        assert!(compared(&ledger, &[&[0, 1]]).violations.is_none());
+    }
+}
