@@ -269,7 +269,8 @@ async fn mark_read(
     key: Key,
 ) -> Result<Json<ConversationRead>, ApiError> {
     let key = key.of(caller.agent.0, &format!("POST read {id}"), NO_BODY);
-    let head = head(app.desk.ask(caller.viewer(), id, key, Command::MarkRead).await?)?;
+    let command = Command::MarkRead { up_to: None };
+    let head = head(app.desk.ask(caller.viewer(), id, key, command).await?)?;
     let (message, unread_count) = ("marked as read", head.unread);
     Ok(Json(ConversationRead { message, conversation_id: id, unread_count }))
 }

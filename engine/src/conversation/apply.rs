@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Conversation, Decision, Loaded, PARKED_FOR, PREVIEW_CHARS, Pending, Preview, Recent, State,
-    Thread, UNSETTLED_MAX, WINDOW, WINDOW_MARGIN,
+    Thread, UNREAD_KEPT, UNSETTLED_MAX, WINDOW, WINDOW_MARGIN,
 };
 use crate::fact::{By, ConversationStatus, Fact, Recorded};
 use crate::id::{ConversationId, MessageId};
@@ -30,6 +30,7 @@ impl Conversation {
             assignee: None,
             tags: Vec::new(),
             unread: 0,
+            unread_at: Vec::new(),
             created_at: never,
             updated_at: never,
             last_message_at: never,
@@ -66,6 +67,10 @@ impl Conversation {
             }
             Fact::Received { provider_id, sent_at, place, .. } => {
                 self.unread = self.unread.saturating_add(1);
+                if self.unread_at.len() == UNREAD_KEPT {
+                    self.unread_at.remove(0);
+                }
+                self.unread_at.push((self.seq, *place));
                 // What arrives late does not take the window back.
                 self.last_inbound_at = self.last_inbound_at.max(Some(sent_at.unwrap_or(at)));
                 if let Some(id) = provider_id {
@@ -131,7 +136,11 @@ impl Conversation {
             Fact::Reopened { .. } => self.turn(ConversationStatus::Open, at),
             Fact::Expired { .. } => self.turn(ConversationStatus::Expired, at),
             Fact::TagsChanged { to, .. } => self.tags.clone_from(to),
-            Fact::ReadMarked { unread } => self.unread = *unread,
+            Fact::ReadMarked { unread } => {
+                self.unread = *unread;
+                let read = self.unread_at.len().saturating_sub(*unread as usize);
+                self.unread_at.drain(..read);
+            }
             Fact::ContactChanged { name, phone } => {
                 self.contact_name.clone_from(name);
                 self.contact_phone.clone_from(phone);
@@ -144,6 +153,23 @@ impl Conversation {
     /// Until when free text may be sent; `None`: the customer never wrote.
     pub fn window_closes_at(&self) -> Option<Timestamp> {
         self.last_inbound_at.map(|at| at + (WINDOW - WINDOW_MARGIN))
+    }
+
+    /// How many messages stay unread when everything up to this fact is read. Where only the newest
+    /// of them are known one by one, the mark waits until it reaches these.
+    pub(super) fn unread_behind(&self, seq: u64) -> u32 {
+        let behind = self.unread_at.iter().filter(|(unread, _)| *unread > seq).count();
+        match u32::try_from(behind) {
+            Ok(behind) if behind < self.unread_at.len() as u32 || seq >= self.seq => behind,
+            _ => self.unread,
+        }
+    }
+
+    /// Where the newest message lies that is read when so many stay unread; `None`: it is the
+    /// customer's newest.
+    pub(super) fn last_read(&self, unread: u32) -> Option<Place> {
+        let at = self.unread_at.len().checked_sub(unread as usize + 1)?;
+        self.unread_at.get(at).filter(|_| unread > 0).map(|(_, place)| *place)
     }
 
     pub(super) fn pending_at(&mut self, place: Place) -> Option<&mut Pending> {

@@ -75,7 +75,10 @@ pub enum Command {
     SetStatus {
         status: ConversationStatus,
     },
-    MarkRead,
+    /// Everything up to this fact was read; `None`: everything.
+    MarkRead {
+        up_to: Option<u64>,
+    },
     SetTags {
         tags: Vec<String>,
     },

@@ -53,7 +53,7 @@ pub fn decide(
         }
         Command::Assign { agent } => Ok(assign(turn(state, envelope, context)?, *agent)),
         Command::TakeOver { agent } => Ok(assign(turn(state, envelope, context)?, Some(*agent))),
-        Command::MarkRead => Ok(mark_read(turn(state, envelope, context)?)),
+        Command::MarkRead { up_to } => Ok(mark_read(turn(state, envelope, context)?, *up_to)),
         Command::SetTags { tags } => set_tags(turn(state, envelope, context)?, tags.clone()),
         Command::EditTags { add, remove } => {
             let turn = turn(state, envelope, context)?;
@@ -180,12 +180,18 @@ fn assign(mut turn: Turn<'_>, to: Option<AgentId>) -> Decision {
     turn.done(None)
 }
 
-fn mark_read(mut turn: Turn<'_>) -> Decision {
-    if turn.head.unread > 0 {
-        turn.record(Fact::ReadMarked { unread: 0 });
-        if let Some(provider_id) = turn.head.last_inbound_id.clone() {
-            turn.effects.push(Effect::MarkRead { provider_id });
-        }
+/// The mark only moves forward. The provider hears of the newest message that was read.
+fn mark_read(mut turn: Turn<'_>, up_to: Option<u64>) -> Decision {
+    let unread = up_to.map_or(0, |seq| turn.head.unread_behind(seq));
+    if unread < turn.head.unread {
+        let provider_id = match turn.head.last_read(unread) {
+            Some(place) => {
+                turn.row(place).ok().and_then(|row| row.message.provider_message_id.clone())
+            }
+            None => turn.head.last_inbound_id.clone(),
+        };
+        turn.record(Fact::ReadMarked { unread });
+        turn.effects.extend(provider_id.map(|provider_id| Effect::MarkRead { provider_id }));
     }
     turn.done(None)
 }

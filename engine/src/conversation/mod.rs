@@ -74,6 +74,10 @@ pub struct Conversation {
     pub assignee: Option<AgentId>,
     pub tags: Vec<String>,
     pub unread: u32,
+    /// The newest of those that are unread, oldest first, at most [`UNREAD_KEPT`]: the seq of each
+    /// and where it lies.
+    #[serde(default)]
+    pub unread_at: Vec<(u64, Place)>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub last_message_at: Timestamp,
@@ -189,6 +193,8 @@ pub struct Context<'a> {
 
 /// How many messages of unknown outcome a head remembers.
 pub const UNSETTLED_MAX: usize = 16;
+/// How many unread messages a head knows one by one.
+pub const UNREAD_KEPT: usize = 32;
 /// The longest text of a preview, in characters.
 pub const PREVIEW_CHARS: usize = 120;
 /// The window is taken for closed this long before the provider closes it: clocks differ.

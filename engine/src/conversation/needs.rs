@@ -1,6 +1,6 @@
 //! What has to be read before a command can be decided.
 
-use super::{Command, Envelope, Loaded, Need, State, Target};
+use super::{Command, Conversation, Envelope, Loaded, Need, State, Target};
 use crate::channel::{Opaque, Outcome};
 use crate::fact::ParkedAmendment;
 use crate::id::ConversationId;
@@ -103,10 +103,19 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
                 }
             }
         }
+        Command::MarkRead { up_to: Some(seq) } => {
+            if let Some(case) = case.and_then(|id| known_case(state, loaded, id))
+                && let unread = case.unread_behind(*seq)
+                && unread < case.unread
+                && let Some(place) = case.last_read(unread)
+            {
+                look.row(case.id, place);
+            }
+        }
         Command::Assign { .. }
         | Command::TakeOver { .. }
         | Command::SetStatus { .. }
-        | Command::MarkRead
+        | Command::MarkRead { up_to: None }
         | Command::SetTags { .. }
         | Command::EditTags { .. }
         | Command::Expire { .. }
@@ -125,6 +134,16 @@ pub(super) fn target(state: &State, envelope: &Envelope) -> Option<ConversationI
         Target::Current => state.thread.current,
         Target::Conversation(id) => Some(id),
     }
+}
+
+/// A case as it stands, where that was read.
+fn known_case<'a>(
+    state: &'a State,
+    loaded: &'a Loaded,
+    id: ConversationId,
+) -> Option<&'a Conversation> {
+    let current = state.case.as_ref().filter(|case| case.id == id);
+    current.or_else(|| loaded.cases.get(&id)?.as_ref())
 }
 
 /// An opaque id that names this thread: others are not believed.

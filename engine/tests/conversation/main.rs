@@ -12,7 +12,7 @@ use desk::{
 };
 use engine::channel::{Echo, Handle, Opaque, Outcome, Slow};
 use engine::contact::IdentityKind;
-use engine::conversation::{Command, Effect, MovedTo, Refused, Target};
+use engine::conversation::{Command, Effect, Envelope, MovedTo, Refused, Target, UNREAD_KEPT};
 use engine::fact::ConversationStatus;
 use engine::id::{AgentId, ContactId, TenantId, ThreadId};
 use engine::message::{Content, MessageStatus, SenderKind};
@@ -299,10 +299,53 @@ fn reading_clears_the_count_and_tells_the_provider_once() {
     let mut desk = Desk::new();
     desk.batch(vec![received("m1", "a"), received("m2", "b")]);
     desk.effects.clear();
-    assert!(desk.run(by_agent(Target::Current, Command::MarkRead)).unwrap().changed);
-    assert!(!desk.run(by_agent(Target::Current, Command::MarkRead)).unwrap().changed);
+    assert!(desk.run(reads(None)).unwrap().changed);
+    assert!(!desk.run(reads(None)).unwrap().changed);
     assert_eq!(desk.effects, [Effect::MarkRead { provider_id: "m2".into() }]);
     assert_eq!(desk.case().unread, 0);
+}
+
+fn reads(up_to: Option<u64>) -> Envelope {
+    by_agent(Target::Current, Command::MarkRead { up_to })
+}
+
+#[test]
+fn the_read_mark_moves_up_to_a_message_and_never_back() {
+    let mut desk = Desk::new();
+    // The first fact opens the case.
+    for n in 1..=4 {
+        desk.receive(&format!("m{n}"), "hello");
+    }
+    desk.effects.clear();
+    for (seq, unread, told) in [
+        (3, 2, Some("m2")),
+        (2, 2, None),
+        (3, 2, None),
+        (4, 1, Some("m3")),
+        (1_000, 0, Some("m4")),
+        (1, 0, None),
+    ] {
+        let answer = desk.run(reads(Some(seq))).unwrap();
+        let told = told.map(|id| Effect::MarkRead { provider_id: id.into() });
+        assert_eq!(answer.changed, told.is_some(), "up to {seq}");
+        assert_eq!((desk.case().unread, desk.effects.pop()), (unread, told), "up to {seq}");
+    }
+    desk.receive("m5", "and more");
+    assert_eq!(desk.case().unread, 1);
+}
+
+#[test]
+fn a_read_mark_among_more_messages_than_are_known_waits_for_those_that_are() {
+    let mut desk = Desk::new();
+    let more = UNREAD_KEPT as u64 + 10;
+    for n in 0..more {
+        desk.receive(&format!("m{n}"), "hello");
+    }
+    assert!(!desk.run(reads(Some(5))).unwrap().changed, "nobody knows how many that would leave");
+    assert!(desk.run(reads(Some(12))).unwrap().changed);
+    assert_eq!(u64::from(desk.case().unread), more - 11);
+    assert!(desk.run(reads(Some(more))).unwrap().changed);
+    assert_eq!(desk.case().unread, 1);
 }
 
 #[test]
@@ -350,7 +393,7 @@ fn a_thread_that_moved_forwards_everything_and_never_reopens() {
 fn a_thread_where_people_worked_is_not_moved() {
     let mut desk = Desk::new();
     desk.receive("m1", "hello");
-    desk.run(by_agent(Target::Current, Command::MarkRead)).unwrap();
+    desk.run(reads(None)).unwrap();
     let to =
         MovedTo { thread: ThreadId(Uuid::from_u128(5)), contact: ContactId(Uuid::from_u128(6)) };
     let refused = desk.run(system(Target::Current, Command::MoveTo(to))).unwrap_err();

@@ -102,7 +102,7 @@ enum Step {
     End(u8, u8),
     Receipt(u8, u8),
     Close,
-    Read,
+    Read(Option<u8>),
     Hours(u8),
     Crash,
 }
@@ -115,7 +115,7 @@ fn steps() -> impl Strategy<Value = Vec<Vec<Step>>> {
         3 => (0_u8..4, 0_u8..4).prop_map(|(n, how)| Step::End(n, how)),
         3 => (0_u8..4, 0_u8..4).prop_map(|(n, how)| Step::Receipt(n, how)),
         1 => Just(Step::Close),
-        1 => Just(Step::Read),
+        2 => proptest::option::of(1_u8..30).prop_map(Step::Read),
         1 => (1_u8..30).prop_map(Step::Hours),
         1 => Just(Step::Crash),
     ];
@@ -158,7 +158,10 @@ proptest! {
                     Step::Close => commands.push(by_agent(Target::Current, Command::SetStatus {
                         status: engine::fact::ConversationStatus::Resolved,
                     })),
-                    Step::Read => commands.push(by_agent(Target::Current, Command::MarkRead)),
+                    Step::Read(up_to) => {
+                        let up_to = up_to.map(u64::from);
+                        commands.push(by_agent(Target::Current, Command::MarkRead { up_to }));
+                    }
                     Step::Hours(n) => desk.later(crate::desk::HOUR * u32::from(n)),
                     Step::Crash => desk.crash(),
                 }
