@@ -4,6 +4,7 @@
 mod state;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use engine::time::Timestamp;
 use storage::StoreError;
 use storage::names::{Name, Names};
 use storage::settings::{SettingChange, SettingRow, Settings};
-use tokio::sync::{OnceCell, OwnedMutexGuard, watch};
+use tokio::sync::{OnceCell, OwnedMutexGuard};
 use uuid::Uuid;
 
 pub use self::state::{Caller, Changing, Held, KeyReused, TenantState};
@@ -49,6 +50,9 @@ struct Inner {
 pub trait Following: Send + Sync + 'static {
     /// A change is durable and seen. The call is quick and never waits.
     fn changed(&self, before: &TenantState, after: &TenantState, at: Timestamp);
+
+    /// What was checked of this agent, or of all, has to be checked again: the epoch has risen.
+    fn rechecked(&self, tenant: TenantId, agent: Option<AgentId>);
 }
 
 /// The owner of one tenant's settings.
@@ -57,7 +61,7 @@ pub struct Owner {
     /// Held by whoever changes something, until it is durable.
     change: Arc<tokio::sync::Mutex<Option<Owed>>>,
     /// Raised whenever somebody may see less than before.
-    epoch: watch::Sender<u64>,
+    epoch: AtomicU64,
 }
 
 /// A change that is to be written, and what it makes of the settings.
@@ -213,7 +217,10 @@ impl Tenants {
     fn replace(&self, owner: &Owner, state: TenantState) {
         let state = Arc::new(state);
         let before = owner.state.swap(state.clone());
-        owner.raise();
+        if !state.allows_the_same_as(&before) {
+            owner.raise();
+            self.0.following.rechecked(state.tenant.id, None);
+        }
         self.0.following.changed(&before, &state, self.now());
     }
 
@@ -254,11 +261,12 @@ impl Tenants {
         let ended = Session { ended: true, ..found };
         let tenants = self.clone();
         to_its_end(async move {
-            let (inner, tenant) = (&tenants.0, ended.tenant);
+            let (inner, tenant, agent) = (&tenants.0, ended.tenant, ended.agent);
             inner.settings.put_session(&ended, tenants.now(), inner.stamps.next()).await?;
             tenants.remember(ended);
             if let Some(owner) = tenants.owner(tenant).await? {
                 owner.raise();
+                inner.following.rechecked(tenant, Some(agent));
             }
             Ok(())
         })
@@ -369,7 +377,7 @@ impl Owner {
         Self {
             state: ArcSwap::from_pointee(state),
             change: Arc::default(),
-            epoch: watch::Sender::new(1),
+            epoch: AtomicU64::new(1),
         }
     }
 
@@ -384,13 +392,13 @@ impl Owner {
         self.state.load_full()
     }
 
-    /// Changes whenever somebody may see less than before, before that is answered: what was
-    /// checked earlier has to be checked again.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.epoch.subscribe()
+    /// Rises whenever somebody may see less than before, before that is answered: what was checked
+    /// earlier has to be checked again.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     fn raise(&self) {
-        self.epoch.send_modify(|epoch| *epoch += 1);
+        self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 }

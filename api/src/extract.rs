@@ -196,6 +196,11 @@ impl FromRequestParts<App> for Key {
 }
 
 impl Key {
+    /// Of what is asked without one.
+    pub fn none() -> Self {
+        Self { key: None, route: String::new() }
+    }
+
     /// The key within its caller and route, for a command of a conversation.
     pub fn of(&self, agent: Uuid, route: &str, digest: [u8; 16]) -> Option<IdempotencyKey> {
         let key = self.derived(agent, route)?;

@@ -3,19 +3,24 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use engine::conversation::{Conversation, ConversationView};
 use engine::fact::{Fact, Recorded};
 use engine::id::{AgentId, ConversationId, TenantId};
+use engine::identity::agent::Availability;
 use engine::message::MessageRow;
 use engine::time::Timestamp;
 use storage::StoreError;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::topic::{About, Cut, Joined, Queue, Topic};
-use super::{Event, Position, Stream, What, Wire};
+use super::follow::Position;
+use super::presence::Leaving;
+use super::queue::{Cut, Queue};
+use super::topic::{About, Joined, Topic};
+use super::{Event, Stream, What, Wire};
 use crate::committed::Committed;
 use crate::inbox::{Inbox, Inboxes, List, RowChange};
 use crate::tenants::{Following, TenantState};
@@ -27,18 +32,19 @@ struct Inner<W> {
     limits: FeedLimits,
     inboxes: Inboxes,
     tenants: RwLock<HashMap<TenantId, Arc<Feed<W>>>>,
-    /// Of each person, the queues of open sessions, oldest first.
-    sessions: Mutex<HashMap<AgentId, VecDeque<Arc<Queue<W>>>>>,
+    leaving: Leaving<W>,
     open: watch::Sender<usize>,
     stopping: AtomicBool,
     rings: AtomicU64,
 }
 
-/// One tenant's followed streams.
+/// One tenant's followed streams, and who follows.
 pub(super) struct Feed<W> {
     /// Held, so that its lists are in memory as long as somebody may follow them.
     pub(super) inbox: Arc<Inbox>,
     topics: Mutex<HashMap<Stream, Arc<Topic<W>>>>,
+    /// Of each person, the queues of open sessions, oldest first.
+    sessions: Mutex<HashMap<AgentId, VecDeque<Arc<Queue<W>>>>>,
     /// How often conversations changed hands: what was made before the last time is looked at again
     /// before it is shown.
     moves: AtomicU64,
@@ -80,7 +86,7 @@ impl<W: Wire> Hub<W> {
             limits,
             inboxes,
             tenants: RwLock::default(),
-            sessions: Mutex::default(),
+            leaving: Leaving::new(),
             open: watch::Sender::new(0),
             stopping: AtomicBool::new(false),
             // Rings of an earlier run are not continued.
@@ -117,7 +123,7 @@ impl<W: Wire> Hub<W> {
                 .collect();
             for events in events.chunks(FRAME_EVENTS) {
                 let (Some(first), Some(last)) = (events.first(), events.last()) else { continue };
-                topic.hint(first.offset, last.offset, Some(Arc::new(W::encode(events))));
+                topic.tell(first.offset, last.offset, |encoding| W::events(encoding, events));
             }
         }
         if let Some(change) = change
@@ -130,8 +136,8 @@ impl<W: Wire> Hub<W> {
             let to_them = |recorded: &&Recorded| matches!(recorded.fact, Fact::Assigned { to, .. } if to == Some(agent));
             let assigned = commit.facts.iter().rfind(to_them);
             if let (Some(topic), Some(recorded)) = (feed.topic(stream), assigned) {
-                topic.add(Some(feed.about(after.id)), &self.0.limits, |offset| {
-                    W::encode(&[event(stream, offset, commit.at, recorded, None, after)])
+                topic.add(Some(feed.about(after.id)), &self.0.limits, |encoding, offset| {
+                    W::events(encoding, &[event(stream, offset, commit.at, recorded, None, after)])
                 });
             }
         }
@@ -143,7 +149,7 @@ impl<W: Wire> Hub<W> {
         let Some(feed) = self.feed(head.tenant) else { return };
         if let Some(topic) = feed.topic(Stream::Conversation(head.id)) {
             topic.assigned(head.seq, head.assignee);
-            topic.hint(head.seq, head.seq, None);
+            topic.stir(head.seq);
         }
         if let Some(change) = change {
             // Perhaps it changed hands, and nobody was told.
@@ -165,14 +171,14 @@ impl<W: Wire> Hub<W> {
             let Some(topic) = feed.topic(Stream::List(list)).filter(|_| was || is) else {
                 continue;
             };
-            let (stream, about) = (topic.stream, is.then(|| feed.about(head.id)));
-            topic.add(about, &self.0.limits, |offset| {
-                let counters = feed.inbox.counters(list);
+            let about = About { conversation: head.id, moves: is.then(|| feed.moves()) };
+            let (stream, counters) = (topic.stream, feed.inbox.counters(list));
+            topic.add(Some(about), &self.0.limits, |encoding, offset| {
                 let what = match is {
                     true => What::Row { head, counters },
                     false => What::Gone { conversation: head.id, seq: head.seq, counters },
                 };
-                W::encode(&[Event { stream, offset, at, by: None, what }])
+                W::events(encoding, &[Event { stream, offset, at, by: None, what }])
             });
         }
     }
@@ -180,7 +186,9 @@ impl<W: Wire> Hub<W> {
     /// Ends all sessions, and waits until they are gone. What is opened later ends at once.
     pub async fn stop(&self) {
         self.0.stopping.store(true, Ordering::Release);
-        self.0.sessions().values().flatten().for_each(|queue| queue.cut(Cut::Stopping));
+        self.0.feeds().values().for_each(|feed| {
+            feed.sessions().values().flatten().for_each(|queue| queue.cut(Cut::Stopping));
+        });
         let mut open = self.0.open.subscribe();
         // The sender lives as long as the hub.
         let _ = open.wait_for(|open| *open == 0).await;
@@ -197,16 +205,16 @@ impl<W: Wire> Hub<W> {
         let mut tenants = self.0.tenants.write().unwrap_or_else(PoisonError::into_inner);
         tenants.retain(|id, feed| *id == tenant || Arc::strong_count(feed) > 1 || feed.is_kept());
         let feed = || {
-            let (topics, moves) = (Mutex::default(), AtomicU64::new(0));
-            Arc::new(Feed { inbox, topics, moves })
+            let (topics, sessions) = (Mutex::default(), Mutex::default());
+            Arc::new(Feed { inbox, topics, sessions, moves: AtomicU64::new(0) })
         };
         Ok(tenants.entry(tenant).or_insert_with(feed).clone())
     }
 
     /// A person's session begins; where they have too many the oldest ends.
-    pub(super) fn opened(&self, agent: AgentId, queue: &Arc<Queue<W>>) {
-        let mut sessions = self.0.sessions();
-        let of_agent = sessions.entry(agent).or_default();
+    pub(super) fn opened(&self, feed: &Feed<W>, queue: &Arc<Queue<W>>) {
+        let mut sessions = feed.sessions();
+        let of_agent = sessions.entry(queue.agent).or_default();
         of_agent.push_back(queue.clone());
         while of_agent.len() > self.0.limits.sessions_per_agent {
             let Some(oldest) = of_agent.pop_front() else { break };
@@ -220,12 +228,12 @@ impl<W: Wire> Hub<W> {
     }
 
     /// A session has ended.
-    pub(super) fn closed(&self, agent: AgentId, queue: &Arc<Queue<W>>) {
-        let mut sessions = self.0.sessions();
-        if let Some(of_agent) = sessions.get_mut(&agent) {
+    pub(super) fn closed(&self, feed: &Feed<W>, queue: &Arc<Queue<W>>) {
+        let mut sessions = feed.sessions();
+        if let Some(of_agent) = sessions.get_mut(&queue.agent) {
             of_agent.retain(|other| !Arc::ptr_eq(other, queue));
             if of_agent.is_empty() {
-                sessions.remove(&agent);
+                sessions.remove(&queue.agent);
             }
         }
         self.0.open.send_modify(|open| *open -= 1);
@@ -246,6 +254,17 @@ impl<W: Wire> Hub<W> {
         (topic.clone(), topic.join(queue, since))
     }
 
+    /// An agent follows a stream from one socket less.
+    pub(super) fn departed(&self, topic: &Arc<Topic<W>>, agent: AgentId) {
+        let Some(left) = topic.depart(agent) else { return };
+        let is_first = self.0.leaving.add(left, topic.clone(), agent);
+        // Without a runtime everything ends.
+        if let (true, Ok(runtime)) = (is_first, Handle::try_current()) {
+            let hub = self.clone();
+            runtime.spawn(async move { hub.0.leaving.see_off().await });
+        }
+    }
+
     fn epoch(&self, stream: Stream) -> Arc<str> {
         match stream {
             Stream::Conversation(_) => self.0.limits.incarnation.as_str().into(),
@@ -254,8 +273,7 @@ impl<W: Wire> Hub<W> {
     }
 
     fn feed(&self, tenant: TenantId) -> Option<Arc<Feed<W>>> {
-        let tenants = self.0.tenants.read().unwrap_or_else(PoisonError::into_inner);
-        tenants.get(&tenant).cloned()
+        self.0.feeds().get(&tenant).cloned()
     }
 }
 
@@ -264,8 +282,8 @@ impl<W: Wire> Following for Hub<W> {
         let Some(feed) = self.feed(after.tenant.id) else { return };
         let tell = |stream: Stream, what: What<'_>| {
             let Some(topic) = feed.topic(stream) else { return };
-            topic.add(None, &self.0.limits, |offset| {
-                W::encode(&[Event { stream, offset, at, by: None, what }])
+            topic.add(None, &self.0.limits, |encoding, offset| {
+                W::events(encoding, &[Event { stream, offset, at, by: None, what }])
             });
         };
         for agent in after.agents.values() {
@@ -281,12 +299,29 @@ impl<W: Wire> Following for Hub<W> {
         for agent in before.agents.keys().filter(|id| !after.agents.contains_key(id)) {
             tell(Stream::Agents, What::AgentGone { agent: *agent });
         }
+        for agent in after.agents.values() {
+            let was = before.agents.get(&agent.id).map(|known| known.availability);
+            if was.is_some_and(|was| was != agent.availability) {
+                feed.available(agent.id, agent.availability);
+            }
+        }
+    }
+
+    fn rechecked(&self, tenant: TenantId, agent: Option<AgentId>) {
+        let Some(feed) = self.feed(tenant) else { return };
+        let sessions = feed.sessions();
+        match agent {
+            Some(agent) => {
+                sessions.get(&agent).into_iter().flatten().for_each(|queue| queue.poke());
+            }
+            None => sessions.values().flatten().for_each(|queue| queue.poke()),
+        }
     }
 }
 
 impl<W> Inner<W> {
-    fn sessions(&self) -> MutexGuard<'_, HashMap<AgentId, VecDeque<Arc<Queue<W>>>>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn feeds(&self) -> RwLockReadGuard<'_, HashMap<TenantId, Arc<Feed<W>>>> {
+        self.tenants.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -306,12 +341,24 @@ impl<W: Wire> Feed<W> {
         self.moves.load(Ordering::Acquire)
     }
 
-    fn about(&self, conversation: ConversationId) -> About {
-        About { conversation, moves: self.moves() }
+    /// That something shows a conversation, as of now.
+    pub(super) fn about(&self, conversation: ConversationId) -> About {
+        About { conversation, moves: Some(self.moves()) }
+    }
+
+    /// Tells wherever an agent is present that it takes work, or does not any more.
+    fn available(&self, agent: AgentId, state: Availability) {
+        let present: Vec<_> =
+            self.topics().values().filter(|topic| topic.stream.has_presence()).cloned().collect();
+        present.iter().for_each(|topic| topic.available(agent, state));
     }
 
     fn topic(&self, stream: Stream) -> Option<Arc<Topic<W>>> {
         self.topics().get(&stream).cloned()
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<AgentId, VecDeque<Arc<Queue<W>>>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether somebody may come back to one of its streams.

@@ -6,7 +6,11 @@
 //! lost costs a read and never a silence. What may be seen is decided when an event leaves its
 //! session's queue, not when it enters.
 
+mod follow;
+mod frame;
 mod hub;
+mod presence;
+mod queue;
 mod session;
 mod topic;
 
@@ -15,15 +19,16 @@ use std::fmt;
 use engine::conversation::Conversation;
 use engine::fact::{By, Fact};
 use engine::id::{AgentId, ConversationId};
-use engine::identity::agent::Agent;
+use engine::identity::agent::{Agent, Availability};
 use engine::message::Message;
 use engine::time::Timestamp;
 
+pub use follow::{NotFollowed, Position, Snapshot, Started};
+pub use frame::Encoding;
 pub use hub::{FeedLimits, Hub};
-pub use session::{
-    NotFollowed, Position, Push, Session, Snapshot, Sources, Started, Waiting, Wake,
-};
-pub use topic::Cut;
+pub use presence::Present;
+pub use queue::{Cut, Item};
+pub use session::{Mark, Push, Session, Shows, Sources, Wake};
 
 use crate::inbox::{Counters, List};
 use crate::tenants::TenantState;
@@ -51,6 +56,7 @@ pub struct Event<'a> {
 }
 
 /// What an event shows. What is shown may be newer than the event: it is told apart by its `rev`.
+#[derive(Clone, Copy)]
 pub enum What<'a> {
     /// The offset exists and shows nothing.
     Nothing,
@@ -68,16 +74,42 @@ pub enum What<'a> {
     AgentGone { agent: AgentId },
 }
 
-/// Events as they go over the wire, shared by all sockets that send them.
-pub trait Wire: Send + Sync + 'static {
+/// Something that passes: it has no offset, and whoever misses it misses nothing for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passing {
+    /// An agent writes, or stopped writing.
+    Typing { agent: AgentId, on: bool },
+    /// An agent began to follow the stream.
+    Joined { agent: AgentId, state: Availability },
+    /// An agent follows the stream no more, and did not come back shortly.
+    Left { agent: AgentId },
+    /// An agent who follows the stream takes work, or does not any more.
+    Available { agent: AgentId, state: Availability },
+    /// So many follow the stream: too many to be named one by one.
+    Crowd { total: usize },
+}
+
+/// Events as they go over the wire. Clones share the bytes.
+pub trait Wire: Clone + Send + Sync + 'static {
     /// Encodes events of one stream, in order.
-    fn encode(events: &[Event<'_>]) -> Self;
+    fn events(encoding: Encoding, events: &[Event<'_>]) -> Self;
+
+    /// Encodes something that passes.
+    fn passing(encoding: Encoding, stream: Stream, what: Passing) -> Self;
+
+    /// The same in another encoding; this one is in the other.
+    fn recoded(&self, to: Encoding) -> Self;
 
     /// How much memory it takes.
     fn bytes(&self) -> usize;
 }
 
 impl Stream {
+    /// Whether others are told who follows it.
+    pub(crate) fn has_presence(self) -> bool {
+        matches!(self, Self::Conversation(_) | Self::Agents)
+    }
+
     /// Of its name, for one who asks for it; `None`: there is no such stream.
     pub fn named(name: &str, agent: AgentId) -> Option<Self> {
         Some(match name {

@@ -1,23 +1,28 @@
 //! One who follows streams: a cursor for each, and what may be seen, decided as it leaves.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use engine::conversation::{Command, Conversation, Refused};
 use engine::id::ConversationId;
-use engine::message::MessageRow;
 use engine::permission::{Permission, Viewer};
 use storage::StoreError;
-use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
-use super::hub::{Feed, Hub, event};
-use super::topic::{About, Cut, Hint, Hinted, Joined, Queue, Topic};
-use super::{Stream, Wire};
+use super::follow::NotFollowed;
+use super::frame::Encoding;
+use super::hub::{Feed, Hub};
+use super::presence::{NAMED_MAX, Present};
+use super::queue::{Cut, Item, Next, Queue, Told};
+use super::topic::{About, Hint, Topic};
+use super::{Passing, Stream, Wire};
 use crate::desk::Desk;
 use crate::failure::Failure;
-use crate::inbox::{Counters, List};
-use crate::tenants::{Caller, Owner, TenantState, Tenants};
+use crate::inbox::List;
+use crate::tenants::{Caller, Owner, Tenants};
 
 /// Where snapshots and what was missed come from.
 #[derive(Clone)]
@@ -28,88 +33,40 @@ pub struct Sources {
 
 /// One who follows streams. It leaves them all when it is dropped.
 pub struct Session<W: Wire> {
-    hub: Hub<W>,
-    sources: Sources,
-    feed: Arc<Feed<W>>,
+    pub(super) hub: Hub<W>,
+    pub(super) sources: Sources,
+    pub(super) feed: Arc<Feed<W>>,
     /// Held, so that its changes are told.
-    owner: Arc<Owner>,
-    caller: Caller,
-    queue: Arc<Queue<W>>,
-    hints: mpsc::Receiver<Hinted<W>>,
-    cuts: watch::Receiver<Option<Cut>>,
-    changes: watch::Receiver<u64>,
-    followed: HashMap<Stream, Followed<W>>,
+    pub(super) owner: Arc<Owner>,
+    pub(super) caller: Caller,
+    pub(super) queue: Arc<Queue<W>>,
+    /// The owner's when the caller, and all that is followed, was looked at last.
+    epoch: u64,
+    pub(super) followed: HashMap<Stream, Followed<W>>,
 }
 
-struct Followed<W> {
+pub(super) struct Followed<W> {
     topic: Arc<Topic<W>>,
     /// Up to here everything was sent.
-    cursor: u64,
-}
-
-/// Where somebody was in a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// Names the run of offsets that it is one of.
-    pub epoch: String,
-    pub offset: u64,
-}
-
-/// How following a stream begins: what comes next continues from `offset`.
-pub struct Started<W> {
-    pub epoch: Arc<str>,
-    pub offset: u64,
-    /// What was missed since the position that was asked for, all of it.
-    pub missed: Option<Vec<Push<W>>>,
-    /// How many events that is.
-    pub count: u64,
-    /// How things stand, when what was missed is not told.
-    pub snapshot: Option<Snapshot>,
-}
-
-/// How things stand in a stream.
-pub enum Snapshot {
-    /// The newest messages come first.
-    Conversation { head: Box<Conversation>, rows: Vec<MessageRow> },
-    /// The newest conversations of a list.
-    List { heads: Vec<Conversation>, counters: Counters },
-    /// All agents.
-    Agents(Arc<TenantState>),
-    /// The agent whose stream it is.
-    Agent(Arc<TenantState>),
-}
-
-/// Why a stream is not followed.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum NotFollowed {
-    /// There is no such stream, or it may not be seen.
-    #[error("there is no such stream")]
-    NoSuchStream,
-    #[error("your role does not allow this stream")]
-    NotAllowed,
-    #[error("this stream is followed already")]
-    Already,
-    #[error("too many streams are followed on this socket; leave some first")]
-    TooMany,
-    #[error(transparent)]
-    Failed(Failure),
+    pub(super) cursor: u64,
+    /// Others were told of it.
+    present: bool,
+    /// When it last said that its person writes, and has not taken that back.
+    typing: Option<(Instant, bool)>,
 }
 
 /// Something is to be looked at.
 pub enum Wake<W> {
-    Hint(Waiting<W>),
+    Item(Item<W>),
     /// Somebody may see more or less than before.
     Access,
     /// The session is ended from this side.
     Cut(Cut),
 }
 
-/// A hint on its way from [`Session::wait`] to [`Session::take`].
-pub struct Waiting<W>(Hinted<W>);
-
 /// What goes out, in order.
 pub enum Push<W> {
-    Frame(Arc<W>),
+    Frame(W, Shows),
     /// Offsets up to here exist and are not shown.
     Skip {
         stream: Stream,
@@ -123,10 +80,22 @@ pub enum Push<W> {
     Closed(Cut),
 }
 
-/// Rows of a snapshot.
-const SNAPSHOT_ROWS: usize = 50;
-/// Events of one frame of what is read again: each may show a long text.
-const READ_EVENTS: usize = 16;
+/// What something shows that is on its way out: see [`Session::may_show`].
+#[derive(Clone, Copy, Debug)]
+pub struct Shows {
+    pub(super) stream: Stream,
+    pub(super) about: Option<About>,
+}
+
+/// A moment between two changes of what anybody may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    epoch: u64,
+    moves: u64,
+}
+
+/// That somebody writes is passed on at most so often.
+const TYPING_EVERY: Duration = Duration::from_secs(3);
 
 impl<W: Wire> Session<W> {
     /// Opens a session of a login that was checked; `None`: it does not count any more.
@@ -134,17 +103,16 @@ impl<W: Wire> Session<W> {
         hub: &Hub<W>,
         sources: Sources,
         caller: &Caller,
+        encoding: Encoding,
     ) -> Result<Option<Self>, StoreError> {
         let Some(owner) = sources.tenants.owner(caller.tenant).await? else { return Ok(None) };
-        let changes = owner.changes();
+        let epoch = owner.epoch();
         let Some(caller) = sources.tenants.caller(caller.session).await? else { return Ok(None) };
         let (hub, feed) = (hub.clone(), hub.enter(caller.tenant).await?);
-        let (queue, hints) = Queue::new(hub.limits());
-        hub.opened(caller.agent, &queue);
-        let (cuts, followed) = (queue.cuts(), HashMap::new());
-        let session =
-            Self { hub, sources, feed, owner, caller, queue, hints, cuts, changes, followed };
-        Ok(Some(session))
+        let queue = Queue::new(caller.agent, encoding, hub.limits());
+        hub.opened(&feed, &queue);
+        let followed = HashMap::new();
+        Ok(Some(Self { hub, sources, feed, owner, caller, queue, epoch, followed }))
     }
 
     /// Whose it is.
@@ -161,95 +129,125 @@ impl<W: Wire> Session<W> {
         same
     }
 
-    /// When the session is ended from this side, and why.
-    pub fn cuts(&self) -> watch::Receiver<Option<Cut>> {
-        self.cuts.clone()
-    }
-
-    /// Begins to follow a stream: from a position, where all that was missed since is at hand;
-    /// otherwise from now on, with how things stand where that is asked for.
-    pub async fn follow(
-        &mut self,
-        stream: Stream,
-        since: Option<&Position>,
-        snapshot: bool,
-    ) -> Result<Started<W>, NotFollowed> {
-        let count = self.followed.len();
-        let Entry::Vacant(entry) = self.followed.entry(stream) else {
-            return Err(NotFollowed::Already);
-        };
-        if !may_follow(self.caller.viewer(), stream) {
-            return Err(NotFollowed::NotAllowed);
-        }
-        if count >= self.hub.limits().streams_per_session {
-            return Err(NotFollowed::TooMany);
-        }
-        let (topic, joined) = self.hub.join(&self.feed, stream, &self.queue, since);
-        // From here on it is left when the session ends, however that comes about.
-        entry.insert(Followed { topic: topic.clone(), cursor: u64::MAX });
-        let started = match stream {
-            Stream::Conversation(id) => self.start_log(id, &topic, joined, since, snapshot).await,
-            _ => self.start_ring(stream, joined, since, snapshot).await,
-        };
-        let begun = match started {
-            Ok(begun) => self.may_still_see(&topic).await.map(|may| may.then_some(begun)),
-            Err(error) => Err(error),
-        };
-        match begun {
-            Ok(Some((started, cursor))) => {
-                if let Some(followed) = self.followed.get_mut(&stream) {
-                    followed.cursor = cursor;
-                }
-                Ok(started)
-            }
-            Ok(None) => {
-                self.leave(stream);
-                Err(NotFollowed::NoSuchStream)
-            }
-            Err(error) => {
-                self.leave(stream);
-                Err(error)
-            }
-        }
-    }
-
     /// Stops following a stream. Answers whether it was followed.
     pub fn leave(&mut self, stream: Stream) -> bool {
         let Some(followed) = self.followed.remove(&stream) else { return false };
-        self.feed.leave(&followed.topic, &self.queue);
+        self.left(&followed);
         true
     }
 
     /// Waits until something is to be looked at. Nothing is lost when it is dropped.
     pub async fn wait(&mut self) -> Wake<W> {
-        tokio::select! {
-            biased;
-            // The senders are in this session's queue and owner.
-            Ok(cut) = self.cuts.wait_for(Option::is_some) => Wake::Cut(cut.unwrap_or(Cut::Slow)),
-            Ok(()) = self.changes.changed() => { self.changes.mark_changed(); Wake::Access }
-            Some(hinted) = self.hints.recv() => Wake::Hint(Waiting(hinted)),
-            else => Wake::Cut(Cut::Failed),
-        }
+        poll_fn(|context| match self.owner.epoch() == self.epoch {
+            true => self.queue.poll(context).map(Wake::of),
+            false => Poll::Ready(Wake::Access),
+        })
+        .await
     }
 
     /// What is to be looked at already.
     pub fn waiting(&mut self) -> Option<Wake<W>> {
-        self.hints.try_recv().ok().map(|hinted| Wake::Hint(Waiting(hinted)))
+        self.queue.next().map(Wake::of)
+    }
+
+    /// Whether the session is ended from this side; if not, the task is woken when it is.
+    pub fn poll_cut(&self, context: &Context<'_>) -> Poll<Cut> {
+        self.queue.poll_cut(context)
     }
 
     /// Decides what goes out, as of now: it is to be sent at once.
     pub async fn take(&mut self, wake: Wake<W>, out: &mut Vec<Push<W>>) {
-        if let Err(cut) = self.check_access(out).await {
+        // Apart, as the rare things below: only who needs it takes the room for it.
+        if self.owner.epoch() != self.epoch
+            && let Err(cut) = Box::pin(self.check_access(out)).await
+        {
             return out.push(Push::Closed(cut));
         }
         match wake {
             Wake::Cut(cut) => out.push(Push::Closed(cut)),
             Wake::Access => {}
-            Wake::Hint(Waiting((topic, hint))) => {
-                self.queue.taken(&hint);
+            Wake::Item(Item { topic, told: Told::Hint(hint) }) => {
                 self.pass(&topic, hint, out).await;
             }
+            Wake::Item(Item { topic, told: Told::Passing(frame) }) => {
+                let followed = self.followed.get(&topic.stream);
+                let is_followed = followed.is_some_and(|known| Arc::ptr_eq(&known.topic, &topic));
+                if is_followed && may_see(self.caller.viewer(), &topic) {
+                    let frame = frame.of(self.queue.encoding).clone();
+                    out.push(Push::Frame(frame, Shows::all_of(topic.stream)));
+                }
+            }
         }
+    }
+
+    /// Tells the others who follow a conversation that its person writes, or stopped writing:
+    /// once in a while, and once that it stopped. Answers whether they were told.
+    pub async fn typing(&mut self, stream: Stream, on: bool) -> bool {
+        let Stream::Conversation(_) = stream else { return false };
+        let (viewer, agent) = (self.caller.viewer(), self.caller.agent);
+        let Some(followed) = self.followed.get_mut(&stream) else { return false };
+        let said = followed.typing;
+        let is_news = match on {
+            true => said.is_none_or(|(at, _)| at.elapsed() >= TYPING_EVERY),
+            false => said.is_some_and(|(_, writes)| writes),
+        };
+        if !is_news || self.owner.epoch() != self.epoch || !may_see(viewer, &followed.topic) {
+            return false;
+        }
+        let at = said.filter(|_| !on).map_or_else(Instant::now, |(at, _)| at);
+        followed.typing = Some((at, on));
+        followed.topic.pass(agent, Passing::Typing { agent, on });
+        true
+    }
+
+    /// Who follows a stream that is followed here.
+    pub async fn present(&mut self, stream: Stream) -> Result<Present, NotFollowed> {
+        let fresh = self.renew_caller().await;
+        if !fresh.map_err(|error| NotFollowed::Failed(error.into()))? {
+            return Err(NotFollowed::NoSuchStream);
+        }
+        let followed = self.followed.get(&stream).filter(|_| stream.has_presence());
+        let followed = followed.ok_or(NotFollowed::NoSuchStream)?;
+        if !may_see(self.caller.viewer(), &followed.topic) {
+            return Err(NotFollowed::NoSuchStream);
+        }
+        let (agents, total) = followed.topic.present(NAMED_MAX);
+        let state = self.owner.state();
+        let named = |id| state.agents.get(&id).map(|agent| (id, agent.availability));
+        Ok(Present { users: agents.into_iter().filter_map(named).collect(), total })
+    }
+
+    /// Moves the desk's read mark of a conversation up to this fact. Answers the conversation.
+    pub async fn seen(&self, id: ConversationId, seq: u64) -> Result<Conversation, Failure> {
+        let command = Command::MarkRead { up_to: Some(seq) };
+        let answer = self.sources.desk.ask(self.caller.viewer(), id, None, command).await?;
+        answer.conversation.ok_or(Failure::Refused(Refused::NotFound))
+    }
+
+    /// Now: as long as it stays what it is, nobody may see less.
+    pub fn mark(&self) -> Mark {
+        Mark { epoch: self.owner.epoch(), moves: self.feed.moves() }
+    }
+
+    /// Whether all of this may still be shown. What it may not is told with the next wake.
+    pub async fn may_show(&mut self, shows: &[Shows]) -> Result<bool, Cut> {
+        match self.renew_caller().await {
+            Ok(true) => Ok(shows.iter().all(|shows| self.shows_nothing_lost(*shows))),
+            Ok(false) => Err(Cut::Unauthorized),
+            Err(_) => Err(Cut::Failed),
+        }
+    }
+
+    /// What shows a stream, and nothing of another.
+    pub fn shows(&self, stream: Stream) -> Shows {
+        Shows::all_of(stream)
+    }
+
+    fn shows_nothing_lost(&self, Shows { stream, about }: Shows) -> bool {
+        let viewer = self.caller.viewer();
+        let followed = self.followed.get(&stream);
+        let sees = followed.is_some_and(|followed| may_see(viewer, &followed.topic));
+        sees && may_follow(viewer, stream) && !self.is_withheld(about)
     }
 
     async fn pass(&mut self, topic: &Arc<Topic<W>>, hint: Hint<W>, out: &mut Vec<Push<W>>) {
@@ -263,14 +261,18 @@ impl<W: Wire> Session<W> {
         let passed = match (&hint.frame, stream) {
             _ if !may_see(viewer, topic) => Err(Push::Forbidden(stream)),
             (Some(_), _) if hint.first == cursor + 1 => {
-                out.push(self.shown(stream, hint.clone()));
+                if hint.shown > hint.first {
+                    out.push(Push::Skip { stream, offset: hint.shown - 1 });
+                }
+                out.push(self.shown(stream, &hint));
                 Ok(())
             }
             (_, Stream::Conversation(id)) => {
-                let read = self.read(id, topic, cursor, hint.last).await;
+                let read = Box::pin(self.read(id, topic, cursor, hint.last)).await;
                 match read {
                     Ok(Some(frames)) if may_see(viewer, topic) => {
-                        out.extend(frames.into_iter().map(|frame| Push::Frame(Arc::new(frame))));
+                        let shows = Shows::all_of(stream);
+                        out.extend(frames.into_iter().map(|frame| Push::Frame(frame, shows)));
                         Ok(())
                     }
                     Ok(Some(_)) | Err(Failure::Refused(_)) => Err(Push::Forbidden(stream)),
@@ -294,9 +296,12 @@ impl<W: Wire> Session<W> {
     }
 
     /// A hint's events, or that they exist.
-    fn shown(&self, stream: Stream, hint: Hint<W>) -> Push<W> {
-        match hint.frame {
-            Some(frame) if !self.is_withheld(hint.about) => Push::Frame(frame),
+    pub(super) fn shown(&self, stream: Stream, hint: &Hint<W>) -> Push<W> {
+        match &hint.frame {
+            Some(frame) if !self.is_withheld(hint.about) => {
+                let shows = Shows { stream, about: hint.about };
+                Push::Frame(frame.of(self.queue.encoding).clone(), shows)
+            }
             _ => Push::Skip { stream, offset: hint.last },
         }
     }
@@ -304,21 +309,21 @@ impl<W: Wire> Session<W> {
     /// Whether a row shows a conversation that is another's by now.
     fn is_withheld(&self, about: Option<About>) -> bool {
         let viewer = self.caller.viewer();
-        let Some(about) = about else { return false };
-        if sees_all(viewer) || about.moves == self.feed.moves() {
+        let Some(About { conversation, moves: Some(moves) }) = about else { return false };
+        if sees_all(viewer) || moves == self.feed.moves() {
             return false;
         }
-        let assignee = self.feed.inbox.assignee(about.conversation);
+        let assignee = self.feed.inbox.assignee(conversation);
         !assignee.is_some_and(|assignee| viewer.may_see(assignee))
     }
 
-    /// Looks at the caller again, if anything about the tenant's people has changed.
+    /// Looks at the caller again, and at what it follows, as long as that may have changed.
     async fn check_access(&mut self, out: &mut Vec<Push<W>>) -> Result<(), Cut> {
-        while self.changes.has_changed().unwrap_or(false) {
-            self.changes.mark_unchanged();
-            match self.sources.tenants.caller(self.caller.session).await {
-                Ok(Some(caller)) => self.caller = caller,
-                Ok(None) => return Err(Cut::Unauthorized),
+        while self.owner.epoch() != self.epoch {
+            let epoch = self.owner.epoch();
+            match self.renew_caller().await {
+                Ok(true) => self.epoch = epoch,
+                Ok(false) => return Err(Cut::Unauthorized),
                 Err(_) => return Err(Cut::Failed),
             }
             let viewer = self.caller.viewer();
@@ -335,151 +340,72 @@ impl<W: Wire> Session<W> {
         Ok(())
     }
 
-    async fn may_still_see(&mut self, topic: &Topic<W>) -> Result<bool, NotFollowed> {
-        if self.changes.has_changed().unwrap_or(false) {
-            // What else has changed is told with the next wake.
-            let caller = self.sources.tenants.caller(self.caller.session).await;
-            match caller.map_err(|error| NotFollowed::Failed(error.into()))? {
-                Some(caller) => self.caller = caller,
-                None => return Ok(false),
-            }
+    /// Looks at the caller again, if it may have changed. Answers whether its login still counts.
+    pub(super) async fn renew_caller(&mut self) -> Result<bool, StoreError> {
+        if self.owner.epoch() == self.epoch {
+            return Ok(true);
         }
-        let viewer = self.caller.viewer();
-        Ok(may_follow(viewer, topic.stream) && may_see(viewer, topic))
+        let caller = self.sources.tenants.caller(self.caller.session).await?;
+        Ok(caller.map(|caller| self.caller = caller).is_some())
     }
 
-    async fn start_log(
-        &self,
-        id: ConversationId,
-        topic: &Topic<W>,
-        joined: Joined<W>,
-        since: Option<&Position>,
-        snapshot: bool,
-    ) -> Result<(Started<W>, u64), NotFollowed> {
-        let head = self.look(id).await?;
-        topic.assigned(head.seq, head.assignee);
-        let (epoch, top) = (joined.epoch, head.seq);
-        let since = since.filter(|since| *since.epoch == *epoch && since.offset <= top);
-        if let Some(Position { offset, .. }) = since
-            && let Some(frames) = self.read(id, topic, *offset, top).await?
-        {
-            let missed = frames.into_iter().map(|frame| Push::Frame(Arc::new(frame))).collect();
-            let (missed, snapshot, count) = (Some(missed), None, top - offset);
-            return Ok((Started { epoch, offset: *offset, missed, count, snapshot }, top));
+    /// Tells the others who follow a stream that somebody is there.
+    pub(super) fn arrive(&mut self, topic: &Arc<Topic<W>>) {
+        let agent = self.caller.agent;
+        let Some(followed) = self.followed.get_mut(&topic.stream) else { return };
+        if topic.stream.has_presence() {
+            followed.present = true;
+            let state = self.owner.state();
+            let availability = state.agents.get(&agent).map(|agent| agent.availability);
+            topic.arrive(agent, availability.unwrap_or_default());
         }
-        let snapshot = match snapshot {
-            true => {
-                let rows = self.sources.desk.newest(&head, SNAPSHOT_ROWS).await;
-                let rows = rows.map_err(Failure::from)?;
-                Some(Snapshot::Conversation { head: Box::new(head), rows })
-            }
-            false => None,
-        };
-        Ok((Started { epoch, offset: top, missed: None, count: 0, snapshot }, top))
     }
 
-    async fn start_ring(
-        &self,
-        stream: Stream,
-        joined: Joined<W>,
-        since: Option<&Position>,
-        snapshot: bool,
-    ) -> Result<(Started<W>, u64), NotFollowed> {
-        let Joined { epoch, top, missed } = joined;
-        if let (Some(missed), Some(since)) = (missed, since) {
-            let (offset, count) = (since.offset, top - since.offset);
-            let missed = missed.into_iter().map(|hint| self.shown(stream, hint)).collect();
-            return Ok((
-                Started { epoch, offset, missed: Some(missed), count, snapshot: None },
-                top,
-            ));
+    fn left(&self, followed: &Followed<W>) {
+        let Followed { topic, present, .. } = followed;
+        self.feed.leave(topic, &self.queue);
+        if *present {
+            self.hub.departed(topic, self.caller.agent);
         }
-        let snapshot = match snapshot {
-            true => Some(self.snapshot(stream).await?),
-            false => None,
-        };
-        Ok((Started { epoch, offset: top, missed: None, count: 0, snapshot }, top))
-    }
-
-    async fn snapshot(&self, stream: Stream) -> Result<Snapshot, Failure> {
-        let list = match stream {
-            Stream::List(list) => list,
-            Stream::Agents => return Ok(Snapshot::Agents(self.owner.state())),
-            Stream::Agent(_) | Stream::Conversation(_) => {
-                return Ok(Snapshot::Agent(self.owner.state()));
-            }
-        };
-        let (ids, counters) = self.feed.inbox.first(list, SNAPSHOT_ROWS);
-        let mut heads = self.sources.desk.heads(self.caller.tenant, &ids).await?;
-        // What left the list meanwhile is not of it.
-        heads.retain(|head| !head.status.is_closed() && list.holds(head.assignee));
-        Ok(Snapshot::List { heads, counters })
-    }
-
-    /// A conversation as it stands, if it may be seen.
-    async fn look(&self, id: ConversationId) -> Result<Conversation, Failure> {
-        let answer = self.sources.desk.ask(self.caller.viewer(), id, None, Command::Look).await?;
-        answer.conversation.ok_or(Failure::Refused(Refused::NotFound))
-    }
-
-    /// The events of a conversation behind `after`, up to `until`; `None`: too much for one who
-    /// only comes back.
-    async fn read(
-        &self,
-        id: ConversationId,
-        topic: &Topic<W>,
-        after: u64,
-        until: u64,
-    ) -> Result<Option<Vec<W>>, Failure> {
-        let limits = self.hub.limits();
-        if until - after > limits.replay_events as u64 {
-            return Ok(None);
-        }
-        let head = self.look(id).await?;
-        let facts = self.sources.desk.facts(id, after, until).await?;
-        let (mut frames, mut bytes) = (Vec::new(), 0);
-        for facts in facts.chunks(READ_EVENTS) {
-            let events: Vec<_> = facts
-                .iter()
-                .map(|fact| {
-                    let (at, row) = (fact.at, fact.row.as_ref());
-                    event(topic.stream, fact.seq, at, &fact.recorded, row, &head)
-                })
-                .collect();
-            let frame = W::encode(&events);
-            bytes += frame.bytes();
-            if bytes > limits.replay_bytes {
-                return Ok(None);
-            }
-            frames.push(frame);
-        }
-        Ok(Some(frames))
     }
 }
 
 impl<W: Wire> Drop for Session<W> {
     fn drop(&mut self) {
-        for (_, followed) in self.followed.drain() {
-            self.feed.leave(&followed.topic, &self.queue);
-        }
-        self.hub.closed(self.caller.agent, &self.queue);
+        self.followed.values().for_each(|followed| self.left(followed));
+        self.hub.closed(&self.feed, &self.queue);
     }
 }
 
-impl From<Failure> for NotFollowed {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Refused(_) => Self::NoSuchStream,
-            failure => Self::Failed(failure),
+impl<W> Followed<W> {
+    /// Nothing of it is sent until its beginning is.
+    pub(super) fn new(topic: Arc<Topic<W>>) -> Self {
+        Self { topic, cursor: u64::MAX, present: false, typing: None }
+    }
+}
+
+impl<W> Wake<W> {
+    fn of(next: Next<W>) -> Self {
+        match next {
+            Next::Cut(cut) => Self::Cut(cut),
+            Next::Poke => Self::Access,
+            Next::Item(item) => Self::Item(item),
         }
     }
 }
 
-fn may_follow(viewer: Viewer, stream: Stream) -> bool {
+impl Shows {
+    /// What shows a stream, and no other's things.
+    pub(super) fn all_of(stream: Stream) -> Self {
+        Self { stream, about: None }
+    }
+}
+
+pub(super) fn may_follow(viewer: Viewer, stream: Stream) -> bool {
     stream != Stream::List(List::All) || sees_all(viewer)
 }
 
-fn may_see<W: Wire>(viewer: Viewer, topic: &Topic<W>) -> bool {
+pub(super) fn may_see<W: Wire>(viewer: Viewer, topic: &Topic<W>) -> bool {
     match topic.stream {
         Stream::Conversation(_) => sees_all(viewer) || viewer.may_see(topic.assignee()),
         _ => true,

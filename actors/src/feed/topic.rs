@@ -1,15 +1,18 @@
 //! Who follows one stream, and what goes to them.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::id::{AgentId, ConversationId};
-use tokio::sync::{mpsc, watch};
+use engine::identity::agent::Availability;
 use tokio::time::Instant;
 
-use super::{FeedLimits, Position, Stream, Wire};
+use super::follow::Position;
+use super::frame::{Encoding, Shared, Users};
+use super::presence::Presence;
+use super::queue::Queue;
+use super::{FeedLimits, Passing, Stream, Wire};
 
 /// A stream of one tenant while somebody follows it, or may come back to it.
 pub(super) struct Topic<W> {
@@ -19,6 +22,9 @@ pub(super) struct Topic<W> {
 
 struct State<W> {
     queues: Vec<Arc<Queue<W>>>,
+    /// Of the queues' encodings.
+    users: Users,
+    present: Presence,
     /// Whose the conversation is, and since which of its facts.
     assignee: (u64, Option<AgentId>),
     ring: Ring<W>,
@@ -41,64 +47,43 @@ struct Ring<W> {
     epoch: Arc<str>,
     /// The newest offset.
     top: u64,
-    hints: VecDeque<Hint<W>>,
+    /// Each with its size.
+    hints: VecDeque<(usize, Hint<W>)>,
     bytes: usize,
 }
 
 /// Something new in a stream: the offsets from `first` to `last`.
 pub(super) struct Hint<W> {
     pub(super) first: u64,
+    /// Where its frame begins: what lies before shows nothing any more.
+    pub(super) shown: u64,
     pub(super) last: u64,
     /// `None`: to be read.
-    pub(super) frame: Option<Arc<W>>,
+    pub(super) frame: Option<Arc<Shared<W>>>,
     pub(super) about: Option<About>,
 }
 
-/// The conversation that an event shows, where the stream is not the conversation's own.
+/// The conversation that an event is about, where the stream is not the conversation's own.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct About {
     pub(super) conversation: ConversationId,
-    /// How often conversations had changed hands when it was made.
-    pub(super) moves: u64,
-}
-
-/// A hint with its topic: two of one stream are not the same, if it was left in between.
-pub(super) type Hinted<W> = (Arc<Topic<W>>, Hint<W>);
-
-/// What waits for one session.
-pub(super) struct Queue<W> {
-    sender: mpsc::Sender<Hinted<W>>,
-    bytes: AtomicUsize,
-    bytes_max: usize,
-    cut: watch::Sender<Option<Cut>>,
-}
-
-/// Why a session is ended from this side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// It does not take what waits for it.
-    Slow,
-    /// Its person opened too many others since.
-    Crowded,
-    /// Its login does not count any more.
-    Unauthorized,
-    /// The server stops.
-    Stopping,
-    /// The store did not answer as it should.
-    Failed,
+    /// How often conversations had changed hands when it was made; `None`: it shows nothing of it.
+    pub(super) moves: Option<u64>,
 }
 
 impl<W> Clone for Hint<W> {
     fn clone(&self) -> Self {
-        let Self { first, last, frame, about } = self;
-        Self { first: *first, last: *last, frame: frame.clone(), about: *about }
+        let Self { first, shown, last, frame, about } = self;
+        Self { first: *first, shown: *shown, last: *last, frame: frame.clone(), about: *about }
     }
 }
 
 impl<W: Wire> Topic<W> {
     pub(super) fn new(stream: Stream, epoch: Arc<str>) -> Self {
         let ring = Ring { epoch, top: 0, hints: VecDeque::new(), bytes: 0 };
-        let state = State { queues: Vec::new(), assignee: (0, None), ring, left: Instant::now() };
+        let (queues, users, present) = (Vec::new(), Users::NONE, Presence::default());
+        let (assignee, left) = ((0, None), Instant::now());
+        let state = State { queues, users, present, assignee, ring, left };
         Self { stream, state: Mutex::new(state) }
     }
 
@@ -106,12 +91,14 @@ impl<W: Wire> Topic<W> {
     pub(super) fn join(&self, queue: &Arc<Queue<W>>, since: Option<&Position>) -> Joined<W> {
         let mut state = self.state();
         state.queues.push(queue.clone());
+        state.users.add(queue.encoding);
         let ring = &state.ring;
         let missed = since.and_then(|since| {
-            let oldest = ring.hints.front().map_or(ring.top + 1, |hint| hint.first);
+            let oldest = ring.hints.front().map_or(ring.top + 1, |(_, hint)| hint.first);
             let (continues, offset) = (*ring.epoch == *since.epoch, since.offset);
             let kept = continues && offset <= ring.top && offset >= oldest - 1;
-            let behind = ring.hints.iter().filter(|hint| hint.last > offset);
+            let behind = ring.hints.iter().map(|(_, hint)| hint);
+            let behind = behind.filter(|hint| hint.last > offset);
             kept.then(|| behind.cloned().collect())
         });
         Joined { epoch: ring.epoch.clone(), top: ring.top, missed }
@@ -120,7 +107,10 @@ impl<W: Wire> Topic<W> {
     /// Removes a follower. Answers whether anybody is left.
     pub(super) fn leave(&self, queue: &Arc<Queue<W>>) -> bool {
         let mut state = self.state();
-        state.queues.retain(|other| !Arc::ptr_eq(other, queue));
+        if let Some(at) = state.queues.iter().position(|other| Arc::ptr_eq(other, queue)) {
+            state.queues.swap_remove(at);
+            state.users.remove(queue.encoding);
+        }
         state.left = Instant::now();
         !state.queues.is_empty()
     }
@@ -149,10 +139,21 @@ impl<W: Wire> Topic<W> {
         }
     }
 
-    /// Passes on a hint.
-    pub(super) fn hint(self: &Arc<Self>, first: u64, last: u64, frame: Option<Arc<W>>) {
-        let hint = Hint { first, last, frame, about: None };
+    /// Passes on that there is something to be read.
+    pub(super) fn stir(self: &Arc<Self>, top: u64) {
+        let hint = Hint { first: top, shown: top, last: top, frame: None, about: None };
         self.state().queues.iter().for_each(|queue| queue.push(self, &hint));
+    }
+
+    /// Passes on the events of these offsets.
+    pub(super) fn tell(self: &Arc<Self>, first: u64, last: u64, encode: impl Fn(Encoding) -> W) {
+        let state = self.state();
+        if state.queues.is_empty() {
+            return;
+        }
+        let frame = Some(Arc::new(Shared::new(state.users, encode)));
+        let hint = Hint { first, shown: first, last, frame, about: None };
+        state.queues.iter().for_each(|queue| queue.push(self, &hint));
     }
 
     /// Adds an event to the ring, encoded for its offset, and passes it on.
@@ -160,21 +161,63 @@ impl<W: Wire> Topic<W> {
         self: &Arc<Self>,
         about: Option<About>,
         limits: &FeedLimits,
-        encode: impl FnOnce(u64) -> W,
+        encode: impl Fn(Encoding, u64) -> W,
     ) {
         let mut state = self.state();
-        let State { queues, ring, .. } = &mut *state;
+        let State { queues, users, ring, .. } = &mut *state;
         ring.top += 1;
-        let frame = encode(ring.top);
-        ring.bytes += frame.bytes();
-        let (first, last, frame) = (ring.top, ring.top, Some(Arc::new(frame)));
-        let hint = Hint { first, last, frame, about };
+        let top = ring.top;
+        let frame = Shared::new(*users, |encoding| encode(encoding, top));
+        // Whoever comes back with another encoding makes at most as much again.
+        let bytes = frame.bytes();
+        ring.bytes += bytes;
+        let hint = Hint { first: top, shown: top, last: top, frame: Some(Arc::new(frame)), about };
         queues.iter().for_each(|queue| queue.push(self, &hint));
-        ring.hints.push_back(hint);
+        ring.hints.push_back((bytes, hint));
         while ring.hints.len() > limits.replay_events || ring.bytes > limits.replay_bytes {
-            let Some(oldest) = ring.hints.pop_front() else { break };
-            ring.bytes -= oldest.bytes();
+            let Some((bytes, _)) = ring.hints.pop_front() else { break };
+            ring.bytes -= bytes;
         }
+    }
+
+    /// Passes on what passes, to all others than this agent.
+    pub(super) fn pass(self: &Arc<Self>, from: AgentId, what: Passing) {
+        self.state().pass(self, from, what);
+    }
+
+    /// An agent follows the stream from one more socket.
+    pub(super) fn arrive(self: &Arc<Self>, agent: AgentId, state: Availability) {
+        let mut topic = self.state();
+        if topic.present.arrive(agent) {
+            topic.announce(self, agent, Passing::Joined { agent, state });
+        }
+    }
+
+    /// An agent follows the stream from one socket less; since when there is none, that this was
+    /// the last.
+    pub(super) fn depart(&self, agent: AgentId) -> Option<Instant> {
+        self.state().present.depart(agent)
+    }
+
+    /// An agent is gone, unless it came back since then.
+    pub(super) fn gone(self: &Arc<Self>, agent: AgentId, since: Instant) {
+        let mut topic = self.state();
+        if topic.present.gone(agent, since) {
+            topic.announce(self, agent, Passing::Left { agent });
+        }
+    }
+
+    /// An agent takes work, or does not any more.
+    pub(super) fn available(self: &Arc<Self>, agent: AgentId, state: Availability) {
+        let mut topic = self.state();
+        if topic.present.has(agent) {
+            topic.announce(self, agent, Passing::Available { agent, state });
+        }
+    }
+
+    /// Who follows it, at most so many of them, and how many that are.
+    pub(super) fn present(&self, most: usize) -> (Vec<AgentId>, usize) {
+        self.state().present.list(most)
     }
 
     fn state(&self) -> MutexGuard<'_, State<W>> {
@@ -182,47 +225,38 @@ impl<W: Wire> Topic<W> {
     }
 }
 
-impl<W: Wire> Hint<W> {
-    fn bytes(&self) -> usize {
-        self.frame.as_ref().map_or(0, |frame| frame.bytes())
-    }
-}
-
-impl<W: Wire> Queue<W> {
-    pub(super) fn new(limits: &FeedLimits) -> (Arc<Self>, mpsc::Receiver<Hinted<W>>) {
-        let (sender, hints) = mpsc::channel(limits.queue_frames.max(1));
-        let (bytes, bytes_max) = (AtomicUsize::new(0), limits.queue_bytes);
-        let cut = watch::Sender::new(None);
-        (Arc::new(Self { sender, bytes, bytes_max, cut }), hints)
-    }
-
-    /// Adds a hint; who does not keep up is cut, and resumes where it was.
-    fn push(&self, topic: &Arc<Topic<W>>, hint: &Hint<W>) {
-        let bytes = hint.bytes();
-        let waiting = self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        if waiting > self.bytes_max || self.sender.try_send((topic.clone(), hint.clone())).is_err()
-        {
-            self.bytes.fetch_sub(bytes, Ordering::AcqRel);
-            self.cut(Cut::Slow);
+impl<W: Wire> State<W> {
+    /// Tells the others that somebody came, left or changed; where too many are there, how many.
+    fn announce(&mut self, topic: &Arc<Topic<W>>, agent: AgentId, what: Passing) {
+        match self.present.crowd() {
+            None => self.pass(topic, agent, what),
+            Some(Some(total)) => self.pass(topic, agent, Passing::Crowd { total }),
+            Some(None) => {}
         }
     }
 
-    /// A hint was taken out.
-    pub(super) fn taken(&self, hint: &Hint<W>) {
-        self.bytes.fetch_sub(hint.bytes(), Ordering::AcqRel);
+    fn pass(&self, topic: &Arc<Topic<W>>, from: AgentId, what: Passing) {
+        let others = || self.queues.iter().filter(|queue| queue.agent != from);
+        if others().next().is_none() {
+            return;
+        }
+        let mut users = Users::NONE;
+        others().for_each(|queue| users.add(queue.encoding));
+        let encode = |encoding| W::passing(encoding, topic.stream, what);
+        let frame = Arc::new(Shared::new(users, encode));
+        others().for_each(|queue| queue.pass(topic, &frame));
+    }
+}
+
+impl<W: Wire> Hint<W> {
+    /// How much it is in this encoding.
+    pub(super) fn bytes(&self, encoding: Encoding) -> usize {
+        self.frame.as_ref().map_or(0, |frame| frame.of(encoding).bytes())
     }
 
-    /// Ends the session; the first reason counts.
-    pub(super) fn cut(&self, why: Cut) {
-        self.cut.send_if_modified(|cut| {
-            let first = cut.is_none();
-            cut.get_or_insert(why);
-            first
-        });
-    }
-
-    /// Tells of the end.
-    pub(super) fn cuts(&self) -> watch::Receiver<Option<Cut>> {
-        self.cut.subscribe()
+    /// Whether the two are about one conversation.
+    pub(super) fn is_about_the_same(&self, other: &Self) -> bool {
+        let conversation = |hint: &Self| hint.about.map(|about| about.conversation);
+        conversation(self).is_some() && conversation(self) == conversation(other)
     }
 }

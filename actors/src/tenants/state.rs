@@ -154,6 +154,21 @@ impl TenantState {
         by_id.or_else(|| self.roles.values().find(|role| role.name == name_or_id))
     }
 
+    /// Whether every login counts, and allows, what it did before.
+    pub(super) fn allows_the_same_as(&self, before: &Self) -> bool {
+        let agents = |state: &Self| -> Vec<_> {
+            let of = |agent: &Arc<Agent>| (agent.id, agent.is_active, state.permissions(agent));
+            state.agents.values().map(of).collect()
+        };
+        let logins = |state: &Self| -> Vec<_> {
+            let credentials = state.credentials.values();
+            credentials.map(|secret| (secret.agent, secret.sessions_since)).collect()
+        };
+        self.tenant.status == before.tenant.status
+            && agents(self) == agents(before)
+            && logins(self) == logins(before)
+    }
+
     pub(super) fn caller(&self, session: &Session, now: Timestamp) -> Option<Caller> {
         let agent = self.agents.get(&session.agent).filter(|agent| agent.is_active)?;
         let since = self.credentials.get(&agent.id)?.sessions_since;

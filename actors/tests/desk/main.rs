@@ -4,8 +4,6 @@
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
-mod feed;
-#[cfg(test)]
 mod first;
 #[cfg(test)]
 mod outbox;

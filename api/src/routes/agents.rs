@@ -22,7 +22,7 @@ use super::{Access, Route, route};
 use crate::app::App;
 use crate::crud::{self, Deleted, New, Shown, state};
 use crate::error::ApiError;
-use crate::extract::{Body, Id, Key};
+use crate::extract::{Body, Id, Key, NO_BODY};
 use crate::guard::Me;
 use crate::password;
 
@@ -251,6 +251,19 @@ async fn set_availability(
         Ok(())
     };
     crud::change(&app, &caller, id, (key, digest), change).await
+}
+
+/// Somebody says that they take work, or do not. That it could not be written is shown by what is
+/// not told.
+pub async fn is_available(app: &App, caller: &Caller, availability: Availability) {
+    let change = |agent: &mut Agent, _: &mut Changing| {
+        agent.availability = availability;
+        Ok(())
+    };
+    let once = (Key::none(), NO_BODY);
+    if let Err(error) = crud::change(app, caller, caller.agent, once, change).await {
+        tracing::debug!(?error, "an availability was not changed");
+    }
 }
 
 async fn release_email(app: &App, email: &str, agent: (TenantId, AgentId)) -> Result<(), ApiError> {

@@ -1,31 +1,35 @@
 //! A socket after its hello: passes on what happens, does what is asked, looks at the time.
 
+use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use actors::feed::{Cut, Push, Session, Started, Stream, Wake};
-use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
-use futures_util::{SinkExt, StreamExt};
+use actors::feed::{Cut, Mark, Push, Session, Shows, Started, Stream, Wake};
+use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, timeout};
 
+use super::pipe::{Heard, Pipe};
 use super::protocol::{self, BATCH, Command, End, Refusal, Sub};
+use super::push::{self as pushes, Name};
 use super::wire::{self, Frame};
 use crate::app::App;
 use crate::rate::Bucket;
+use crate::routes::agents;
 
 /// So long before its end a token is said to end.
 const EXPIRING: Duration = Duration::from_secs(60);
 /// Whoever is refused for its speed so often within a minute is cut.
 const TOO_FAST_MAX: u32 = 5;
+/// A long batch leaves room for so many things that it showed.
+const ROOM_KEPT: usize = 4;
 
 /// A socket and its session.
-pub(super) struct Connection {
+pub(super) struct Connection<'a> {
     app: App,
-    socket: WebSocket,
+    pipe: &'a mut Pipe,
     session: Session<Frame>,
-    cuts: watch::Receiver<Option<Cut>>,
     /// Seconds since 1970.
     expires_at: i64,
     expiry_told: bool,
@@ -36,25 +40,36 @@ pub(super) struct Connection {
     pinged: bool,
     timer: Pin<Box<Sleep>>,
     out: Vec<Push<Frame>>,
+    /// What the frames in the pipe show, and when that was looked at last.
+    shows: Vec<Shows>,
+    mark: Mark,
 }
 
-impl Connection {
+/// What came of one write.
+enum Wrote {
+    Some,
+    /// Somebody may see less than when it was looked at.
+    Look,
+    Cut(Cut),
+    Failed,
+}
+
+impl<'a> Connection<'a> {
     pub(super) fn new(
         app: App,
-        socket: WebSocket,
+        pipe: &'a mut Pipe,
         session: Session<Frame>,
         expires_at: i64,
     ) -> Self {
         let limits = &app.config.limits;
         let commands = Bucket::new(limits.socket_commands_per_second, limits.socket_commands_burst);
         let now = Instant::now();
-        let cuts = session.cuts();
         let timer = Box::pin(tokio::time::sleep_until(now));
+        let mark = session.mark();
         Self {
             app,
-            socket,
+            pipe,
             session,
-            cuts,
             expires_at,
             expiry_told: false,
             last_number: 0,
@@ -64,29 +79,32 @@ impl Connection {
             pinged: false,
             timer,
             out: Vec::new(),
+            shows: Vec::new(),
+            mark,
         }
     }
 
-    /// The socket, once its session has ended.
-    pub(super) fn into_socket(self) -> WebSocket {
-        self.socket
-    }
-
     /// Greets back, then passes on what happens and does what is asked, until something ends it.
-    pub(super) async fn serve(&mut self, (number, subs): (Option<u32>, Vec<Sub>)) -> End {
-        match self.converse(number, subs).await {
-            Ok(never) => never,
+    pub(super) async fn serve(mut self, (number, subs): (Option<u32>, Vec<Sub>)) -> End {
+        // What is rare is apart: a socket that waits has no room for it.
+        match Box::pin(self.welcome(number, subs)).await {
+            Ok(()) => self.converse().await,
             Err(end) => end,
         }
     }
 
-    async fn converse(&mut self, number: Option<u32>, subs: Vec<Sub>) -> Result<End, End> {
-        self.welcome(number, subs).await?;
+    async fn converse(&mut self) -> End {
         loop {
-            tokio::select! {
-                wake = self.session.wait() => self.pass_on(wake).await?,
-                message = self.socket.next() => self.hear(message).await?,
-                () = &mut self.timer => self.look_at_the_time().await?,
+            let went = tokio::select! {
+                wake = self.session.wait() => self.pass_on(wake).await,
+                heard = self.pipe.hear() => match heard {
+                    Heard::Alive => { self.is_there(); Ok(()) }
+                    heard => Box::pin(self.hear(heard)).await,
+                },
+                () = &mut self.timer => Box::pin(self.look_at_the_time()).await,
+            };
+            if let Err(end) = went {
+                return end;
             }
         }
     }
@@ -97,6 +115,7 @@ impl Connection {
             // One's own stream is followed without being asked for.
             subs.push(Sub::own());
         }
+        self.begin();
         let (mut answers, mut missed) = (Vec::with_capacity(subs.len()), Vec::new());
         for sub in subs {
             answers.push(match self.follow(&sub).await {
@@ -123,18 +142,19 @@ impl Connection {
             },
             "subs": answers,
         });
-        self.reply(number, Ok(ok)).await?;
-        self.send_pushes(missed).await?;
+        self.reply(number, Ok(ok));
+        self.push_all(missed)?;
         self.flush().await?;
         self.look_at_the_time().await
     }
 
     /// Sends what a wake brings, and what waits behind it, as one write.
     async fn pass_on(&mut self, mut wake: Wake<Frame>) -> Result<(), End> {
+        self.begin();
         let mut out = std::mem::take(&mut self.out);
         for more in (0..BATCH).rev() {
             self.session.take(wake, &mut out).await;
-            self.send_pushes(out.drain(..)).await?;
+            self.push_all(out.drain(..))?;
             if more == 0 {
                 break;
             }
@@ -143,29 +163,27 @@ impl Connection {
                 None => break,
             }
         }
+        out.shrink_to(ROOM_KEPT);
         self.out = out;
         self.flush().await
     }
 
-    async fn send_pushes(
-        &mut self,
-        pushes: impl IntoIterator<Item = Push<Frame>>,
-    ) -> Result<(), End> {
+    fn push_all(&mut self, pushes: impl IntoIterator<Item = Push<Frame>>) -> Result<(), End> {
         for push in pushes {
             match push {
-                Push::Frame(frame) => self.feed(frame.0.clone()).await?,
+                Push::Frame(frame, shows) => {
+                    self.shows.push(shows);
+                    self.pipe.push(&frame);
+                }
                 Push::Skip { stream, offset } => {
-                    self.feed(wire::skip(stream, offset).into()).await?;
+                    self.say(&pushes::Push::Skip { s: Name(stream), off: offset });
                 }
                 Push::Forbidden(stream) => {
-                    let s = stream.to_string();
                     let (code, reason) = (2403, "you may not see this any more");
-                    self.say(&json!({"t": "unsub", "s": s, "code": code, "reason": reason}))
-                        .await?;
+                    self.say(&pushes::Push::Unsub { s: Name(stream), code, reason });
                 }
                 Push::Reset(stream) => {
-                    let s = stream.to_string();
-                    self.say(&json!({"t": "reset", "s": s, "reason": "lag"})).await?;
+                    self.say(&pushes::Push::Reset { s: Name(stream), reason: "lag" });
                 }
                 Push::Closed(cut) => return Err(cut.into()),
             }
@@ -173,61 +191,84 @@ impl Connection {
         Ok(())
     }
 
-    async fn hear(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), End> {
-        let text = match message {
-            Some(Ok(Message::Text(text))) => text,
-            Some(Ok(Message::Binary(_))) => return Err(End::WrongFrame),
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
-                (self.heard, self.pinged) = (Instant::now(), false);
-                return Ok(());
-            }
-            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Gone),
+    async fn hear(&mut self, heard: Heard) -> Result<(), End> {
+        let message = match heard {
+            Heard::Said(message) => message,
+            Heard::Alive => return Ok(()),
+            Heard::WrongFrame => return Err(End::WrongFrame),
+            Heard::TooBig => return Err(End::TooBig),
+            Heard::Gone => return Err(End::Gone),
         };
-        (self.heard, self.pinged) = (Instant::now(), false);
-        match serde_json::from_str(&text) {
-            Ok(Value::Array(commands)) if commands.len() <= BATCH => {
+        self.is_there();
+        self.begin();
+        match wire::value(self.pipe.encoding, &message) {
+            Some(Value::Array(commands)) if commands.len() <= BATCH => {
                 for command in commands {
                     self.obey(command).await?;
                 }
             }
-            Ok(command @ Value::Object(_)) => self.obey(command).await?,
+            Some(command @ Value::Object(_)) => self.obey(command).await?,
             _ => return Err(End::Malformed),
         }
-        self.flush().await
+        self.flush().await?;
+        self.look_at_the_time().await
     }
 
     async fn obey(&mut self, value: Value) -> Result<(), End> {
         let (number, command) = protocol::parse(value);
-        if !self.commands.take() {
-            self.count_too_fast()?;
-            return self.reply(number, Err(Refusal::too_fast())).await;
-        }
-        let command = match command {
-            Ok(Command::Pong) => return Ok(()),
-            Ok(command) => command,
-            Err(refusal) => return self.reply(number, Err(refusal)).await,
-        };
-        match number {
-            Some(number) if number > self.last_number => self.last_number = number,
-            _ => {
-                let refusal = Refusal::bad_request("a command has an `id` above all before it");
-                return self.reply(number, Err(refusal)).await;
-            }
-        }
-        match command {
-            Command::Sub(sub) => match self.follow(&sub).await {
-                Ok((ok, missed)) => {
-                    self.reply(number, Ok(ok)).await?;
-                    self.send_pushes(missed).await
+        let mut missed = Vec::new();
+        let answer = if self.commands.take() {
+            match command {
+                Ok(command) if self.heed(&command).await => return Ok(()),
+                Ok(_) if number.is_none_or(|number| number <= self.last_number) => {
+                    Err(Refusal::bad_request("a command has an `id` above all before it"))
                 }
-                Err(refusal) => self.reply(number, Err(refusal)).await,
-            },
+                Ok(command) => {
+                    self.last_number = number.unwrap_or_default();
+                    self.answer(command, &mut missed).await?
+                }
+                Err(refusal) => Err(refusal),
+            }
+        } else {
+            self.count_too_fast()?;
+            Err(Refusal::too_fast())
+        };
+        self.reply(number, answer);
+        self.push_all(missed)
+    }
+
+    /// Does what has no answer. Answers whether it is such a thing.
+    async fn heed(&mut self, command: &Command) -> bool {
+        match command {
+            Command::Pong => {}
+            Command::Typing { s, on } => {
+                if let Some(stream) = self.stream(s) {
+                    self.session.typing(stream, *on).await;
+                }
+            }
+            Command::Away { state } => {
+                let caller = self.session.caller().clone();
+                agents::is_available(&self.app, &caller, (*state).into()).await;
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Does what has an answer.
+    async fn answer(
+        &mut self,
+        command: Command,
+        missed: &mut Vec<Push<Frame>>,
+    ) -> Result<Result<Value, Refusal>, End> {
+        Ok(match command {
+            Command::Sub(sub) => self.follow(&sub).await.map(|(ok, pushes)| {
+                missed.extend(pushes);
+                ok
+            }),
             Command::Unsub { s } => {
-                let stream = Stream::named(&s, self.session.caller().agent);
-                let left = stream.is_some_and(|stream| self.session.leave(stream));
-                let answer =
-                    if left { Ok(json!({"s": s})) } else { Err(Refusal::unknown_stream()) };
-                self.reply(number, answer).await
+                let left = self.stream(&s).is_some_and(|stream| self.session.leave(stream));
+                if left { Ok(json!({"s": s})) } else { Err(Refusal::unknown_stream()) }
             }
             Command::Auth { token } => {
                 let checked = super::check(&self.app, &token).await.map_err(|(_, end)| end)?;
@@ -235,24 +276,36 @@ impl Connection {
                     return Err(End::Unauthorized);
                 }
                 (self.expires_at, self.expiry_told) = (checked.expires_at, false);
-                self.reply(number, Ok(json!({"exp_in": self.expires_in_ms()}))).await?;
-                self.look_at_the_time().await
+                Ok(json!({"exp_in": self.expires_in_ms()}))
             }
-            Command::Hello { .. } => {
-                let refusal = Refusal::bad_request("hello was said already");
-                self.reply(number, Err(refusal)).await
-            }
-            Command::Pong => Ok(()),
-        }
+            Command::Seen { s, seq } => self.seen(&s, seq).await,
+            Command::Presence { s } => self.present(&s).await,
+            Command::Hello { .. } => Err(Refusal::bad_request("hello was said already")),
+            Command::Pong | Command::Typing { .. } | Command::Away { .. } => Ok(Value::Null),
+        })
+    }
+
+    async fn seen(&mut self, s: &str, seq: u64) -> Result<Value, Refusal> {
+        let Some(Stream::Conversation(id)) = self.stream(s) else {
+            return Err(Refusal::unknown_stream());
+        };
+        let head = self.session.seen(id, seq).await?;
+        Ok(json!({"s": s, "seq": seq, "unread_count": head.unread}))
+    }
+
+    async fn present(&mut self, s: &str) -> Result<Value, Refusal> {
+        let stream = self.stream(s).ok_or_else(Refusal::unknown_stream)?;
+        let present = self.session.present(stream).await?;
+        self.shows.push(self.session.shows(stream));
+        Ok(protocol::present(s, present))
     }
 
     /// Follows a stream: the answer, and what was missed.
     async fn follow(&mut self, sub: &Sub) -> Result<(Value, Vec<Push<Frame>>), Refusal> {
-        let me = self.session.caller().agent;
-        let stream = Stream::named(&sub.s, me).ok_or_else(Refusal::unknown_stream)?;
+        let stream = self.stream(&sub.s).ok_or_else(Refusal::unknown_stream)?;
         let since = sub.since();
         let started = self.session.follow(stream, since.as_ref(), sub.snap).await?;
-        let Started { epoch, offset, missed, count, snapshot } = started;
+        let Started { epoch, offset, missed, count, snapshot, shows } = started;
         let recovered = missed.is_some();
         if since.is_some() && !recovered && snapshot.is_none() {
             self.session.leave(stream);
@@ -263,9 +316,18 @@ impl Connection {
             ok["n"] = count.into();
         }
         if let Some(snapshot) = snapshot {
-            ok["snap"] = protocol::snapshot(snapshot, me);
+            self.shows.extend(shows);
+            ok["snap"] = protocol::snapshot(snapshot, self.session.caller().agent);
         }
         Ok((ok, missed.unwrap_or_default()))
+    }
+
+    fn stream(&self, name: &str) -> Option<Stream> {
+        Stream::named(name, self.session.caller().agent)
+    }
+
+    fn is_there(&mut self) {
+        (self.heard, self.pinged) = (Instant::now(), false);
     }
 
     /// Pings who was silent, warns of a token's end, and ends what is over. Sets the next look.
@@ -284,12 +346,12 @@ impl Connection {
         }
         if !self.pinged && silent >= ping_every {
             self.pinged = true;
-            self.say(&json!({"t": "ping", "now": self.app.tenants.now().millis()})).await?;
+            self.say(&pushes::Push::Ping { now: self.app.tenants.now().millis() });
         }
         let expiring = i64::try_from(EXPIRING.as_millis()).unwrap_or(i64::MAX);
         if !self.expiry_told && left <= expiring {
             self.expiry_told = true;
-            self.say(&json!({"t": "expiring", "in_ms": left.max(0)})).await?;
+            self.say(&pushes::Push::Expiring { in_ms: left.max(0) });
         }
         self.flush().await?;
         let quiet = if self.pinged { ping_every + pong_within } else { ping_every };
@@ -316,46 +378,60 @@ impl Connection {
         if self.too_fast.0 >= TOO_FAST_MAX { Err(End::TooFast) } else { Ok(()) }
     }
 
-    async fn reply(
-        &mut self,
-        number: Option<u32>,
-        answer: Result<Value, Refusal>,
-    ) -> Result<(), End> {
-        let reply = match answer {
+    fn reply(&mut self, number: Option<u32>, answer: Result<Value, Refusal>) {
+        self.say(&match answer {
             Ok(ok) => json!({"id": number, "ok": ok}),
             Err(refusal) => json!({"id": number, "err": refusal.json()}),
-        };
-        self.say(&reply).await
+        });
     }
 
-    async fn say(&mut self, value: &Value) -> Result<(), End> {
-        self.feed(value.to_string().into()).await
+    fn say(&mut self, value: &impl Serialize) {
+        self.pipe.push(&Frame::of(self.pipe.encoding, value));
     }
 
-    async fn feed(&mut self, text: Utf8Bytes) -> Result<(), End> {
-        let Self { app, socket, cuts, .. } = self;
-        write(app, cuts, socket.feed(Message::Text(text))).await
+    /// What is said from here on was decided from now on.
+    fn begin(&mut self) {
+        self.mark = self.session.mark();
     }
 
+    /// Writes what was said. Before each write it is looked at whether all of it may still be seen.
     async fn flush(&mut self) -> Result<(), End> {
-        let Self { app, socket, cuts, .. } = self;
-        write(app, cuts, socket.flush()).await
+        let most = self.app.config.limits.socket_write_timeout;
+        while !self.pipe.is_empty() {
+            match timeout(most, self.write()).await {
+                Ok(Wrote::Some) => {}
+                Ok(Wrote::Look) => Box::pin(self.look_again()).await?,
+                Ok(Wrote::Cut(cut)) => return Err(cut.into()),
+                Ok(Wrote::Failed) => return Err(End::Gone),
+                Err(_) => return Err(End::Slow),
+            }
+        }
+        self.shows.clear();
+        self.shows.shrink_to(ROOM_KEPT);
+        Ok(())
     }
-}
 
-/// A write to a client that takes nothing ends in time, and at once when the session is cut.
-async fn write(
-    app: &App,
-    cuts: &mut watch::Receiver<Option<Cut>>,
-    writing: impl Future<Output = Result<(), axum::Error>>,
-) -> Result<(), End> {
-    tokio::select! {
-        biased;
-        written = timeout(app.config.limits.socket_write_timeout, writing) => match written {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(End::Gone),
-            Err(_) => Err(End::Slow),
-        },
-        Ok(cut) = cuts.wait_for(Option::is_some) => Err(cut.map_or(End::Slow, End::from)),
+    /// One write. A client that takes nothing does not hold up the end of its session.
+    async fn write(&mut self) -> Wrote {
+        poll_fn(|context| {
+            if !self.shows.is_empty() && self.session.mark() != self.mark {
+                return Poll::Ready(Wrote::Look);
+            }
+            match self.pipe.poll_write(context) {
+                Poll::Ready(Ok(())) => Poll::Ready(Wrote::Some),
+                Poll::Ready(Err(_)) => Poll::Ready(Wrote::Failed),
+                Poll::Pending => self.session.poll_cut(context).map(Wrote::Cut),
+            }
+        })
+        .await
+    }
+
+    async fn look_again(&mut self) -> Result<(), End> {
+        self.mark = self.session.mark();
+        match self.session.may_show(&self.shows).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(End::Lost),
+            Err(cut) => Err(cut.into()),
+        }
     }
 }

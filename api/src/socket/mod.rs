@@ -1,19 +1,20 @@
 //! The live feed over a websocket: protocol `omnistream.v1`.
 
 mod connection;
+mod pipe;
 mod protocol;
+mod push;
+mod upgrade;
 mod wire;
 
 use std::time::Duration;
 
-use actors::feed::{Session, Sources};
+use actors::feed::{Encoding, Session, Sources};
 use axum::extract::State;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
+use axum::response::Response;
+use hyper::upgrade::Upgraded;
+use serde_json::json;
 use tokio::time::timeout;
 
 use crate::app::App;
@@ -22,27 +23,24 @@ use crate::guard;
 use crate::routes::{Access, Route, route};
 use crate::token::{self, Checked};
 use connection::Connection;
-use protocol::{Command, End, PROTOCOL, Refusal, Sub};
-pub use wire::Frame;
+use pipe::{Heard, Pipe};
+use protocol::{Command, End, Refusal, Sub};
+use upgrade::Upgrade;
+pub use wire::{Frame, value};
 
 pub fn routes() -> Vec<Route> {
     let path = "/api/ws";
     vec![route(Method::GET, path, Access::Public, "Follow live events", upgrade).upgrades()]
 }
 
-/// A socket that runs: each waits with this much memory at the least.
-const READ_BUFFER_BYTES: usize = 4096;
-const WRITE_BUFFER_BYTES: usize = 4096;
+/// A goodbye takes at most so long.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 async fn upgrade(
     State(app): State<App>,
     headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    upgrade: Upgrade,
 ) -> Result<Response, ApiError> {
-    let upgrade = upgrade.map_err(|_| {
-        let message = format!("open this address as a websocket, protocol `{PROTOCOL}`");
-        ApiError::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message)
-    })?;
     // Programs send none. A page of another site cannot know a token, and is told early.
     if headers.contains_key(header::ORIGIN) {
         guard::from_own_page(&app, &headers)?;
@@ -50,99 +48,84 @@ async fn upgrade(
     if !app.is_ready() || !app.handshake() {
         return Err(ApiError::unavailable("no socket can be opened now; try again shortly"));
     }
-    // Whoever names no protocol takes the only one there is.
-    let offered: Vec<_> = upgrade.requested_protocols().cloned().collect();
-    if !offered.is_empty() && offered.iter().all(|protocol| protocol != PROTOCOL) {
-        let message = format!("this server speaks `{PROTOCOL}`; offer that");
-        return Err(ApiError::new(StatusCode::BAD_REQUEST, "unknown_protocol", message));
-    }
-    let limit = app.config.limits.socket_frame_bytes;
-    let upgrade = upgrade
-        .protocols([PROTOCOL])
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .max_message_size(limit)
-        .max_frame_size(limit);
-    Ok(upgrade.on_upgrade(move |socket| run(app, socket)).into_response())
+    let encoding = upgrade.encoding();
+    Ok(upgrade.then(move |upgraded| run(app, upgraded, encoding)))
 }
 
 /// Runs a socket to its end.
-async fn run(app: App, mut socket: WebSocket) {
-    let end = match greet(&app, &mut socket).await {
+async fn run(app: App, upgraded: Upgraded, encoding: Encoding) {
+    let most = app.config.limits.socket_frame_bytes;
+    let mut pipe = Pipe::new(upgraded, encoding, most).await;
+    // Each step is apart: a socket has room for the one at which it is.
+    let end = match Box::pin(greet(&app, &mut pipe)).await {
+        // The session ends before the goodbye: nothing else goes out any more.
         Ok((session, expires_at, first)) => {
-            let mut connection = Connection::new(app, socket, session, expires_at);
-            let end = connection.serve(first).await;
-            // The session ends first: nothing goes out any more.
-            socket = connection.into_socket();
-            end
+            Box::pin(Connection::new(app, &mut pipe, session, expires_at).serve(first)).await
         }
         Err(end) => end,
     };
     let code = end.words().0.to_string();
     metrics::counter!("omnistream_sockets_closed_total", "code" => code).increment(1);
-    close(socket, end).await;
+    Box::pin(close(pipe, end)).await;
 }
 
-/// Says why, and closes.
-async fn close(mut socket: WebSocket, end: End) {
-    let (code, reason, reconnect_ms) = end.words();
-    let bye = json!({"t": "bye", "code": code, "reason": reason, "reconnect_ms": reconnect_ms});
-    let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
-    let last = async {
-        let _ = socket.feed(Message::text(bye.to_string())).await;
-        let _ = socket.send(Message::Close(Some(frame))).await;
-        // The other side's answer, so that the connection ends in order.
-        while let Some(Ok(_)) = socket.next().await {}
-    };
-    if end != End::Gone {
-        let _ = timeout(Duration::from_secs(1), last).await;
+/// Says why, and closes. Who was told half a frame of what it may not see any more is told nothing.
+async fn close(mut pipe: Pipe, end: End) {
+    let has_begun = pipe.forget();
+    if end == End::Gone || (end == End::Lost && has_begun) {
+        return;
     }
+    let (code, reason, reconnect_ms) = end.words();
+    let bye = Frame::of(pipe.encoding, &push::Push::Bye { code, reason, reconnect_ms });
+    let _ = timeout(GOODBYE, pipe.close(&bye, code, reason)).await;
 }
 
 /// Waits for the hello, and opens its session. What is left is its reply.
 async fn greet(
     app: &App,
-    socket: &mut WebSocket,
+    pipe: &mut Pipe,
 ) -> Result<(Session<Frame>, i64, (Option<u32>, Vec<Sub>)), End> {
     let within = app.config.limits.socket_hello_timeout;
-    let hello = timeout(within, first(socket)).await.map_err(|_| End::Malformed)?;
+    let hello = timeout(within, first(pipe)).await.map_err(|_| End::Malformed)?;
     let value = match hello {
-        Some(Ok(Message::Text(text))) => {
-            serde_json::from_str::<Value>(&text).map_err(|_| End::Malformed)?
-        }
-        Some(Ok(Message::Binary(_))) => return Err(End::WrongFrame),
-        Some(Ok(_)) => return Err(End::Malformed),
-        Some(Err(_)) | None => return Err(End::Gone),
+        Heard::Said(message) => value(pipe.encoding, &message).ok_or(End::Malformed)?,
+        Heard::WrongFrame => return Err(End::WrongFrame),
+        Heard::TooBig => return Err(End::TooBig),
+        Heard::Alive | Heard::Gone => return Err(End::Gone),
     };
     let (number, command) = protocol::parse(value);
     let (refusal, end) = match command {
-        Ok(Command::Hello { token, subs }) => match open(app, &token).await {
+        Ok(Command::Hello { token, subs }) => match open(app, &token, pipe.encoding).await {
             Ok((session, expires_at)) => return Ok((session, expires_at, (number, subs))),
             Err(refused) => refused,
         },
         Ok(_) => (Refusal::bad_request("say hello first"), End::Malformed),
         Err(refusal) => (refusal, End::Malformed),
     };
-    let reply = json!({"id": number, "err": refusal.json()});
-    let sent = timeout(within, socket.send(Message::text(reply.to_string()))).await;
-    Err(if sent.is_ok() { end } else { End::Gone })
+    let reply = Frame::of(pipe.encoding, &json!({"id": number, "err": refusal.json()}));
+    let sent = timeout(within, pipe.send(&reply)).await;
+    Err(if matches!(sent, Ok(Ok(()))) { end } else { End::Gone })
 }
 
 /// What is said first. Pings say nothing, and are answered below.
-async fn first(socket: &mut WebSocket) -> Option<Result<Message, axum::Error>> {
+async fn first(pipe: &mut Pipe) -> Heard {
     loop {
-        match socket.next().await {
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+        match pipe.hear().await {
+            Heard::Alive => {}
             said => return said,
         }
     }
 }
 
 /// The session of a token, and when that ends.
-async fn open(app: &App, token: &str) -> Result<(Session<Frame>, i64), (Refusal, End)> {
+async fn open(
+    app: &App,
+    token: &str,
+    encoding: Encoding,
+) -> Result<(Session<Frame>, i64), (Refusal, End)> {
     let checked = check(app, token).await?;
     let sources = Sources { tenants: app.tenants.clone(), desk: app.desk.clone() };
-    match Session::open(&app.hub, sources, &checked.caller).await {
+    match Session::open(&app.hub, sources, &checked.caller, encoding).await {
         Ok(Some(session)) => Ok((session, checked.expires_at)),
         Ok(None) => Err((Refusal::unauthorized(), End::Unauthorized)),
         Err(_) => Err((Refusal::failed(), End::Failed)),

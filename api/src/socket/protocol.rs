@@ -1,16 +1,20 @@
-//! What client and server say on a socket beside events: `omnistream.v1` in JSON.
+//! What clients ask on a socket and what they are answered: `omnistream.v1`.
 
-use actors::feed::{Cut, NotFollowed, Position, Snapshot};
+use actors::failure::Failure;
+use actors::feed::{Cut, Encoding, NotFollowed, Position, Present, Snapshot};
 use engine::conversation::ConversationView;
 use engine::id::AgentId;
+use engine::identity::agent::Availability;
 use engine::message::Message;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::routes::agents::AgentView;
 
-/// The subprotocol: a frame is one JSON object, or a list of at most [`BATCH`].
-pub(super) const PROTOCOL: &str = "omnistream.v1.json";
+/// The subprotocols: a frame is one object, or a list of at most [`BATCH`], in text frames as JSON or
+/// in binary ones as MessagePack.
+pub(super) const PROTOCOLS: [(&str, Encoding); 2] =
+    [("omnistream.v1.json", Encoding::Json), ("omnistream.v1.msgpack", Encoding::MessagePack)];
 /// Commands in one frame.
 pub(super) const BATCH: usize = 64;
 
@@ -32,6 +36,23 @@ pub(super) enum Command {
     Auth { token: String },
     /// Answers a ping.
     Pong,
+    /// Its person writes in a conversation that it follows, or stopped.
+    Typing { s: String, on: bool },
+    /// The desk has read a conversation up to here.
+    Seen { s: String, seq: u64 },
+    /// Who follows a stream.
+    Presence { s: String },
+    /// Its person takes work, or does not.
+    Away { state: Away },
+}
+
+/// What somebody who is there says of themselves.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Away {
+    Online,
+    Away,
+    Busy,
 }
 
 /// A stream to be followed.
@@ -118,6 +139,16 @@ impl Refusal {
     }
 }
 
+impl From<Away> for Availability {
+    fn from(away: Away) -> Self {
+        match away {
+            Away::Online => Self::Online,
+            Away::Away => Self::Away,
+            Away::Busy => Self::Busy,
+        }
+    }
+}
+
 impl From<NotFollowed> for Refusal {
     fn from(reason: NotFollowed) -> Self {
         let message = reason.to_string();
@@ -131,10 +162,20 @@ impl From<NotFollowed> for Refusal {
     }
 }
 
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(_) => Self::unknown_stream(),
+            Failure::Busy { .. } => Self::new(111, failure.to_string()).retried(1000),
+            Failure::Unavailable | Failure::Stopping => Self::failed(),
+        }
+    }
+}
+
 /// A command with its number, as far as it can be told; `Err`: why it cannot.
 pub(super) fn parse(value: Value) -> (Option<u32>, Result<Command, Refusal>) {
     let number = value.get("id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
-    let known = ["hello", "sub", "unsub", "auth", "pong"];
+    let known = ["hello", "sub", "unsub", "auth", "pong", "typing", "seen", "presence", "away"];
     let op = value.get("op").and_then(Value::as_str);
     let command = match op {
         Some(op) if known.contains(&op) => serde_json::from_value(value)
@@ -166,6 +207,12 @@ pub(super) fn snapshot(snapshot: Snapshot, me: AgentId) -> Value {
     }
 }
 
+/// Who follows a stream.
+pub(super) fn present(s: &str, Present { users, total }: Present) -> Value {
+    let users = users.into_iter().map(|(id, state)| json!({"id": id, "state": state}));
+    json!({"s": s, "users": users.collect::<Vec<_>>(), "total": total})
+}
+
 /// Why a socket ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -173,12 +220,15 @@ pub(super) enum End {
     Gone,
     Malformed,
     WrongFrame,
+    TooBig,
     Unauthorized,
     Crowded,
     TokenExpired,
     Slow,
     TooFast,
     Failed,
+    /// What was on its way may not be seen any more.
+    Lost,
     Stopping,
     Silent,
 }
@@ -189,14 +239,18 @@ impl End {
     pub(super) fn words(self) -> (u16, &'static str, Option<u64>) {
         match self {
             Self::Gone => (1000, "bye", None),
-            Self::Malformed => (4001, "say hello first, and send JSON", None),
-            Self::WrongFrame => (4002, "send text frames", None),
+            Self::TooBig => (1009, "the frame is too large; send less at once", None),
+            Self::Malformed => (4001, "say hello first, and send what the protocol has", None),
+            Self::WrongFrame => {
+                (4002, "send text frames for JSON, binary ones for MessagePack", None)
+            }
             Self::Unauthorized => (4003, "log in again", None),
             Self::Crowded => (4004, "too many sockets of one person", None),
             Self::TokenExpired => (4103, "the token has ended; get a new one first", Some(1000)),
             Self::Slow => (4108, "too slow; resume where you were", Some(1000)),
             Self::TooFast => (4110, "too many commands", Some(10_000)),
             Self::Failed => (4111, "something failed here; resume where you were", Some(1000)),
+            Self::Lost => (4111, "what you see has changed; resume where you were", Some(0)),
             Self::Stopping => (4200, "the server stops; resume where you were", Some(500)),
             Self::Silent => (4201, "nothing was heard from you", Some(0)),
         }

@@ -1,175 +1,131 @@
-//! Events as JSON frames of `omnistream.v1`, encoded once for all sockets.
+//! Frames of `omnistream.v1`, in both encodings: ready to be written, made once for all sockets.
 
-use actors::feed::{Event, Stream, What, Wire};
-use actors::inbox::Counters;
-use axum::extract::ws::Utf8Bytes;
-use engine::conversation::{Conversation, ConversationView};
-use engine::fact::{By, ConversationStatus, Fact};
-use engine::id::{AgentId, ConversationId};
-use serde::{Serialize, Serializer};
+use actors::feed::{Encoding, Event, Passing, Stream, Wire};
+use axum::body::Bytes;
+use serde::Serialize;
+use serde_json::Value;
 
-use crate::routes::agents::AgentView;
+use super::push::Push;
 
-/// A frame: one event, or a list of them.
-pub struct Frame(pub Utf8Bytes);
+/// A whole websocket frame (RFC 6455, 5.2): header and payload.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    bytes: Bytes,
+    /// How long its header is.
+    header: u8,
+}
+
+/// One message, no mask; the rest of the first byte says of which kind.
+const FIN: u8 = 0x80;
+const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
+/// The longest header of a frame without a mask.
+const HEADER_MAX: usize = 10;
+/// MessagePack that lies deeper in itself than this is none of ours.
+const DEPTH_MAX: usize = 64;
+
+impl Frame {
+    /// A value as one message.
+    pub(super) fn of(encoding: Encoding, value: &impl Serialize) -> Self {
+        // The header's place is before what it counts.
+        let mut bytes = vec![0; HEADER_MAX];
+        // A vector has room for everything, and every key is a text: nothing here fails.
+        let written = match encoding {
+            Encoding::Json => serde_json::to_writer(&mut bytes, value).is_ok(),
+            Encoding::MessagePack => {
+                let mut to =
+                    rmp_serde::Serializer::new(&mut bytes).with_struct_map().with_human_readable();
+                value.serialize(&mut to).is_ok()
+            }
+        };
+        debug_assert!(written, "a push can be written");
+        let payload = bytes.len() - HEADER_MAX;
+        let (length, header) = match u16::try_from(payload) {
+            Ok(short) if short < 126 => (vec![short.to_be_bytes()[1]], 2),
+            Ok(short) => ([&[126], short.to_be_bytes().as_slice()].concat(), 4),
+            Err(_) => ([&[127], (payload as u64).to_be_bytes().as_slice()].concat(), 10),
+        };
+        let begin = HEADER_MAX - usize::from(header);
+        bytes[begin] = FIN | if encoding == Encoding::Json { TEXT } else { BINARY };
+        bytes[begin + 1..HEADER_MAX].copy_from_slice(&length);
+        bytes.shrink_to_fit();
+        Self { bytes: Bytes::from(bytes).slice(begin..), header }
+    }
+
+    /// The frame as it is written.
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// What it says, in its encoding.
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[usize::from(self.header)..]
+    }
+}
 
 impl Wire for Frame {
-    fn encode(events: &[Event<'_>]) -> Self {
-        let mut parts: Vec<String> = Vec::with_capacity(events.len());
-        let mut skipped = None;
-        for event in events {
-            match encode(event) {
-                Some(part) => {
-                    parts.extend(skipped.take());
-                    parts.push(part);
-                }
-                None => skipped = Some(skip(event.stream, event.offset)),
-            }
+    fn events(encoding: Encoding, events: &[Event<'_>]) -> Self {
+        match &Push::events(events)[..] {
+            [one] => Self::of(encoding, one),
+            many => Self::of(encoding, &many),
         }
-        parts.extend(skipped);
-        let frame = match &mut parts[..] {
-            [one] => std::mem::take(one),
-            many => format!("[{}]", many.join(",")),
-        };
-        Self(frame.into())
+    }
+
+    fn passing(encoding: Encoding, stream: Stream, what: Passing) -> Self {
+        Self::of(encoding, &Push::passing(stream, what))
+    }
+
+    fn recoded(&self, to: Encoding) -> Self {
+        let value = value(to.other(), self.payload()).unwrap_or_default();
+        Self::of(to, &value)
     }
 
     fn bytes(&self) -> usize {
-        self.0.len()
+        self.bytes.len()
     }
 }
 
-/// Offsets up to here exist and are not shown.
-pub(super) fn skip(stream: Stream, offset: u64) -> String {
-    format!(r#"{{"t":"skip","s":"{stream}","off":{offset}}}"#)
-}
-
-#[derive(Serialize)]
-struct Envelope<'a, D> {
-    t: &'static str,
-    #[serde(serialize_with = "as_text")]
-    s: Stream,
-    off: u64,
-    k: &'a str,
-    /// Milliseconds since 1970.
-    ts: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    by: Option<Author>,
-    d: D,
-}
-
-#[derive(Serialize)]
-struct Author {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<AgentId>,
-}
-
-#[derive(Serialize)]
-struct Changed {
-    #[serde(flatten)]
-    conversation: ConversationView,
-    rev: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    previous: Option<Previous>,
-}
-
-/// What was before.
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Previous {
-    AssignedAgentId(Option<AgentId>),
-    Status(ConversationStatus),
-    Tags(Vec<String>),
-}
-
-#[derive(Serialize)]
-struct Row {
-    #[serde(flatten)]
-    conversation: ConversationView,
-    rev: u64,
-    conv_seq: u64,
-    counters: Counters,
-}
-
-#[derive(Serialize)]
-struct Gone {
-    id: ConversationId,
-    conv_seq: u64,
-    counters: Counters,
-}
-
-#[derive(Serialize)]
-struct ChangedAgent {
-    #[serde(flatten)]
-    agent: AgentView,
-    rev: u64,
-}
-
-#[derive(Serialize)]
-struct GoneAgent {
-    id: AgentId,
-}
-
-/// `None`: it shows nothing.
-fn encode(event: &Event<'_>) -> Option<String> {
-    match &event.what {
-        What::Nothing => None,
-        What::Message { name, message } => text(event, name, message),
-        What::Conversation { name, head, fact } => {
-            let (conversation, rev) = (ConversationView::of(head), head.seq);
-            text(event, name, Changed { conversation, rev, previous: previous(fact) })
+/// What a message says; `None`: it is not one value in this encoding.
+pub fn value(encoding: Encoding, mut message: &[u8]) -> Option<Value> {
+    match encoding {
+        Encoding::Json => serde_json::from_slice(message).ok(),
+        Encoding::MessagePack => {
+            let mut from = rmp_serde::Deserializer::new(&mut message);
+            from.set_max_depth(DEPTH_MAX);
+            let value = serde::Deserialize::deserialize(&mut from).ok();
+            value.filter(|_| message.is_empty())
         }
-        What::Row { head, counters } => text(event, "conversation.upsert", row(head, *counters)),
-        What::Gone { conversation, seq, counters } => {
-            let gone = Gone { id: *conversation, conv_seq: *seq, counters: *counters };
-            text(event, "conversation.remove", gone)
-        }
-        What::Agent { name, agent, state } => {
-            let changed = ChangedAgent { agent: AgentView::of(agent, state), rev: agent.rev };
-            text(event, name, changed)
-        }
-        What::AgentGone { agent } => text(event, "agent.deleted", GoneAgent { id: *agent }),
     }
 }
 
-fn text<D: Serialize>(event: &Event<'_>, name: &str, d: D) -> Option<String> {
-    let Event { stream, offset, at, by, .. } = event;
-    let (by, ts) = (by.map(Author::of), at.millis());
-    let envelope = Envelope { t: "ev", s: *stream, off: *offset, k: name, ts, by, d };
-    // A string has room for everything, and every key is a text: nothing here fails.
-    serde_json::to_string(&envelope).ok()
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-fn row(head: &Conversation, counters: Counters) -> Row {
-    let (conversation, seq) = (ConversationView::of(head), head.seq);
-    Row { conversation, rev: seq, conv_seq: seq, counters }
-}
+    use super::*;
 
-fn previous(fact: &Fact) -> Option<Previous> {
-    Some(match fact {
-        Fact::Assigned { from, .. } => Previous::AssignedAgentId(*from),
-        Fact::StatusChanged { from, .. } | Fact::Reopened { from } | Fact::Expired { from } => {
-            Previous::Status(*from)
+    #[test]
+    fn a_value_is_the_same_in_both_encodings() {
+        for length in [0, 1, 100, 120, 200, 40_000, 70_000] {
+            let said = json!({"id": 1, "text": "é".repeat(length), "of": [null, true, -1, 1.5]});
+            let json = Frame::of(Encoding::Json, &said);
+            let msgpack = Frame::of(Encoding::MessagePack, &said);
+            assert_eq!(value(Encoding::Json, json.payload()), Some(said.clone()));
+            assert_eq!(value(Encoding::MessagePack, msgpack.payload()), Some(said));
+            assert_eq!(json.recoded(Encoding::MessagePack).bytes, msgpack.bytes);
+            assert_eq!(msgpack.recoded(Encoding::Json).bytes, json.bytes);
         }
-        Fact::TagsChanged { from, .. } => Previous::Tags(from.clone()),
-        _ => return None,
-    })
-}
-
-impl Author {
-    fn of(by: By) -> Self {
-        let (kind, id) = match by {
-            By::Contact => ("contact", None),
-            By::Agent(agent) => ("agent", Some(agent)),
-            By::Provider => ("provider", None),
-            By::System => ("system", None),
-        };
-        Self { kind, id }
     }
-}
 
-fn as_text<S: Serializer>(stream: &Stream, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(stream)
+    #[test]
+    fn what_is_not_one_value_is_none() {
+        let deep = [vec![0x91; 200], vec![0xC0]].concat();
+        // Two values, half of one, bytes, and one that promises more than there is.
+        for wrong in [&[0xC0, 0xC0][..], &[0x92, 0xC0], &[0xC4, 1, 0], &[0xDD, 255, 255, 255, 255]]
+        {
+            assert_eq!(value(Encoding::MessagePack, wrong), None, "{wrong:?}");
+        }
+        assert_eq!(value(Encoding::MessagePack, &deep), None);
+        assert_eq!(value(Encoding::Json, b"{} {}"), None);
+    }
 }

@@ -1,0 +1,179 @@
+//! Anything, in any order: what is told, asked, lost and found again, against what is so.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actors::failure::Failure;
+use actors::feed::{Cut, Encoding, FeedLimits, Stream};
+use engine::conversation::Command;
+use engine::fact::ConversationStatus;
+use engine::identity::agent::{Agent, Availability};
+use engine::identity::role::{AGENT, SUPERVISOR};
+use storage::seed::{Chance, seeds};
+
+use crate::client::Client;
+use crate::shop::{ANA, BEN, BOSS, Below, Owners, Shop, UNANSWERED, limits, person};
+
+const STEPS: u64 = 80;
+/// Seeds that found something: a role that falls and rises again between two looks.
+const FOUND: [u64; 1] = [11_428_790_804_352_370_848];
+
+/// Something happens.
+async fn step(
+    n: u64,
+    chance: &mut Chance,
+    shop: &mut Shop,
+    owners: &mut Owners,
+    clients: &mut [Client],
+) {
+    let known = shop.known();
+    let any = (!known.is_empty()).then(|| known[chance.index(known.len())]);
+    match (chance.below(14), any) {
+        (0..=3, _) | (_, None) => {
+            let phone = (1 + chance.below(3)).to_string();
+            let _ = shop.hears(&phone, &format!("id-{n}"), &format!("text {n}")).await;
+        }
+        (4..=6, Some(id)) => {
+            let agent = [None, Some(ANA), Some(BEN)][chance.index(3)];
+            match shop.ask(id, Command::Assign { agent }).await {
+                Ok(()) => {
+                    owners.of.insert(id, agent);
+                    owners.unknown.remove(&id);
+                }
+                Err(Failure::Refused(_)) => {}
+                Err(_) => drop(owners.unknown.insert(id)),
+            }
+        }
+        (7, Some(id)) => {
+            let status = [ConversationStatus::Open, ConversationStatus::Resolved][chance.index(2)];
+            let _ = shop.ask(id, Command::SetStatus { status }).await;
+        }
+        (8, Some(id)) => {
+            let _ = shop.ask(id, Command::SetTags { tags: vec![format!("t{n}")] }).await;
+        }
+        (9, _) => {
+            let role = [AGENT, SUPERVISOR][chance.index(2)];
+            shop.change(|changing| changing.put(person(BEN, role))).await;
+        }
+        (10, _) => {
+            let (is_active, is_busy) = (chance.permille(500), chance.permille(500));
+            let availability = if is_busy { Availability::Busy } else { Availability::Online };
+            let ana = Agent { is_active, availability, ..person(ANA, AGENT) };
+            shop.change(|changing| changing.put(ana)).await;
+        }
+        (11, _) if chance.permille(200) => {
+            clients.iter_mut().for_each(Client::disconnect);
+            shop.restart().await;
+        }
+        (11, _) => tokio::time::sleep(Duration::from_secs(11)).await,
+        // Long enough for every actor to leave.
+        (_, Some(_)) => tokio::time::sleep(Duration::from_secs(200)).await,
+    }
+}
+
+/// A client does something.
+async fn act(chance: &mut Chance, client: &mut Client, shop: &Shop, owners: &Owners) {
+    match chance.below(10) {
+        0 => client.disconnect(),
+        1 => client.connect(shop, owners).await,
+        2 => client.follow(shop, owners).await,
+        3..=4 => client.drain(shop, owners).await,
+        5 => client.hear(shop, owners, chance.index(6)).await,
+        6 => client.write(shop, owners).await,
+        7 => speak(chance, client, shop, owners).await,
+        _ => {}
+    }
+}
+
+/// A client says that it writes, what it has read, or asks who is there.
+async fn speak(chance: &mut Chance, client: &mut Client, shop: &Shop, owners: &Owners) {
+    let followed: Vec<_> = client.following.iter().cloned().collect();
+    let (Some(session), false) = (&mut client.session, followed.is_empty()) else { return };
+    let name = &followed[chance.index(followed.len())];
+    let stream = Stream::named(name, client.agent).unwrap();
+    match (chance.below(3), stream) {
+        (0, _) => drop(session.typing(stream, chance.permille(700)).await),
+        (1, Stream::Conversation(id)) => drop(session.seen(id, chance.below(30)).await),
+        _ => {
+            if let Ok(present) = session.present(stream).await {
+                assert!(present.total >= 1 && present.users.len() <= present.total);
+                if let Stream::Conversation(id) = stream {
+                    owners.check(shop.viewer(client.agent).await, id);
+                }
+            }
+        }
+    }
+}
+
+async fn run(seed: u64, below: Below, limits: FeedLimits) {
+    let is_wide = limits.queue_frames > 100;
+    let mut shop = Shop::open(seed, below, limits).await;
+    let (mut chance, mut owners) = (Chance::of(!seed), Owners::default());
+    let encodings = [Encoding::Json, Encoding::MessagePack];
+    let mut clients =
+        [BOSS, ANA, BEN, BEN].map(|agent| Client::new(agent, encodings[chance.index(2)]));
+    for n in 0..STEPS {
+        shop.failing.store(if chance.permille(400) { 120 } else { 0 }, Ordering::Release);
+        step(n, &mut chance, &mut shop, &mut owners, &mut clients).await;
+        for client in &mut clients {
+            act(&mut chance, client, &shop, &owners).await;
+        }
+    }
+    // The last that happens is written, and nobody is told so.
+    for id in shop.known() {
+        shop.failing.store(UNANSWERED, Ordering::Release);
+        let _ = shop.ask(id, Command::SetTags { tags: vec!["last".into()] }).await;
+        shop.failing.store(0, Ordering::Release);
+    }
+    // What failed is tried again.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    shop.faulty.land().await;
+    for client in &mut clients {
+        client.drain(&shop, &owners).await;
+        client.is_at_the_top(&shop).await;
+    }
+    shop.change(|changing| changing.put(person(ANA, AGENT))).await;
+    for client in &mut clients {
+        if client.session.is_none() {
+            client.connect(&shop, &owners).await;
+        }
+        // Who was cut, or lost sight of something under way, comes back.
+        while client.session.is_none() || client.following.is_empty() {
+            client.connect(&shop, &owners).await;
+            client.drain(&shop, &owners).await;
+        }
+        client.drain(&shop, &owners).await;
+        client.follow(&shop, &owners).await;
+        client.drain(&shop, &owners).await;
+        client.is_at_the_top(&shop).await;
+        client.has_all(&shop).await;
+        assert!(!is_wide || !client.cuts.contains(&Cut::Slow), "its queue has room");
+    }
+}
+
+/// Every other run is over a store of the one kind, every other over one of the other.
+fn with_seed(seed: u64, limits: &FeedLimits) {
+    eprintln!("TEST_SEED={seed}");
+    let below = if seed.is_multiple_of(2) { Below::Lazy } else { Below::Atomic };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(run(seed, below, limits.clone()));
+}
+
+#[test]
+fn whatever_fails_every_client_ends_with_what_it_may_see() {
+    for seed in seeds(100, 50).into_iter().chain(FOUND) {
+        with_seed(seed, &limits());
+    }
+}
+
+#[test]
+fn whoever_is_slow_is_cut_and_ends_with_what_it_may_see_all_the_same() {
+    let narrow = FeedLimits { queue_frames: 6, replay_events: 10, ..limits() };
+    for seed in seeds(100, 50) {
+        with_seed(seed, &narrow);
+    }
+}
