@@ -1,5 +1,6 @@
 //! Somebody who follows live, as a program or a browser does.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -14,6 +15,8 @@ use crate::caller::Caller;
 /// An open socket. It checks the order of what it is told.
 pub(crate) struct Live {
     socket: WebSocketStream<TcpStream>,
+    /// In binary frames, instead of JSON in text frames.
+    msgpack: bool,
     waiting: std::collections::VecDeque<Value>,
     next_id: u64,
     /// By stream, up to where it was told everything.
@@ -21,7 +24,9 @@ pub(crate) struct Live {
 }
 
 /// Longer than anything that is awaited takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const JSON: &str = "omnistream.v1.json";
+pub(crate) const MSGPACK: &str = "omnistream.v1.msgpack";
 
 impl Live {
     /// Connects with this protocol; says nothing yet.
@@ -35,12 +40,19 @@ impl Live {
         request.headers_mut().insert("sec-websocket-protocol", protocol.parse().unwrap());
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
         let (waiting, at) = Default::default();
-        Self { socket, waiting, next_id: 1, at }
+        Self { socket, msgpack: protocol == MSGPACK, waiting, next_id: 1, at }
     }
 
-    /// Connects and says hello; answers what was answered.
+    /// Connects and says hello, one after the other in another encoding; answers what was answered.
     pub(crate) async fn hello(caller: &Caller, subs: Value) -> (Self, Value) {
-        let mut live = Self::dial(&caller.url(), "omnistream.v1.json").await;
+        static TURN: AtomicUsize = AtomicUsize::new(0);
+        let protocol = [JSON, MSGPACK][TURN.fetch_add(1, Ordering::Relaxed) % 2];
+        Self::hello_in(protocol, caller, subs).await
+    }
+
+    /// The same in this encoding.
+    pub(crate) async fn hello_in(protocol: &str, caller: &Caller, subs: Value) -> (Self, Value) {
+        let mut live = Self::dial(&caller.url(), protocol).await;
         let hello = json!({"op": "hello", "token": caller.token, "subs": subs});
         let ok = live.ask(hello).await.unwrap();
         for sub in ok["subs"].as_array().unwrap() {
@@ -96,8 +108,14 @@ impl Live {
         }
     }
 
+    /// Says what this JSON says, or what it is if it is none.
     pub(crate) async fn say(&mut self, text: &str) {
-        self.socket.send(Message::text(text)).await.unwrap();
+        let said = match (self.msgpack, serde_json::from_str::<Value>(text)) {
+            (false, _) => Message::text(text),
+            (true, Ok(value)) => Message::binary(rmp_serde::to_vec_named(&value).unwrap()),
+            (true, Err(_)) => Message::binary(text.as_bytes().to_vec()),
+        };
+        self.socket.send(said).await.unwrap();
     }
 
     pub(crate) async fn send(&mut self, message: Message) {
@@ -109,6 +127,13 @@ impl Live {
         let told = self.read().await.expect("the socket is open");
         self.count(&told);
         told
+    }
+
+    /// What was told already, beside what was waited for.
+    pub(crate) async fn waiting(&mut self) -> Option<Value> {
+        let told = self.waiting.pop_front()?;
+        self.count(&told);
+        Some(told)
     }
 
     /// The next event of this name in a stream.
@@ -168,16 +193,23 @@ impl Live {
                 return Ok(told);
             }
             let message = tokio::time::timeout(PATIENCE, self.socket.next()).await;
-            match message.expect("something is told in time") {
-                Some(Ok(Message::Text(text))) => match serde_json::from_str(&text).unwrap() {
-                    Value::Array(many) => self.waiting.extend(many),
-                    one => self.waiting.push_back(one),
-                },
+            let said = match message.expect("something is told in time") {
+                Some(Ok(Message::Text(text))) if !self.msgpack => {
+                    serde_json::from_str(&text).unwrap()
+                }
+                Some(Ok(Message::Binary(bytes))) if self.msgpack => {
+                    rmp_serde::from_slice(&bytes).unwrap()
+                }
+                Some(Ok(wrong @ (Message::Text(_) | Message::Binary(_)))) => panic!("{wrong:?}"),
                 Some(Ok(Message::Close(close))) => {
                     return Err(close.map_or(0, |close| close.code.into()));
                 }
-                Some(Ok(_)) => {}
+                Some(Ok(_)) => continue,
                 Some(Err(_)) | None => return Err(0),
+            };
+            match said {
+                Value::Array(many) => self.waiting.extend(many),
+                one => self.waiting.push_back(one),
             }
         }
     }

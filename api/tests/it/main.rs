@@ -35,6 +35,8 @@ mod socket;
 #[cfg(test)]
 mod store;
 #[cfg(test)]
+mod together;
+#[cfg(test)]
 mod variants;
 #[cfg(test)]
 mod webhooks;

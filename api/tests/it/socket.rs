@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::caller::{Answer, Caller};
 use crate::harness::{Org, Server, unique};
-use crate::live::Live;
+use crate::live::{JSON, Live, MSGPACK};
 
 fn stream(id: &str) -> String {
     format!("c:{id}")
@@ -249,7 +249,7 @@ async fn commands_that_make_no_sense_are_refused_and_the_socket_goes_on() {
 #[tokio::test]
 async fn a_ping_before_hello_is_not_what_is_said_first() {
     let org = Org::found().await;
-    let mut live = Live::dial(&org.admin.url(), "omnistream.v1.json").await;
+    let mut live = Live::dial(&org.admin.url(), JSON).await;
     for ping in [Message::Ping("are you there?".into()), Message::Pong("I am".into())] {
         live.send(ping).await;
     }
@@ -261,26 +261,67 @@ async fn a_ping_before_hello_is_not_what_is_said_first() {
 async fn whoever_does_not_keep_to_the_protocol_is_told_why_and_let_go() {
     let org = Org::found().await;
     let url = org.admin.url();
-    let json = "omnistream.v1.json";
-    let mut live = Live::dial(&url, json).await;
+    let mut live = Live::dial(&url, JSON).await;
     live.say("hello").await;
     assert_eq!(live.end().await.1, 4001);
-    let mut live = Live::dial(&url, json).await;
+    let mut live = Live::dial(&url, JSON).await;
     assert_eq!(live.ask(json!({"op": "sub", "s": "i:all"})).await, Err(107));
     assert_eq!(live.end().await.1, 4001);
-    let mut live = Live::dial(&url, json).await;
-    live.send(Message::binary(vec![1, 2, 3])).await;
-    assert_eq!(live.end().await.1, 4002);
-    let mut live = Live::dial(&url, json).await;
+    for (protocol, wrong) in [(JSON, Message::binary(vec![0x80])), (MSGPACK, Message::text("{}"))] {
+        let mut live = Live::dial(&url, protocol).await;
+        live.send(wrong.clone()).await;
+        assert_eq!(live.end().await.1, 4002);
+        let (mut live, _) = Live::hello_in(protocol, &org.admin, json!([])).await;
+        live.send(wrong).await;
+        assert_eq!(live.end().await.1, 4002);
+    }
+    let mut live = Live::dial(&url, JSON).await;
     assert_eq!(live.ask(json!({"op": "hello", "token": "nonsense"})).await, Err(101));
     assert_eq!(live.end().await.1, 4003);
     let mut live = Live::following(&org.admin, &[]).await;
     live.say("{").await;
     assert_eq!(live.end().await.1, 4001);
-    let mut live = Live::following(&org.admin, &[]).await;
-    live.say(&format!(r#"{{"op": "{}"}}"#, "x".repeat(70_000))).await;
-    let (_, code) = live.end().await;
-    assert!([0, 1000, 1009].contains(&code), "{code}");
+}
+
+#[tokio::test]
+async fn a_frame_that_is_too_large_ends_the_socket_with_the_code_for_it() {
+    let org = Org::found().await;
+    let long = format!(r#"{{"op": "{}"}}"#, "x".repeat(1_000_000));
+    for protocol in [JSON, MSGPACK] {
+        let mut live = Live::dial(&org.admin.url(), protocol).await;
+        live.say(&long).await;
+        assert_eq!(live.end().await.1, 1009);
+        let (mut live, _) = Live::hello_in(protocol, &org.admin, json!([])).await;
+        live.say(&long).await;
+        let (told, code) = live.end().await;
+        assert_eq!((&told.last().unwrap()["t"], code), (&json!("bye"), 1009));
+    }
+}
+
+#[tokio::test]
+async fn both_encodings_say_the_same() {
+    let org = Org::found().await;
+    let id = org.hears(&unique("1555"), "Is it in stock?").await;
+    let subs = json!([{"s": stream(&id), "snap": true}, {"s": "t:agents", "snap": true}]);
+    let (mut json, said) = Live::hello_in(JSON, &org.admin, subs.clone()).await;
+    let (mut msgpack, same) = Live::hello_in(MSGPACK, &org.admin, subs).await;
+    assert_eq!(said["subs"][0], same["subs"][0]);
+    assert_eq!(said["limits"], same["limits"]);
+    say(&org, &id, "Yes. \u{1F44D}").await;
+    org.hire("agent").await;
+    let mut events = [Vec::new(), Vec::new()];
+    for (live, events) in [&mut json, &mut msgpack].into_iter().zip(&mut events) {
+        while events.last().is_none_or(|last: &Value| last["k"] != "agent.created") {
+            let told = live.next().await;
+            // How far the message got by then is another matter.
+            if told["s"] == "t:agents"
+                || told["off"] == said["subs"][0]["off"].as_u64().unwrap() + 1
+            {
+                events.push(told);
+            }
+        }
+    }
+    assert_eq!(events[0], events[1]);
 }
 
 #[tokio::test]
@@ -347,7 +388,7 @@ async fn whoever_is_silent_is_asked_and_then_let_go() {
         config.limits.socket_hello_timeout = Duration::from_millis(200);
     })
     .await;
-    assert_eq!(Live::dial(&org.admin.url(), "omnistream.v1.json").await.end().await.1, 4001);
+    assert_eq!(Live::dial(&org.admin.url(), JSON).await.end().await.1, 4001);
     let mut live = Live::following(&org.admin, &[]).await;
     for _ in 0..3 {
         assert_eq!(live.next().await["t"], "ping");
