@@ -139,3 +139,21 @@ async fn check(app: &App, token: &str) -> Result<Checked, (Refusal, End)> {
         _ => (Refusal::failed(), End::Failed),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How much room a task takes that runs this.
+    fn room<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_socket_that_waits_takes_little_room() {
+        let whole = room(|(app, upgraded, encoding)| run(app, upgraded, encoding));
+        let serving = room(|(connection, first): (Connection<'_>, _)| connection.serve(first));
+        assert!(whole <= 1_280, "{whole}");
+        assert!(serving <= 1_664, "{serving}");
+    }
+}
