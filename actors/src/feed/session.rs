@@ -181,9 +181,9 @@ impl<W: Wire> Session<W> {
     }
 
     /// Tells the others who follow a conversation that its person writes, or stopped writing:
-    /// once in a while, and once that it stopped. Answers whether they were told.
+    /// once in a while, and once that it stopped; the customer, too. Answers whether they were told.
     pub async fn typing(&mut self, stream: Stream, on: bool) -> bool {
-        let Stream::Conversation(_) = stream else { return false };
+        let Stream::Conversation(id) = stream else { return false };
         let (viewer, agent) = (self.caller.viewer(), self.caller.agent);
         let Some(followed) = self.followed.get_mut(&stream) else { return false };
         let said = followed.typing;
@@ -197,6 +197,9 @@ impl<W: Wire> Session<W> {
         let at = said.filter(|_| !on).map_or_else(Instant::now, |(at, _)| at);
         followed.typing = Some((at, on));
         followed.topic.pass(agent, Passing::Typing { agent, on });
+        if on {
+            self.sources.desk.typing(viewer, id).await;
+        }
         true
     }
 

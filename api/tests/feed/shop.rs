@@ -22,7 +22,7 @@ use engine::conversation::{Command, Conversation, Effect, Rules};
 use engine::id::{AccountId, AgentId, ConversationId, MessageId, RoleId, TenantId, ThreadId};
 use engine::identity::agent::{Agent, Availability, Credential};
 use engine::identity::role::{ADMIN, AGENT};
-use engine::message::{MessageKind, MessageRow};
+use engine::message::{Content, MessageRow};
 use engine::permission::Viewer;
 use engine::tenant::{Tenant, TenantStatus};
 use engine::time::Timestamp;
@@ -291,20 +291,13 @@ fn account() -> Account {
 }
 
 fn says(phone: &str, provider_id: &str, text: &str) -> Inbound {
-    Inbound::Message(InboundMessage {
+    Inbound::Message(Box::new(InboundMessage {
         from: vec![Handle { kind: IdentityKind::Phone, value: phone.into() }],
         name: Some("Ines".into()),
         provider_id: Some(provider_id.into()),
-        dedup: None,
-        sent_at: None,
-        kind: MessageKind::Text,
-        text: Some(text.into()),
-        attachments: Vec::new(),
-        payload: None,
-        reply_to: None,
-        forwarded: false,
-        raw: None,
-    })
+        content: Content::text(text),
+        ..InboundMessage::default()
+    }))
 }
 
 /// Whose conversations are, as far as that was answered.
