@@ -171,7 +171,7 @@ impl Parked {
 
 impl Conversation {
     /// What waits for a message.
-    pub(super) fn awaiting(&self, provider_id: &str) -> Vec<ParkedAmendment> {
+    pub(super) fn waiting_for(&self, provider_id: &str) -> Vec<ParkedAmendment> {
         self.waiting.iter().filter(|waits| waits.target == provider_id).cloned().collect()
     }
 

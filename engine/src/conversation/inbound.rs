@@ -18,7 +18,7 @@ pub(super) fn receive(
         return nothing(state, context, conversation);
     }
     let mut turn = open(state, context, By::Contact);
-    let waiting = message.provider_id.as_deref().map(|id| turn.head.awaiting(id));
+    let waiting = message.provider_id.as_deref().map(|id| turn.head.waiting_for(id));
     let quoted = quoted(state, context, message.reply_to.as_deref());
     let author = message.author.as_ref().map(Author::sender);
     let sender = author.unwrap_or_else(|| turn.customer());
@@ -113,7 +113,7 @@ pub(super) fn echo(
     row.message.forwarded = echo.forwarded;
     let (message, place) = (row.message.id, row.place);
     let waiting = turn.parked(&echo.provider_id);
-    let amendments = turn.head.awaiting(&echo.provider_id);
+    let amendments = turn.head.waiting_for(&echo.provider_id);
     let provider_id = echo.provider_id.clone();
     turn.add(row, By::Provider, Fact::Echoed { message, place, provider_id });
     turn.let_in(place, waiting)?;

@@ -37,7 +37,7 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
                     look.case(conversation);
                 }
             }
-            look.awaiting(message.provider_id.as_deref());
+            look.waiting_for(message.provider_id.as_deref());
             if let Some(quoted) = &message.reply_to {
                 look.known(quoted, None);
             }
@@ -47,7 +47,7 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
                 Some(opaque) => look.at(opaque.conversation, opaque.place),
                 None => look.known(&receipt.provider_id, None),
             }
-            look.awaiting(Some(&receipt.provider_id));
+            look.waiting_for(Some(&receipt.provider_id));
         }
         Command::Amend(amendment) => {
             if let Some(id) = &amendment.provider_id {
@@ -63,7 +63,7 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
                 Some(opaque) => look.at(opaque.conversation, opaque.place),
                 None => look.known(&echo.provider_id, echo.sent_at),
             }
-            look.awaiting(Some(&echo.provider_id));
+            look.waiting_for(Some(&echo.provider_id));
             if let Some(quoted) = &echo.reply_to {
                 look.known(quoted, None);
             }
@@ -93,7 +93,7 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
                 look.row(id, *place);
             }
             if let Outcome::Sent { provider_id } = outcome {
-                look.awaiting(Some(provider_id));
+                look.waiting_for(Some(provider_id));
             }
         }
         Command::Wake { .. } => {
@@ -191,7 +191,7 @@ impl Look<'_> {
     }
 
     /// What the edits say that wait for the message with this id.
-    fn awaiting(&mut self, id: Option<&str>) {
+    fn waiting_for(&mut self, id: Option<&str>) {
         let waiting = match &self.state.case {
             Some(case) => &case.waiting,
             None => &self.state.thread.waiting,

@@ -152,7 +152,7 @@ impl<'a> Turn<'a> {
             return Ok(());
         }
         let waiting = provider_id.map(|id| self.parked(id)).unwrap_or_default();
-        let amendments = provider_id.map(|id| self.head.awaiting(id)).unwrap_or_default();
+        let amendments = provider_id.map(|id| self.head.waiting_for(id)).unwrap_or_default();
         let Progress { status, at, error } = progress;
         let provider_id = provider_id.map(str::to_owned);
         self.record(Fact::Progressed { message, place, status, provider_id, at, error });
