@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::account::Account;
-use engine::channel::{Handle, Inbound};
+use engine::channel::{Amender, Amendment, Handle, Inbound};
 use engine::conversation::{Command, Envelope, MovedTo, Refused, Target};
 use engine::fact::By;
 use engine::id::{AccountId, TenantId, ThreadId};
@@ -48,7 +48,7 @@ impl Ingress {
     pub async fn take(&self, account: &Account, items: Vec<Inbound>) -> Result<(), Failure> {
         let mut sent = Vec::with_capacity(items.len());
         for item in items {
-            let (kind, command) = match item {
+            let (kind, mut command) = match item {
                 Inbound::Message(message) => ("message", Command::Receive(message)),
                 Inbound::Receipt(receipt) => ("receipt", Command::Receipt(receipt)),
                 Inbound::Echo(echo) => ("echo", Command::Echo(echo)),
@@ -64,6 +64,7 @@ impl Ingress {
                 }
             };
             count(kind);
+            self.know_author(account, &mut command).await?;
             let Some((thread, origin)) = self.route(account, &command).await? else {
                 count("unroutable");
                 continue;
@@ -122,6 +123,19 @@ impl Ingress {
         Ok(known
             .filter(|known| (known.tenant, known.account) == (account.tenant, account.id))
             .map(|known| (thread, Some(origin(account, Owner { thread, contact: known.contact })))))
+    }
+
+    /// Who of a group it was: a contact like every other.
+    async fn know_author(&self, account: &Account, command: &mut Command) -> Result<(), Failure> {
+        let author = match command {
+            Command::Receive(message) => message.author.as_mut(),
+            Command::Amend(Amendment { by: Amender::Author(author), .. }) => Some(author),
+            _ => None,
+        };
+        let Some(author) = author else { return Ok(()) };
+        let (handles, name) = (&author.handles, author.name.as_deref());
+        author.contact = Some(self.identities.resolve(account, handles, name).await?.contact);
+        Ok(())
     }
 
     fn send(

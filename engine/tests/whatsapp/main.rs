@@ -1,5 +1,10 @@
 //! WhatsApp: what is read from webhooks, what is sent, what answers mean.
 
+#[cfg(test)]
+mod amendments;
+#[cfg(test)]
+mod content;
+
 use engine::channel::whatsapp::{Answered, NotAnEnvelope, decode, open, outcome, read_mark, text};
 use engine::channel::{Handle, Inbound, Opaque, Outbound, Outcome, Slow};
 use engine::contact::IdentityKind;
