@@ -13,7 +13,8 @@ use std::time::Duration;
 use actors::clock::{Clock, Stamps};
 use actors::committed::Committed;
 use actors::desk::{Desk, DeskOptions};
-use actors::permits::PermitLimits;
+use actors::permits::{Amount, Marks, PermitLimits};
+use actors::waiting::WaitingLimits;
 use actors::world::Outside;
 use engine::account::{Account, AccountStatus};
 use engine::channel::{Channel, Handle, Inbound, InboundMessage};
@@ -68,6 +69,9 @@ fn message(customer: u64, n: u64) -> Inbound {
     }))
 }
 
+/// Of what may be under way, and wait.
+const MOST: Amount = Amount { items: 10_000, bytes: 64 << 20 };
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());
@@ -88,7 +92,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
             pending_max: 100,
             parked_max: 16,
         },
-        permits: PermitLimits { node: 10_000, tenant: 10_000, thread: 1_000 },
+        permits: PermitLimits {
+            node: MOST,
+            tenant: MOST,
+            thread: 1_000,
+            marks: Marks { ephemeral: 70, receipts: 85, messages: 95 },
+        },
+        turns: 256,
+        waiting: WaitingLimits { thread: MOST, tenant: MOST, node: MOST },
+        patience: Duration::from_secs(5),
         idle_after: Duration::from_secs(60),
         live_actors: 100_000,
         dead_letters: 1_000,

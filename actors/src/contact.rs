@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::failure::Failure;
 use crate::permits::Permit;
+use crate::reply::Reply;
 use crate::shard::{Kind, ShardMessage, Shards};
 use crate::slots::{Start, Virtual};
 use crate::thread::Order;
@@ -189,7 +190,7 @@ impl State {
                 let (target, by) = (Target::Current, By::System);
                 let envelope = Envelope { target, by, viewer: None, key: None, command };
                 // Nobody waits: a thread that misses it compares when it wakes.
-                let (reply, _) = oneshot::channel();
+                let (reply, _) = Reply::new();
                 let order = Order {
                     envelope: Arc::new(envelope),
                     origin: None,

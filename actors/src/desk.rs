@@ -18,6 +18,7 @@ use storage::contacts::Contacts;
 use storage::conversations::Conversations;
 use storage::dead_letters::DeadLetters;
 use storage::names::Names;
+use storage::waiting::WaitingRows;
 use storage::{Store, StoreError};
 use tokio::sync::oneshot;
 
@@ -27,9 +28,12 @@ use crate::failure::Failure;
 use crate::identity::Identities;
 use crate::ingress::Ingress;
 use crate::permits::{Permit, PermitLimits, Permits};
+use crate::reply::Reply;
 use crate::shard::Shards;
 use crate::thread::Order;
+use crate::turns::Turns;
 use crate::typing::Typing;
+use crate::waiting::{Drain, Waiting, WaitingLimits};
 use crate::world::{Outside, World};
 
 /// Conversations and contacts. Clones are the same desk.
@@ -38,8 +42,10 @@ pub struct Desk {
     world: Arc<World>,
     shards: Shards,
     permits: Arc<Permits>,
+    turns: Turns,
     ingress: Arc<Ingress>,
     typing: Arc<Typing>,
+    drain: Arc<tokio::sync::Mutex<Drain>>,
 }
 
 /// A fact with what belongs to it.
@@ -59,6 +65,11 @@ const COMMITS_READ: usize = 64;
 pub struct DeskOptions {
     pub rules: Rules,
     pub permits: PermitLimits,
+    /// Webhooks and people's commands that are worked on at once.
+    pub turns: usize,
+    pub waiting: WaitingLimits,
+    /// An item of a webhook that its thread has not taken after so long waits.
+    pub patience: Duration,
     /// Actors that nobody spoke to for so long leave memory.
     pub idle_after: Duration,
     /// Over so many the one that has been idle longest leaves.
@@ -85,6 +96,9 @@ impl Desk {
         let DeskOptions {
             rules,
             permits,
+            turns,
+            waiting,
+            patience,
             idle_after,
             live_actors,
             known_handles,
@@ -96,6 +110,8 @@ impl Desk {
             Some(seed) => Ids::seeded(clock.clone(), seed),
             None => Ids::new(clock.clone()),
         };
+        let rows = WaitingRows::new(store.clone());
+        let waiting = Waiting::new(rows, clock.clone(), stamps.clone(), waiting);
         let world = Arc::new(World {
             conversations: Conversations::new(store.clone()),
             contacts: Contacts::new(store.clone()),
@@ -103,29 +119,49 @@ impl Desk {
             stamps: stamps.clone(),
             rules: Arc::new(rules),
             outside,
+            waiting: waiting.clone(),
             idle_after,
             ids: ids.clone(),
         });
         let shards = Shards::start(world.clone(), shards, live_actors).await;
         let names = Names::new(store.clone());
-        let permits = Permits::new(permits);
+        let (permits, turns) = (Permits::new(permits), Turns::new(turns));
         let ingress = Ingress {
             identities: Identities::new(names, shards.clone(), ids.clone(), known_handles),
             shards: shards.clone(),
             permits: permits.clone(),
+            turns: turns.clone(),
+            waiting: waiting.clone(),
             conversations: world.conversations.clone(),
             dead_letters: DeadLetters::new(store, dead_letters),
             clock: clock.clone(),
             stamps,
             ids: Mutex::new(ids),
+            patience,
         };
-        let (ingress, typing) = (Arc::new(ingress), Arc::default());
-        Self { world, shards, permits, ingress, typing }
+        let ingress = Arc::new(ingress);
+        let drain = Arc::new(tokio::sync::Mutex::new(Drain::start(waiting, ingress.clone())));
+        Self { world, shards, permits, turns, ingress, typing: Arc::default(), drain }
     }
 
-    /// Takes the items of one account's webhook; `Ok` when all are durable.
+    /// Takes items of one account; `Ok` when all are durable, committed or waiting.
     pub async fn ingest(&self, account: &Account, items: Vec<Inbound>) -> Result<(), Failure> {
-        self.ingress.take(account, items).await
+        self.ingest_body(account, items, 0).await
+    }
+
+    /// The same for a webhook's items, which were made of so many bytes.
+    pub async fn ingest_body(
+        &self,
+        account: &Account,
+        items: Vec<Inbound>,
+        bytes: usize,
+    ) -> Result<(), Failure> {
+        self.ingress.take(account, items, bytes).await
+    }
+
+    /// What is counted as under way.
+    pub fn permits(&self) -> &Arc<Permits> {
+        &self.permits
     }
 
     /// What a person wants of a conversation. Another tenant's, and one that may not be seen, is
@@ -139,7 +175,8 @@ impl Desk {
     ) -> Result<Answer, Failure> {
         let head = self.world.conversations.head(conversation).await?;
         let head = head.filter(|head| head.tenant == viewer.tenant).ok_or(Refused::NotFound)?;
-        let permit = self.permits.take(viewer.tenant, head.thread)?;
+        let permit = self.permits.take(viewer.tenant, head.thread).map_err(Failure::busy)?;
+        let _turn = self.turns.take(viewer.tenant, 0).await;
         let envelope = Envelope {
             target: Target::Conversation(conversation),
             by: By::Agent(viewer.agent),
@@ -284,6 +321,7 @@ impl Desk {
 
     /// Wakes what an earlier run left undone. Answers how many threads.
     pub async fn recover(&self) -> Result<usize, StoreError> {
+        self.world.waiting.tidy().await?;
         crate::sweep::sweep(&self.world, &self.shards).await
     }
 
@@ -297,8 +335,14 @@ impl Desk {
         self.shards.count().await
     }
 
+    /// What waits for its threads.
+    pub fn waiting(&self) -> &Arc<Waiting> {
+        &self.world.waiting
+    }
+
     /// Lets all actors go, within this time. Answers whether all went.
     pub async fn stop(&self, within: Duration) -> bool {
+        self.drain.lock().await.stop(within).await;
         self.shards.empty(within).await
     }
 
@@ -308,7 +352,7 @@ impl Desk {
         envelope: Envelope,
         permit: Permit,
     ) -> Result<Answer, Failure> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::new();
         let envelope = Arc::new(envelope);
         self.shards.tell_thread(thread, Order { envelope, origin: None, reply, permit });
         answer.await.unwrap_or(Err(Failure::Unavailable))

@@ -29,9 +29,17 @@ pub enum Full {
     /// The server's, for request bodies.
     Memory,
     Organization,
+    /// The organization's, for request bodies.
+    OrganizationMemory,
     Conversation,
     /// A channel account's way out.
     Account,
+    /// What waits in the process,
+    WaitingServer,
+    /// of one tenant,
+    WaitingOrganization,
+    /// and of one thread.
+    WaitingConversation,
 }
 
 impl Full {
@@ -41,8 +49,12 @@ impl Full {
             Self::Server => "the server's queue",
             Self::Memory => "the server's memory for request bodies",
             Self::Organization => "the organization's queue",
+            Self::OrganizationMemory => "the organization's memory for request bodies",
             Self::Conversation => "the conversation's queue",
             Self::Account => "the account's queue",
+            Self::WaitingServer => "the server's waiting room",
+            Self::WaitingOrganization => "the organization's waiting room",
+            Self::WaitingConversation => "the conversation's waiting room",
         }
     }
 }

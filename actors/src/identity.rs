@@ -8,7 +8,7 @@ use engine::channel::Handle;
 use engine::contact::Identity;
 use engine::conversation::{Command, Envelope, MovedTo, Refused, Target};
 use engine::fact::By;
-use engine::id::{ContactId, ThreadId};
+use engine::id::{AccountId, ContactId, ThreadId};
 use engine::mint::Mint;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -20,6 +20,7 @@ use crate::clock::Ids;
 use crate::contact::{ContactCommand, ContactFailure, ContactOrder};
 use crate::failure::Failure;
 use crate::permits::Permit;
+use crate::reply::Reply;
 use crate::shard::Shards;
 use crate::thread::{Order, Origin};
 
@@ -147,7 +148,7 @@ impl Identities {
         let command = Command::MoveTo(MovedTo { thread, contact });
         let (target, by) = (Target::Current, By::System);
         let envelope = Arc::new(Envelope { target, by, viewer: None, key: None, command });
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::new();
         let origin = Some(origin(account, loser));
         self.shards
             .tell_thread(loser.thread, Order { envelope, origin, reply, permit: Permit::own() });
@@ -216,13 +217,13 @@ impl Identities {
     }
 
     fn remembered(&self, account: &Account, handle: &Handle) -> Option<Owner> {
-        let hash = hash(account, handle);
+        let hash = hash(account.id, handle);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(&hash).copied()
     }
 
     fn remember(&self, account: &Account, handle: &Handle, owner: Owner) {
-        let hash = hash(account, handle);
+        let hash = hash(account.id, handle);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= self.known_max {
             // It is found again by one read each.
@@ -232,7 +233,7 @@ impl Identities {
     }
 
     /// Forgets what was found: the thread turned out to be another one.
-    pub fn forget(&self, account: &Account, handles: &[Handle]) {
+    pub fn forget(&self, account: AccountId, handles: &[Handle]) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for handle in handles {
             known.remove(&hash(account, handle));
@@ -266,9 +267,9 @@ fn everywhere(account: &Account, handle: &Handle) -> Name {
     }
 }
 
-fn hash(account: &Account, handle: &Handle) -> u128 {
+fn hash(account: AccountId, handle: &Handle) -> u128 {
     let mut hash = Sha256::new();
-    hash.update(account.id.0.as_bytes());
+    hash.update(account.0.as_bytes());
     hash.update(handle.kind.as_str());
     hash.update(":");
     hash.update(&handle.value);

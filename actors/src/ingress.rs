@@ -1,6 +1,8 @@
 //! From a provider's items to threads: whose each is, and its answer once all are durable.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use engine::account::Account;
 use engine::channel::{Amender, Amendment, Handle, Inbound};
@@ -8,83 +10,155 @@ use engine::conversation::{Command, Envelope, MovedTo, Refused, Target};
 use engine::fact::By;
 use engine::id::{AccountId, TenantId, ThreadId};
 use engine::mint::Mint;
+use engine::time::Timestamp;
 use storage::conversations::Conversations;
 use storage::dead_letters::{DeadLetter, DeadLetters};
+use storage::waiting::{Body, WaitingItem};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock::{Clock, Ids, Stamps};
-use crate::failure::Failure;
+use crate::failure::{Failure, Full};
 use crate::identity::{Identities, Owner, origin};
-use crate::permits::Permits;
+use crate::permits::{Amount, Class, Permit, Permits, Share};
+use crate::reply::{Answered, Chain, Reply};
 use crate::shard::Shards;
 use crate::thread::{Order, Origin};
+use crate::turns::Turns;
+use crate::waiting::Waiting;
 
 /// Takes the items of webhooks.
 pub struct Ingress {
     pub identities: Arc<Identities>,
     pub shards: Shards,
     pub permits: Arc<Permits>,
+    pub turns: Turns,
+    pub waiting: Arc<Waiting>,
     pub conversations: Conversations,
     pub dead_letters: DeadLetters,
     pub clock: Clock,
     pub stamps: Arc<Stamps>,
     pub ids: Mutex<Ids>,
+    /// An item that its thread has not taken after so long waits.
+    pub patience: Duration,
 }
 
 /// A moved thread may have moved again; so often it is followed.
 const MOVES_MAX: usize = 4;
 
-/// An item on its way.
-struct Sent {
+/// An item and the thread that it is for.
+pub(crate) struct Item {
     thread: ThreadId,
-    origin: Option<Origin>,
+    origin: Origin,
     envelope: Arc<Envelope>,
-    answer: oneshot::Receiver<Result<engine::conversation::Answer, Failure>>,
+}
+
+/// An item on its way.
+pub(crate) struct Sent {
+    item: Item,
+    answer: oneshot::Receiver<Answered>,
+}
+
+impl Item {
+    /// One that waited.
+    pub(crate) fn of(thread: ThreadId, waiting: WaitingItem) -> Option<Self> {
+        let WaitingItem { tenant, account, channel, contact, item, .. } = waiting;
+        let origin = Origin { tenant, account, channel, contact };
+        Some(Self { thread, origin, envelope: envelope(command(item).ok()?) })
+    }
+
+    fn class(&self) -> Class {
+        match self.envelope.command {
+            Command::Receipt(_) => Class::Receipt,
+            _ => Class::Message,
+        }
+    }
+
+    /// As it waits.
+    fn waiting(&self, at: Timestamp) -> Option<WaitingItem> {
+        let Origin { tenant, account, channel, contact } = self.origin;
+        let item = inbound(&self.envelope.command)?;
+        Some(WaitingItem { tenant, account, channel, contact, at, item })
+    }
 }
 
 impl Ingress {
-    /// Takes the items of one account, in order. When it answers `Ok`, all are durable; otherwise
-    /// some may be, and all may be delivered again.
-    pub async fn take(&self, account: &Account, items: Vec<Inbound>) -> Result<(), Failure> {
-        let mut sent = Vec::with_capacity(items.len());
+    /// Takes the items of one account, made of so many bytes, in order. When it answers `Ok`, all
+    /// are durable: committed by their threads, or waiting for them. Otherwise some may be, and all
+    /// may be delivered again.
+    pub async fn take(
+        &self,
+        account: &Account,
+        items: Vec<Inbound>,
+        bytes: usize,
+    ) -> Result<(), Failure> {
+        let until = Instant::now() + self.patience;
+        let amount = Amount { items: items.len(), bytes };
+        let share = self.permits.share(account.tenant, amount);
+        let turn = match &share {
+            Ok(_) => timeout_at(until, self.turns.take(account.tenant, bytes)).await.ok(),
+            Err(_) => None,
+        };
+        if turn.is_none() {
+            self.waiting.room(account.tenant).map_err(Failure::busy)?;
+        }
+        let items = self.routed(account, items).await?;
+        match (share, turn) {
+            (Ok(share), Some(_turn)) => self.take_now(items, &share, until).await,
+            _ => self.wait(items).await,
+        }
+    }
+
+    async fn take_now(
+        &self,
+        mut items: Vec<Item>,
+        share: &Arc<Share>,
+        until: Instant,
+    ) -> Result<(), Failure> {
+        loop {
+            let (sent, rest) = self.send_all(items, share).await?;
+            let (some_went, mut late) = (!sent.is_empty(), Vec::new());
+            for sent in sent {
+                late.extend(self.settle(sent, until).await?);
+            }
+            // What came before it in this very webhook may be all that was in the way.
+            let again = some_went && late.is_empty();
+            late.extend(rest);
+            match (late.is_empty(), again) {
+                (true, _) => return Ok(()),
+                (false, true) => items = late,
+                (false, false) => return self.wait(late).await,
+            }
+        }
+    }
+
+    /// The items that are for threads, in order; what is for none is done with.
+    async fn routed(&self, account: &Account, items: Vec<Inbound>) -> Result<Vec<Item>, Failure> {
+        let mut routed = Vec::with_capacity(items.len());
         for item in items {
-            let (kind, mut command) = match item {
-                Inbound::Message(message) => ("message", Command::Receive(message)),
-                Inbound::Receipt(receipt) => ("receipt", Command::Receipt(receipt)),
-                Inbound::Echo(echo) => ("echo", Command::Echo(echo)),
-                Inbound::Amendment(amendment) => ("amendment", Command::Amend(amendment)),
-                Inbound::Ignored(what) => {
-                    count(what);
-                    continue;
-                }
-                Inbound::Dead { reason, raw } => {
+            let (kind, mut command) = match command(item) {
+                Ok(command) => (kind(&command), command),
+                Err(Inbound::Dead { reason, raw }) => {
                     count("dead");
                     self.bury(Some(account.tenant), Some(account.id), reason, raw).await?;
                     continue;
                 }
+                Err(Inbound::Ignored(what)) => {
+                    count(what);
+                    continue;
+                }
+                Err(_) => continue,
             };
             count(kind);
             self.know_author(account, &mut command).await?;
-            let Some((thread, origin)) = self.route(account, &command).await? else {
-                count("unroutable");
-                continue;
-            };
-            let (target, by) = (Target::Current, By::Provider);
-            let envelope = Arc::new(Envelope { target, by, viewer: None, key: None, command });
-            let mut answer = self.send(account, thread, origin, envelope.clone());
-            if let Err(Failure::Busy { .. }) = answer {
-                // What came before it in this very webhook may be all that is in the way.
-                for sent in sent.drain(..) {
-                    self.answer(account, sent).await?;
+            match self.route(account, &command).await? {
+                Some((thread, origin)) => {
+                    routed.push(Item { thread, origin, envelope: envelope(command) });
                 }
-                answer = self.send(account, thread, origin, envelope.clone());
+                None => count("unroutable"),
             }
-            sent.push(Sent { thread, origin, envelope, answer: answer? });
         }
-        for sent in sent {
-            self.answer(account, sent).await?;
-        }
-        Ok(())
+        Ok(routed)
     }
 
     /// Which thread an item is for. A receipt never makes a thread: one that names nothing of ours
@@ -93,8 +167,8 @@ impl Ingress {
         &self,
         account: &Account,
         command: &Command,
-    ) -> Result<Option<(ThreadId, Option<Origin>)>, Failure> {
-        let to = |owner: Owner| Some((owner.thread, Some(origin(account, owner))));
+    ) -> Result<Option<(ThreadId, Origin)>, Failure> {
+        let to = |owner: Owner| Some((owner.thread, origin(account, owner)));
         let handles = customer(command);
         let receipt = match command {
             Command::Receipt(receipt) => receipt,
@@ -122,7 +196,7 @@ impl Ingress {
         let known = self.conversations.thread(thread).await?;
         Ok(known
             .filter(|known| (known.tenant, known.account) == (account.tenant, account.id))
-            .map(|known| (thread, Some(origin(account, Owner { thread, contact: known.contact })))))
+            .map(|known| (thread, origin(account, Owner { thread, contact: known.contact }))))
     }
 
     /// Who of a group it was: a contact like every other.
@@ -138,39 +212,95 @@ impl Ingress {
         Ok(())
     }
 
-    fn send(
+    /// Sends what can be sent now, each thread's in order; the rest cannot go yet.
+    async fn send_all(
         &self,
-        account: &Account,
-        thread: ThreadId,
-        origin: Option<Origin>,
-        envelope: Arc<Envelope>,
-    ) -> Result<oneshot::Receiver<Result<engine::conversation::Answer, Failure>>, Failure> {
-        let permit = self.permits.take(account.tenant, thread)?;
-        let (reply, answer) = oneshot::channel();
-        self.shards.tell_thread(thread, Order { envelope, origin, reply, permit });
-        Ok(answer)
+        items: Vec<Item>,
+        share: &Arc<Share>,
+    ) -> Result<(Vec<Sent>, Vec<Item>), Failure> {
+        let (mut sent, mut rest) = (Vec::with_capacity(items.len()), Vec::<Item>::new());
+        let (chain, mut behind) = (Chain::default(), HashSet::new());
+        for item in items {
+            self.waiting.load(item.thread.shard()).await?;
+            let waits = behind.contains(&item.thread) || self.permits.sheds(item.class());
+            let permit = || share.place(item.thread);
+            let answer = if waits { None } else { self.send(&item, &chain, permit) };
+            match answer {
+                Some(answer) => sent.push(Sent { item, answer }),
+                None => {
+                    behind.insert(item.thread);
+                    rest.push(item);
+                }
+            }
+        }
+        Ok((sent, rest))
     }
 
-    async fn answer(&self, account: &Account, sent: Sent) -> Result<(), Failure> {
-        let Sent { mut thread, mut origin, envelope, mut answer } = sent;
+    /// Sends an item to its thread; `None`: the thread waits, or something is full.
+    fn send(
+        &self,
+        item: &Item,
+        chain: &Chain,
+        permit: impl FnOnce() -> Result<Permit, Full>,
+    ) -> Option<oneshot::Receiver<Answered>> {
+        let send = || Some(self.tell(item, chain, permit().ok()?));
+        self.waiting.pass(item.thread, send).flatten()
+    }
+
+    /// Sends an item that waited; its thread's turn has begun.
+    pub(crate) fn again(&self, item: Item, chain: &Chain) -> Sent {
+        // How many are under way is bounded by the turns.
+        let answer = self.tell(&item, chain, Permit::own());
+        Sent { item, answer }
+    }
+
+    fn tell(&self, item: &Item, chain: &Chain, permit: Permit) -> oneshot::Receiver<Answered> {
+        let (reply, answer) = Reply::of(chain);
+        let (envelope, origin) = (item.envelope.clone(), Some(item.origin));
+        self.shards.tell_thread(item.thread, Order { envelope, origin, reply, permit });
+        answer
+    }
+
+    /// Waits for the answer of an item that waited.
+    pub(crate) async fn end(&self, sent: Sent, until: Instant) -> Result<(), Failure> {
+        let thread = sent.item.thread;
+        match self.settle(sent, until).await? {
+            None => Ok(()),
+            Some(late) if late.thread == thread => Err(Failure::Unavailable),
+            // Its thread moved, and the other one cannot take it now.
+            Some(moved) => self.wait(vec![moved]).await,
+        }
+    }
+
+    /// Waits for an answer, and follows a thread that moved. Answers the item when its thread has
+    /// not taken it in time.
+    async fn settle(&self, sent: Sent, until: Instant) -> Result<Option<Item>, Failure> {
+        let Sent { mut item, mut answer } = sent;
         for _ in 0..MOVES_MAX {
-            match answer.await.unwrap_or(Err(Failure::Unavailable)) {
-                Ok(_) => return Ok(()),
+            let Ok(answered) = timeout_at(until, answer).await else { return Ok(Some(item)) };
+            match answered.unwrap_or(Err(Failure::Unavailable)) {
+                Ok(_) => return Ok(None),
                 Err(Failure::Refused(Refused::Moved(MovedTo { thread: to, contact }))) => {
-                    tracing::debug!(from = %thread, %to, "a thread moved");
-                    self.identities.forget(account, customer(&envelope.command));
-                    (thread, origin) = (to, origin.map(|origin| Origin { contact, ..origin }));
-                    answer = self.send(account, thread, origin, envelope.clone())?;
+                    tracing::debug!(from = %item.thread, %to, "a thread moved");
+                    let account = item.origin.account;
+                    self.identities.forget(account, customer(&item.envelope.command));
+                    (item.thread, item.origin.contact) = (to, contact);
+                    self.waiting.load(to.shard()).await?;
+                    let permit = || self.permits.take(item.origin.tenant, to);
+                    match self.send(&item, &Chain::default(), permit) {
+                        Some(again) => answer = again,
+                        None => return Ok(Some(item)),
+                    }
                 }
                 Err(Failure::Refused(Refused::TooManyParked)) => {
                     let reason = Refused::TooManyParked.to_string();
-                    return self.bury_early(account, reason, &envelope.command).await;
+                    return self.bury_item(&item, reason).await.map(|()| None);
                 }
                 Err(Failure::Refused(refused)) => {
                     // The provider would send it again for days, and it would be refused again.
-                    tracing::debug!(%thread, %refused, "an item changes nothing");
+                    tracing::debug!(thread = %item.thread, %refused, "an item changes nothing");
                     count("refused");
-                    return Ok(());
+                    return Ok(None);
                 }
                 Err(failure) => return Err(failure),
             }
@@ -178,21 +308,44 @@ impl Ingress {
         Err(Failure::Unavailable)
     }
 
-    /// Keeps a receipt or an amendment that finds no place to wait in.
-    async fn bury_early(
-        &self,
-        account: &Account,
-        reason: String,
-        command: &Command,
-    ) -> Result<(), Failure> {
-        // They have texts, numbers and ids: nothing that JSON does not know.
-        let raw = match command {
-            Command::Receipt(receipt) => serde_json::to_string(receipt),
-            Command::Amend(amendment) => serde_json::to_string(amendment),
-            _ => return Ok(()),
-        };
+    /// Lets items wait, durably. What a thread that is held has no room for is kept as dead letters.
+    async fn wait(&self, items: Vec<Item>) -> Result<(), Failure> {
+        let (at, mut entered) = (self.clock.now(), Vec::with_capacity(items.len()));
+        for item in items {
+            self.waiting.load(item.thread.shard()).await?;
+            let Some(waiting) = item.waiting(at) else { return Err(Failure::Unavailable) };
+            match self.waiting.enter(item.thread, &waiting) {
+                Ok(row) => {
+                    let class = item.class().as_str();
+                    metrics::counter!("omnistream_waited_total", "class" => class).increment(1);
+                    entered.push(row);
+                }
+                Err(_) if self.waiting.is_held(item.thread) => {
+                    let reason = "its conversation is parked, and too much waits for it";
+                    self.bury_item(&item, reason.to_owned()).await?;
+                }
+                Err(full) => return Err(Failure::busy(full)),
+            }
+        }
+        self.waiting.write(entered).await
+    }
+
+    /// Keeps an item that was understood and finds no place.
+    async fn bury_item(&self, item: &Item, reason: String) -> Result<(), Failure> {
         count("dead");
-        self.bury(Some(account.tenant), Some(account.id), reason, raw.unwrap_or_default()).await
+        // It has texts, numbers and ids: nothing that JSON does not know.
+        let raw = inbound(&item.envelope.command);
+        let raw = raw.and_then(|item| serde_json::to_string(&item).ok()).unwrap_or_default();
+        let Origin { tenant, account, .. } = item.origin;
+        self.bury(Some(tenant), Some(account), reason, raw).await
+    }
+
+    /// Keeps a row that waited and cannot be read.
+    pub(crate) async fn bury_waiting(&self, body: &Body) -> Result<(), Failure> {
+        count("dead");
+        let reason = "what waited cannot be read any more".to_owned();
+        let raw = String::from_utf8_lossy(body.bytes()).into_owned();
+        self.bury(None, None, reason, raw).await
     }
 
     /// Keeps what could not be understood, or placed.
@@ -208,6 +361,44 @@ impl Ingress {
         tracing::info!(id = %letter.id, reason = letter.reason, "a dead letter");
         Ok(self.dead_letters.put(&letter, || self.stamps.next()).await?)
     }
+}
+
+/// What is wanted of its thread by an item, unless it is for none.
+fn command(item: Inbound) -> Result<Command, Inbound> {
+    match item {
+        Inbound::Message(message) => Ok(Command::Receive(message)),
+        Inbound::Receipt(receipt) => Ok(Command::Receipt(receipt)),
+        Inbound::Echo(echo) => Ok(Command::Echo(echo)),
+        Inbound::Amendment(amendment) => Ok(Command::Amend(amendment)),
+        other @ (Inbound::Ignored(_) | Inbound::Dead { .. }) => Err(other),
+    }
+}
+
+/// The item of which a command was made.
+fn inbound(command: &Command) -> Option<Inbound> {
+    match command {
+        Command::Receive(message) => Some(Inbound::Message(message.clone())),
+        Command::Receipt(receipt) => Some(Inbound::Receipt(receipt.clone())),
+        Command::Echo(echo) => Some(Inbound::Echo(echo.clone())),
+        Command::Amend(amendment) => Some(Inbound::Amendment(amendment.clone())),
+        _ => None,
+    }
+}
+
+/// An item's name in metrics.
+fn kind(command: &Command) -> &'static str {
+    match command {
+        Command::Receive(_) => "message",
+        Command::Receipt(_) => "receipt",
+        Command::Echo(_) => "echo",
+        Command::Amend(_) => "amendment",
+        _ => "other",
+    }
+}
+
+fn envelope(command: Command) -> Arc<Envelope> {
+    let (target, by) = (Target::Current, By::Provider);
+    Arc::new(Envelope { target, by, viewer: None, key: None, command })
 }
 
 /// The handles by which an item names its customer.

@@ -9,9 +9,9 @@ use engine::id::ThreadId;
 use storage::StoreError;
 use storage::conversations::Conversations;
 use storage::keys::hour;
-use tokio::sync::oneshot;
 
 use crate::permits::Permit;
+use crate::reply::Reply;
 use crate::shard::Shards;
 use crate::thread::Order;
 use crate::world::World;
@@ -56,7 +56,7 @@ async fn is_undone(conversations: &Conversations, thread: ThreadId) -> Result<bo
 async fn wake(shards: &Shards, thread: ThreadId) {
     let (target, by, command) = (Target::Current, By::System, Command::Look);
     let envelope = Envelope { target, by, viewer: None, key: None, command };
-    let (reply, answer) = oneshot::channel();
+    let (reply, answer) = Reply::new();
     shards.tell_thread(
         thread,
         Order { envelope: Arc::new(envelope), origin: None, reply, permit: Permit::own() },

@@ -25,6 +25,7 @@ use crate::committed::{Committed, Durable};
 use crate::contact::{ContactCommand, ContactOrder};
 use crate::failure::Failure;
 use crate::permits::Permit;
+use crate::reply::Reply;
 use crate::shard::{Kind, ShardMessage, Shards};
 use crate::slots::{Start, Virtual};
 use crate::world::World;
@@ -37,9 +38,6 @@ pub struct Order {
     pub reply: Reply,
     pub permit: Permit,
 }
-
-/// Where the answer of a command goes.
-pub type Reply = oneshot::Sender<Result<Answer, Failure>>;
 
 /// What a thread is made of.
 #[derive(Clone, Copy, Debug)]
@@ -309,6 +307,11 @@ impl State {
             self.wake(myself);
         }
         while matches!(self.phase, Phase::Idle) && !self.queue.is_empty() {
+            if self.queue.front().is_some_and(|order| order.reply.is_broken()) {
+                // One before it was not done, which it must not overtake.
+                self.queue.pop_front();
+                continue;
+            }
             if self.core.is_none() {
                 self.begin_thread(myself);
                 continue;
@@ -331,7 +334,7 @@ impl State {
         let origin = self.queue.front().and_then(|order| order.origin);
         let Some(Origin { tenant, account, channel, contact }) = origin else {
             if let Some(order) = self.queue.pop_front() {
-                drop(order.reply.send(Err(Refused::NotFound.into())));
+                order.reply.send(Err(Refused::NotFound.into()));
             }
             return;
         };
@@ -389,7 +392,9 @@ impl State {
         let Some(core) = &mut self.core else { return batch };
         let (now, mut ids) = (self.world.clock.now(), self.world.ids.clone());
         while batch.waiters.len() < BATCH_MAX && batch.bytes < COMMIT_BYTES_MAX {
-            let Some(order) = self.queue.front() else { break };
+            let Some(order) = self.queue.front().filter(|order| !order.reply.is_broken()) else {
+                break;
+            };
             if order.origin.is_some_and(|origin| !origin.fits(&core.thread)) {
                 // An id that names this thread came from another account: it names nothing there.
                 if let Some(order) = self.queue.pop_front() {
@@ -581,7 +586,7 @@ impl State {
     /// Answers everybody who waits that it cannot be done now.
     fn fail(&mut self, failure: Failure) {
         for order in self.queue.drain(..) {
-            drop(order.reply.send(Err(failure.clone())));
+            order.reply.send(Err(failure.clone()));
         }
     }
 
@@ -644,7 +649,7 @@ impl Batch {
                 Some(failure) => Err(failure.clone()),
                 None => answer.map_err(Failure::from),
             };
-            drop(reply.send(answer));
+            reply.send(answer);
             drop(permit);
         }
     }
@@ -680,6 +685,6 @@ fn recent_row(core: &Core, after: &Conversation) -> RecentRow {
 fn own(command: Command) -> Order {
     let (target, by) = (Target::Current, By::System);
     let envelope = Arc::new(Envelope { target, by, viewer: None, key: None, command });
-    let (reply, _) = oneshot::channel();
+    let (reply, _) = Reply::new();
     Order { envelope, origin: None, reply, permit: Permit::own() }
 }

@@ -11,6 +11,7 @@ use storage::conversations::Conversations;
 
 use crate::clock::{Clock, Ids, Stamps};
 use crate::committed::Committed;
+use crate::waiting::Waiting;
 
 /// The store, the time, the rules, and who hears of what happens.
 pub struct World {
@@ -20,6 +21,7 @@ pub struct World {
     pub stamps: Arc<Stamps>,
     pub rules: Arc<Rules>,
     pub outside: Arc<dyn Outside>,
+    pub waiting: Arc<Waiting>,
     /// Actors that nobody spoke to for so long leave memory.
     pub idle_after: Duration,
     pub ids: Ids,

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::login_limits::LoginLimits;
 use crate::rate::{Bucket, Buckets};
 use crate::socket::Frame;
+use crate::unproven::Unproven;
 
 /// The running server, as handlers see it. Clones are the same.
 #[derive(Clone)]
@@ -37,8 +38,8 @@ pub struct Parts {
     pub login_limits: LoginLimits,
     /// Passwords are hashed by so many at once.
     pub hashing: Semaphore,
-    /// Bytes of request bodies that may still be taken.
-    pub bodies: Arc<Semaphore>,
+    /// Bodies of which nobody knows yet whose they are.
+    pub unproven: Arc<Unproven>,
     /// How fast each tenant's people may ask.
     pub requests: Buckets<TenantId>,
     /// New sockets.

@@ -140,12 +140,17 @@ impl From<Failure> for ApiError {
             Failure::Busy { full, retry_after } => {
                 let message = format!("{} is full; try again shortly", full.words());
                 let error = match full {
-                    Full::Server | Full::Memory => {
+                    Full::Server
+                    | Full::Memory
+                    | Full::WaitingServer
+                    | Full::WaitingOrganization
+                    | Full::WaitingConversation => {
                         Self { code: "overloaded", ..Self::unavailable(message) }
                     }
-                    Full::Organization | Full::Conversation | Full::Account => {
-                        Self::too_many(message, retry_after)
-                    }
+                    Full::Organization
+                    | Full::OrganizationMemory
+                    | Full::Conversation
+                    | Full::Account => Self::too_many(message, retry_after),
                 };
                 let field = "limit".to_owned();
                 let details = vec![FieldError { field, message: full.words().to_owned() }];

@@ -1,8 +1,11 @@
 //! What handlers take: bodies, queries, ids and paging, each refused with the field's name.
 
+use std::future::pending;
 use std::ops::Deref;
 
 use actors::failure::{Failure, Full};
+use actors::permits::Room;
+use actors::tenants::Caller;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
@@ -16,11 +19,11 @@ use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::unproven::Claim;
 
 /// A JSON body, with the digest of its bytes.
 pub struct Body<T>(pub T, pub [u8; 16]);
@@ -69,7 +72,15 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
 /// The bytes of a body, which count as under way until they are dropped.
 pub struct Received {
     bytes: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
+    _room: Room,
+    unproven: Option<Claim>,
+}
+
+impl Received {
+    /// It is known now whose it is.
+    pub fn proven(&self) {
+        self.unproven.iter().for_each(Claim::leave);
+    }
 }
 
 impl Deref for Received {
@@ -83,9 +94,31 @@ impl Deref for Received {
 /// All bytes of a body, so many at most. Counted is what arrives, not what is announced: nobody
 /// takes the room of others by a promise.
 pub async fn bytes(request: Request, app: &App, most: usize) -> Result<Received, ApiError> {
+    let caller = request.extensions().get::<Caller>().map(|caller| caller.tenant);
+    let mut room = app.desk.permits().room(caller);
+    let unproven = caller.is_none().then(|| app.unproven.begin());
+    let given_up = async {
+        match &unproven {
+            Some(claim) => claim.given_up().await,
+            None => pending().await,
+        }
+    };
+    let bytes = tokio::select! {
+        biased;
+        () = given_up => return Err(Failure::busy(Full::Memory).into()),
+        bytes = read(request, &mut room, unproven.as_ref(), most) => bytes?,
+    };
+    Ok(Received { bytes, _room: room, unproven })
+}
+
+async fn read(
+    request: Request,
+    room: &mut Room,
+    unproven: Option<&Claim>,
+    most: usize,
+) -> Result<Bytes, ApiError> {
     let mut body = request.into_body().into_data_stream();
     let (mut parts, mut length) = (Vec::new(), 0);
-    let mut room: Option<OwnedSemaphorePermit> = None;
     while let Some(part) = body.next().await {
         let part = part.map_err(|_| {
             ApiError::new(StatusCode::BAD_REQUEST, "bad_request", "the body cannot be read")
@@ -95,20 +128,14 @@ pub async fn bytes(request: Request, app: &App, most: usize) -> Result<Received,
             let message = "the body is too large; send less at once";
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message));
         }
-        let size = u32::try_from(part.len()).unwrap_or(u32::MAX);
-        let more = app.bodies.clone().try_acquire_many_owned(size);
-        let more = more.map_err(|_| Failure::busy(Full::Memory))?;
-        match &mut room {
-            Some(room) => room.merge(more),
-            None => room = Some(more),
-        }
+        room.grow(part.len()).map_err(Failure::busy)?;
+        unproven.into_iter().for_each(|claim| claim.grow(part.len()));
         parts.push(part);
     }
-    let bytes = match &mut parts[..] {
+    Ok(match &mut parts[..] {
         [one] => std::mem::take(one),
         parts => parts.concat().into(),
-    };
-    Ok(Received { bytes, _room: room })
+    })
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {

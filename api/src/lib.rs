@@ -20,4 +20,5 @@ pub mod scrape;
 pub mod server;
 pub mod socket;
 pub mod token;
+pub mod unproven;
 pub mod verify_tokens;

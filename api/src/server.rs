@@ -11,9 +11,10 @@ use actors::effects::Effects;
 use actors::feed::{FeedLimits, Hub};
 use actors::inbox::Inboxes;
 use actors::outbox::{Outbox, OutboxOptions};
-use actors::permits::PermitLimits;
+use actors::permits::{Amount, Marks, PermitLimits};
 use actors::provider::{Provider, ProviderOptions};
 use actors::tenants::Tenants;
+use actors::waiting::WaitingLimits;
 use config::{Backend, Config};
 use engine::conversation::Rules;
 use storage::contacts::Contacts;
@@ -32,6 +33,7 @@ use crate::app::{App, JwtKeys, Parts};
 use crate::listener::Limited;
 use crate::login_limits::LoginLimits;
 use crate::rate::{Bucket, Buckets};
+use crate::unproven::Unproven;
 use crate::{edge, scrape};
 
 /// Tenants, inboxes and sessions that stay in memory.
@@ -130,7 +132,7 @@ impl Server {
             jwt: JwtKeys::new(&secret),
             login_limits: LoginLimits::new(limits),
             hashing: Semaphore::new(limits.password_hashes),
-            bodies: Arc::new(Semaphore::new(limits.inflight_node_bytes)),
+            unproven: Unproven::new(limits.inflight_unproven_bytes),
             requests: Buckets::new(limits.tenant_requests_per_second),
             handshakes: Mutex::new(Bucket::new(
                 limits.handshakes_per_second,
@@ -263,6 +265,7 @@ async fn feed_limits(config: &Config, names: &Names) -> Result<FeedLimits, NotSt
 
 fn desk_options(config: &Config) -> DeskOptions {
     let limits = &config.limits;
+    let amount = |items, bytes| Amount { items, bytes };
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     DeskOptions {
         rules: Rules {
@@ -273,10 +276,22 @@ fn desk_options(config: &Config) -> DeskOptions {
             parked_max: limits.parked_receipts,
         },
         permits: PermitLimits {
-            node: limits.inflight_node,
-            tenant: limits.inflight_tenant,
+            node: amount(limits.inflight_node, limits.inflight_node_bytes),
+            tenant: amount(limits.inflight_tenant, limits.inflight_tenant_bytes),
             thread: limits.inflight_conversation,
+            marks: Marks {
+                ephemeral: limits.shed_ephemeral_percent,
+                receipts: limits.shed_receipts_percent,
+                messages: limits.shed_messages_percent,
+            },
         },
+        turns: limits.turns,
+        waiting: WaitingLimits {
+            thread: amount(limits.waiting_conversation, limits.waiting_conversation_bytes),
+            tenant: amount(limits.waiting_tenant, limits.waiting_tenant_bytes),
+            node: amount(limits.waiting_node, limits.waiting_node_bytes),
+        },
+        patience: limits.webhook_patience,
         idle_after: limits.idle_passivation,
         live_actors: limits.live_actors,
         dead_letters: limits.dead_letters_tenant,

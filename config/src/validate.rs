@@ -2,6 +2,7 @@
 
 use toml::{Table, Value};
 
+use crate::limits::Limits;
 use crate::{Config, ConfigError};
 
 /// Limits for which 0 means that there is none.
@@ -82,6 +83,7 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
         "limits.inflight_tenant",
         "must lie between `limits.inflight_conversation` and `limits.inflight_node`",
     )?;
+    under_load(limits)?;
     rule(
         // A group has at least room for one batch, which is cut at 40 KiB.
         limits.group_bytes >= 65_536 && limits.group_bytes <= limits.segment_bytes / 2,
@@ -98,6 +100,48 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
         limits.provider_connect_timeout <= limits.provider_timeout,
         "limits.provider_connect_timeout",
         "must be at most `limits.provider_timeout`",
+    )
+}
+
+/// What holds when there is too much.
+fn under_load(limits: &Limits) -> Result<(), ConfigError> {
+    rule(
+        [limits.waiting_conversation, limits.waiting_tenant, limits.waiting_node].is_sorted(),
+        "limits.waiting_tenant",
+        "must lie between `limits.waiting_conversation` and `limits.waiting_node`",
+    )?;
+    rule(
+        [limits.waiting_conversation_bytes, limits.waiting_tenant_bytes, limits.waiting_node_bytes]
+            .is_sorted(),
+        "limits.waiting_tenant_bytes",
+        "must lie between `limits.waiting_conversation_bytes` and `limits.waiting_node_bytes`",
+    )?;
+    let largest = limits.webhook_body_bytes.max(limits.rest_body_bytes);
+    rule(
+        [largest, limits.inflight_tenant_bytes, limits.inflight_node_bytes].is_sorted(),
+        "limits.inflight_tenant_bytes",
+        "must lie between the largest body and `limits.inflight_node_bytes`",
+    )?;
+    rule(
+        [largest, limits.inflight_unproven_bytes, limits.inflight_node_bytes].is_sorted(),
+        "limits.inflight_unproven_bytes",
+        "must lie between the largest body and `limits.inflight_node_bytes`",
+    )?;
+    rule(
+        [
+            limits.shed_ephemeral_percent,
+            limits.shed_receipts_percent,
+            limits.shed_messages_percent,
+            100,
+        ]
+        .is_sorted(),
+        "limits.shed_receipts_percent",
+        "must lie between `limits.shed_ephemeral_percent` and `limits.shed_messages_percent`, which is at most 100",
+    )?;
+    rule(
+        limits.webhook_patience < limits.webhook_timeout,
+        "limits.webhook_patience",
+        "must be less than `limits.webhook_timeout`",
     )
 }
 

@@ -23,4 +23,5 @@ pub mod keys;
 pub mod names;
 pub mod settings;
 pub mod tables;
+pub mod waiting;
 pub mod watched;

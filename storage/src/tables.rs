@@ -160,11 +160,30 @@ pub static DEAD_LETTERS: Table = Table {
     ..PLAIN
 };
 
+/// What could not be taken in time: a thread's items, numbered, by the hour in which each came.
+pub static WAITING: Table = Table {
+    number: 18,
+    name: "waiting",
+    partition: &[("shard", Kind::Int), ("hour", Kind::Int)],
+    clustering: &[("thread", Kind::Uuid), ("n", Kind::Int)],
+    shape: Shape::Appended,
+    ..PLAIN
+};
+
+/// In which hours something came to a shard that may still wait.
+pub static WAITING_HOURS: Table = Table {
+    number: 19,
+    name: "waiting_hours",
+    partition: &[("shard", Kind::Int)],
+    clustering: &[("hour", Kind::Int)],
+    ..PLAIN
+};
+
 /// How long a dead letter is kept.
 pub(crate) const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
 
 /// Every table.
-pub static ALL: [&Table; 17] = [
+pub static ALL: [&Table; 19] = [
     &LOG,
     &THREADS,
     &HEADS,
@@ -182,6 +201,8 @@ pub static ALL: [&Table; 17] = [
     &SETTINGS,
     &SESSIONS,
     &DEAD_LETTERS,
+    &WAITING,
+    &WAITING_HOURS,
 ];
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use actors::clock::{Clock, Stamps};
 use actors::committed::Committed;
 use actors::desk::{Desk, DeskOptions};
-use actors::permits::PermitLimits;
+use actors::permits::{Amount, Marks, PermitLimits};
+use actors::waiting::WaitingLimits;
 use actors::world::Outside;
 use engine::account::{Account, AccountStatus};
 use engine::channel::{Channel, Handle, Inbound, InboundMessage};
@@ -55,6 +56,38 @@ pub(crate) struct Bench {
     pub(crate) heard: Arc<Heard>,
     pub(crate) desk: Desk,
     stamps: Arc<Stamps>,
+    tuning: Tuning,
+}
+
+/// The limits of a desk.
+#[derive(Clone, Copy)]
+pub(crate) struct Tuning {
+    pub(crate) permits: PermitLimits,
+    pub(crate) turns: usize,
+    pub(crate) waiting: WaitingLimits,
+    pub(crate) patience: Duration,
+    pub(crate) seed: Option<u64>,
+}
+
+/// So many commands of a thread at once, and enough of everything else.
+pub(crate) fn permits(thread: usize) -> PermitLimits {
+    let most = Amount { items: 10_000, bytes: 1 << 30 };
+    let marks = Marks { ephemeral: 70, receipts: 85, messages: 95 };
+    PermitLimits { node: most, tenant: most, thread, marks }
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        let most = Amount { items: 10_000, bytes: 1 << 30 };
+        Self {
+            permits: permits(1_000),
+            turns: 1_000,
+            waiting: WaitingLimits { thread: most, tenant: most, node: most },
+            // Nothing waits because it takes long.
+            patience: Duration::from_secs(24 * 3600),
+            seed: None,
+        }
+    }
 }
 
 impl Bench {
@@ -65,15 +98,20 @@ impl Bench {
     }
 
     pub(crate) async fn over(store: Arc<dyn Store>, clock: Clock) -> Self {
+        Self::tuned(store, clock, Tuning::default()).await
+    }
+
+    pub(crate) async fn tuned(store: Arc<dyn Store>, clock: Clock, tuning: Tuning) -> Self {
         let (heard, stamps) = (Arc::new(Heard::default()), Arc::new(Stamps::above(Stamp(0))));
-        let desk = desk(&store, &clock, &stamps, heard.clone(), None).await;
-        Self { store, clock, heard, desk, stamps }
+        let desk = tuned(&store, &clock, &stamps, heard.clone(), tuning).await;
+        Self { store, clock, heard, desk, stamps, tuning }
     }
 
     /// Another process over the same store: nothing in memory is kept.
     pub(crate) async fn restart(&mut self) {
         self.heard = Arc::new(Heard::default());
-        self.desk = desk(&self.store, &self.clock, &self.stamps, self.heard.clone(), None).await;
+        let heard = self.heard.clone();
+        self.desk = tuned(&self.store, &self.clock, &self.stamps, heard, self.tuning).await;
         self.desk.recover().await.unwrap();
     }
 
@@ -133,6 +171,18 @@ pub(crate) async fn desk(
     outside: Arc<dyn Outside>,
     seed: Option<u64>,
 ) -> Desk {
+    tuned(store, clock, stamps, outside, Tuning { seed, ..Tuning::default() }).await
+}
+
+/// A desk with these limits.
+pub(crate) async fn tuned(
+    store: &Arc<dyn Store>,
+    clock: &Clock,
+    stamps: &Arc<Stamps>,
+    outside: Arc<dyn Outside>,
+    tuning: Tuning,
+) -> Desk {
+    let Tuning { permits, turns, waiting, patience, seed } = tuning;
     let rules = Rules {
         reopen_within: Duration::from_secs(24 * 3600),
         recent_ids: 64,
@@ -142,7 +192,10 @@ pub(crate) async fn desk(
     };
     let options = DeskOptions {
         rules,
-        permits: PermitLimits { node: 10_000, tenant: 10_000, thread: 1_000 },
+        permits,
+        turns,
+        waiting,
+        patience,
         idle_after: Duration::from_secs(60),
         live_actors: 100,
         dead_letters: 100,

@@ -4,9 +4,13 @@
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod deluge;
+#[cfg(test)]
 mod first;
 #[cfg(test)]
 mod outbox;
+#[cfg(test)]
+mod overload;
 #[cfg(test)]
 mod protocol;
 #[cfg(test)]

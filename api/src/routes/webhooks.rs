@@ -85,7 +85,7 @@ async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiErro
     let mut proven = |secret: &str| {
         *proofs.entry(secret.to_owned()).or_insert_with(|| is_signed(secret, &signature, &body))
     };
-    let mut accounts: Vec<(Arc<Account>, Vec<Inbound>)> = Vec::new();
+    let mut accounts: Vec<(Arc<Account>, Vec<Inbound>, usize)> = Vec::new();
     let mut homeless = Vec::new();
     let (mut any, now) = (false, app.tenants.now());
     for change in &envelope.changes {
@@ -97,10 +97,13 @@ async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiErro
         any = true;
         match account {
             Some(account) => {
-                let items = whatsapp::decode(change, now);
-                match accounts.iter_mut().find(|(known, _)| known.id == account.id) {
-                    Some((_, known)) => known.extend(items),
-                    None => accounts.push((account, items)),
+                let (items, bytes) = (whatsapp::decode(change, now), change.value.get().len());
+                match accounts.iter_mut().find(|(known, ..)| known.id == account.id) {
+                    Some((_, known, size)) => {
+                        known.extend(items);
+                        *size += bytes;
+                    }
+                    None => accounts.push((account, items, bytes)),
                 }
             }
             None => homeless.push(change.value.get().to_owned()),
@@ -111,11 +114,12 @@ async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiErro
             .increment(1);
         return Err(unsigned());
     }
+    body.proven();
     for raw in homeless {
         bury(&app, "no connected account has this number".to_owned(), raw.as_bytes()).await?;
     }
-    for (account, items) in accounts {
-        app.desk.ingest(&account, items).await.map_err(again)?;
+    for (account, items, bytes) in accounts {
+        app.desk.ingest_body(&account, items, bytes).await.map_err(again)?;
     }
     Ok(())
 }

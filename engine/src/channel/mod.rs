@@ -39,8 +39,10 @@ impl Channel {
     }
 }
 
-/// One item of a webhook, in the engine's words.
-#[derive(Clone, Debug, PartialEq)]
+/// One item of a webhook, in the engine's words. Items may be stored until they can be taken: add
+/// variants and fields that may be missing, never rename.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Inbound {
     /// A customer wrote.
     Message(Box<InboundMessage>),
@@ -50,8 +52,9 @@ pub enum Inbound {
     Echo(Echo),
     /// Something happened to a message: a reaction, an edit, a deletion.
     Amendment(Amendment),
-    /// Understood, and nothing to do.
-    Ignored(&'static str),
+    /// Understood, and nothing to do: nothing to be stored either.
+    #[serde(skip)]
+    Ignored(#[serde(skip)] &'static str),
     /// Not understood: kept raw as a dead letter.
     Dead {
         reason: String,
@@ -68,7 +71,8 @@ pub struct Handle {
 }
 
 /// A customer's message.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct InboundMessage {
     /// The customer's handles, in canonical order, never empty; of a group the group's.
     pub from: Vec<Handle>,
@@ -92,7 +96,7 @@ pub struct InboundMessage {
 }
 
 /// Who of a group did something.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Author {
     /// In canonical order, never empty.
     pub handles: Vec<Handle>,
@@ -103,7 +107,7 @@ pub struct Author {
 }
 
 /// What the provider says of a message of ours.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
     pub provider_id: String,
     /// What we had sent along to know it again.
@@ -112,12 +116,13 @@ pub struct Receipt {
     pub status: MessageStatus,
     pub at: Option<Timestamp>,
     /// The customer's handles; empty when the provider does not say.
+    #[serde(default)]
     pub recipient: Vec<Handle>,
     pub error: Option<MessageError>,
 }
 
 /// A message that went out.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Echo {
     /// The customer's handles.
     pub to: Vec<Handle>,
@@ -127,6 +132,7 @@ pub struct Echo {
     pub content: Content,
     /// The provider's id of the quoted message.
     pub reply_to: Option<String>,
+    #[serde(default)]
     pub forwarded: bool,
 }
 
@@ -139,7 +145,7 @@ impl Author {
 }
 
 /// What somebody did to a message that is there, or is still on its way.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Amendment {
     /// The customer's handles; of a group the group's.
     pub customer: Vec<Handle>,
@@ -153,7 +159,8 @@ pub struct Amendment {
 }
 
 /// Who amends a message.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Amender {
     Customer,
     /// One of a group.
@@ -163,7 +170,8 @@ pub enum Amender {
 }
 
 /// What is done to a message.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Amend {
     /// `None`: what was there is taken back.
     Reaction(Option<String>),
@@ -175,7 +183,7 @@ pub enum Amend {
 
 /// What goes along with a send so that a receipt finds its message without a look-up. It holds no
 /// secret: every app subscribed to the account can read it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opaque {
     pub thread: ThreadId,
     pub conversation: ConversationId,

@@ -1,0 +1,211 @@
+//! More than can be taken: what cannot be taken in time waits, durable and in order, and comes once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actors::clock::Clock;
+use actors::failure::{Failure, Full};
+use actors::permits::Amount;
+use actors::waiting::WaitingLimits;
+use engine::id::ThreadId;
+use engine::time::Timestamp;
+use storage::dead_letters::DeadLetters;
+use storage::faulty::{Call, Fate, Faulty, Write};
+use storage::keys::month;
+use storage::memory::Memory;
+use storage::tables::{LOG, WAITING_HOURS};
+use storage::{Batch, Change, Store};
+
+use crate::bench::{Bench, TENANT, Tuning, account, permits, phone, says};
+
+const START: Timestamp = Timestamp(1_790_000_000_000);
+
+/// A bench whose commits take a minute while the switch is on.
+async fn slow(tuning: Tuning) -> (Bench, Arc<AtomicBool>) {
+    let clock = Clock::standing_at(START);
+    let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(|| START)));
+    let switch = Arc::new(AtomicBool::new(false));
+    let on = switch.clone();
+    let decide = move |call: &Call<'_>| match call {
+        Call::Write(Write::Apply(batch)) if is_commit(batch) && on.load(Ordering::Relaxed) => {
+            Fate::Slow(Duration::from_secs(60))
+        }
+        _ => Fate::Done,
+    };
+    (Bench::tuned(Arc::new(Faulty::new(memory, decide)), clock, tuning).await, switch)
+}
+
+fn is_commit(batch: &Batch) -> bool {
+    let commits = |change: &Change| matches!(change, Change::Put { table, .. } if **table == LOG);
+    batch.changes.iter().any(commits)
+}
+
+/// One customer says something with this number.
+async fn hears(bench: &Bench, n: usize) -> Result<(), Failure> {
+    let item = says(vec![phone("1")], &format!("m{n}"), &n.to_string());
+    bench.desk.ingest(&account(), vec![item]).await
+}
+
+/// Waits until nothing waits.
+async fn drained(bench: &Bench) {
+    while bench.desk.waiting().threads() > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(bench.desk.waiting().amount(), Amount::default());
+}
+
+/// The texts of the one conversation, and its thread.
+async fn said(bench: &Bench) -> (Vec<String>, ThreadId) {
+    let open = bench.open().await;
+    assert_eq!(open.len(), 1);
+    (bench.texts(open[0].id).await, open[0].thread)
+}
+
+fn numbers(upto: usize) -> Vec<String> {
+    (0..upto).map(|n| n.to_string()).collect()
+}
+
+fn patient(seconds: u64) -> Tuning {
+    Tuning { patience: Duration::from_secs(seconds), ..Tuning::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_committed_in_time_waits_is_answered_and_comes_once_in_order() {
+    let (bench, slow) = slow(patient(1)).await;
+    hears(&bench, 0).await.unwrap();
+    slow.store(true, Ordering::Relaxed);
+    let before = tokio::time::Instant::now();
+    for n in 1..6 {
+        hears(&bench, n).await.unwrap();
+    }
+    assert!(before.elapsed() < Duration::from_secs(2), "only the first one has to be waited for");
+    assert_eq!(bench.desk.waiting().amount().items, 5);
+    slow.store(false, Ordering::Relaxed);
+    drained(&bench).await;
+    assert_eq!(said(&bench).await.0, numbers(6));
+    hears(&bench, 6).await.unwrap();
+    assert_eq!(said(&bench).await.0, numbers(7), "then it is taken as before");
+    assert_eq!(bench.desk.waiting().threads(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_taken_out_by_the_next_process_before_anything_new() {
+    let (mut bench, slow) = slow(patient(1)).await;
+    hears(&bench, 0).await.unwrap();
+    slow.store(true, Ordering::Relaxed);
+    for n in 1..200 {
+        hears(&bench, n).await.unwrap();
+    }
+    slow.store(false, Ordering::Relaxed);
+    bench.restart().await;
+    for n in 200..203 {
+        hears(&bench, n).await.unwrap();
+    }
+    drained(&bench).await;
+    assert_eq!(said(&bench).await.0, numbers(203));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_thread_has_no_place_for_waits_in_order() {
+    let (bench, slow) = slow(Tuning { permits: permits(2), ..Tuning::default() }).await;
+    hears(&bench, 0).await.unwrap();
+    slow.store(true, Ordering::Relaxed);
+    let bench = Arc::new(bench);
+    let mut all = tokio::task::JoinSet::new();
+    for n in 1..3 {
+        let bench = bench.clone();
+        all.spawn(async move { hears(&bench, n).await });
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for n in 3..10 {
+        hears(&bench, n).await.unwrap();
+    }
+    assert_eq!(all.len(), 2, "the first two are still being committed");
+    slow.store(false, Ordering::Relaxed);
+    all.join_all().await.into_iter().for_each(Result::unwrap);
+    drained(&bench).await;
+    assert_eq!(said(&bench).await.0, numbers(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thread_that_is_held_keeps_everything_waiting_and_its_overflow_as_dead_letters() {
+    let few = Amount { items: 3, bytes: 1 << 20 };
+    let most = Amount { items: 100, bytes: 1 << 20 };
+    let waiting = WaitingLimits { thread: few, tenant: most, node: most };
+    let (bench, _) = slow(Tuning { waiting, ..Tuning::default() }).await;
+    hears(&bench, 0).await.unwrap();
+    let (_, thread) = said(&bench).await;
+    bench.desk.waiting().hold(thread);
+    for n in 1..6 {
+        hears(&bench, n).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(said(&bench).await.0, numbers(1), "nothing is taken out");
+    assert_eq!(bench.desk.waiting().amount().items, 3);
+    let letters = DeadLetters::new(bench.store.clone(), 100);
+    let kept = letters.list(Some(TENANT), month(START), 10).await.unwrap();
+    assert_eq!(kept.len(), 2);
+    assert!(kept.iter().all(|letter| letter.reason.contains("parked")));
+    assert!(["m4", "m5"].iter().all(|id| kept.iter().any(|letter| letter.raw.contains(id))));
+    bench.desk.waiting().release(thread);
+    drained(&bench).await;
+    assert_eq!(said(&bench).await.0, numbers(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_nothing_more_may_wait_the_answer_says_what_is_full() {
+    let one = |items| Amount { items, bytes: 1 << 20 };
+    for (limits, full) in [
+        ((1, 9, 9), Full::WaitingConversation),
+        ((9, 1, 9), Full::WaitingOrganization),
+        ((9, 9, 1), Full::WaitingServer),
+    ] {
+        let (thread, tenant, node) = limits;
+        let waiting = WaitingLimits { thread: one(thread), tenant: one(tenant), node: one(node) };
+        let (bench, slow) = slow(Tuning { waiting, ..patient(1) }).await;
+        hears(&bench, 0).await.unwrap();
+        slow.store(true, Ordering::Relaxed);
+        hears(&bench, 1).await.unwrap();
+        match hears(&bench, 2).await {
+            Err(Failure::Busy { full: what, .. }) => assert_eq!(what, full),
+            other => panic!("{other:?}"),
+        }
+        slow.store(false, Ordering::Relaxed);
+        drained(&bench).await;
+        hears(&bench, 2).await.unwrap();
+        assert_eq!(said(&bench).await.0, numbers(3));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_behind_a_failure_in_one_webhook_is_not_done_before_it() {
+    let clock = Clock::standing_at(START);
+    let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(|| START)));
+    let fails = Arc::new(AtomicBool::new(false));
+    let on = fails.clone();
+    let decide = move |call: &Call<'_>| match call {
+        // Another customer's shard is looked through slowly, once.
+        Call::Scan(scan) if *scan.table == WAITING_HOURS => Fate::Slow(Duration::from_secs(10)),
+        Call::Write(Write::Apply(batch))
+            if is_commit(batch) && on.swap(false, Ordering::Relaxed) =>
+        {
+            Fate::Unavailable
+        }
+        _ => Fate::Done,
+    };
+    let tuning = Tuning { seed: Some(1), ..Tuning::default() };
+    let bench = Bench::tuned(Arc::new(Faulty::new(memory, decide)), clock, tuning).await;
+    hears(&bench, 0).await.unwrap();
+    let items = || {
+        let from = |n: usize, from: &str| says(vec![phone(from)], &format!("m{n}"), &n.to_string());
+        vec![from(1, "1"), from(9, "2"), from(2, "1")]
+    };
+    fails.store(true, Ordering::Relaxed);
+    bench.desk.ingest(&account(), items()).await.unwrap_err();
+    assert!(!fails.load(Ordering::Relaxed), "the first one's commit failed");
+    bench.desk.ingest(&account(), items()).await.unwrap();
+    let open = bench.open().await;
+    let first = open.iter().find(|head| head.contact_phone.as_deref() == Some("1")).unwrap();
+    assert_eq!(bench.texts(first.id).await, numbers(3));
+}
