@@ -27,6 +27,8 @@ pub(crate) struct Client {
     mark: Option<Mark>,
     /// What passed, as it came.
     pub(crate) passed: Vec<Value>,
+    /// Streams that had to be followed anew.
+    pub(crate) resets: Vec<Stream>,
     /// Why its sessions were ended from the other side.
     pub(crate) cuts: Vec<Cut>,
 }
@@ -120,6 +122,7 @@ impl Client {
             shows: Vec::new(),
             mark: None,
             passed: Vec::new(),
+            resets: Vec::new(),
             cuts: Vec::new(),
         }
     }
@@ -243,6 +246,7 @@ impl Client {
                 self.folds.get_mut(&stream.to_string()).unwrap().step(0, offset);
             }
             Push::Forbidden(stream) | Push::Reset(stream) => {
+                self.resets.extend(matches!(push, Push::Reset(_)).then_some(stream));
                 self.following.remove(&stream.to_string());
                 self.folds.insert(stream.to_string(), Fold::default());
             }

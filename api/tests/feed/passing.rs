@@ -171,7 +171,10 @@ async fn when_a_queue_is_half_full_what_passes_is_left_out_and_rows_make_way_for
     ana.connect(&shop, &Owners::default()).await;
     sleep(Duration::from_secs(60)).await;
     boss.drain(&shop, &Owners::default()).await;
-    assert!(boss.session.is_some(), "it kept up");
+    assert!(boss.session.is_some() && boss.resets.is_empty(), "it kept up, without a gap");
+    assert!(boss.following.contains("i:all") && boss.following.contains("i:unassigned"));
+    let told = passed(&mut boss, &shop).await;
+    assert!(told.iter().all(|told| told["t"] != "eph"), "{told:?}");
     boss.is_at_the_top(&shop).await;
 }
 

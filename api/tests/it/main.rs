@@ -31,6 +31,8 @@ mod openapi;
 #[cfg(test)]
 mod quick_replies;
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod socket;
 #[cfg(test)]
 mod store;
