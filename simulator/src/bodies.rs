@@ -1,7 +1,18 @@
 //! Webhook bodies in the WhatsApp Cloud API's format (Meta, "Webhooks: messages").
 
+pub mod content;
+pub mod events;
+mod people;
+mod phone_app;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
+
+pub use people::{Sender, Written, opted, system, user_id_changed, written};
+pub(crate) use phone_app::history_declined;
+pub use phone_app::{
+    ContactChange, History, PastMessage, PhoneAppMessage, contact_book, echo, history,
+};
 
 /// A business number, as webhooks and the account probe show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +39,13 @@ impl Account {
         }
     }
 
-    fn digits(&self) -> String {
+    /// The number of a business account whose id [`Account::new`] derived.
+    pub(crate) fn of_waba(waba_id: &str) -> Option<Self> {
+        waba_id.strip_prefix("waba-").map(Self::new)
+    }
+
+    /// The number's digits, as messages name the business.
+    pub fn digits(&self) -> String {
         self.display_phone_number.chars().filter(char::is_ascii_digit).collect()
     }
 }
@@ -54,7 +71,7 @@ pub struct Text<'a> {
 pub struct Status<'a> {
     /// The provider's id of the message.
     pub id: &'a str,
-    /// The recipient's phone number, digits only.
+    /// The recipient: a phone number's digits, a user id, or a group's id.
     pub to: &'a str,
     /// `sent`, `delivered`, `read`, `played` or `failed`.
     pub status: &'a str,
@@ -68,18 +85,11 @@ pub struct Status<'a> {
 
 /// A webhook with one text message.
 pub fn text(account: &Account, message: &Text<'_>) -> Value {
-    let mut item = json!({
-        "from": message.from,
-        "id": message.id,
-        "timestamp": message.at.to_string(),
-        "type": "text",
-        "text": {"body": message.text},
-    });
-    if let Some(quoted) = message.reply_to {
-        item["context"] = json!({"from": account.digits(), "id": quoted});
-    }
-    let contact = json!({"profile": {"name": message.name}, "wa_id": message.from});
-    envelope(account, json!({"contacts": [contact], "messages": [item]}))
+    let from = Sender::of_phone(message.from, message.name);
+    let mut message_written =
+        Written::new(message.id, &from, message.at, content::text(message.text));
+    message_written.quotes = message.reply_to;
+    written(account, &message_written)
 }
 
 /// A webhook with one status. Prices come with `sent` and `delivered`, as Meta sends them.
@@ -88,8 +98,15 @@ pub fn status(account: &Account, status: &Status<'_>) -> Value {
         "id": status.id,
         "status": status.status,
         "timestamp": status.at.to_string(),
-        "recipient_id": status.to,
     });
+    match status.to.chars().all(|c| c.is_ascii_digit()) {
+        true => item["recipient_id"] = json!(status.to),
+        false if status.to.contains('.') => item["recipient_user_id"] = json!(status.to),
+        false => {
+            item["recipient_id"] = json!(status.to);
+            item["recipient_type"] = json!("group");
+        }
+    }
     if matches!(status.status, "sent" | "delivered") {
         item["pricing"] = json!({
             "billable": false,
@@ -128,6 +145,11 @@ pub fn batch(webhooks: impl IntoIterator<Item = Value>) -> Value {
     json!({"object": "whatsapp_business_account", "entry": entries})
 }
 
+/// The same bytes without Meta's escapes, as proxies and other providers may send them.
+pub fn plain_wire(webhook: &Value) -> Bytes {
+    webhook.to_string().into()
+}
+
 /// The bytes as Meta puts them on the wire, and signs them: everything beyond ASCII as `\u` with
 /// lower-case hex, `/` as `\/`.
 pub fn wire(webhook: &Value) -> Bytes {
@@ -148,7 +170,13 @@ pub fn wire(webhook: &Value) -> Bytes {
     out.into()
 }
 
+/// A webhook about messages of a number.
 fn envelope(account: &Account, content: Value) -> Value {
+    of_number(account, "messages", content)
+}
+
+/// A webhook with one change of a field that belongs to a number.
+fn of_number(account: &Account, field: &str, content: Value) -> Value {
     let mut value = json!({
         "messaging_product": "whatsapp",
         "metadata": {
@@ -161,7 +189,7 @@ fn envelope(account: &Account, content: Value) -> Value {
     }
     json!({
         "object": "whatsapp_business_account",
-        "entry": [{"id": account.waba_id, "changes": [{"field": "messages", "value": value}]}],
+        "entry": [{"id": account.waba_id, "changes": [{"field": field, "value": value}]}],
     })
 }
 

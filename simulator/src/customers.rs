@@ -124,8 +124,13 @@ impl Customers {
         let (rate, rates) = watch::channel(options.rate);
         let (told, summary) = watch::channel(Summary::default());
         let (url, clock) = (Some(options.webhook_url.clone()), Clock::default());
-        let courier =
-            Arc::new(Courier::new(url, options.app_secret.clone(), options.retry, clock.clone()));
+        let courier = Arc::new(Courier::new(
+            url,
+            options.app_secret.clone(),
+            options.retry,
+            clock.clone(),
+            options.seed,
+        ));
         let street = Street {
             crowd: Crowd::new(options.people, options.graph_url.is_some()),
             chance: StdRng::seed_from_u64(options.seed),
@@ -272,7 +277,7 @@ impl Street {
         let courier = Arc::clone(&self.courier);
         self.tasks.spawn(async move {
             for body in bodies {
-                courier.deliver(body).await;
+                courier.deliver_body(body).await;
             }
         });
     }

@@ -1,101 +1,50 @@
 //! The stand-in for the WhatsApp part of the Graph API.
 
+mod blocks;
 mod book;
+mod callbacks;
+mod check;
+mod control;
+mod desk;
+mod events;
+mod inject;
 mod limits;
+mod line;
+mod messages;
+mod numbers;
+mod options;
+mod people;
+mod phone_app;
 mod routes;
+mod templates;
 mod traffic;
+mod trouble;
+mod uploads;
+mod usage;
+mod windows;
 
-use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 
-use crate::bodies::{self, Account};
-use crate::clock::Clock;
-use crate::courier::{Courier, Retry, Tally};
-use crate::failure::{Fate, UNDELIVERABLE};
-use book::Book;
-pub use book::{Counts, ReadMark, Sends, Sent};
-use limits::Limiter;
+use crate::courier::{Faults, Tally};
+use crate::people::Who;
+pub use book::{Counts, ReadMark, Request, Sends, Sent};
+use desk::Desk;
+pub use events::AccountEvent;
+pub use inject::Injection;
 pub use limits::Limits;
+use line::{Cut, Lines};
+pub use numbers::Quality;
+pub use options::{GraphOptions, StatusDelays};
+pub use people::{Customer, Script};
+pub use phone_app::{Past, PhoneAppAct};
 pub use traffic::{NumberTraffic, Passed, Traffic};
-
-/// How a [`Graph`] behaves.
-#[derive(Clone, Debug)]
-pub struct GraphOptions {
-    /// Where it serves; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Where its webhooks go; may be set later with [`Graph::deliver_to`].
-    pub webhook_url: Option<String>,
-    /// Signs its webhooks.
-    pub app_secret: String,
-    /// The only access token it takes; without one, any.
-    pub access_token: Option<String>,
-    /// The only numbers it knows; without any it knows every number asked for.
-    pub accounts: Vec<Account>,
-    /// Message ids and chance derive from it. Over a store that is kept, take another seed for
-    /// every run: a known message id is a duplicate.
-    pub seed: u64,
-    pub delays: StatusDelays,
-    /// What a number may send.
-    pub limits: Limits,
-    /// How fast simulated time runs: 60 is a minute a second, at 0 it stands until it is set
-    /// forward. Delays, limits and retries keep to it.
-    pub pace: f64,
-    /// The share (0 to 1) of sends whose statuses come in the wrong order, `read` first, and `sent`
-    /// twice.
-    pub disorder: f64,
-    pub retry: Retry,
-    /// Sends whose statuses are not all delivered yet; beyond it sends are refused with 130429.
-    pub in_flight: usize,
-    /// Sends and read marks that it remembers; beyond it the oldest are forgotten.
-    pub remember: usize,
-}
-
-impl Default for GraphOptions {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            webhook_url: None,
-            app_secret: "simulated-app-secret".into(),
-            access_token: None,
-            accounts: Vec::new(),
-            seed: 1,
-            delays: StatusDelays::default(),
-            limits: Limits::default(),
-            pace: 1.0,
-            disorder: 0.0,
-            retry: Retry::default(),
-            in_flight: 20_000,
-            remember: 100_000,
-        }
-    }
-}
-
-/// How long after a send each of its statuses comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StatusDelays {
-    pub sent: Duration,
-    pub delivered: Duration,
-    /// Never when absent.
-    pub read: Option<Duration>,
-}
-
-impl Default for StatusDelays {
-    fn default() -> Self {
-        Self {
-            sent: Duration::from_millis(80),
-            delivered: Duration::from_millis(400),
-            read: Some(Duration::from_millis(2500)),
-        }
-    }
-}
+pub use trouble::{Plan, Trouble};
 
 /// A running stand-in; it stops when dropped.
 #[derive(Debug)]
@@ -113,22 +62,11 @@ impl Graph {
     pub async fn start(options: GraphOptions) -> io::Result<Self> {
         let listener = TcpListener::bind(options.listen).await?;
         let address = listener.local_addr()?;
-        let clock = Clock::new(options.pace);
-        let (url, secret) = (options.webhook_url.clone(), options.app_secret.clone());
-        let desk = Arc::new(Desk {
-            courier: Courier::new(url, secret, options.retry, clock.clone()),
-            clock,
-            book: Mutex::new(Book::new(options.seed, options.remember)),
-            limiter: Mutex::new(Limiter::new(options.limits)),
-            expired: Mutex::default(),
-            counts: watch::Sender::default(),
-            traffic: watch::Sender::default(),
-            tasks: Mutex::new(JoinSet::new()),
-            options,
-        });
+        let desk = Arc::new(Desk::new(options));
         let router = routes::router(Arc::clone(&desk));
+        let router = router.into_make_service_with_connect_info::<Cut>();
         let server = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
+            if let Err(error) = axum::serve(Lines(listener), router).await {
                 tracing::error!(%error, "the Graph stand-in stopped");
             }
         });
@@ -147,12 +85,17 @@ impl Graph {
 
     /// What it accepted, as far as it remembers.
     pub fn sends(&self) -> Sends {
-        self.desk.book().sends()
+        self.desk.state().book.sends()
     }
 
     /// The read marks it got, as far as it remembers.
     pub fn read_marks(&self) -> Vec<ReadMark> {
-        self.desk.book().read_marks()
+        self.desk.state().book.read_marks()
+    }
+
+    /// The requests it got, as far as it remembers.
+    pub fn requests(&self) -> Vec<Request> {
+        self.desk.state().book.requests(0, usize::MAX)
     }
 
     /// How many requests ended how.
@@ -170,27 +113,6 @@ impl Graph {
         self.desk.traffic.borrow().clone()
     }
 
-    /// Sets simulated time forward: what was due until then happens at once.
-    pub fn advance(&self, by: Duration) {
-        self.desk.clock.advance(by);
-    }
-
-    /// Lets this number send so many messages a second from now on.
-    pub fn set_throughput(&self, phone_number_id: &str, per_second: u32) {
-        lock(&self.desk.limiter).set_throughput(phone_number_id, per_second);
-    }
-
-    /// Answers every request about this number with 190, as if its access token had expired, until
-    /// [`renew_token`](Self::renew_token).
-    pub fn expire_token(&self, phone_number_id: &str) {
-        lock(&self.desk.expired).insert(phone_number_id.to_owned());
-    }
-
-    /// Takes this number's access token again.
-    pub fn renew_token(&self, phone_number_id: &str) {
-        lock(&self.desk.expired).remove(phone_number_id);
-    }
-
     /// Waits until its counts satisfy `enough`.
     pub async fn until(&self, enough: impl Fn(&Counts) -> bool) {
         self.desk.until(enough).await;
@@ -206,117 +128,131 @@ impl Graph {
     pub async fn until_tally(&self, enough: impl Fn(&Tally) -> bool) {
         self.desk.courier.until(enough).await;
     }
+
+    /// Forgets everything that happened, and goes on with this seed. Addresses, options and the
+    /// time stay.
+    pub fn reset(&self, seed: u64) {
+        self.desk.reset(seed);
+    }
+
+    /// Sets simulated time forward: what was due until then happens at once.
+    pub fn advance(&self, by: Duration) {
+        self.desk.clock.advance(by);
+    }
+
+    /// Lets this number send so many messages a second from now on.
+    pub fn set_throughput(&self, phone_number_id: &str, per_second: u32) {
+        self.desk.state().limiter.set_throughput(phone_number_id, per_second);
+    }
+
+    /// Answers every request about this number with 190, as if its access token had expired, until
+    /// [`renew_token`](Self::renew_token).
+    pub fn expire_token(&self, phone_number_id: &str) {
+        self.desk.state().expired.insert(phone_number_id.to_owned());
+    }
+
+    /// Takes this number's access token again.
+    pub fn renew_token(&self, phone_number_id: &str) {
+        self.desk.state().expired.remove(phone_number_id);
+    }
+
+    /// Lets the next requests that the plan is for have this trouble.
+    pub fn plan(&self, plan: Plan) {
+        if !self.desk.state().troubles.add(plan) {
+            tracing::warn!("too many troubles are planned already");
+        }
+    }
+
+    /// Lets this go wrong with webhooks from now on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.desk.courier.set_faults(faults);
+    }
+
+    /// Lets webhooks wait, until they all leave at once with [`release`](Self::release).
+    pub fn hold(&self) {
+        self.desk.courier.hold(true);
+    }
+
+    /// Lets all webhooks leave that were held.
+    pub fn release(&self) {
+        self.desk.courier.hold(false);
+    }
+
+    /// The simulated customer of this number who is called so; a new one, if there is none.
+    ///
+    /// # Errors
+    /// A sentence, when the number is not known or there are too many customers.
+    pub fn customer(&self, phone_number_id: &str, who: &Who) -> Result<Customer, String> {
+        Customer::find(&self.desk, phone_number_id, who)
+    }
+
+    /// Lets somebody at the business do this in the phone app; ends when its webhook was
+    /// delivered, and answers the id of the message made.
+    ///
+    /// # Errors
+    /// A sentence, when the number is not known or there is nothing to edit or delete.
+    pub async fn phone_app(
+        &self,
+        phone_number_id: &str,
+        to: &str,
+        act: &PhoneAppAct,
+    ) -> Result<String, String> {
+        phone_app::act(&self.desk, phone_number_id, to, act).await
+    }
+
+    /// What the phone app of this number has to hand over when it is asked to.
+    pub fn set_past(&self, phone_number_id: &str, past: Past) {
+        self.desk.state().numbers.of(phone_number_id).past = past;
+    }
+
+    /// Hands the past over as if it had been asked for; ends when all of it was delivered.
+    ///
+    /// # Errors
+    /// A sentence, when the number is not known.
+    pub async fn import(&self, phone_number_id: &str, past: Past) -> Result<(), String> {
+        let account = self.desk.account(phone_number_id);
+        let account = account.ok_or("there is no such phone number id")?;
+        phone_app::import(&self.desk, &account, past).await;
+        Ok(())
+    }
+
+    /// Lets this happen to a number; ends when its webhook was delivered.
+    ///
+    /// # Errors
+    /// A sentence, when the number is not known.
+    pub async fn happen(&self, phone_number_id: &str, event: &AccountEvent) -> Result<(), String> {
+        events::happen(&self.desk, phone_number_id, event).await
+    }
+
+    /// A template that is approved at once and without a webhook; answers its id. From then on the
+    /// business account sends only templates that it has.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn approve_template(&self, waba_id: &str, template: &Value) -> Result<String, String> {
+        let made = self.desk.state().templates.approve(waba_id, template);
+        made.map(|id| id.to_string()).map_err(|error| error.details.into_owned())
+    }
+
+    /// Puts a template into this state (`APPROVED`, `PAUSED`, ...); ends when its webhook was
+    /// delivered.
+    ///
+    /// # Errors
+    /// A sentence, when there is no such template or state.
+    pub async fn settle_template(&self, id: &str, state: &str) -> Result<(), String> {
+        let settled = templates::settle(&self.desk, id, state).await;
+        settled.map_err(|error| error.details.into_owned())
+    }
+
+    /// Delivers this webhook as if it came of a number's own traffic; answers whether it was taken.
+    pub async fn inject(&self, injection: Injection) -> bool {
+        injection.deliver(&self.desk).await
+    }
 }
 
 impl Drop for Graph {
     fn drop(&mut self) {
         self.server.abort();
-        lock(&self.desk.tasks).abort_all();
+        self.desk.stop();
     }
-}
-
-/// What the handlers share.
-#[derive(Debug)]
-struct Desk {
-    options: GraphOptions,
-    clock: Clock,
-    courier: Courier,
-    book: Mutex<Book>,
-    limiter: Mutex<Limiter>,
-    /// Numbers whose access token is not taken.
-    expired: Mutex<HashSet<String>>,
-    counts: watch::Sender<Counts>,
-    traffic: watch::Sender<Traffic>,
-    /// One task for each accepted send, until its last status is delivered.
-    tasks: Mutex<JoinSet<()>>,
-}
-
-/// Whoever panicked while holding it left nothing half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Desk {
-    fn book(&self) -> MutexGuard<'_, Book> {
-        lock(&self.book)
-    }
-
-    async fn until(&self, enough: impl Fn(&Counts) -> bool) {
-        let mut counts = self.counts.subscribe();
-        counts.wait_for(|counts| enough(counts)).await.expect("the sender is in self");
-    }
-
-    /// The account of this number, if it is known.
-    fn account(&self, phone_number_id: &str) -> Option<Account> {
-        if self.options.accounts.is_empty() {
-            return Some(Account::new(phone_number_id));
-        }
-        let mut known = self.options.accounts.iter();
-        known.find(|account| account.phone_number_id == phone_number_id).cloned()
-    }
-
-    /// Counts how a send ended: accepted, or refused with a code.
-    fn count(&self, number: &str, to: Option<&str>, refused: Option<u32>) {
-        self.traffic.send_modify(|traffic| traffic.count(number, to, refused));
-        self.counts.send_modify(|counts| match refused {
-            None => counts.accepted += 1,
-            Some(_) => counts.refused += 1,
-        });
-    }
-
-    /// Whether there is room for one more send.
-    fn has_room(&self) -> bool {
-        let mut tasks = lock(&self.tasks);
-        while tasks.try_join_next().is_some() {}
-        tasks.len() < self.options.in_flight
-    }
-
-    /// Delivers the statuses of an accepted send, each at its own time.
-    fn report(self: &Arc<Self>, account: Account, sent: Sent, fate: Fate) {
-        let disorder = self.book().chance(self.options.disorder);
-        let (desk, steps) = (Arc::clone(self), self.steps(fate, disorder));
-        lock(&self.tasks).spawn(async move {
-            let mut each = JoinSet::new();
-            for (status, delay) in steps {
-                let (desk, account, sent) = (Arc::clone(&desk), account.clone(), sent.clone());
-                each.spawn(async move {
-                    desk.clock.sleep(delay).await;
-                    let body = status_body(&account, &sent, status, desk.clock.now());
-                    desk.courier.deliver(body).await;
-                });
-            }
-            each.join_all().await;
-        });
-    }
-
-    fn steps(&self, fate: Fate, disorder: bool) -> Vec<(&'static str, Duration)> {
-        let StatusDelays { sent, delivered, read } = self.options.delays;
-        if fate == Fate::FailLater {
-            return vec![("sent", sent), ("failed", delivered)];
-        }
-        let last = read.unwrap_or(delivered);
-        match (disorder, read) {
-            (false, None) => vec![("sent", sent), ("delivered", delivered)],
-            (false, Some(read)) => vec![("sent", sent), ("delivered", delivered), ("read", read)],
-            (true, None) => vec![("delivered", sent), ("sent", last), ("sent", last)],
-            (true, Some(_)) => {
-                vec![("read", sent), ("delivered", delivered), ("sent", last), ("sent", last)]
-            }
-        }
-    }
-}
-
-fn status_body(account: &Account, sent: &Sent, status: &'static str, at: i64) -> Bytes {
-    let failed = (UNDELIVERABLE.code, UNDELIVERABLE.details);
-    bodies::wire(&bodies::status(
-        account,
-        &bodies::Status {
-            id: &sent.wamid,
-            to: &sent.to,
-            status,
-            at,
-            opaque: sent.opaque.as_deref(),
-            error: (status == "failed").then_some(failed),
-        },
-    ))
 }

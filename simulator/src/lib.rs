@@ -4,25 +4,35 @@
 //! [`bodies`] and [`sign`] make single webhooks for tests.
 //!
 #![doc = include_str!("failures.md")]
+//!
+#![doc = include_str!("control.md")]
 
 pub mod bodies;
 mod clock;
 mod courier;
 mod customers;
+mod error;
 mod failure;
 mod graph;
+mod media;
+mod people;
 mod phrases;
 mod signature;
 
 pub use bodies::Account;
 pub use clock::fresh_seed;
-pub use courier::{Retry, Tally};
+pub use courier::{Batch, Faults, Retry, Tally};
 pub use customers::{CustomerOptions, Customers, Summary};
 pub use graph::{
-    Counts, Graph, GraphOptions, Limits, NumberTraffic, Passed, ReadMark, Sends, Sent,
-    StatusDelays, Traffic,
+    AccountEvent, Counts, Customer, Graph, GraphOptions, Injection, Limits, NumberTraffic, Passed,
+    Past, PhoneAppAct, Plan, Quality, ReadMark, Request, Script, Sends, Sent, StatusDelays,
+    Traffic, Trouble,
 };
+pub use media::MediaKind;
+pub use people::{Act, Who};
 pub use signature::{sign, verify};
 
+/// What a running stand-in can be told and asked, as `--help` shows it.
+pub const CONTROL: &str = include_str!("control.md");
 /// The table of scripted failures, as `--help` shows it.
 pub const FAILURES: &str = include_str!("failures.md");

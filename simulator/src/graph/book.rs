@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::failure::{Fate, Tries};
 
@@ -19,16 +20,37 @@ pub struct Sent {
     /// The id it was answered with.
     pub wamid: String,
     pub phone_number_id: String,
-    /// The recipient: a phone number's digits.
+    /// The recipient, as the request names them: a phone number's digits, a user id or a group's
+    /// id.
     pub to: String,
+    /// The recipient, as the provider knows them.
+    pub wa_id: String,
     /// `text`, `template`, `image`, ...
     pub kind: String,
+    /// The object that the kind names.
+    pub content: Value,
     /// A text's body, a medium's caption.
     pub text: Option<String>,
     /// The `context.message_id`.
     pub reply_to: Option<String>,
     /// The `biz_opaque_callback_data`.
     pub opaque: Option<String>,
+}
+
+/// A request, whatever became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Request {
+    /// Its number: the first is 1.
+    pub n: u64,
+    /// Milliseconds of simulated time since the start.
+    pub at_ms: u64,
+    pub method: String,
+    /// With the query.
+    pub path: String,
+    /// The HTTP status of its answer; 0: it got none.
+    pub status: u16,
+    /// The Graph API's code, of an error.
+    pub code: Option<u32>,
 }
 
 /// A read mark for a customer's message.
@@ -90,9 +112,12 @@ fn count<'a>(keys: impl Iterator<Item = &'a str>) -> HashMap<&'a str, u64> {
 pub(super) struct Book {
     run: u64,
     chance: StdRng,
-    requests: u64,
+    /// `fbtrace_id`s given.
+    traces: u64,
     total: u64,
     remember: usize,
+    requests: VecDeque<Request>,
+    requested: u64,
     sends: VecDeque<Sent>,
     read_marks: VecDeque<ReadMark>,
     tries: Tries,
@@ -104,9 +129,11 @@ impl Book {
         Self {
             run: chance.random(),
             chance,
-            requests: 0,
+            traces: 0,
             total: 0,
             remember: remember.max(1),
+            requests: VecDeque::new(),
+            requested: 0,
             sends: VecDeque::new(),
             read_marks: VecDeque::new(),
             tries: Tries::default(),
@@ -123,8 +150,8 @@ impl Book {
 
     /// An `fbtrace_id`.
     pub(super) fn trace(&mut self) -> String {
-        self.requests += 1;
-        format!("A{:08x}{:08x}", self.run >> 32, self.requests)
+        self.traces += 1;
+        format!("A{:08x}{:08x}", self.run >> 32, self.traces)
     }
 
     /// Remembers a send, which gets its number and id here.
@@ -135,6 +162,24 @@ impl Book {
         sent.wamid = format!("wamid.HBgNG{:016X}{:010X}", self.run, self.total);
         push(&mut self.sends, sent.clone(), self.remember);
         sent
+    }
+
+    /// Remembers a request, which gets its number here.
+    pub(super) fn request(&mut self, mut request: Request) {
+        self.requested += 1;
+        request.n = self.requested;
+        push(&mut self.requests, request, self.remember);
+    }
+
+    /// At most `limit` requests with a number above `after`.
+    pub(super) fn requests(&self, after: u64, limit: usize) -> Vec<Request> {
+        let from = self.requests.partition_point(|request| request.n <= after);
+        self.requests.iter().skip(from).take(limit).cloned().collect()
+    }
+
+    /// A share between 0 and 1.
+    pub(super) fn share(&mut self) -> f64 {
+        self.chance.random()
     }
 
     pub(super) fn mark_read(&mut self, mark: ReadMark) {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::failure::{GraphError, PAIR, THROUGHPUT};
+use crate::error::{GraphError, PAIR, THROUGHPUT};
 
 /// Pairs remembered at once; beyond it those that owe nothing are forgotten.
 const PAIRS: usize = 100_000;
@@ -20,11 +20,18 @@ pub struct Limits {
     pub pair_burst: u32,
     /// After each of these, one more.
     pub pair_every: Duration,
+    /// Management requests of one business account an hour; beyond it 80007.
+    pub management_per_hour: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { per_second: 80, pair_burst: 45, pair_every: Duration::from_secs(6) }
+        Self {
+            per_second: 80,
+            pair_burst: 45,
+            pair_every: Duration::from_secs(6),
+            management_per_hour: 200,
+        }
     }
 }
 

@@ -1,286 +1,347 @@
-//! The requests it answers.
+//! The requests it answers: one table, and what every request goes through.
 
+use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::any;
 use axum::{Json, Router};
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use super::book::{ReadMark, Sends, Sent};
-use super::{Account, Desk, lock};
-use crate::failure::{Fate, GraphError, THROUGHPUT, TOKEN};
+use super::book::Request;
+use super::desk::Desk;
+use super::line::Cut;
+use super::trouble::Trouble;
+use super::{blocks, callbacks, control, messages, numbers, phone_app, templates, uploads};
+use crate::error::{self, GraphError};
 
-const BODY_LIMIT: usize = 256 * 1024;
-/// The longest text (Meta, "Text messages").
-const TEXT_LIMIT: usize = 4096;
-/// The longest `biz_opaque_callback_data`, in bytes.
-const OPAQUE_LIMIT: usize = 512;
-const PAGE: usize = 1000;
-/// How long a send that hangs keeps its connection: longer than any client waits.
+/// The largest medium is a document of 100 MB.
+const BODY_LIMIT: usize = 101 << 20;
+/// How long an answer that never comes keeps its connection: longer than any client waits.
 const HANG: Duration = Duration::from_secs(600);
-/// How long `GET /_sim/sends` may be asked to wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-const UNKNOWN_NUMBER: GraphError = GraphError::invalid(
-    100,
-    "Unsupported request. The object does not exist or cannot be loaded",
-    "No such phone number id.",
-);
-const NOT_JSON: GraphError = GraphError::invalid(100, "(#100) Invalid parameter", "Not JSON.");
-const NO_PRODUCT: GraphError = GraphError::invalid(
-    100,
-    "(#100) The parameter messaging_product is required.",
-    "messaging_product must be whatsapp.",
-);
-const MISSING: GraphError = GraphError::invalid(
-    131_008,
-    "(#131008) Required parameter is missing",
-    "A message needs a recipient, a type, and the object named by the type.",
-);
-const TOO_LONG: GraphError = GraphError::invalid(
-    131_009,
-    "(#131009) Parameter value is not valid",
-    "A text has 1 to 4096 characters, biz_opaque_callback_data at most 512 bytes.",
-);
+/// What every row says: the method, the last part of the path, whether it is a management request
+/// (which business accounts have so many an hour of), and who answers it.
+type Row = (Method, &'static str, bool, fn(&Arc<Desk>, &Call) -> Answered);
+
+static TABLE: [Row; 24] = [
+    (Method::POST, "messages", false, messages::send),
+    (Method::POST, "media", false, uploads::upload),
+    (Method::GET, "attachments", false, uploads::download),
+    (Method::POST, "uploads", false, uploads::begin),
+    (Method::GET, "message_templates", true, templates::list),
+    (Method::POST, "message_templates", true, templates::create),
+    (Method::DELETE, "message_templates", true, templates::delete),
+    (Method::GET, "phone_numbers", true, numbers::list),
+    (Method::POST, "register", true, numbers::register),
+    (Method::POST, "deregister", true, numbers::deregister),
+    (Method::POST, "request_code", true, numbers::request_code),
+    (Method::POST, "verify_code", true, numbers::verify_code),
+    (Method::GET, "whatsapp_business_profile", true, numbers::profile),
+    (Method::POST, "whatsapp_business_profile", true, numbers::set_profile),
+    (Method::POST, "smb_app_data", true, phone_app::sync),
+    (Method::GET, "block_users", true, blocks::list),
+    (Method::POST, "block_users", true, blocks::block),
+    (Method::DELETE, "block_users", true, blocks::unblock),
+    (Method::GET, "subscribed_apps", true, callbacks::list),
+    (Method::POST, "subscribed_apps", true, callbacks::subscribe),
+    (Method::DELETE, "subscribed_apps", true, callbacks::unsubscribe),
+    (Method::GET, "", true, get),
+    (Method::POST, "", true, change),
+    (Method::DELETE, "", true, remove),
+];
+
+/// One request.
+pub(super) struct Call {
+    /// The object that it is about.
+    pub(super) id: String,
+    /// The part of the path behind it; empty: the object itself.
+    pub(super) edge: String,
+    pub(super) query: HashMap<String, String>,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    /// `http://` and where it came to, for answers that name addresses.
+    pub(super) base: String,
+    pub(super) path: String,
+}
+
+pub(super) type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(super) type Answered = Result<Reply, GraphError>;
+
+/// An answer.
+pub(super) enum Reply {
+    Json(Value),
+    File {
+        mime_type: String,
+        bytes: Bytes,
+    },
+    /// An answer that takes its time.
+    Later(Later<Answered>),
+    /// A gateway's page.
+    Html,
+    /// 429 and nothing more.
+    TooMany,
+    /// Never.
+    Hang,
+}
+
+impl Call {
+    /// The body as JSON.
+    pub(super) fn json(&self) -> Result<Value, GraphError> {
+        let json: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        if json.is_object() { Ok(json) } else { Err(GraphError::invalid("The body is not JSON.")) }
+    }
+
+    /// A parameter, from the query or the body: the Graph API takes both.
+    pub(super) fn parameter(&self, name: &str) -> Option<String> {
+        if let Some(value) = self.query.get(name) {
+            return Some(value.clone());
+        }
+        match &self.json().ok()?[name] {
+            Value::Null => None,
+            Value::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
+        }
+    }
+
+    /// A parameter that has to be there.
+    pub(super) fn needed(&self, name: &str) -> Result<String, GraphError> {
+        let value = self.parameter(name).filter(|value| !value.is_empty());
+        value.ok_or_else(|| GraphError::missing(name))
+    }
+
+    /// The access token.
+    pub(super) fn token(&self) -> &str {
+        let given = self.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        // The upload of bytes says it with another word.
+        let schemes = ["Bearer ", "OAuth "];
+        let bearer = given.and_then(|it| schemes.iter().find_map(|scheme| it.strip_prefix(scheme)));
+        bearer.or(self.query.get("access_token").map(String::as_str)).unwrap_or_default()
+    }
+}
 
 pub(super) fn router(desk: Arc<Desk>) -> Router {
     Router::new()
-        .route("/{version}/{number}/messages", post(messages))
-        .route("/{version}/{number}", get(probe))
-        .route("/_sim/sends", get(sends))
+        .route("/{version}/{id}", any(object))
+        .route("/{version}/{id}/{edge}", any(edge))
+        .merge(control::router())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(desk)
 }
 
-async fn messages(
+type Asked = (Method, Uri, HeaderMap);
+
+async fn object(
     State(desk): State<Arc<Desk>>,
-    Path((_, number)): Path<(String, String)>,
+    ConnectInfo(cut): ConnectInfo<Cut>,
+    Path((_, id)): Path<(String, String)>,
+    query: Query<HashMap<String, String>>,
+    method: Method,
+    uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    match answer(&desk, &number, &headers, &body) {
-        Ok(Answer::Json(json)) => Json(json).into_response(),
-        Ok(Answer::Never) => {
+    take(desk, cut, (id, String::new()), query.0, (method, uri, headers), body).await
+}
+
+async fn edge(
+    State(desk): State<Arc<Desk>>,
+    ConnectInfo(cut): ConnectInfo<Cut>,
+    Path((_, id, edge)): Path<(String, String, String)>,
+    query: Query<HashMap<String, String>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    take(desk, cut, (id, edge), query.0, (method, uri, headers), body).await
+}
+
+async fn take(
+    desk: Arc<Desk>,
+    cut: Cut,
+    (id, edge): (String, String),
+    query: HashMap<String, String>,
+    (method, uri, headers): Asked,
+    body: Bytes,
+) -> Response {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let base = format!("http://{host}");
+    let path = uri.path_and_query().map(|path| path.as_str().to_owned()).unwrap_or_default();
+    let call = Call { id, edge, query, headers, body, base, path };
+    let trouble = desk.state().troubles.meet(&call.id, &call.edge);
+    let slow = match trouble {
+        Some(Trouble::Slow { ms }) => Duration::from_millis(ms),
+        _ => latency(&desk),
+    };
+    if !slow.is_zero() {
+        desk.clock.sleep(slow).await;
+    }
+    let (answered, usage) = match spoiled(trouble) {
+        Some(answer) => (answer, HeaderMap::new()),
+        None => answer(&desk, &method, &call).await,
+    };
+    note(&desk, &method, &call, &answered, trouble);
+    let mut response = respond(&desk, answered).await;
+    response.headers_mut().extend(usage);
+    match trouble {
+        Some(Trouble::ResetBefore | Trouble::ResetAfter) => {
+            cut.now();
+            response
+        }
+        Some(Trouble::Truncated) => truncate(response).await,
+        Some(Trouble::HangAfter) => {
+            tokio::time::sleep(HANG).await;
+            response
+        }
+        _ => response,
+    }
+}
+
+fn latency(desk: &Desk) -> Duration {
+    let (least, most) = desk.options.latency;
+    match most.checked_sub(least) {
+        Some(more) if !most.is_zero() => least + more.mul_f64(desk.state().book.share()),
+        _ => least,
+    }
+}
+
+/// What is answered instead, when nothing is to happen.
+fn spoiled(trouble: Option<Trouble>) -> Option<Answered> {
+    match trouble? {
+        Trouble::Error { code } => Some(Err(GraphError::of_code(code))),
+        Trouble::Html | Trouble::ResetBefore => Some(Ok(Reply::Html)),
+        Trouble::TooMany => Some(Ok(Reply::TooMany)),
+        _ => None,
+    }
+}
+
+async fn answer(desk: &Arc<Desk>, method: &Method, call: &Call) -> (Answered, HeaderMap) {
+    let row = TABLE.iter().find(|row| row.0 == *method && row.1 == call.edge);
+    let Some((_, _, is_management, handler)) = row else {
+        return (Err(error::UNKNOWN_OBJECT), HeaderMap::new());
+    };
+    if let Err(error) = check_token(desk, call) {
+        return (Err(error), HeaderMap::new());
+    }
+    let mut usage = HeaderMap::new();
+    if *is_management && let Some(waba_id) = business_account(desk, &call.id) {
+        let (headers, counted) = desk.state().usage.count(&waba_id, desk.clock.passed());
+        usage = headers;
+        if let Err(error) = counted {
+            return (Err(error), usage);
+        }
+    }
+    let mut answered = handler(desk, call);
+    while let Ok(Reply::Later(later)) = answered {
+        answered = later.await;
+    }
+    (answered, usage)
+}
+
+/// Whose hour a management request counts in: a medium is nobody's.
+fn business_account(desk: &Desk, id: &str) -> Option<String> {
+    let state = desk.state();
+    if state.uploads.knows(id) {
+        return None;
+    }
+    if let Some(waba_id) = state.templates.waba_of(id) {
+        return Some(waba_id);
+    }
+    match desk.account(id).filter(|_| desk.numbers_of(id).is_empty()) {
+        Some(account) => Some(account.waba_id),
+        None => Some(id.to_owned()),
+    }
+}
+
+fn check_token(desk: &Desk, call: &Call) -> Result<(), GraphError> {
+    let given = call.token();
+    let wanted = desk.options.access_token.as_deref().unwrap_or(given);
+    let is_expired = desk.state().expired.contains(&call.id);
+    if given.is_empty() || given != wanted || is_expired { Err(error::TOKEN) } else { Ok(()) }
+}
+
+/// Remembers the request, and counts it where it was a send.
+fn note(desk: &Desk, method: &Method, call: &Call, answered: &Answered, trouble: Option<Trouble>) {
+    let (status, code) = match (answered, trouble) {
+        (_, Some(Trouble::ResetBefore | Trouble::ResetAfter | Trouble::HangAfter)) => (0, None),
+        (Ok(Reply::Hang), _) => (0, None),
+        (Ok(Reply::Html), _) => (502, None),
+        (Ok(Reply::TooMany), _) => (429, None),
+        (Ok(_), _) => (200, None),
+        (Err(error), _) => (error.http, Some(error.code)),
+    };
+    let now = desk.clock.passed();
+    let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let (method, path) = (method.to_string(), call.path.clone());
+    desk.state().book.request(Request { n: 0, at_ms, method, path, status, code });
+    if call.edge == "messages" {
+        let refused = match answered {
+            Ok(Reply::Html | Reply::TooMany) => Some(0),
+            Ok(_) => None,
+            Err(error) => Some(error.code),
+        };
+        messages::count(desk, call, refused);
+    }
+}
+
+async fn respond(desk: &Desk, answered: Answered) -> Response {
+    match answered {
+        Ok(Reply::Json(json)) => Json(json).into_response(),
+        Ok(Reply::File { mime_type, bytes }) => {
+            ([(header::CONTENT_TYPE, mime_type)], bytes).into_response()
+        }
+        Ok(Reply::Html) => {
+            (StatusCode::BAD_GATEWAY, Html("<html><h1>502 Bad Gateway</h1></html>")).into_response()
+        }
+        Ok(Reply::Hang | Reply::Later(_)) => {
             tokio::time::sleep(HANG).await;
             StatusCode::GATEWAY_TIMEOUT.into_response()
         }
-        Ok(Answer::Html) => {
-            (StatusCode::BAD_GATEWAY, Html("<html><h1>502 Bad Gateway</h1></html>")).into_response()
+        Ok(Reply::TooMany) => StatusCode::TOO_MANY_REQUESTS.into_response(),
+        Err(error) => {
+            let trace = desk.state().book.trace();
+            error.answer(&trace)
         }
-        Err(error) => refuse(&desk, error),
     }
 }
 
-enum Answer {
-    Json(Value),
-    Html,
-    Never,
+/// The first half of it.
+async fn truncate(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, bytes.slice(..bytes.len() / 2).into())
 }
 
-fn answer(
-    desk: &Arc<Desk>,
-    number: &str,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Answer, GraphError> {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let to = body["to"].as_str().map(digits);
-    let answer = match body["status"] == "read" {
-        true => mark_read(desk, number, headers, &body),
-        false => accept(desk, number, headers, &body),
-    };
-    let refused = match &answer {
-        Ok(Answer::Json(_) | Answer::Never) => None,
-        Ok(Answer::Html) => Some(0),
-        Err(error) => Some(error.code),
-    };
-    if body["status"] != "read" || refused.is_some() {
-        desk.count(number, to.as_deref(), refused);
+/// `GET` of whatever has this id.
+fn get(desk: &Arc<Desk>, call: &Call) -> Answered {
+    if desk.state().uploads.knows(&call.id) {
+        return uploads::lookup(desk, call);
     }
-    answer
-}
-
-fn accept(
-    desk: &Arc<Desk>,
-    number: &str,
-    headers: &HeaderMap,
-    body: &Value,
-) -> Result<Answer, GraphError> {
-    let account = enter(desk, number, headers, body)?;
-    let (sent, input) = read_send(number, body)?;
-    let fate = desk.book().fate(&sent.to);
-    match fate {
-        Fate::Refuse(error) => return Err(error),
-        Fate::Html => return Ok(Answer::Html),
-        Fate::Accept | Fate::Hang | Fate::FailLater => {}
+    if desk.state().templates.waba_of(&call.id).is_some() {
+        return templates::get(desk, call);
     }
-    if !desk.has_room() {
-        return Err(THROUGHPUT);
+    numbers::get(desk, call)
+}
+
+/// `POST` to whatever has this id.
+fn change(desk: &Arc<Desk>, call: &Call) -> Answered {
+    if call.id.starts_with(uploads::SESSION) {
+        return uploads::take(desk, call);
     }
-    // Under the limiter's lock, so that the book's order is the one in which they were let through.
-    let sent = {
-        let mut limiter = lock(&desk.limiter);
-        let now = desk.clock.passed();
-        limiter.admit(number, &sent.to, now)?;
-        desk.book().accept(sent, now)
-    };
-    let json = json!({
-        "messaging_product": "whatsapp",
-        "contacts": [{"input": input, "wa_id": sent.to}],
-        "messages": [{"id": sent.wamid}],
-    });
-    desk.report(account, sent, fate);
-    Ok(if fate == Fate::Hang { Answer::Never } else { Answer::Json(json) })
-}
-
-/// The account of a request about messages, if it may be made.
-fn enter(
-    desk: &Desk,
-    number: &str,
-    headers: &HeaderMap,
-    body: &Value,
-) -> Result<Account, GraphError> {
-    check_token(desk, number, headers)?;
-    let account = desk.account(number).ok_or(UNKNOWN_NUMBER)?;
-    if !body.is_object() {
-        return Err(NOT_JSON);
+    if desk.state().templates.waba_of(&call.id).is_some() {
+        return templates::edit(desk, call);
     }
-    if body["messaging_product"] != "whatsapp" {
-        return Err(NO_PRODUCT);
-    }
-    Ok(account)
+    callbacks::configure(desk, call)
 }
 
-fn check_token(desk: &Desk, number: &str, headers: &HeaderMap) -> Result<(), GraphError> {
-    if lock(&desk.expired).contains(number) {
-        return Err(TOKEN);
-    }
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-    let wanted = desk.options.access_token.as_deref().unwrap_or(given);
-    if given.is_empty() || given != wanted { Err(TOKEN) } else { Ok(()) }
-}
-
-fn mark_read(
-    desk: &Desk,
-    number: &str,
-    headers: &HeaderMap,
-    body: &Value,
-) -> Result<Answer, GraphError> {
-    enter(desk, number, headers, body)?;
-    let message_id = body["message_id"].as_str().ok_or(MISSING)?.to_owned();
-    let typing = body["typing_indicator"].is_object();
-    desk.book().mark_read(ReadMark { phone_number_id: number.to_owned(), message_id, typing });
-    desk.counts.send_modify(|counts| counts.read_marks += 1);
-    Ok(Answer::Json(json!({"success": true})))
-}
-
-/// The send as it will be remembered, and the recipient as the sender wrote it.
-fn read_send(number: &str, body: &Value) -> Result<(Sent, String), GraphError> {
-    let input = body["to"].as_str().ok_or(MISSING)?;
-    let to = digits(input);
-    let kind = body["type"].as_str().unwrap_or("text");
-    let content = &body[kind];
-    if to.is_empty() || content.is_null() {
-        return Err(MISSING);
-    }
-    let text = content["body"].as_str().or(content["caption"].as_str());
-    let letters = text.map_or(0, |text| text.chars().count());
-    let opaque = body["biz_opaque_callback_data"].as_str();
-    if (kind == "text" && letters == 0)
-        || letters > TEXT_LIMIT
-        || opaque.is_some_and(|opaque| opaque.len() > OPAQUE_LIMIT)
-    {
-        return Err(TOO_LONG);
-    }
-    let sent = Sent {
-        n: 0,
-        at_ms: 0,
-        wamid: String::new(),
-        phone_number_id: number.to_owned(),
-        to,
-        kind: kind.to_owned(),
-        text: text.map(str::to_owned),
-        reply_to: body["context"]["message_id"].as_str().map(str::to_owned),
-        opaque: opaque.map(str::to_owned),
-    };
-    Ok((sent, input.to_owned()))
-}
-
-fn digits(phone: &str) -> String {
-    phone.chars().filter(char::is_ascii_digit).collect()
-}
-
-#[derive(Deserialize)]
-struct ProbeQuery {
-    fields: Option<String>,
-}
-
-async fn probe(
-    State(desk): State<Arc<Desk>>,
-    Path((_, number)): Path<(String, String)>,
-    Query(query): Query<ProbeQuery>,
-    headers: HeaderMap,
-) -> Response {
-    if let Err(error) = check_token(&desk, &number, &headers) {
-        return refuse(&desk, error);
-    }
-    let Some(account) = desk.account(&number) else { return refuse(&desk, UNKNOWN_NUMBER) };
-    desk.counts.send_modify(|counts| counts.probes += 1);
-    let level = lock(&desk.limiter).level(&number);
-    let all = node(&account, level);
-    let shown: Map<_, _> = match query.fields {
-        None => all,
-        Some(fields) => {
-            let wanted: Vec<&str> = fields.split(',').map(str::trim).chain(["id"]).collect();
-            all.into_iter().filter(|(name, _)| wanted.contains(&name.as_str())).collect()
-        }
-    };
-    Json(shown).into_response()
-}
-
-/// The phone number's node with every field it has.
-fn node(account: &Account, throughput: &str) -> Map<String, Value> {
-    let Value::Object(node) = json!({
-        "id": account.phone_number_id,
-        "display_phone_number": account.display_phone_number,
-        "verified_name": account.verified_name,
-        "quality_rating": "GREEN",
-        "code_verification_status": "VERIFIED",
-        "name_status": "APPROVED",
-        "platform_type": "CLOUD_API",
-        "status": "CONNECTED",
-        "throughput": {"level": throughput},
-    }) else {
-        return Map::new();
-    };
-    node
-}
-
-fn refuse(desk: &Desk, error: GraphError) -> Response {
-    error.answer(&desk.book().trace())
-}
-
-#[derive(Deserialize)]
-struct SendsQuery {
-    /// Only sends with a higher number.
-    #[serde(default)]
-    after: u64,
-    /// Waits so long for one, in milliseconds.
-    #[serde(default)]
-    wait_ms: u64,
-}
-
-async fn sends(State(desk): State<Arc<Desk>>, Query(query): Query<SendsQuery>) -> Json<Sends> {
-    let wait = Duration::from_millis(query.wait_ms).min(LONGEST_WAIT);
-    let more = desk.until(|counts| counts.accepted > query.after);
-    // Running out of time is an answer too: an empty page.
-    let _in_time = tokio::time::timeout(wait, more).await;
-    Json(desk.book().page(query.after, PAGE))
+/// `DELETE` of whatever has this id.
+fn remove(desk: &Arc<Desk>, call: &Call) -> Answered {
+    uploads::delete(desk, call)
 }
