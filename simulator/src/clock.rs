@@ -56,7 +56,11 @@ impl Clock {
 
     /// Waits until so much simulated time has passed.
     pub(crate) async fn sleep(&self, time: Duration) {
-        let due = self.passed() + time;
+        self.sleep_until(self.passed() + time).await;
+    }
+
+    /// Waits until so much simulated time has passed since it began.
+    pub(crate) async fn sleep_until(&self, due: Duration) {
         let mut ahead = self.0.ahead.subscribe();
         loop {
             ahead.mark_unchanged();

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::bodies::{self, Account};
 use crate::clock::Clock;
 use crate::courier::{Courier, Retry, Tally};
-use crate::graph::Sends;
+use crate::graph::{Sends, Sent};
 use crowd::Crowd;
 
 /// Webhooks that are not answered 200 yet; beyond it the customers wait.
@@ -50,6 +50,9 @@ pub struct CustomerOptions {
     pub messages: Option<u64>,
     /// Ends after so long.
     pub duration: Option<Duration>,
+    /// The share (0 to 1) of turns that are more than text: pictures, places, reactions, edits,
+    /// deletions, and pressed buttons where the business sent some.
+    pub variety: f64,
     /// The share (0 to 1) of webhooks that come twice, at the same time.
     pub duplicates: f64,
     /// What a person writes in one go is delivered one after the other; else it may overtake
@@ -79,6 +82,7 @@ impl CustomerOptions {
             rate: 1.0,
             messages: None,
             duration: None,
+            variety: 0.0,
             duplicates: 0.05,
             in_order: false,
             retry: Retry::default(),
@@ -93,6 +97,8 @@ impl CustomerOptions {
 pub struct Summary {
     /// Messages written; each has an id of its own.
     pub messages: u64,
+    /// Reactions, edits and deletions.
+    pub amendments: u64,
     /// Webhooks sent a second time.
     pub duplicates: u64,
     /// Answers of the business heard.
@@ -103,8 +109,11 @@ pub struct Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { messages, duplicates, heard, webhooks } = self;
+        let Self { messages, amendments, duplicates, heard, webhooks } = self;
         write!(f, "{messages} messages written, {heard} answers heard; ")?;
+        if *amendments > 0 {
+            write!(f, "{amendments} reactions, edits and deletions; ")?;
+        }
         write!(f, "webhooks, {duplicates} of them twice: {webhooks}")
     }
 }
@@ -132,7 +141,12 @@ impl Customers {
             options.seed,
         ));
         let street = Street {
-            crowd: Crowd::new(options.people, options.graph_url.is_some()),
+            crowd: Crowd::new(
+                options.people,
+                options.graph_url.is_some(),
+                options.variety,
+                options.seed,
+            ),
             chance: StdRng::seed_from_u64(options.seed),
             courier: Arc::clone(&courier),
             clock,
@@ -205,8 +219,8 @@ impl Street {
                     }
                     due = Instant::now();
                 }
-                Some((to, wamid)) = heard.recv() => {
-                    if self.crowd.hear(&to, wamid) {
+                Some(sent) = heard.recv() => {
+                    if self.crowd.hear(&sent) {
                         self.told.send_modify(|summary| summary.heard += 1);
                     }
                 }
@@ -223,33 +237,37 @@ impl Street {
         self.options.messages.is_some_and(|limit| self.told.borrow().messages >= limit)
     }
 
-    /// Lets one person write what comes next, and says how many messages it were.
+    /// Lets one person do what comes next, and says how many messages it were.
     async fn write(&mut self) -> f64 {
         let said = self.crowd.speak(&mut self.chance);
-        let mut webhooks = Vec::with_capacity(said.lines.len());
-        for (line, reply_to) in said.lines.iter().zip([said.reply_to.as_deref(), None, None]) {
-            let n = self.told.borrow().messages + 1;
-            self.told.send_modify(|summary| summary.messages = n);
-            let id = format!("wamid.HBgM{:016X}{n:010X}", self.options.seed);
-            let message = bodies::Text {
-                id: &id,
-                from: &said.phone,
-                name: &said.name,
-                text: line,
-                at: self.clock.now(),
-                reply_to,
+        let (mut webhooks, mut written) = (Vec::with_capacity(said.acts.len()), 0_u32);
+        for act in &said.acts {
+            let person = self.crowd.person(said.who);
+            let deeds = match person.act(&self.options.account, act, self.clock.now()) {
+                Ok(deeds) => deeds,
+                Err(reason) => {
+                    tracing::debug!(reason, "a customer could not do what they wanted");
+                    continue;
+                }
             };
-            webhooks.push(bodies::text(&self.options.account, &message));
-            if let Some(tell) = &self.options.tell {
-                // Who does not listen misses something.
-                let _heard = tell.try_send((id, Instant::now()));
+            webhooks.extend(deeds.webhooks);
+            if !deeds.opens_window {
+                self.told.send_modify(|summary| summary.amendments += 1);
+                continue;
+            }
+            for id in deeds.ids {
+                written += 1;
+                self.told.send_modify(|summary| summary.messages += 1);
+                if let Some(tell) = &self.options.tell {
+                    // Who does not listen misses something.
+                    let _heard = tell.try_send((id, Instant::now()));
+                }
             }
         }
-        let written = webhooks.len();
-        if written > 1 && self.chance.random_bool(BATCHED) {
+        if webhooks.len() > 1 && self.chance.random_bool(BATCHED) {
             webhooks = vec![bodies::batch(webhooks)];
         }
-        let mut all = Vec::with_capacity(written * 2);
+        let mut all = Vec::with_capacity(webhooks.len() * 2);
         for webhook in webhooks {
             let body = bodies::wire(&webhook);
             if self.chance.random_bool(self.options.duplicates.clamp(0.0, 1.0)) {
@@ -265,7 +283,7 @@ impl Street {
                 self.deliver(vec![body]).await;
             }
         }
-        u32::try_from(written).map_or(1.0, f64::from)
+        f64::from(written.max(1))
     }
 
     /// Lets these leave one after the other.
@@ -283,8 +301,8 @@ impl Street {
     }
 }
 
-/// Passes on recipient and id of everything that the business sends.
-async fn listen(http: reqwest::Client, graph: String, hear: mpsc::Sender<(String, String)>) {
+/// Passes on everything that the business sends.
+async fn listen(http: reqwest::Client, graph: String, hear: mpsc::Sender<Sent>) {
     let mut after = 0;
     loop {
         let url = format!("{graph}/_sim/sends?after={after}&wait_ms={LISTEN_MS}");
@@ -293,7 +311,7 @@ async fn listen(http: reqwest::Client, graph: String, hear: mpsc::Sender<(String
             Ok(page) => {
                 for sent in page.sends {
                     after = sent.n;
-                    if hear.send((sent.to, sent.wamid)).await.is_err() {
+                    if hear.send(sent).await.is_err() {
                         return;
                     }
                 }

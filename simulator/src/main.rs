@@ -3,17 +3,22 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use simulator::{
-    Account, CustomerOptions, Customers, FAILURES, Graph, GraphOptions, StatusDelays, fresh_seed,
+    Account, CONTROL, CustomerOptions, Customers, FAILURES, Faults, Graph, GraphOptions, Limits,
+    StatusDelays, fresh_seed,
 };
+
+/// Both tables, as `--help` shows them.
+static TABLES: LazyLock<String> = LazyLock::new(|| format!("{FAILURES}\n{CONTROL}"));
 
 /// Stands in for WhatsApp and its users, so that OmniStream can be tried, tested and loaded without
 /// Meta.
 #[derive(Parser)]
-#[command(version, after_long_help = FAILURES)]
+#[command(version, after_long_help = TABLES.as_str())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -21,12 +26,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves the part of Meta's Graph API that sends messages, and reports on them by webhook.
+    /// Serves the WhatsApp part of Meta's Graph API, and reports by webhook.
     ///
-    /// Point `meta.graph_url` of the engine at it. Prints one line when it serves: `listening on
-    /// http://ADDRESS:PORT`. `GET /_sim/sends?after=N&wait_ms=MS` lists the accepted sends with a
-    /// number above N, waiting for one so long.
-    #[command(after_long_help = FAILURES)]
+    /// Messages with Meta's rules and limits, read marks, media, templates with their review,
+    /// numbers, profiles, blocks, subscriptions. Point `meta.graph_url` of the engine at it. Prints
+    /// one line when it serves: `listening on http://ADDRESS:PORT`. What it is told and asked while
+    /// it runs lies under `/_sim`, as the table below says.
+    #[command(after_long_help = TABLES.as_str())]
     Graph(GraphArgs),
     /// Lets scripted customers write: bursts, duplicates, several languages, talks that go on when
     /// the business answers.
@@ -64,6 +70,40 @@ struct GraphArgs {
     /// Share (0 to 1) of sends whose statuses come in the wrong order, with a duplicate
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     disorder: f64,
+    /// Share (0 to 1) of read messages whose status `delivered` never comes
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    undelivered: f64,
+    /// Share (0 to 1) of sends whose first status comes before their answer
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    early: f64,
+    /// Messages a second of one number; beyond it 130429
+    #[arg(long, value_name = "N", default_value_t = Limits::default().per_second)]
+    per_second: u32,
+    /// Messages of one number to one customer at once; beyond it 131056
+    #[arg(long, value_name = "N", default_value_t = Limits::default().pair_burst)]
+    pair_burst: u32,
+    /// Milliseconds after which there may be one more to one customer
+    #[arg(long, value_name = "MS", default_value_t = 6_000)]
+    pair_every: u64,
+    /// Management requests of one business account an hour; beyond it 80007
+    #[arg(long, value_name = "N", default_value_t = Limits::default().management_per_hour)]
+    management_per_hour: u32,
+    /// Simulated seconds in one of ours; all times here are simulated ones. 0: only when set
+    /// forward
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = pace)]
+    pace: f64,
+    /// Refuse free text to customers whom it never saw writing (131047)
+    #[arg(long)]
+    strict_window: bool,
+    /// Milliseconds that an answer takes: from the least to the most
+    #[arg(long, value_name = "LEAST..MOST", default_value = "0..0", value_parser = latency)]
+    latency: (Duration, Duration),
+    /// Milliseconds of a template's review
+    #[arg(long, value_name = "MS", default_value_t = 3_000)]
+    review: u64,
+    /// What goes wrong with webhooks, as JSON: see POST /_sim/faults
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = faults)]
+    faults: Faults,
     /// Ids and chance derive from it [default: a fresh one]
     #[arg(long)]
     seed: Option<u64>,
@@ -96,6 +136,10 @@ struct CustomersArgs {
     /// End after so many seconds
     #[arg(long = "for", value_name = "SECONDS")]
     duration: Option<f64>,
+    /// Share (0 to 1) of turns that are more than text: pictures, places, reactions, edits,
+    /// deletions, pressed buttons
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    variety: f64,
     /// Share (0 to 1) of webhooks that come twice
     #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
     duplicates: f64,
@@ -120,6 +164,24 @@ async fn main() -> ExitCode {
     })
 }
 
+fn pace(text: &str) -> Result<f64, String> {
+    let pace = text.parse().ok().filter(|pace: &f64| pace.is_finite() && *pace >= 0.0);
+    pace.ok_or_else(|| "a factor from 0".to_owned())
+}
+
+fn latency(text: &str) -> Result<(Duration, Duration), String> {
+    let (least, most) = text.split_once("..").ok_or("two numbers with `..` between them")?;
+    let millis = |text: &str| text.parse().map(Duration::from_millis);
+    let (Ok(least), Ok(most)) = (millis(least), millis(most)) else {
+        return Err("milliseconds are whole numbers".to_owned());
+    };
+    if least > most { Err("the least is above the most".to_owned()) } else { Ok((least, most)) }
+}
+
+fn faults(text: &str) -> Result<Faults, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
 async fn graph(args: GraphArgs) -> io::Result<ExitCode> {
     let read = Duration::from_millis(args.read_after);
     let graph = Graph::start(GraphOptions {
@@ -134,7 +196,20 @@ async fn graph(args: GraphArgs) -> io::Result<ExitCode> {
             delivered: Duration::from_millis(args.delivered_after),
             read: (!read.is_zero()).then_some(read),
         },
+        limits: Limits {
+            per_second: args.per_second,
+            pair_burst: args.pair_burst,
+            pair_every: Duration::from_millis(args.pair_every),
+            management_per_hour: args.management_per_hour,
+        },
+        pace: args.pace,
+        strict_window: args.strict_window,
+        latency: args.latency,
+        faults: args.faults,
         disorder: args.disorder,
+        undelivered: args.undelivered,
+        early: args.early,
+        review: Duration::from_millis(args.review),
         ..GraphOptions::default()
     })
     .await?;
@@ -153,6 +228,7 @@ async fn customers(args: CustomersArgs) -> io::Result<ExitCode> {
         rate: args.rate,
         messages: args.count,
         duration: duration.map_err(io::Error::other)?,
+        variety: args.variety,
         duplicates: args.duplicates,
         seed: args.seed.unwrap_or_else(fresh_seed),
         ..CustomerOptions::new(args.webhook, args.secret, account)

@@ -14,7 +14,7 @@ use crate::graph::Sent;
 pub use act::Act;
 
 /// Messages of their own that they can still edit, and of ours that they can still answer.
-const REMEMBERED: usize = 32;
+const REMEMBERED: usize = 8;
 
 /// Who a simulated customer is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,9 +122,9 @@ impl Person {
         remember(&mut self.heard, heard);
     }
 
-    /// Whether our newest message can be answered with a touch.
-    pub(crate) fn has_choices(&self) -> bool {
-        self.heard.back().is_some_and(|heard| !heard.choices.is_empty())
+    /// In how many ways our newest message can be answered with a touch.
+    pub(crate) fn choices(&self) -> usize {
+        self.heard.back().map_or(0, |heard| heard.choices.len())
     }
 
     /// Takes a new user id, and a new shared one if there was one.

@@ -1,10 +1,13 @@
 //! The people, and where each of them is in a talk.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use crate::graph::Sent;
+use crate::media::MediaKind;
+use crate::people::{Act, Person, Who};
 use crate::phrases::{LANGUAGES, Language};
 
 /// Phone numbers are `1555`, six digits, and a 3, which no scripted failure ends in.
@@ -13,55 +16,88 @@ const MOST: usize = 1_000_000;
 const ANSWERED_FIRST: f64 = 0.8;
 /// The share of answers that quote the message they answer.
 const QUOTES: f64 = 0.2;
+/// People whose last messages are remembered; beyond it all of that is forgotten.
+const REMEMBERED: usize = 20_000;
+const EMOJI: [&str; 4] = ["👍", "❤️", "🙏", "😂"];
 
-/// What one person writes in one go.
-#[derive(Debug, PartialEq, Eq)]
+/// What one person does in one go.
+#[derive(Debug, PartialEq)]
 pub(super) struct Said {
-    pub(super) name: String,
-    /// Digits only.
-    pub(super) phone: String,
-    /// One to three messages.
-    pub(super) lines: Vec<&'static str>,
-    /// The provider's id of the quoted message.
-    pub(super) reply_to: Option<String>,
+    /// Who it is.
+    pub(super) who: usize,
+    pub(super) acts: Vec<Act>,
 }
 
+/// Where somebody is in a talk.
 #[derive(Clone, Debug, Default)]
-struct Person {
+struct Talker {
     /// How many talks came before.
     talks: usize,
     /// Turns taken in this talk.
     turns: usize,
     /// Asked something, and heard nothing yet.
     waits: bool,
-    /// The business's last message, until answered.
-    heard: Option<String>,
+    /// The business wrote and was not answered yet.
+    heard: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Crowd {
-    people: Vec<Person>,
+    seed: u64,
+    people: Vec<Talker>,
+    /// What people remember, of those who wrote.
+    memories: HashMap<usize, Person>,
+    /// How often all of that was forgotten.
+    forgotten: u64,
     /// Those who were answered, each once.
     answered: VecDeque<usize>,
     /// Whether they can hear the business at all.
     hears: bool,
+    /// The share of turns that are more than text.
+    variety: f64,
 }
 
 impl Crowd {
-    pub(super) fn new(people: usize, hears: bool) -> Self {
-        let people = vec![Person::default(); people.clamp(1, MOST)];
-        Self { people, answered: VecDeque::new(), hears }
+    pub(super) fn new(people: usize, hears: bool, variety: f64, seed: u64) -> Self {
+        let people = vec![Talker::default(); people.clamp(1, MOST)];
+        Self {
+            seed,
+            people,
+            memories: HashMap::new(),
+            forgotten: 0,
+            answered: VecDeque::new(),
+            hears,
+            variety: variety.clamp(0.0, 1.0),
+        }
     }
 
-    /// The business wrote to this number; false when it is nobody's here.
-    pub(super) fn hear(&mut self, phone: &str, wamid: String) -> bool {
-        let Some(index) = index(phone) else { return false };
-        let Some(person) = self.people.get_mut(index) else { return false };
-        if person.heard.replace(wamid).is_none() && person.turns > 0 {
+    /// The business wrote this; false when it is to nobody here.
+    pub(super) fn hear(&mut self, sent: &Sent) -> bool {
+        let Some(index) = index(&sent.to) else { return false };
+        let Some(talker) = self.people.get_mut(index) else { return false };
+        if !std::mem::replace(&mut talker.heard, true) && talker.turns > 0 {
             self.answered.push_back(index);
         }
-        person.waits = false;
+        talker.waits = false;
+        self.person(index).hear(sent);
         true
+    }
+
+    /// What this person remembers.
+    pub(super) fn person(&mut self, index: usize) -> &mut Person {
+        if self.memories.len() >= REMEMBERED && !self.memories.contains_key(&index) {
+            self.memories.clear();
+            // Other ids than before.
+            self.forgotten += 1;
+        }
+        let seed = self.seed.wrapping_add(self.forgotten);
+        self.memories.entry(index).or_insert_with(|| {
+            let language = &LANGUAGES[index % LANGUAGES.len()];
+            Person::new(
+                seed,
+                &Who::with_phone(phone(index), name(language, index / LANGUAGES.len())),
+            )
+        })
     }
 
     /// Somebody takes a turn.
@@ -71,20 +107,71 @@ impl Crowd {
             Some(index) => index,
             None => chance.random_range(0..self.people.len()),
         };
-        let person = &mut self.people[index];
+        let talker = &mut self.people[index];
         let language = &LANGUAGES[index % LANGUAGES.len()];
-        let heard = person.heard.take();
-        if heard.is_some() && !answered {
+        let heard = std::mem::take(&mut talker.heard);
+        if heard && !answered {
             self.answered.retain(|&other| other != index);
         }
-        let lines = person.next(language, chance);
-        person.waits = self.hears;
-        let reply_to = heard.filter(|_| chance.random_bool(QUOTES));
-        Said { name: name(language, index / LANGUAGES.len()), phone: phone(index), lines, reply_to }
+        let lines = talker.next(language, chance);
+        talker.waits = self.hears;
+        let quote = heard && chance.random_bool(QUOTES);
+        let quotes = [quote, false, false];
+        let texts = lines.iter().zip(quotes).map(|(line, quote)| text(line, quote));
+        let mut acts: Vec<_> = texts.collect();
+        if self.variety > 0.0 && chance.random_bool(self.variety) {
+            let choices = if heard { self.person(index).choices() } else { 0 };
+            vary(&mut acts, heard, choices, chance);
+        }
+        Said { who: index, acts }
     }
 }
 
-impl Person {
+fn text(line: &str, quote: bool) -> Act {
+    Act::Text { text: line.to_owned(), quote }
+}
+
+/// Makes more of what somebody would have written.
+fn vary(acts: &mut Vec<Act>, heard: bool, choices: usize, chance: &mut StdRng) {
+    if choices > 0 {
+        *acts = vec![Act::Press { choice: chance.random_range(0..choices) }];
+        return;
+    }
+    if heard && chance.random_bool(0.5) {
+        let emoji = EMOJI[chance.random_range(0..EMOJI.len())].to_owned();
+        acts.insert(0, Act::React { emoji });
+        return;
+    }
+    let last = acts.last().and_then(|act| match act {
+        Act::Text { text, .. } => Some(text.clone()),
+        _ => None,
+    });
+    let last = last.unwrap_or_default();
+    let media = |kind| Act::Media { kind, caption: None };
+    match chance.random_range(0..8) {
+        0 => acts.insert(0, Act::Album { photos: chance.random_range(2..=5) }),
+        1 => {
+            acts.pop();
+            acts.push(Act::Media { kind: MediaKind::Image, caption: Some(last) });
+        }
+        2 => acts.push(media(MediaKind::Audio)),
+        3 => acts.push(media(MediaKind::Document)),
+        4 => acts.push(Act::Edit { text: format!("{last} 🙏") }),
+        5 => {
+            let begun: String = last.chars().take(last.chars().count() / 2).collect();
+            acts.insert(0, Act::Delete);
+            acts.insert(0, text(begun.trim(), false));
+        }
+        6 => {
+            let (latitude, longitude) =
+                (48.0 + chance.random::<f64>(), 11.0 + chance.random::<f64>());
+            acts.push(Act::Location { latitude, longitude, name: None });
+        }
+        _ => acts.push(media(MediaKind::Sticker)),
+    }
+}
+
+impl Talker {
     fn next(&mut self, language: &Language, chance: &mut StdRng) -> Vec<&'static str> {
         if self.waits {
             return vec![language.nudges[chance.random_range(0..language.nudges.len())]];
@@ -122,28 +209,68 @@ mod tests {
 
     use super::*;
 
+    fn sent(to: &str, kind: &str, content: serde_json::Value) -> Sent {
+        let (to, kind, wamid) = (to.to_owned(), kind.to_owned(), "wamid.ours".to_owned());
+        Sent { to, kind, wamid, content, ..Sent::default() }
+    }
+
+    fn hello(to: &str) -> Sent {
+        sent(to, "text", serde_json::json!({"body": "Hello"}))
+    }
+
+    fn lines(said: Said) -> Vec<String> {
+        let texts = said.acts.into_iter().filter_map(|act| match act {
+            Act::Text { text, .. } => Some(text),
+            _ => None,
+        });
+        texts.collect()
+    }
+
     #[test]
     fn a_customer_tells_a_matter_to_the_end_asking_again_while_nobody_answers() {
-        let mut crowd = Crowd::new(1, true);
+        let mut crowd = Crowd::new(1, true, 0.0, 1);
         let mut chance = StdRng::seed_from_u64(7);
         let language = &LANGUAGES[0];
         let talk = &language.talks[0];
-        assert_eq!(crowd.speak(&mut chance).lines, talk.opening);
-        assert!(language.nudges.contains(&crowd.speak(&mut chance).lines[0]));
+        assert_eq!(lines(crowd.speak(&mut chance)), talk.opening);
+        assert!(language.nudges.contains(&lines(crowd.speak(&mut chance))[0].as_str()));
         for line in talk.then {
-            assert!(crowd.hear("15550000003", "wamid.ours".into()));
-            assert_eq!(crowd.speak(&mut chance).lines, [*line]);
+            assert!(crowd.hear(&hello("15550000003")));
+            assert_eq!(lines(crowd.speak(&mut chance)), [*line]);
         }
-        assert!(crowd.hear("15550000003", "wamid.ours".into()));
-        assert_eq!(crowd.speak(&mut chance).lines, language.talks[1].opening);
-        assert!(!crowd.hear("15550000013", "wamid.ours".into()));
-        assert!(!crowd.hear("491701234567", "wamid.ours".into()));
+        assert!(crowd.hear(&hello("15550000003")));
+        assert_eq!(lines(crowd.speak(&mut chance)), language.talks[1].opening);
+        assert!(!crowd.hear(&hello("15550000013")));
+        assert!(!crowd.hear(&hello("491701234567")));
+    }
+
+    #[test]
+    fn whoever_gets_buttons_presses_one_and_everything_said_can_be_done() {
+        let mut crowd = Crowd::new(3, true, 1.0, 1);
+        let mut chance = StdRng::seed_from_u64(7);
+        let account = crate::bodies::Account::new("1065");
+        let button =
+            |id: &str| serde_json::json!({"type": "reply", "reply": {"id": id, "title": id}});
+        let buttons = serde_json::json!({
+            "type": "button", "action": {"buttons": [button("yes"), button("no")]},
+        });
+        let mut pressed = 0;
+        for _ in 0..300 {
+            let said = crowd.speak(&mut chance);
+            pressed += usize::from(matches!(said.acts[0], Act::Press { .. }));
+            for act in &said.acts {
+                crowd.person(said.who).act(&account, act, 1).unwrap();
+            }
+            crowd.hear(&sent(&phone(said.who), "interactive", buttons.clone()));
+        }
+        assert!(pressed > 200, "{pressed}");
     }
 
     #[test]
     fn the_same_seed_says_the_same() {
         let run = || {
-            let (mut crowd, mut chance) = (Crowd::new(50, false), StdRng::seed_from_u64(3));
+            let crowd = Crowd::new(50, false, 0.5, 1);
+            let (mut crowd, mut chance) = (crowd, StdRng::seed_from_u64(3));
             (0..200).map(|_| crowd.speak(&mut chance)).collect::<Vec<_>>()
         };
         assert_eq!(run(), run());

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::failure::{Fate, Tries};
 
 /// An accepted send.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
     /// Its number: the first accepted send is 1, and every later one has a higher number.
     pub n: u64,

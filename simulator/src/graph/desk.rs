@@ -194,13 +194,13 @@ impl Desk {
             let body = status_of(&account, &sent, status, self.clock.now());
             self.deliver(&account, body).await;
         }
-        let desk = Arc::clone(self);
+        let (desk, began) = (Arc::clone(self), self.clock.passed());
         self.spawn(async move {
             let mut each = JoinSet::new();
             for (status, delay) in steps {
                 let (desk, account, sent) = (Arc::clone(&desk), account.clone(), sent.clone());
                 each.spawn(async move {
-                    desk.clock.sleep(delay).await;
+                    desk.clock.sleep_until(began + delay).await;
                     let body = status_of(&account, &sent, status, desk.clock.now());
                     desk.deliver(&account, body).await;
                 });

@@ -5,15 +5,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::body::to_bytes;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::book::Request;
+use super::book;
 use super::desk::Desk;
 use super::line::Cut;
 use super::trouble::Trouble;
@@ -127,53 +128,39 @@ impl Call {
 
 pub(super) fn router(desk: Arc<Desk>) -> Router {
     Router::new()
-        .route("/{version}/{id}", any(object))
-        .route("/{version}/{id}/{edge}", any(edge))
+        .route("/{version}/{id}", any(take))
+        .route("/{version}/{id}/{edge}", any(take))
         .merge(control::router())
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(desk)
 }
 
-type Asked = (Method, Uri, HeaderMap);
-
-async fn object(
-    State(desk): State<Arc<Desk>>,
-    ConnectInfo(cut): ConnectInfo<Cut>,
-    Path((_, id)): Path<(String, String)>,
-    query: Query<HashMap<String, String>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    take(desk, cut, (id, String::new()), query.0, (method, uri, headers), body).await
-}
-
-async fn edge(
-    State(desk): State<Arc<Desk>>,
-    ConnectInfo(cut): ConnectInfo<Cut>,
-    Path((_, id, edge)): Path<(String, String, String)>,
-    query: Query<HashMap<String, String>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    take(desk, cut, (id, edge), query.0, (method, uri, headers), body).await
-}
-
 async fn take(
-    desk: Arc<Desk>,
-    cut: Cut,
-    (id, edge): (String, String),
-    query: HashMap<String, String>,
-    (method, uri, headers): Asked,
-    body: Bytes,
+    State(desk): State<Arc<Desk>>,
+    ConnectInfo(cut): ConnectInfo<Cut>,
+    Path(mut path): Path<HashMap<String, String>>,
+    Query(query): Query<HashMap<String, String>>,
+    request: Request,
 ) -> Response {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let base = format!("http://{host}");
-    let path = uri.path_and_query().map(|path| path.as_str().to_owned()).unwrap_or_default();
-    let call = Call { id, edge, query, headers, body, base, path };
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, BODY_LIMIT).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let call = Call {
+        id: path.remove("id").unwrap_or_default(),
+        edge: path.remove("edge").unwrap_or_default(),
+        query,
+        body,
+        base: format!("http://{}", host.unwrap_or_default()),
+        path: parts.uri.to_string(),
+        headers: parts.headers,
+    };
+    answer_in_time(desk, &cut, &parts.method, &call).await
+}
+
+/// Answers with whatever trouble was planned for it.
+async fn answer_in_time(desk: Arc<Desk>, cut: &Cut, method: &Method, call: &Call) -> Response {
     let trouble = desk.state().troubles.meet(&call.id, &call.edge);
     let slow = match trouble {
         Some(Trouble::Slow { ms }) => Duration::from_millis(ms),
@@ -184,9 +171,9 @@ async fn take(
     }
     let (answered, usage) = match spoiled(trouble) {
         Some(answer) => (answer, HeaderMap::new()),
-        None => answer(&desk, &method, &call).await,
+        None => answer(&desk, method, call).await,
     };
-    note(&desk, &method, &call, &answered, trouble);
+    note(&desk, method, call, &answered, trouble);
     let mut response = respond(&desk, answered).await;
     response.headers_mut().extend(usage);
     match trouble {
@@ -279,7 +266,7 @@ fn note(desk: &Desk, method: &Method, call: &Call, answered: &Answered, trouble:
     let now = desk.clock.passed();
     let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     let (method, path) = (method.to_string(), call.path.clone());
-    desk.state().book.request(Request { n: 0, at_ms, method, path, status, code });
+    desk.state().book.request(book::Request { n: 0, at_ms, method, path, status, code });
     if call.edge == "messages" {
         let refused = match answered {
             Ok(Reply::Html | Reply::TooMany) => Some(0),
@@ -314,7 +301,7 @@ async fn respond(desk: &Desk, answered: Answered) -> Response {
 /// The first half of it.
 async fn truncate(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
-    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
     parts.headers.remove(header::CONTENT_LENGTH);
     Response::from_parts(parts, bytes.slice(..bytes.len() / 2).into())
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{FromRequest, Multipart, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request};
 use axum::http::header;
 use bytes::Bytes;
 use serde_json::json;
@@ -114,6 +114,8 @@ impl Uploads {
 pub(super) fn upload(desk: &Arc<Desk>, call: &Call) -> Answered {
     desk.account(&call.id).ok_or(error::UNKNOWN_OBJECT)?;
     let mut request = Request::new(call.body.clone().into());
+    // It was limited when it came.
+    DefaultBodyLimit::disable().apply(&mut request);
     request.headers_mut().extend(
         call.headers.get(header::CONTENT_TYPE).map(|kind| (header::CONTENT_TYPE, kind.clone())),
     );

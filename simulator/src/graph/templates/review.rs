@@ -16,9 +16,10 @@ const STATES: [&str; 7] =
 
 /// Lets a review go on by itself; its name decides how it ends.
 pub(super) fn begin(desk: &Arc<Desk>, id: u64) {
-    let on = Arc::clone(desk);
+    let (on, review) = (Arc::clone(desk), desk.options.review);
+    let began = desk.clock.passed();
     desk.spawn(async move {
-        on.clock.sleep(on.options.review).await;
+        on.clock.sleep_until(began + review).await;
         // Deleted or settled in the meantime, there is nothing to review.
         let name = on.state().templates.all.get(&id).filter(|it| it.status == "PENDING").cloned();
         let Some(template) = name else { return };
@@ -26,7 +27,7 @@ pub(super) fn begin(desk: &Arc<Desk>, id: u64) {
         let reason = if verdict == "REJECTED" { "INVALID_FORMAT" } else { "NONE" };
         tell(&on, id, verdict, reason).await;
         if let Some(then) = then {
-            on.clock.sleep(on.options.review).await;
+            on.clock.sleep_until(began + review * 2).await;
             tell(&on, id, then, "NONE").await;
         }
     });
