@@ -31,6 +31,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 
 NUMBER, SECRET = "106540352242922", "omni-bench-app-secret"
@@ -43,8 +44,14 @@ def call(method, url, body=None, token=None):
         headers["authorization"] = f"Bearer {token}"
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, headers, method=method)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+    for attempt in range(60):
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or attempt == 59:
+                raise
+        time.sleep(1)
 
 
 @contextlib.contextmanager
@@ -257,46 +264,49 @@ def close_all(server):
 
 
 def memory(args):
-    """The rise from half of them alive to all of them tells what a conversation's actor takes: by then the
-    store's caches are full, and the room of contacts' actors, which leave at once, is used again. What a
-    conversation takes that is not active is told by a server that has just started: no allocator holds
-    back what actors left."""
-    count, found = args.conversations, {}
-    patient = {"OMNISTREAM__LIMITS__IDLE_PASSIVATION": "1h"}.items()
-    brisk = {"OMNISTREAM__LIMITS__IDLE_PASSIVATION": "2s"}.items()
+    """What one more conversation takes: first half of them come and are closed, then the other half. So what
+    a server takes anyway does not count, and caches are made small. A conversation's actor is what memory
+    rises by while the last quarter comes alive, with the room of contacts' actors, which leave at once, in
+    use already. What is not active is told by servers that have just started: no allocator holds back what
+    actors left."""
+    half, found = args.conversations // 2, {"idle_before": quiet(args.quiet)}
+    small = settings(["limits.tree_cache_bytes=1048576", "limits.tree_memtable_bytes=1048576"]) | settings(args.set)
+    patient = small | {"OMNISTREAM__LIMITS__IDLE_PASSIVATION": "1h"}
+    brisk = small | {"OMNISTREAM__LIMITS__IDLE_PASSIVATION": "2s"}
 
     def looked_at(server, which):
         found[f"{which}, nobody looks"] = rested(server)
         server.call("GET", "/api/conversations?per_page=1")
         found[f"{which}, listed"] = rested(server)
 
+    def come(server, first, many):
+        load(server, rate=0, warm_up=0, **{"for": 600}, count=many, customers=many, first_customer=first)
+        while actors(server, "contact") > 0:
+            time.sleep(0.5)
+        time.sleep(12)  # as in `rested`
+        return resident(server.pid), actors(server, "thread")
+
     with scratch(args.dir / "measure-memory") as place:
         with engine(place, brisk) as server:
-            looked_at(server, "none")
+            come(server, 0, half)
+            close_all(server)
+        with engine(place, brisk) as server:
+            looked_at(server, "before")
         with engine(place, patient) as server:
-
-            def risen(first):
-                many = count // 2
-                load(server, rate=0, warm_up=0, **{"for": 600}, count=many, customers=many, first_customer=first)
-                while actors(server, "contact") > 0:
-                    time.sleep(0.5)
-                time.sleep(12)  # as in `rested`
-                return resident(server.pid), actors(server, "thread")
-
-            before, alone = risen(0)
-            after, alive = risen(count // 2)
-            each = (after - before) / (alive - alone)
+            before, alone = come(server, half, half // 2)
+            after, alive = come(server, half + half // 2, half // 2)
+            found["actor"] = (after - before) / (alive - alone)
         with engine(place, brisk) as server:
             looked_at(server, "open")
             close_all(server)
         with engine(place, brisk) as server:
             looked_at(server, "closed")
-    print(f"{alive:.0f} conversations alive: {each:.0f} bytes each")
+    print(f"one more of {alive:.0f} live conversations: {found['actor']:.0f} bytes")
     for which in ("nobody looks", "listed"):
         for state in ("open", "closed"):
-            more = (found[f"{state}, {which}"] - found[f"none, {which}"]) / count
-            print(f"{state}, {which}: {more:.0f} bytes a conversation")
-    print(json.dumps(found | {"actor": each}))
+            found[f"one {state}, {which}"] = (found[f"{state}, {which}"] - found[f"before, {which}"]) / half
+            print(f"one more {state}, {which}: {found[f'one {state}, {which}']:.0f} bytes")
+    print(json.dumps(found))
 
 
 def settings(pairs):
@@ -425,9 +435,10 @@ def main():
     of_speed.add_argument("--seconds", type=float, default=5)
     of_speed.add_argument("--connections", type=int, default=64)
     of_speed.add_argument("--quiet", type=float, default=0, help="seconds to wait for an idle machine before each load")
-    of_memory = what.add_parser("memory", help="memory per conversation")
+    of_memory = what.add_parser("memory", help="memory per conversation", description=memory.__doc__)
     of_memory.set_defaults(measure=memory)
     of_memory.add_argument("--conversations", type=int, default=100_000)
+    of_memory.add_argument("--quiet", type=float, default=0, help="seconds to wait for an idle machine before")
     of_flood = what.add_parser("flood", help="one organization floods, another stands by", description=flood.__doc__)
     of_flood.set_defaults(measure=flood)
     of_flood.add_argument("--seconds", type=float, default=60)
@@ -446,7 +457,7 @@ def main():
     of_sockets.add_argument("--rate", type=float, default=20, help="messages a second")
     of_sockets.add_argument("--seconds", type=float, default=10)
     of_sockets.add_argument("--quiet", type=float, default=0, help="seconds to wait for an idle machine before each round")
-    for one in (of_flood, of_sockets):
+    for one in (of_memory, of_flood, of_sockets):
         one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as limits.inflight_tenant=5000")
     for one in (of_speed, of_memory, of_flood, of_sockets):
         one.add_argument("--dir", type=pathlib.Path, required=True)

@@ -12,6 +12,7 @@ use clap::Parser;
 use config::{Config, LoadOptions, LogFormat};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
 /// Messages are made in one thread and freed in another: this allocator takes a fifth less time
 /// for that than the C library's.
@@ -106,10 +107,8 @@ fn print(text: &str) -> Result<(), String> {
 }
 
 fn log(config: &Config) -> Result<(), String> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter)
-        .map_err(|error| format!("`log.filter` is not a filter: {error}"))?;
     let to_stderr = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(&config.log.filter)?)
         .with_ansi(demo::has_colours())
         .with_writer(std::io::stderr);
     match config.log.format {
@@ -117,4 +116,35 @@ fn log(config: &Config) -> Result<(), String> {
         LogFormat::Json => to_stderr.json().init(),
     }
     Ok(())
+}
+
+/// What is logged. Each actor lives in a span of its library's, which takes memory as long as the
+/// actor lives, and says nothing: there is none unless it is asked for.
+fn filter(asked: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(asked).map_err(|error| format!("`log.filter` is not a filter: {error}"))?;
+    Ok(EnvFilter::new(format!("ractor=warn,{asked}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filter;
+
+    /// Whether there are spans of the actors' library with what is asked to be logged.
+    fn has_spans(asked: &str) -> bool {
+        let subscriber = tracing_subscriber::fmt().with_env_filter(filter(asked).unwrap()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            !tracing::info_span!(target: "ractor::actor", "Actor").is_disabled()
+        })
+    }
+
+    #[test]
+    fn an_actor_has_no_span_unless_it_is_asked_for() {
+        assert!(!has_spans("info") && !has_spans("debug,storage=trace"));
+        assert!(has_spans("ractor=info") && has_spans("info,ractor=debug"));
+    }
+
+    #[test]
+    fn what_is_no_filter_is_refused_with_its_key() {
+        assert!(filter("info,=,").unwrap_err().contains("`log.filter`"));
+    }
 }
