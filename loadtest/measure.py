@@ -360,6 +360,8 @@ def flood(args):
         "bystander_p99_ms": during["latency_us"]["p99"] / 1000,
         "bystander_late_p99_ms": during["late_us_p99"] / 1000,
         "recovery_seconds": report["recovery_seconds"],
+        "back_seconds": (report["restarted"] or {}).get("back_seconds"),
+        "most_waiting": max((sample["waiting"] or 0 for sample in report["samples"]), default=0),
         "resident_mb": [round(early / 1e6, 1), round(late / 1e6, 1)],
         "memory_flat": late <= 1.1 * early,
     }

@@ -3,30 +3,44 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// A connection that is made when it is needed, and again after it broke.
 pub(crate) struct Connection {
     address: SocketAddr,
     stream: Option<TcpStream>,
+    used: Instant,
     answer: Vec<u8>,
     /// Where the body of the last answer begins, unless it came in chunks.
     body: Option<usize>,
 }
 
+/// After so long without a request a connection is looked at before the next.
+const IDLE: Duration = Duration::from_millis(50);
 /// The most that an answer may have.
 const ANSWER_MAX: usize = 1 << 20;
 
 impl Connection {
     pub(crate) fn new(address: SocketAddr) -> Self {
-        Self { address, stream: None, answer: Vec::with_capacity(4096), body: None }
+        Self {
+            address,
+            stream: None,
+            used: Instant::now(),
+            answer: Vec::with_capacity(4096),
+            body: None,
+        }
     }
 
     /// Connects, unless it is connected.
     pub(crate) async fn open(&mut self) -> io::Result<&mut TcpStream> {
-        let stream = match self.stream.take() {
+        let is_idle = self.used.elapsed() > IDLE;
+        self.used = Instant::now();
+        // What the server has closed meanwhile would break with a request on it.
+        let stream = match self.stream.take().filter(|stream| !is_idle || is_quiet(stream)) {
             Some(stream) => stream,
             None => {
                 let stream = TcpStream::connect(self.address).await?;
@@ -127,6 +141,11 @@ impl Head {
         }
         Some(head)
     }
+}
+
+/// Whether nothing came on a connection, its end neither.
+fn is_quiet(stream: &TcpStream) -> bool {
+    stream.try_read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -98,6 +99,17 @@ impl Ledger {
         if let Some(entry) = usize::try_from(n).ok().and_then(|n| self.entries.get_mut(n)) {
             entry.fate = fate;
         }
+    }
+
+    /// How long after a time the first of what was sent from then on was acknowledged.
+    pub(crate) fn first_after(&self, time: Instant) -> Option<Duration> {
+        let from = self.since_begin(time);
+        let behind = self.entries.iter().skip_while(|entry| entry.sent < from);
+        let times = behind.filter_map(|entry| match entry.fate {
+            Fate::Acknowledged(at) => Some(at - from),
+            Fate::Unknown | Fate::Refused => None,
+        });
+        times.min().map(|micros| Duration::from_micros(u64::from(micros)))
     }
 
     /// Begins to compare with what is there.
@@ -269,6 +281,14 @@ mod tests {
     fn an_acknowledged_message_stands_before_what_was_sent_after_it_acknowledged_or_not() {
         let found = compared(&five(), &[&[0, 1, 4, 2, 3]]);
         assert_eq!(found.violations, Violations { out_of_order: 1, ..Violations::default() });
+    }
+
+    #[test]
+    fn after_an_outage_the_first_that_is_sent_and_acknowledged_tells_that_it_is_over() {
+        let ledger = five();
+        let at = |millis| ledger.begin + Duration::from_millis(millis);
+        assert_eq!(ledger.first_after(at(12)), Some(Duration::from_millis(13)));
+        assert_eq!(ledger.first_after(at(25)), None);
     }
 
     #[test]

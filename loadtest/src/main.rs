@@ -206,6 +206,9 @@ struct SocketsArgs {
     /// Sockets that are opened a second
     #[arg(long, value_name = "RATE", default_value_t = 400.0)]
     ramp: f64,
+    /// Seconds for the server to come to rest before its memory is read
+    #[arg(long, value_name = "SECONDS", default_value_t = 3.0)]
+    settle: f64,
     /// Messages a second; 0: none
     #[arg(long, default_value_t = 20.0)]
     rate: f64,
@@ -312,6 +315,7 @@ async fn sockets(args: SocketsArgs) -> Result<ExitCode, String> {
         publisher,
         sockets: args.sockets,
         ramp: rate(args.ramp, "--ramp")?,
+        settle: time(args.settle, "--settle")?,
         rate: rate(args.rate, "--rate")?,
         warm_up: time(args.warm_up, "--warm-up")?,
         time: time(args.seconds, "--for")?,

@@ -74,8 +74,8 @@ pub struct Sample {
 pub struct Restarted {
     /// When, counted from when the flood began.
     pub second: f64,
-    /// How long the command took.
-    pub took_seconds: f64,
+    /// How long it took until a webhook was accepted again.
+    pub back_seconds: Option<f64>,
     /// The new process.
     pub server: u32,
 }
@@ -135,8 +135,8 @@ impl fmt::Display for FloodReport {
             }
             write!(to, "{name}, ledger: {}", organization.ledger)?;
         }
-        if let Some(Restarted { second, took_seconds, .. }) = self.restarted {
-            writeln!(to, "restarted after {second:.1} s, which took {took_seconds:.1} s")?;
+        if let Some(Restarted { second, back_seconds: Some(back), .. }) = self.restarted {
+            writeln!(to, "restarted after {second:.1} s, and was back {back:.1} s later")?;
         }
         let resident = self.samples.iter().filter_map(|sample| sample.resident_bytes);
         if let Some(most) = resident.clone().max() {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::{Instant, interval_at, timeout};
 
-use super::{Flood, Metrics, Restart, Restarted, Sample, Times};
+use super::{Flood, Metrics, Restart, Sample, Times};
 use crate::connection::Connection;
 use crate::process;
 
@@ -25,7 +25,8 @@ pub(super) struct Watched {
     pub(super) samples: Vec<Sample>,
     /// When nothing waited any more, at the end of the flood or later; `None`: something still did.
     pub(super) drained: Option<Instant>,
-    pub(super) restarted: Option<Restarted>,
+    /// When the server was ended, and the process that took its place.
+    pub(super) restarted: Option<(Instant, u32)>,
 }
 
 /// It looks so often.
@@ -51,7 +52,8 @@ impl<'a> Watch<'a> {
         loop {
             let now = look.tick().await;
             if let Some(restart) = self.restart.take_if(|restart| now >= flood + restart.after) {
-                restarted = Some(self.run_restart(restart, now - flood).await?);
+                let began = Instant::now();
+                restarted = Some((began, self.run_restart(restart).await?));
             }
             let waiting = self.waiting().await;
             if self.metrics.is_some() {
@@ -79,8 +81,8 @@ impl<'a> Watch<'a> {
         Some(sum(text, waiting))
     }
 
-    async fn run_restart(&mut self, restart: &Restart, second: Duration) -> io::Result<Restarted> {
-        let began = Instant::now();
+    /// Answers the new process.
+    async fn run_restart(&mut self, restart: &Restart) -> io::Result<u32> {
         let server = self.server.map(|pid| pid.to_string()).unwrap_or_default();
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(&restart.command).env("SERVER", server).stdout(Stdio::piped());
@@ -93,8 +95,7 @@ impl<'a> Watch<'a> {
             return Err(io::Error::other("the restart did not name the new process on a line"));
         };
         self.server = Some(server);
-        let took = began.elapsed();
-        Ok(Restarted { second: second.as_secs_f64(), took_seconds: took.as_secs_f64(), server })
+        Ok(server)
     }
 }
 
@@ -105,7 +106,7 @@ fn sum(text: &str, metric: &str) -> f64 {
         let (labels, value) = rest.rsplit_once(' ')?;
         (labels.is_empty() || labels.starts_with('{')).then(|| value.parse::<f64>().ok())?
     });
-    values.sum()
+    values.fold(0.0, |sum, value| sum + value)
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ pub struct Sockets {
     pub sockets: usize,
     /// Opened a second.
     pub ramp: f64,
+    /// The server comes to rest for so long before its memory is read, without sockets and with them.
+    pub settle: Duration,
     /// Messages a second; 0: none, the sockets only stay.
     pub rate: f64,
     /// What is due within it does not count.
@@ -80,9 +82,7 @@ struct Conversation {
     contact_phone: Option<String>,
 }
 
-/// Sockets that are all open settle for so long before their memory is read.
-const SETTLE: Duration = Duration::from_secs(2);
-/// The first message is due so long after that.
+/// The first message is due so long after everything is at rest.
 const START: Duration = Duration::from_millis(100);
 /// Sockets that were asked for follow within this time.
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
@@ -106,9 +106,10 @@ impl Sockets {
         let bodies = self.publisher.bodies();
         let mut herd = Herd::new(hello, bodies.run())?;
         let resident = || self.server.and_then(process::resident);
+        herd.listen_until(Instant::now() + self.settle)?;
         let before = resident();
         let ramp = herd.gather(&self.target, self.sockets, self.ramp, OPEN_WITHIN)?;
-        herd.listen_until(Instant::now() + SETTLE)?;
+        herd.listen_until(Instant::now() + self.settle)?;
         let idle = resident();
         let begin = Instant::now() + START;
         let from = begin + self.warm_up;

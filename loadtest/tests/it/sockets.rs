@@ -29,6 +29,7 @@ fn sockets(address: SocketAddr) -> Sockets {
         publisher: Publisher::Customer(customer),
         sockets: 10,
         ramp: 200.0,
+        settle: Duration::from_millis(50),
         rate: 100.0,
         warm_up: Duration::from_millis(100),
         time: Duration::from_millis(300),
