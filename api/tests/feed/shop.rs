@@ -11,8 +11,9 @@ use actors::desk::{Desk, DeskOptions};
 use actors::failure::Failure;
 use actors::feed::{FeedLimits, Hub, Sources};
 use actors::inbox::Inboxes;
-use actors::permits::PermitLimits;
+use actors::permits::{Amount, Marks, PermitLimits};
 use actors::tenants::{Changing, NotChanged, Tenants};
+use actors::waiting::WaitingLimits;
 use actors::world::Outside;
 use api::socket::Frame;
 use engine::account::{Account, AccountStatus};
@@ -250,6 +251,8 @@ async fn run(
     let following = Arc::new(hub.clone());
     let tenants = Tenants::new(settings, names, clock.clone(), stamps.clone(), 10, 1000, following);
     let feeds = Arc::new(Feeds { hub, known });
+    let most = Amount { items: 10_000, bytes: 1 << 30 };
+    let marks = Marks { ephemeral: 70, receipts: 85, messages: 95 };
     let options = DeskOptions {
         rules: Rules {
             reopen_within: Duration::from_secs(24 * 3600),
@@ -258,7 +261,10 @@ async fn run(
             pending_max: 100,
             parked_max: 16,
         },
-        permits: PermitLimits { node: 10_000, tenant: 10_000, thread: 1_000 },
+        permits: PermitLimits { node: most, tenant: most, thread: 1_000, marks },
+        turns: 1_000,
+        waiting: WaitingLimits { thread: most, tenant: most, node: most },
+        patience: Duration::from_secs(24 * 3600),
         idle_after: Duration::from_secs(60),
         live_actors: 100,
         dead_letters: 100,
