@@ -26,6 +26,8 @@ struct Nobody;
 
 impl Following for Nobody {
     fn changed(&self, _: &TenantState, _: &TenantState, _: Timestamp) {}
+
+    fn rechecked(&self, _: TenantId, _: Option<AgentId>) {}
 }
 
 pub(crate) fn tenants(store: &Arc<dyn Store>, clock: &Clock, stamps: &Arc<Stamps>) -> Tenants {
