@@ -37,7 +37,6 @@ impl<W: Wire> Outside for Effects<W> {
             Effect::MarkRead { provider_id } => self.outbox.mark_read(head, provider_id, false),
             Effect::ShowTyping { provider_id } => self.outbox.mark_read(head, provider_id, true),
             Effect::StopAccount { code, message } => self.outbox.stop_account(head, code, message),
-            Effect::SlowAccount => self.outbox.slow_account(head.account),
             // The thread's actor tells the contact's itself.
             Effect::LearnName { .. } => {}
         }

@@ -1,29 +1,34 @@
 //! The outbox: performs what conversations have decided to send, each account at its pace. What it
 //! does is journalled by the conversation before and after; here nothing is decided.
 
-use std::collections::hash_map::Entry;
+mod line;
+mod pace;
+mod send;
+
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use engine::account::{Account, Trouble};
+use engine::account::{Account, Throughput, Trouble};
+use engine::channel::Outcome;
 use engine::channel::whatsapp::{self, Answered};
-use engine::channel::{Handle, Opaque, Outbound, Outcome};
 use engine::conversation::{Command, Conversation, Target};
-use engine::id::{AccountId, MessageId, ThreadId};
+use engine::id::{AccountId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
 use engine::message::{MessageError, MessageRow, Place};
 use engine::resource::Resource;
 use engine::time::Timestamp;
 use serde_json::Value;
+use storage::StoreError;
 use storage::contacts::Contacts;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
 
+use self::line::{Line, Next};
 use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::provider::Provider;
-use crate::tenants::Tenants;
+use crate::tenants::{NotChanged, Tenants};
 
 /// Sends for all accounts. Clones are the same.
 #[derive(Clone)]
@@ -38,7 +43,6 @@ struct Inner {
     lines: Mutex<HashMap<AccountId, Arc<Line>>>,
     held: Mutex<HashMap<ThreadId, Vec<MessageId>>>,
     marks: Semaphore,
-    tickets: AtomicU64,
     /// Nothing begins any more.
     stopping: AtomicBool,
 }
@@ -48,37 +52,18 @@ struct Inner {
 pub struct OutboxOptions {
     /// Messages a second of one account.
     pub rate: u32,
+    /// The same of one that the provider has raised to its high level.
+    pub rate_high: u32,
+    /// Messages that one customer may get at once after a pause.
+    pub pair_burst: u32,
+    /// One more in this time.
+    pub pair_every: Duration,
     /// Requests of one account that the provider is answering.
     pub requests: usize,
     /// Conversations of one account whose next message waits to be sent.
     pub queue: usize,
 }
 
-/// One account's way out.
-struct Line {
-    pace: Mutex<Pace>,
-    waiting: Mutex<HashMap<MessageId, Waiting>>,
-    requests: Arc<Semaphore>,
-    /// The provider refuses everything until somebody looks after the account.
-    stopped: watch::Sender<bool>,
-}
-
-/// A message that waits to be sent: one task waits with it.
-struct Waiting {
-    /// Which of the message's waits this is.
-    ticket: u64,
-    /// The right to one request, from just before the send begins.
-    turn: Option<OwnedSemaphorePermit>,
-}
-
-struct Pace {
-    next: Instant,
-    between: Duration,
-    usual: Duration,
-}
-
-/// A slowed account sends at least one message in this time.
-const SLOWEST: Duration = Duration::from_secs(2);
 /// Read marks under way at once; beyond it they are left out.
 const MARKS: usize = 64;
 /// Waits between attempts to hand something to a conversation.
@@ -102,7 +87,6 @@ impl Outbox {
             lines: Mutex::default(),
             held: Mutex::default(),
             marks: Semaphore::new(MARKS),
-            tickets: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
         }))
     }
@@ -116,19 +100,44 @@ impl Outbox {
     /// A message waits to be sent, not before `due`. One that waits already is not there twice: a
     /// conversation that wakes hands it over again.
     pub fn enqueue(&self, head: &Conversation, message: MessageId, place: Place, due: Timestamp) {
-        let line = self.line(head.account);
-        let ticket = self.0.tickets.fetch_add(1, Ordering::Relaxed);
-        match line.waiting().entry(message) {
-            Entry::Occupied(_) => return,
-            Entry::Vacant(free) => drop(free.insert(Waiting { ticket, turn: None })),
+        let (line, now) = (self.line(head), self.0.tenants.now());
+        let (ahead, behind) = (due.since(now), now.since(due));
+        let at = Instant::now() + ahead;
+        // What is due for longer goes first.
+        let at = at.checked_sub(behind).unwrap_or(at);
+        if line.add(Slip::of(head), message, place, at) {
+            tokio::spawn(self.clone().drive(line));
         }
-        let (outbox, slip) = (self.clone(), Slip::of(head));
-        metrics::gauge!("omnistream_outbox_waiting").increment(1.0);
-        tokio::spawn(async move {
-            outbox.begin(&line, &slip, message, place, (ticket, due)).await;
-            line.leave(message, ticket);
-            metrics::gauge!("omnistream_outbox_waiting").decrement(1.0);
-        });
+    }
+
+    /// Begins what is due, one after another, until nothing waits any more.
+    async fn drive(self, line: Arc<Line>) {
+        while line.is_due().await {
+            let Some(turn) = line.turn().await else { return };
+            if self.0.stopping.load(Ordering::Acquire) {
+                return;
+            }
+            if let Ok(Some(account)) = self.account(line.tenant, line.account).await {
+                line.set_rate(self.rate(&account));
+                if account.paused {
+                    line.stop();
+                }
+            }
+            let Some(next) = line.next(turn, &self.0.stopping) else { continue };
+            let (outbox, line) = (self.clone(), line.clone());
+            tokio::spawn(async move {
+                let Next { slip, message, place, ticket } = next;
+                outbox.tell(&slip, Command::BeginSend { message, place }).await;
+                line.leave(message, ticket);
+            });
+        }
+    }
+
+    fn rate(&self, account: &Account) -> u32 {
+        match account.throughput {
+            Some(Throughput::High) => self.0.options.rate_high,
+            Some(Throughput::Standard) | None => self.0.options.rate,
+        }
     }
 
     /// Begins no more sends, and returns when the outcomes of those that have begun are written:
@@ -141,15 +150,13 @@ impl Outbox {
     }
 
     fn is_busy(&self) -> bool {
-        let lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let begins =
-            |line: &Arc<Line>| line.waiting().values().any(|waiting| waiting.turn.is_some());
-        lines.values().any(begins) || !self.held().is_empty()
+        self.lines().values().any(|line| line.begins()) || !self.held().is_empty()
     }
 
     /// Whether another conversation of an account may have something to be sent.
     pub fn has_room(&self, account: AccountId) -> bool {
-        self.line(account).waiting().len() < self.0.options.queue
+        let lines = self.lines();
+        lines.get(&account).is_none_or(|line| line.len() < self.0.options.queue)
     }
 
     /// The send has begun durably: it is performed, and its outcome handed back.
@@ -157,9 +164,8 @@ impl Outbox {
         let (message, place) = (row.message.id, row.place);
         self.held().entry(head.thread).or_default().push(message);
         // It waits no more: whatever hands it over from now on is another attempt.
-        let line = self.line(head.account);
-        let waited = line.waiting().remove(&message);
-        let turn = waited.and_then(|waited| waited.turn);
+        let line = self.line(head);
+        let turn = line.begun(message);
         let (outbox, slip, row) = (self.clone(), Slip::of(head), row.clone());
         tokio::spawn(async move {
             // Held until the outcome is written: only then one more may be of unknown outcome.
@@ -168,7 +174,6 @@ impl Outbox {
                 None => line.turn().await,
             };
             let outcome = outbox.send(&slip, &row, &line).await;
-            count(&outcome);
             let end = Command::EndSend { message, place, attempt, outcome };
             outbox.tell(&slip, end).await;
             let mut held = outbox.held();
@@ -187,7 +192,8 @@ impl Outbox {
         let (outbox, slip) = (self.clone(), Slip::of(head));
         tokio::spawn(async move {
             let Ok(_turn) = outbox.0.marks.try_acquire() else { return };
-            let Some(account) = outbox.account(&slip).await else { return };
+            let account = outbox.account(slip.tenant, slip.account).await;
+            let Ok(Some(account)) = account else { return };
             if !account.flag("send_read_marks", true) {
                 return;
             }
@@ -199,39 +205,56 @@ impl Outbox {
 
     /// Everything of the account would fail: it stops until [`Outbox::resume`], and says why.
     pub fn stop_account(&self, head: &Conversation, code: String, message: String) {
-        self.line(head.account).stopped.send_replace(true);
+        self.line(head).stop();
+        let words = MessageError { code, message }.to_string();
+        let change = |account: &mut Account| {
+            account.stands(Err(Trouble { words, pauses: true }));
+        };
         let (outbox, slip) = (self.clone(), Slip::of(head));
         tokio::spawn(async move {
-            let changed = outbox
-                .0
-                .tenants
-                .change(slip.tenant, |changing| {
-                    let account = changing.state.accounts.get(&slip.account);
-                    if let Some(mut account) = account.map(|account| Account::clone(account)) {
-                        let words = MessageError { code, message }.to_string();
-                        account.stands(Err(Trouble { words, pauses: true }));
-                        account.touch(changing.now);
-                        changing.put(account);
-                    }
-                    Ok::<_, ()>(())
-                })
-                .await;
-            if changed.is_err() {
+            if outbox.change_account(slip.tenant, slip.account, change).await.is_err() {
                 tracing::warn!(account = %slip.account, "an account's stop could not be noted");
             }
         });
     }
 
-    /// The provider takes less than it is given: the account sends half as fast for a while.
-    pub fn slow_account(&self, account: AccountId) {
-        let line = self.line(account);
-        let mut pace = line.pace();
-        pace.between = (pace.between * 2).min(SLOWEST);
+    /// The provider says that an account may send more, or less, from now on.
+    ///
+    /// # Errors
+    /// When that could not be noted.
+    pub async fn set_throughput(
+        &self,
+        tenant: TenantId,
+        account: AccountId,
+        throughput: Throughput,
+    ) -> Result<(), NotChanged<()>> {
+        let change = |account: &mut Account| account.throughput = Some(throughput);
+        self.change_account(tenant, account, change).await
+    }
+
+    async fn change_account(
+        &self,
+        tenant: TenantId,
+        account: AccountId,
+        change: impl FnOnce(&mut Account),
+    ) -> Result<(), NotChanged<()>> {
+        let changed = self.0.tenants.change(tenant, |changing| {
+            let known = changing.state.accounts.get(&account);
+            if let Some(mut account) = known.map(|account| Account::clone(account)) {
+                change(&mut account);
+                account.touch(changing.now);
+                changing.put(account);
+            }
+            Ok::<_, ()>(())
+        });
+        changed.await.map(drop)
     }
 
     /// Somebody has looked after an account: what waits goes on.
     pub fn resume(&self, account: AccountId) {
-        self.line(account).stopped.send_replace(false);
+        if let Some(line) = self.lines().get(&account) {
+            line.resume();
+        }
     }
 
     /// The thread's messages whose request this process still holds.
@@ -239,14 +262,18 @@ impl Outbox {
         self.held().get(&thread).cloned().unwrap_or_default()
     }
 
-    /// Whether an account works.
-    pub async fn probe(&self, key: &str, config: &BTreeMap<String, Value>) -> Result<(), Trouble> {
+    /// Whether an account works, and how much it may send where the provider says so.
+    pub async fn probe(
+        &self,
+        key: &str,
+        config: &BTreeMap<String, Value>,
+    ) -> Result<Option<Throughput>, Trouble> {
         let token = config.get("access_token").and_then(Value::as_str).unwrap_or_default();
         let (words, pauses) = match self.0.provider.perform(whatsapp::account(key, token)).await {
-            Answered::With { status: 200..=299, .. } => return Ok(()),
+            Answered::With { status: 200..=299, body } => return Ok(whatsapp::throughput(&body)),
             Answered::NotSent(reason) | Answered::PerhapsSent(reason) => (reason, false),
             answered @ Answered::With { .. } => match whatsapp::outcome(answered) {
-                Outcome::Sent { .. } => return Ok(()),
+                Outcome::Sent { .. } => return Ok(None),
                 Outcome::Unknown { reason } => (reason, false),
                 Outcome::Retry { error, .. } => (error.to_string(), false),
                 Outcome::Refused { error } | Outcome::AccountStopped { error } => {
@@ -255,89 +282,6 @@ impl Outbox {
             },
         };
         Err(Trouble { words, pauses })
-    }
-
-    /// Waits until the message may go, and has its send begun. It counts as begun, and would be of
-    /// unknown outcome after a crash, only once its request can leave.
-    async fn begin(
-        &self,
-        line: &Line,
-        slip: &Slip,
-        message: MessageId,
-        place: Place,
-        (ticket, due): (u64, Timestamp),
-    ) {
-        sleep(due.since(self.0.tenants.now())).await;
-        let mut stopped = line.stopped.subscribe();
-        let turn = loop {
-            // The sender lives as long as the line.
-            let _ = stopped.wait_for(|stopped| !stopped).await;
-            let turn = line.turn().await;
-            let at = line.pace().take();
-            sleep_until(at).await;
-            if !*stopped.borrow() {
-                break turn;
-            }
-        };
-        {
-            let mut waiting = line.waiting();
-            // Looked at under the lock: who stops sees either this turn or nothing begin.
-            if self.0.stopping.load(Ordering::Acquire) {
-                return;
-            }
-            if let Some(waiting) = waiting.get_mut(&message)
-                && waiting.ticket == ticket
-            {
-                waiting.turn = turn;
-            }
-        }
-        self.tell(slip, Command::BeginSend { message, place }).await;
-    }
-
-    async fn send(&self, slip: &Slip, row: &MessageRow, line: &Line) -> Outcome {
-        let refused = |code: &str, message: &str| Outcome::Refused {
-            error: MessageError { code: code.to_owned(), message: message.to_owned() },
-        };
-        let Some(account) = self.account(slip).await.filter(|account| account.is_active) else {
-            return refused("account_inactive", "the channel account is gone or not active");
-        };
-        let contact = match self.0.contacts.get(slip.contact).await {
-            Ok(Some(contact)) => contact,
-            Ok(None) => return refused("no_recipient", "the contact is gone"),
-            Err(_) => {
-                let error = MessageError {
-                    code: "unavailable".to_owned(),
-                    message: "the contact could not be read".to_owned(),
-                };
-                return Outcome::Retry { error, slow: engine::channel::Slow::Message };
-            }
-        };
-        let ours = |of: &Option<AccountId>| of.is_none_or(|of| of == account.id);
-        let mut to: Vec<Handle> = contact
-            .identities
-            .iter()
-            .filter(|identity| ours(&identity.account_id))
-            .map(|identity| Handle { kind: identity.kind, value: identity.value.clone() })
-            .collect();
-        to.sort();
-        let outbound = Outbound {
-            to,
-            kind: row.message.kind,
-            text: row.message.text.clone(),
-            reply_to: row.message.reply_to.clone(),
-            opaque: Opaque {
-                thread: slip.thread,
-                conversation: slip.conversation,
-                place: row.place,
-            },
-        };
-        let token = account.text("access_token").unwrap_or_default();
-        let call = whatsapp::text(&outbound, &account.account_key, token);
-        let outcome = whatsapp::outcome(self.0.provider.perform(call).await);
-        if matches!(outcome, Outcome::Sent { .. }) {
-            line.pace().recover();
-        }
-        outcome
     }
 
     /// Hands a command to its conversation, again and again until it is taken or refused.
@@ -356,15 +300,22 @@ impl Outbox {
         }
     }
 
-    async fn account(&self, slip: &Slip) -> Option<Arc<Account>> {
-        let state = self.0.tenants.state(slip.tenant).await.ok().flatten()?;
-        state.accounts.get(&slip.account).cloned()
+    async fn account(
+        &self,
+        tenant: TenantId,
+        account: AccountId,
+    ) -> Result<Option<Arc<Account>>, StoreError> {
+        let state = self.0.tenants.state(tenant).await?;
+        Ok(state.and_then(|state| state.accounts.get(&account).cloned()))
     }
 
-    fn line(&self, account: AccountId) -> Arc<Line> {
-        let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let options = &self.0.options;
-        lines.entry(account).or_insert_with(|| Arc::new(Line::new(options))).clone()
+    fn line(&self, head: &Conversation) -> Arc<Line> {
+        let made = || Arc::new(Line::new(head.tenant, head.account, &self.0.options));
+        self.lines().entry(head.account).or_insert_with(made).clone()
+    }
+
+    fn lines(&self) -> MutexGuard<'_, HashMap<AccountId, Arc<Line>>> {
+        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<ThreadId, Vec<MessageId>>> {
@@ -373,12 +324,13 @@ impl Outbox {
 }
 
 /// What of a conversation goes along with a send.
+#[derive(Clone, Copy)]
 struct Slip {
-    tenant: engine::id::TenantId,
+    tenant: TenantId,
     account: AccountId,
     thread: ThreadId,
-    conversation: engine::id::ConversationId,
-    contact: engine::id::ContactId,
+    conversation: ConversationId,
+    contact: ContactId,
 }
 
 impl Slip {
@@ -391,64 +343,4 @@ impl Slip {
             contact: head.contact,
         }
     }
-}
-
-impl Line {
-    fn new(options: &OutboxOptions) -> Self {
-        let usual = Duration::from_secs(1) / options.rate.max(1);
-        let pace = Pace { next: Instant::now(), between: usual, usual };
-        Self {
-            pace: Mutex::new(pace),
-            waiting: Mutex::default(),
-            requests: Arc::new(Semaphore::new(options.requests)),
-            stopped: watch::channel(false).0,
-        }
-    }
-
-    /// The right to one request, which is given back when it is dropped.
-    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        // Nobody closes it.
-        self.requests.clone().acquire_owned().await.ok()
-    }
-
-    /// A wait is over, unless another one of the message has begun.
-    fn leave(&self, message: MessageId, ticket: u64) {
-        let mut waiting = self.waiting();
-        if waiting.get(&message).is_some_and(|waiting| waiting.ticket == ticket) {
-            waiting.remove(&message);
-        }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, HashMap<MessageId, Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn pace(&self) -> MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Pace {
-    /// When the next message may go.
-    fn take(&mut self) -> Instant {
-        let at = self.next.max(Instant::now());
-        self.next = at + self.between;
-        at
-    }
-
-    /// A little faster again, up to the usual pace.
-    fn recover(&mut self) {
-        self.between = (self.between * 19 / 20).max(self.usual);
-    }
-}
-
-fn count(outcome: &Outcome) {
-    let outcome = match outcome {
-        Outcome::Sent { .. } => "sent",
-        Outcome::Retry { .. } => "retry",
-        Outcome::Refused { .. } => "refused",
-        Outcome::AccountStopped { .. } => "account_stopped",
-        Outcome::Unknown { .. } => "unknown",
-    };
-    metrics::counter!("omnistream_sends_total", "outcome" => outcome).increment(1);
 }

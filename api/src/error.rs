@@ -170,7 +170,14 @@ impl From<Refused> for ApiError {
             Refused::NotFound | Refused::Moved(_) => Self::not_found("conversation"),
             Refused::NoSuchMessage => Self::new(StatusCode::NOT_FOUND, "not_found", message),
             Refused::NotCurrent => Self::conflict("not_current", message),
-            Refused::WindowClosed => Self::conflict("window_closed", message),
+            Refused::WindowClosed { at } => {
+                let plan = match at {
+                    Some(at) => format!("free text until {at}, then a `template`"),
+                    None => "a `template`: the customer has not written yet".to_owned(),
+                };
+                let details = Invalid::field("window_expires_at", plan).details;
+                Self { details, ..Self::conflict("window_closed", message) }
+            }
             Refused::AccountInactive => Self::conflict("account_inactive", message),
             Refused::KeyReused => Self::conflict("idempotency_key_reused", message),
             Refused::Touched => Self::conflict("touched", message),

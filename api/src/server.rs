@@ -114,6 +114,9 @@ impl Server {
             Contacts::new(store.clone()),
             OutboxOptions {
                 rate: limits.send_rate_per_second,
+                rate_high: limits.send_rate_high_per_second,
+                pair_burst: limits.pair_burst,
+                pair_every: limits.pair_every,
                 requests: limits.account_requests,
                 queue: limits.account_queue,
             },
@@ -272,6 +275,7 @@ fn desk_options(config: &Config) -> DeskOptions {
             reopen_within: config.conversations.reopen_within,
             recent_ids: limits.recent_ids,
             send_ladder: limits.send_ladder.clone(),
+            pair_ladder: limits.pair_ladder.clone(),
             pending_max: limits.pending_sends,
             parked_max: limits.parked_receipts,
         },

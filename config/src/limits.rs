@@ -76,7 +76,13 @@ pub struct Limits {
     pub pending_sends: usize,
     #[serde(with = "crate::duration::list")]
     pub send_ladder: Vec<Duration>,
+    #[serde(with = "crate::duration::list")]
+    pub pair_ladder: Vec<Duration>,
     pub send_rate_per_second: u32,
+    pub send_rate_high_per_second: u32,
+    pub pair_burst: u32,
+    #[serde(with = "crate::duration")]
+    pub pair_every: Duration,
     pub account_queue: usize,
     pub account_requests: usize,
     #[serde(with = "crate::duration")]

@@ -1,5 +1,7 @@
 //! Rules that a type cannot say.
 
+use std::time::Duration;
+
 use toml::{Table, Value};
 
 use crate::limits::Limits;
@@ -11,6 +13,9 @@ const MAY_BE_ZERO: [&str; 3] =
 
 /// No limit is higher: some count places that are made, or numbered, at the start.
 const LIMIT_MAX: i64 = 1 << 40;
+
+/// What a customer may get at once is full again after so long.
+const PAIR_FULL_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// RFC 7518, 3.2: a key for HS256 is at least as long as its hash.
 const JWT_SECRET_BYTES_MIN: usize = 32;
@@ -95,6 +100,11 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
         limits.tree_memtable_bytes >= 1 << 20,
         "limits.tree_memtable_bytes",
         "must be at least 1048576",
+    )?;
+    rule(
+        limits.pair_every.checked_mul(limits.pair_burst).is_some_and(|full| full <= PAIR_FULL_MAX),
+        "limits.pair_burst",
+        "must be full again within 7d, with one in `limits.pair_every`",
     )?;
     rule(
         limits.provider_connect_timeout <= limits.provider_timeout,

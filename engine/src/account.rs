@@ -27,6 +27,9 @@ pub struct Account {
     /// The provider would refuse every message: none is taken until somebody has looked after it.
     #[serde(default)]
     pub paused: bool,
+    /// How much it may send, where the provider said so.
+    #[serde(default)]
+    pub throughput: Option<Throughput>,
     pub division_id: Option<DivisionId>,
     /// By channel. Keys ending in `secret`, `token` or named `pin` are secrets.
     pub config: BTreeMap<String, Value>,
@@ -45,6 +48,14 @@ pub enum AccountStatus {
     /// The provider refused something, or could not be asked: see the detail.
     Attention,
     Disabled,
+}
+
+/// How much an account may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Throughput {
+    Standard,
+    High,
 }
 
 /// Why an account wants attention.
@@ -120,8 +131,9 @@ impl Account {
         }
     }
 
-    /// Follows what the provider said of it.
-    pub fn stands(&mut self, standing: Result<(), Trouble>) {
+    /// Follows what the provider said of it: how much it may send, or what is wrong.
+    pub fn stands(&mut self, standing: Result<Option<Throughput>, Trouble>) {
+        self.throughput = standing.as_ref().ok().copied().flatten().or(self.throughput);
         let trouble = standing.err();
         self.paused = trouble.as_ref().is_some_and(|trouble| trouble.pauses);
         self.status = match trouble {

@@ -65,6 +65,9 @@ pub enum Fact {
         place: Place,
         due: Timestamp,
         error: MessageError,
+        /// It was only too much for now.
+        #[serde(default)]
+        throttled: bool,
     },
     /// Nobody knows whether it was sent; it is not repeated by itself.
     SendUnknown {

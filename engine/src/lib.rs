@@ -16,5 +16,6 @@ pub mod mint;
 pub mod permission;
 pub mod quick_reply;
 pub mod resource;
+pub mod saying;
 pub mod tenant;
 pub mod time;

@@ -125,6 +125,30 @@ pub enum MessageKind {
     Unsupported,
 }
 
+impl MessageKind {
+    /// Its name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Image => "image",
+            Self::Audio => "audio",
+            Self::Video => "video",
+            Self::Document => "document",
+            Self::Sticker => "sticker",
+            Self::Location => "location",
+            Self::Contacts => "contacts",
+            Self::Interactive => "interactive",
+            Self::Button => "button",
+            Self::Order => "order",
+            Self::Template => "template",
+            Self::Share => "share",
+            Self::Story => "story",
+            Self::System => "system",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
 /// How far a message got. The order is a lattice: a status never moves
 /// backwards in it, so every order of the same receipts ends the same. `Failed` overtakes `Sent`
 /// and is overtaken by `Delivered`; `Unknown` is settled by any receipt.

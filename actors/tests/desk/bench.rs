@@ -187,6 +187,7 @@ pub(crate) async fn tuned(
         reopen_within: Duration::from_secs(24 * 3600),
         recent_ids: 64,
         send_ladder: vec![Duration::from_secs(1)],
+        pair_ladder: vec![Duration::from_secs(1)],
         pending_max: 100,
         parked_max: 16,
     };
@@ -222,6 +223,7 @@ pub(crate) fn account_of(tenant: TenantId, id: u128) -> Account {
         status: AccountStatus::Connected,
         status_detail: None,
         paused: false,
+        throughput: None,
         division_id: None,
         config: BTreeMap::new(),
         rev: 1,

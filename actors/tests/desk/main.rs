@@ -6,6 +6,8 @@ mod bench;
 #[cfg(test)]
 mod deluge;
 #[cfg(test)]
+mod effects;
+#[cfg(test)]
 mod first;
 #[cfg(test)]
 mod outbox;

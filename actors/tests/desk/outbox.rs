@@ -69,7 +69,7 @@ async fn provider() -> (Provider, Requests) {
     (at(format!("http://{address}")), requests)
 }
 
-fn at(graph_url: String) -> Provider {
+pub(crate) fn at(graph_url: String) -> Provider {
     Provider::new(ProviderOptions {
         graph_url,
         graph_version: "v23.0".into(),
@@ -80,11 +80,22 @@ fn at(graph_url: String) -> Provider {
     .unwrap()
 }
 
+pub(crate) fn options() -> OutboxOptions {
+    OutboxOptions {
+        rate: 1_000,
+        rate_high: 10_000,
+        pair_burst: 100,
+        pair_every: Duration::from_secs(1),
+        requests: 2,
+        queue: 100,
+    }
+}
+
 fn store() -> Arc<dyn Store> {
     Arc::new(Memory::new(Arc::new(|| NOW)))
 }
 
-fn outbox(
+pub(crate) fn outbox(
     store: &Arc<dyn Store>,
     provider: Provider,
     tenants: Tenants,
@@ -106,8 +117,7 @@ async fn no_more_sends_have_begun_than_the_provider_is_asked_at_once() {
     let tenants = tenants(&store, &clock, &stamps);
     made(&tenants).await;
     let (provider, mut requests) = provider().await;
-    let options = OutboxOptions { rate: 1_000, requests: 2, queue: 100 };
-    let outbox = outbox(&store, provider, tenants, options);
+    let outbox = outbox(&store, provider, tenants, options());
     let outside = Arc::new(Sending(outbox.clone()));
     let desk = desk(&store, &clock, &stamps, outside, None).await;
     outbox.connect(desk.clone());
@@ -137,7 +147,7 @@ async fn no_more_sends_have_begun_than_the_provider_is_asked_at_once() {
 async fn what_waits_is_counted_once_however_often_it_is_handed_over() {
     let (store, clock) = (store(), Clock::standing_at(NOW));
     let tenants = tenants(&store, &clock, &Arc::new(Stamps::above(Stamp(0))));
-    let options = OutboxOptions { rate: 1_000, requests: 2, queue: 2 };
+    let options = OutboxOptions { queue: 2, ..options() };
     let outbox = outbox(&store, at("http://127.0.0.1:1".into()), tenants, options);
     let thread = engine::conversation::Thread {
         id: ThreadId(Uuid::from_u128(1)),
@@ -172,8 +182,7 @@ async fn a_stop_ends_the_sends_that_have_begun_and_begins_no_other() {
     let tenants = tenants(&store, &clock, &stamps);
     made(&tenants).await;
     let (provider, mut requests) = provider().await;
-    let options = OutboxOptions { rate: 1_000, requests: 2, queue: 100 };
-    let outbox = outbox(&store, provider, tenants, options);
+    let outbox = outbox(&store, provider, tenants, options());
     let outside = Arc::new(Sending(outbox.clone()));
     let desk = desk(&store, &clock, &stamps, outside, None).await;
     outbox.connect(desk.clone());

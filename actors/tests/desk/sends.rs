@@ -11,6 +11,7 @@ use engine::conversation::{Command, Draft, Effect, IdempotencyKey, Target};
 use engine::id::{ConversationId, TenantId};
 use engine::message::{Message, MessageStatus, Sender, SenderKind};
 use engine::permission::Viewer;
+use engine::saying::Saying;
 use engine::time::Timestamp;
 use storage::faulty::{Call, Fate, Faulty};
 use storage::memory::Memory;
@@ -21,7 +22,7 @@ use crate::bench::{Bench, account, admin, phone, says};
 
 pub(crate) fn draft(text: &str) -> Command {
     Command::Send(Draft {
-        text: text.into(),
+        saying: Saying::Text(text.into()),
         reply_to: None,
         sender: Sender { kind: SenderKind::Agent, id: None, name: None },
         account_can_send: true,
@@ -101,7 +102,7 @@ async fn a_restart_makes_a_begun_send_unknown_and_hands_on_what_waits() {
         }),
         "{effects:?}"
     );
-    let outcome = Outcome::Sent { provider_id: "p1".into() };
+    let outcome = Outcome::Sent { provider_id: "p1".into(), held: None };
     let end = Command::EndSend { message, place, attempt: 1, outcome };
     bench.desk.tell(thread, Target::Conversation(id), end).await.unwrap();
     assert_eq!(status(&bench, id, &first).await, MessageStatus::Sent);

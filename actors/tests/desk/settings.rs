@@ -161,3 +161,39 @@ async fn a_tenant_whose_settings_load_slowly_keeps_no_other_waiting() {
     assert!(state.expect("nobody waits for another").unwrap().is_some());
     assert!(slow.await.unwrap().unwrap().is_none(), "there is no such tenant");
 }
+
+#[tokio::test]
+async fn what_was_checked_is_checked_again_when_somebody_may_do_other_things_and_only_then() {
+    let now = Clock::standing_at(NOW);
+    let clock = now.clone();
+    let store: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(move || now.now())));
+    let tenants = tenants(&store, &clock, &Arc::new(Stamps::above(Stamp(0))));
+    made(&tenants).await;
+    let owner = tenants.owner(TENANT).await.unwrap().unwrap();
+    let agent = Agent::clone(owner.state().agents.values().next().unwrap());
+    let mut epoch = owner.epoch();
+    let mut rises = async |change: &dyn Fn(&mut Agent), since: Option<Timestamp>| {
+        let changed = tenants.change(TENANT, |changing| {
+            let mut agent = agent.clone();
+            change(&mut agent);
+            if let Some(sessions_since) = since {
+                let (agent, password_hash) = (agent.id, String::new());
+                changing.put_credential(Credential { agent, password_hash, sessions_since });
+            }
+            changing.put(agent);
+            Ok::<_, ()>(())
+        });
+        changed.await.unwrap();
+        std::mem::replace(&mut epoch, owner.epoch()) != owner.epoch()
+    };
+    assert!(!rises(&|agent| agent.availability = Availability::Busy, None).await);
+    assert!(!rises(&|agent| agent.name = "Ben".into(), None).await);
+    assert!(rises(&|agent| agent.role_id = engine::identity::role::ADMIN, None).await);
+    assert!(rises(&|agent| agent.is_active = false, None).await);
+    assert!(rises(&|_| {}, None).await);
+    assert!(rises(&|_| {}, Some(NOW + Duration::from_secs(1))).await);
+    let login = tenants.open_session(TENANT, agent.id, Duration::from_secs(60)).await.unwrap();
+    let before = owner.epoch();
+    tenants.end_session(login.id).await.unwrap();
+    assert_ne!(owner.epoch(), before);
+}

@@ -190,6 +190,7 @@ async fn create(
             status: AccountStatus::Connected,
             status_detail: None,
             paused: false,
+            throughput: None,
             division_id: draft.division_id,
             config: draft.config,
             rev: 1,

@@ -4,10 +4,11 @@ use actors::failure::{Failure, Full};
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{Method, StatusCode};
-use engine::channel::whatsapp::TEXT_CHARS_MAX;
+use engine::channel::whatsapp;
 use engine::conversation::{Command, Draft, Refused};
-use engine::id::{ConversationId, MessageId};
+use engine::id::ConversationId;
 use engine::message::{Message, MessageRow, Sender, SenderKind};
+use engine::saying::{Asked, NewMessage};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -26,7 +27,7 @@ pub fn routes() -> Vec<Route> {
             .query::<ListQuery>()
             .answers::<Vec<Message>>(200),
         route(Method::POST, path, Access::Member, "Send an outbound message", send)
-            .body::<Send>(json!({"text": "Yes, it is in stock."}))
+            .body::<NewMessage>(json!({"text": "Yes, it is in stock."}))
             .answers::<Message>(201),
     ]
 }
@@ -46,25 +47,6 @@ struct ListQuery {
     #[serde(default)]
     #[schemars(range(min = 1, max = 100), extend("default" = 20))]
     per_page: Option<usize>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Send {
-    /// Only `text` so far.
-    #[serde(default)]
-    kind: Option<SendKind>,
-    #[schemars(length(min = 1, max = 4096))]
-    text: String,
-    /// The message that is answered.
-    #[serde(default)]
-    reply_to_message_id: Option<MessageId>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum SendKind {
-    Text,
 }
 
 async fn list(
@@ -96,30 +78,31 @@ async fn send(
     Me(caller): Me,
     Id(id): Id<ConversationId>,
     key: Key,
-    Body(body, digest): Body<Send>,
+    Body(body, digest): Body<NewMessage>,
 ) -> Result<(StatusCode, Json<Message>), ApiError> {
-    let Send { kind: Some(SendKind::Text) | None, text, reply_to_message_id } = body;
-    if text.trim().is_empty() || text.chars().count() > TEXT_CHARS_MAX {
-        let message = format!("must have 1 to {TEXT_CHARS_MAX} characters");
-        return Err(ApiError::invalid("text", message));
-    }
     let state = state(&app, &caller).await?;
+    let name = state.agents.get(&caller.agent).map(|agent| agent.name.clone());
+    let sender = Sender { kind: SenderKind::Agent, id: Some(caller.agent.0), name };
+    let asked = body.asked()?;
     let heads = app.desk.heads(caller.tenant, &[id]).await?;
     let head = heads.first().ok_or(Refused::NotFound)?;
     if head.pending.is_empty() && !app.outbox.has_room(head.account) {
         return Err(Failure::busy(Full::Account).into());
     }
     let account = state.accounts.get(&head.account);
-    let name = state.agents.get(&caller.agent).map(|agent| agent.name.clone());
-    let sender = Sender { kind: SenderKind::Agent, id: Some(caller.agent.0), name };
-    let draft = Draft {
-        text,
-        reply_to: reply_to_message_id,
-        sender,
-        account_can_send: account.is_some_and(|account| account.can_send()),
+    let account_can_send = account.is_some_and(|account| account.can_send());
+    let command = match asked {
+        Asked::Message { mut saying, reply_to } => {
+            whatsapp::check(&mut saying)?;
+            Command::Send(Draft { saying, reply_to, sender, account_can_send })
+        }
+        Asked::Reaction(reaction) => {
+            whatsapp::check_reaction(&reaction)?;
+            return Err(ApiError::invalid("reaction", "cannot be sent yet"));
+        }
     };
     let key = key.of(caller.agent.0, &format!("POST messages {id}"), digest);
-    let answer = app.desk.ask(caller.viewer(), id, key, Command::Send(draft)).await?;
+    let answer = app.desk.ask(caller.viewer(), id, key, command).await?;
     let message = answer.message.ok_or(Refused::NoSuchMessage)?;
     Ok((StatusCode::CREATED, Json(message)))
 }

@@ -9,9 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::contact::IdentityKind;
 use crate::id::{ContactId, ConversationId, ThreadId};
-use crate::message::{
-    Content, MessageError, MessageKind, MessageStatus, Place, Referral, Sender, SenderKind,
-};
+use crate::message::{Content, MessageError, MessageStatus, Place, Referral, Sender, SenderKind};
+use crate::saying::Saying;
 use crate::time::Timestamp;
 
 /// A channel.
@@ -217,8 +216,7 @@ impl Opaque {
 pub struct Outbound {
     /// The customer's handles, in canonical order.
     pub to: Vec<Handle>,
-    pub kind: MessageKind,
-    pub text: Option<String>,
+    pub saying: Saying,
     /// The provider's id of the quoted message.
     pub reply_to: Option<String>,
     pub opaque: Opaque,
@@ -247,8 +245,8 @@ pub enum Method {
 /// How a send ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// Accepted.
-    Sent { provider_id: String },
+    /// Accepted; perhaps held back for now, and why.
+    Sent { provider_id: String, held: Option<MessageError> },
     /// A passing error: try again.
     Retry { error: MessageError, slow: Slow },
     /// Refused for good: this message will not go out as it is.

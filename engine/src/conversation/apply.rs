@@ -89,6 +89,7 @@ impl Conversation {
                     place: *place,
                     sending: 0,
                     attempts: 0,
+                    throttled: 0,
                     due: at,
                 });
                 self.added(*place, at, row);
@@ -98,9 +99,10 @@ impl Conversation {
                     (pending.sending, pending.attempts) = (*attempt, *attempt);
                 }
             }
-            Fact::SendDelayed { place, due, .. } => {
+            Fact::SendDelayed { place, due, throttled, .. } => {
                 if let Some(pending) = self.pending_at(*place) {
                     (pending.sending, pending.due) = (0, *due);
+                    pending.throttled += u32::from(*throttled);
                 }
             }
             Fact::SendUnknown { place, .. } => {

@@ -9,6 +9,7 @@ use crate::fact::{By, ConversationStatus, Recorded, UsedKey};
 use crate::id::{AgentId, ConversationId, MessageId};
 use crate::message::{Message, MessageRow, Place};
 use crate::permission::Viewer;
+use crate::saying::Saying;
 use crate::time::Timestamp;
 
 /// A command with what is decided along with it.
@@ -109,10 +110,10 @@ pub enum Command {
     Look,
 }
 
-/// An outbound message as a person or a program asks for it, checked for its form.
+/// An outbound message as a person or a program asks for it, checked for what its channel takes.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    pub text: String,
+    pub saying: Saying,
     pub reply_to: Option<MessageId>,
     pub sender: crate::message::Sender,
     /// Whether the channel account takes messages now.
@@ -166,8 +167,6 @@ pub enum Effect {
     LearnName { name: String },
     /// Every other send of the account would fail too.
     StopAccount { code: String, message: String },
-    /// The account is slowed down by the provider.
-    SlowAccount,
 }
 
 /// Why a command is refused. Nothing was changed.
@@ -182,7 +181,10 @@ pub enum Refused {
     #[error(
         "the channel's window for free text is closed; send a template, or wait for the customer to write"
     )]
-    WindowClosed,
+    WindowClosed {
+        /// When it closed; `None`: the customer never wrote.
+        at: Option<Timestamp>,
+    },
     #[error("the channel account is not active; check it under integrations")]
     AccountInactive,
     #[error("this Idempotency-Key was used with another body; use a new key")]

@@ -130,6 +130,9 @@ pub struct Pending {
     pub sending: u32,
     /// How often it was begun.
     pub attempts: u32,
+    /// How many of these attempts the provider only put off, as too many for now.
+    #[serde(default)]
+    pub throttled: u32,
     pub due: Timestamp,
 }
 
@@ -172,6 +175,9 @@ pub struct Rules {
     pub recent_ids: usize,
     /// Waits between attempts of a send; as many retries as it has entries.
     pub send_ladder: Vec<Duration>,
+    /// Waits of a customer's messages after the provider has put one off because that customer gets
+    /// too many; the last one repeats.
+    pub pair_ladder: Vec<Duration>,
     /// How many outbound messages of one conversation may wait.
     pub pending_max: usize,
     /// How many receipts and amendments of a conversation may wait for their message.
@@ -203,6 +209,8 @@ pub const WINDOW_MARGIN: Duration = Duration::from_secs(5 * 60);
 /// How long a WhatsApp business may write freely after the customer's last message
 /// (WhatsApp Business Platform, "customer service window").
 pub const WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
+/// A message that was put off so often is given up.
+pub const THROTTLED_MAX: u32 = 1_000;
 /// How long a receipt or an amendment waits for its message.
 pub const PARKED_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// The longest tag, in characters.

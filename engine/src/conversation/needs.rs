@@ -92,7 +92,7 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
             if let Some(id) = case {
                 look.row(id, *place);
             }
-            if let Outcome::Sent { provider_id } = outcome {
+            if let Outcome::Sent { provider_id, .. } = outcome {
                 look.waiting_for(Some(provider_id));
             }
         }

@@ -1,11 +1,12 @@
 //! What goes to the customer: one message at a time, begun durably, ended however late.
 
 use super::turn::{Progress, Turn};
-use super::{Context, Decision, Draft, Effect, Refused};
+use super::{Context, Decision, Draft, Effect, Pending, Refused, Rules, THROTTLED_MAX};
 use crate::channel::{Outcome, Slow};
 use crate::fact::{ConversationStatus, Fact};
 use crate::id::{ConversationId, MessageId};
 use crate::message::{Direction, MessageError, MessageStatus, Place};
+use crate::time::Timestamp;
 
 /// Somebody says something to the customer.
 pub(super) fn send<'a>(
@@ -20,8 +21,8 @@ pub(super) fn send<'a>(
     if !draft.account_can_send {
         return Err(Refused::AccountInactive);
     }
-    if !turn.window_is_open() {
-        return Err(Refused::WindowClosed);
+    if !draft.saying.is_always_allowed() {
+        turn.check_window()?;
     }
     if turn.head.pending.len() >= context.rules.pending_max {
         return Err(Refused::TooManyPending);
@@ -38,7 +39,7 @@ pub(super) fn send<'a>(
         turn.record(Fact::StatusChanged { from, to: ConversationStatus::Open });
     }
     let mut row = turn.blank(context.mint.message(), Direction::Outbound, draft.sender.clone());
-    row.message.text = Some(draft.text.clone());
+    row.say(draft.saying.shown());
     row.message.reply_to_message_id = quoted.as_ref().map(|quoted| quoted.id);
     row.message.reply_to = quoted.and_then(|quoted| quoted.provider_message_id);
     let (message, place) = (row.message.id, row.place);
@@ -58,10 +59,15 @@ pub(super) fn begin(
 ) -> Result<Decision, Refused> {
     let first = turn.head.pending.first().copied();
     if let Some(first) = first.filter(|first| first.place == place && first.sending == 0) {
-        turn.row(place)?;
-        let attempt = first.attempts + 1;
-        turn.record(Fact::SendStarted { message, place, attempt });
-        turn.effects.push(Effect::Perform { message, place, attempt });
+        let kind = turn.row(place)?.message.kind;
+        if turn.is_too_late(kind, turn.at) {
+            turn.progress(place, None, Progress::failed(too_late()))?;
+            turn.enqueue_first();
+        } else {
+            let attempt = first.attempts + 1;
+            turn.record(Fact::SendStarted { message, place, attempt });
+            turn.effects.push(Effect::Perform { message, place, attempt });
+        }
     }
     Ok(turn.done(Some(place)))
 }
@@ -78,38 +84,29 @@ pub(super) fn end(
         let row = turn.row(place)?;
         (row.message.id, row.message.status)
     };
-    let waits_for_it = turn.head.pending_at(place).is_some_and(|p| p.sending == attempt);
+    let under_way = turn.head.pending_at(place).filter(|p| p.sending == attempt).copied();
     match outcome {
-        Outcome::Sent { provider_id } => {
-            turn.progress(place, Some(provider_id), Progress::sent())?;
+        Outcome::Sent { provider_id, held } => {
+            let sent = Progress { error: held.clone(), ..Progress::sent() };
+            turn.progress(place, Some(provider_id), sent)?;
         }
         // The wake, or a receipt, spoke first.
-        _ if !waits_for_it && status != MessageStatus::Unknown => {}
-        Outcome::Refused { error } | Outcome::Retry { error, .. } if !waits_for_it => {
-            fail(&mut turn, place, error)?;
+        _ if under_way.is_none() && status != MessageStatus::Unknown => {}
+        Outcome::Refused { error } => {
+            turn.progress(place, None, Progress::failed(error.clone()))?;
         }
-        Outcome::Refused { error } => fail(&mut turn, place, error)?,
-        Outcome::Retry { error, slow } => {
-            match context.rules.send_ladder.get(attempt.saturating_sub(1) as usize) {
-                Some(wait) => {
-                    let (due, error) = (turn.at + *wait, error.clone());
-                    turn.record(Fact::SendDelayed { message, place, due, error });
-                }
-                None => fail(&mut turn, place, error)?,
-            }
-            if *slow == Slow::Account {
-                turn.effects.push(Effect::SlowAccount);
-            }
-        }
+        Outcome::Retry { error, slow } => match under_way {
+            Some(pending) => again(&mut turn, pending, error, *slow, context.rules)?,
+            None => turn.progress(place, None, Progress::failed(error.clone()))?,
+        },
         Outcome::AccountStopped { error } => {
-            if waits_for_it {
-                let (due, again) = (turn.at, error.clone());
-                turn.record(Fact::SendDelayed { message, place, due, error: again });
+            if let Some(pending) = under_way {
+                delay(&mut turn, pending, pending.due, error, false);
             }
             let MessageError { code, message } = error.clone();
             turn.effects.push(Effect::StopAccount { code, message });
         }
-        Outcome::Unknown { .. } if waits_for_it => {
+        Outcome::Unknown { .. } if under_way.is_some() => {
             turn.record(Fact::SendUnknown { message, place });
         }
         Outcome::Unknown { .. } => {}
@@ -118,6 +115,57 @@ pub(super) fn end(
         turn.enqueue_first();
     }
     Ok(turn.done(Some(place)))
+}
+
+/// A passing error: again later, as long as there is a later.
+fn again(
+    turn: &mut Turn<'_>,
+    pending: Pending,
+    error: &MessageError,
+    slow: Slow,
+    rules: &Rules,
+) -> Result<(), Refused> {
+    let tried = pending.attempts.saturating_sub(pending.throttled + 1) as usize;
+    let due = match slow {
+        Slow::Message => rules.send_ladder.get(tried).map(|wait| turn.at + *wait),
+        _ if pending.throttled >= THROTTLED_MAX => None,
+        // It keeps its place: the account's line as a whole goes slower.
+        Slow::Account => Some(pending.due),
+        Slow::Pair => {
+            let step = rules.pair_ladder.get(pending.throttled as usize);
+            let wait = step.or(rules.pair_ladder.last()).copied().unwrap_or_default();
+            Some(turn.at + wait)
+        }
+    };
+    let kind = turn.row(pending.place)?.message.kind;
+    match due {
+        None => turn.progress(pending.place, None, Progress::failed(error.clone())),
+        Some(due) if turn.is_too_late(kind, due.max(turn.at)) => {
+            turn.progress(pending.place, None, Progress::failed(too_late()))
+        }
+        Some(due) => {
+            delay(turn, pending, due, error, slow != Slow::Message);
+            Ok(())
+        }
+    }
+}
+
+fn delay(
+    turn: &mut Turn<'_>,
+    Pending { message, place, .. }: Pending,
+    due: Timestamp,
+    error: &MessageError,
+    throttled: bool,
+) {
+    let error = error.clone();
+    turn.record(Fact::SendDelayed { message, place, due, error, throttled });
+}
+
+/// Why a message is not sent any more whose customer wrote too long ago.
+fn too_late() -> MessageError {
+    let message =
+        "the customer's window for free text closed before it could go out; send a template";
+    MessageError { code: "window_closed".to_owned(), message: message.to_owned() }
 }
 
 /// After a load: what was under way and is not held any more is of unknown outcome.
@@ -142,9 +190,4 @@ pub(super) fn wake(
     }
     turn.enqueue_first();
     Ok(turn.done(None))
-}
-
-fn fail(turn: &mut Turn<'_>, place: Place, error: &MessageError) -> Result<(), Refused> {
-    let failed = Progress { status: MessageStatus::Failed, at: None, error: Some(error.clone()) };
-    turn.progress(place, None, failed)
 }

@@ -2,13 +2,13 @@
 //! the same decision sees it.
 
 use super::contents::Changed;
-use super::{Answer, ContentAt, Conversation, Decision, Effect, Loaded, Refused, Thread};
+use super::{Answer, ContentAt, Conversation, Decision, Effect, Loaded, Refused, Thread, WINDOW};
 use crate::channel::Channel;
 use crate::fact::{By, Fact, ParkedReceipt, Recorded};
 use crate::id::MessageId;
 use crate::message::{
-    Content, Direction, Message, MessageKind, MessageRow, MessageStatus, Place, Sender, SenderKind,
-    block_of,
+    Content, Direction, Message, MessageError, MessageKind, MessageRow, MessageStatus, Place,
+    Sender, SenderKind, block_of,
 };
 use crate::time::Timestamp;
 
@@ -191,13 +191,26 @@ impl<'a> Turn<'a> {
         self.facts.is_empty()
     }
 
-    /// Whether free text may be sent now. Only WhatsApp is in use so far.
-    pub(super) fn window_is_open(&self) -> bool {
+    /// Refuses free text outside its window. Only WhatsApp is in use so far.
+    pub(super) fn check_window(&self) -> Result<(), Refused> {
+        let closes = self.head.window_closes_at();
+        if self.has_window() && closes.is_none_or(|closes| self.at >= closes) {
+            return Err(Refused::WindowClosed { at: closes });
+        }
+        Ok(())
+    }
+
+    /// Whether the provider would refuse a message of this kind at that time, because the customer
+    /// has not written for too long.
+    pub(super) fn is_too_late(&self, kind: MessageKind, at: Timestamp) -> bool {
+        let is_over = || self.head.last_inbound_at.is_none_or(|wrote| at >= wrote + WINDOW);
+        kind != MessageKind::Template && self.has_window() && is_over()
+    }
+
+    fn has_window(&self) -> bool {
         match self.head.channel {
-            Channel::Email => true,
-            Channel::Whatsapp | Channel::Instagram | Channel::Messenger => {
-                self.head.window_closes_at().is_some_and(|closes| self.at < closes)
-            }
+            Channel::Email => false,
+            Channel::Whatsapp | Channel::Instagram | Channel::Messenger => true,
         }
     }
 
@@ -226,10 +239,15 @@ impl<'a> Turn<'a> {
 pub(super) struct Progress {
     pub status: MessageStatus,
     pub at: Option<Timestamp>,
-    pub error: Option<crate::message::MessageError>,
+    pub error: Option<MessageError>,
 }
 
 impl Progress {
+    /// It will not go out.
+    pub(super) fn failed(error: MessageError) -> Self {
+        Self { status: MessageStatus::Failed, at: None, error: Some(error) }
+    }
+
     /// The provider has it.
     pub(super) fn sent() -> Self {
         Self { status: MessageStatus::Sent, at: None, error: None }

@@ -19,6 +19,7 @@ use engine::message::{
 };
 use engine::mint::Mint;
 use engine::permission::Viewer;
+use engine::saying::Saying;
 use engine::time::Timestamp;
 use uuid::Uuid;
 
@@ -67,6 +68,7 @@ impl Desk {
             reopen_within: 24 * HOUR,
             recent_ids: 64,
             send_ladder: vec![Duration::from_secs(1), Duration::from_secs(5)],
+            pair_ladder: vec![Duration::from_secs(1), Duration::from_secs(4)],
             pending_max: 20,
             parked_max: 8,
         };
@@ -353,7 +355,7 @@ pub(crate) fn error() -> MessageError {
 
 pub(crate) fn said(text: &str) -> Command {
     Command::Send(Draft {
-        text: text.into(),
+        saying: Saying::Text(text.into()),
         reply_to: None,
         sender: Sender { kind: SenderKind::Agent, id: Some(AGENT.0), name: None },
         account_can_send: true,

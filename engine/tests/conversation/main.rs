@@ -6,6 +6,8 @@ mod amendments;
 mod desk;
 #[cfg(test)]
 mod order;
+#[cfg(test)]
+mod sends;
 
 use desk::{
     AGENT, Desk, HOUR, MINUTE, by_agent, error, keyed, receipt, received, said, system, viewed,
@@ -106,7 +108,8 @@ fn free_text_goes_out_only_within_the_window() {
     desk.later(24 * HOUR - 6 * MINUTE);
     assert!(desk.send("in time").is_ok());
     desk.later(MINUTE);
-    assert_eq!(desk.send("too late").unwrap_err(), Refused::WindowClosed);
+    let at = desk.case().window_closes_at();
+    assert_eq!(desk.send("too late").unwrap_err(), Refused::WindowClosed { at });
 }
 
 #[test]
@@ -119,7 +122,7 @@ fn sends_of_one_conversation_leave_one_at_a_time_in_order() {
     let begin = || system(Target::Current, Command::BeginSend { message: second, place });
     assert!(!desk.run(begin()).unwrap().changed, "the first is under way");
     desk.effects.clear();
-    desk.end(first, Outcome::Sent { provider_id: "p1".into() });
+    desk.end(first, Outcome::Sent { provider_id: "p1".into(), held: None });
     assert!(matches!(desk.effects[..], [Effect::Enqueue { message, .. }] if message == second));
     assert!(desk.run(begin()).unwrap().changed);
 }
@@ -168,7 +171,7 @@ fn a_restart_makes_a_send_under_way_unknown_and_the_next_one_goes_on() {
     desk.crash();
     assert_eq!(desk.status(first.0), MessageStatus::Unknown);
     assert!(matches!(desk.effects[..], [Effect::Enqueue { message, .. }] if message == second));
-    desk.end(first, Outcome::Sent { provider_id: "p1".into() });
+    desk.end(first, Outcome::Sent { provider_id: "p1".into(), held: None });
     assert_eq!(desk.status(first.0), MessageStatus::Sent, "the answer came after all");
 }
 
@@ -188,7 +191,7 @@ fn a_foreign_opaque_id_is_not_believed() {
     let mut desk = Desk::new();
     desk.receive("m1", "hello");
     let message = desk.begin("one");
-    desk.end(message, Outcome::Sent { provider_id: "p1".into() });
+    desk.end(message, Outcome::Sent { provider_id: "p1".into(), held: None });
     let stolen = Some(desk.opaque(message));
     desk.run(receipt("p2", MessageStatus::Read, stolen)).unwrap();
     assert_eq!(desk.status(message.0), MessageStatus::Sent);
@@ -246,7 +249,7 @@ fn an_echo_of_our_own_send_is_not_a_second_message() {
     desk.receive("m1", "hello");
     let message = desk.begin("one");
     desk.run(system(Target::Current, echo("p1", "one"))).unwrap();
-    desk.end(message, Outcome::Sent { provider_id: "p1".into() });
+    desk.end(message, Outcome::Sent { provider_id: "p1".into(), held: None });
     desk.run(system(Target::Current, echo("p1", "one"))).unwrap();
     assert_eq!(desk.rows.len(), 2);
     assert_eq!(desk.status(message.0), MessageStatus::Sent);

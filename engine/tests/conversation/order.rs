@@ -78,7 +78,7 @@ fn ends_as(
         }
         match says {
             Says::Answer => {
-                desk.end(message, Outcome::Sent { provider_id: "p1".into() });
+                desk.end(message, Outcome::Sent { provider_id: "p1".into(), held: None });
             }
             Says::Receipt(status) => {
                 desk.run(receipt("p1", *status, opaque)).unwrap();
@@ -141,7 +141,10 @@ proptest! {
                     },
                     Step::End(n, how) => if let Some(first) = pending {
                         let outcome = match how {
-                            0 => Outcome::Sent { provider_id: format!("p{}-{n}", first.message) },
+                            0 => Outcome::Sent {
+                                provider_id: format!("p{}-{n}", first.message),
+                                held: None,
+                            },
                             1 => Outcome::Refused { error: error() },
                             2 => Outcome::Unknown { reason: "hung".into() },
                             _ => Outcome::Retry { error: error(), slow: engine::channel::Slow::Pair },

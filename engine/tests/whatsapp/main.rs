@@ -5,11 +5,15 @@ mod amendments;
 #[cfg(test)]
 mod content;
 
-use engine::channel::whatsapp::{Answered, NotAnEnvelope, decode, open, outcome, read_mark, text};
+use engine::account::Throughput;
+use engine::channel::whatsapp::{
+    Answered, NotAnEnvelope, decode, message as request, open, outcome, read_mark, throughput,
+};
 use engine::channel::{Handle, Inbound, Opaque, Outbound, Outcome, Slow};
 use engine::contact::IdentityKind;
 use engine::id::{ConversationId, ThreadId};
 use engine::message::{MessageKind, MessageStatus, Place};
+use engine::saying::Saying;
 use engine::time::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -227,8 +231,7 @@ fn outbound(to: Vec<Handle>) -> Outbound {
     let (thread, conversation) = (ThreadId(Uuid::nil()), ConversationId(Uuid::nil()));
     Outbound {
         to,
-        kind: MessageKind::Text,
-        text: Some("Yes, in blue".to_owned()),
+        saying: Saying::Text("Yes, in blue".to_owned()),
         reply_to: Some("wamid.A1".to_owned()),
         opaque: Opaque { thread, conversation, place },
     }
@@ -237,7 +240,7 @@ fn outbound(to: Vec<Handle>) -> Outbound {
 #[test]
 fn a_text_is_sent_to_the_phone_number_where_one_is_known() {
     let (bsuid, phone) = (handle(IdentityKind::Bsuid, "FR.1"), handle(IdentityKind::Phone, "336"));
-    let call = text(&outbound(vec![bsuid.clone(), phone]), "7001", "secret");
+    let call = request(&outbound(vec![bsuid.clone(), phone]), "7001", "secret").unwrap();
     assert_eq!((call.path.as_str(), call.bearer.as_str()), ("7001/messages", "secret"));
     let sent = call.body.unwrap();
     assert_eq!((&sent["to"], &sent["recipient"]), (&json!("336"), &Value::Null));
@@ -245,8 +248,12 @@ fn a_text_is_sent_to_the_phone_number_where_one_is_known() {
     assert_eq!(sent["context"]["message_id"], "wamid.A1");
     let opaque = sent["biz_opaque_callback_data"].as_str().unwrap();
     assert!(Opaque::decode(opaque).is_some() && opaque.len() <= 512);
-    let sent = text(&outbound(vec![bsuid]), "7001", "secret").body.unwrap();
+    let to = |to| Some(request(&outbound(vec![to]), "7001", "secret")?.body.unwrap());
+    let sent = to(bsuid).unwrap();
     assert_eq!((&sent["to"], &sent["recipient"]), (&Value::Null, &json!("FR.1")));
+    let sent = to(handle(IdentityKind::Group, "G1")).unwrap();
+    assert_eq!((&sent["to"], &sent["recipient_type"]), (&json!("G1"), &json!("group")));
+    assert_eq!(to(handle(IdentityKind::Email, "ines@example.com")), None);
     let mark = |types| read_mark("wamid.A1", types, "7001", "secret").body.unwrap();
     assert_eq!(
         (&mark(false)["status"], mark(false).get("typing_indicator")),
@@ -270,12 +277,25 @@ fn each_class_of_error_means_what_it_should() {
     assert!(matches!(of(131_026), Outcome::Refused { .. }));
     assert!(matches!(of(999_999), Outcome::Refused { .. }), "unknown codes are not repeated");
     let sent = with(200, json!({"messages": [{"id": "wamid.N"}]}));
-    assert_eq!(sent, Outcome::Sent { provider_id: "wamid.N".to_owned() });
+    assert_eq!(sent, Outcome::Sent { provider_id: "wamid.N".to_owned(), held: None });
+    let template =
+        json!({"messages": [{"id": "wamid.N", "message_status": "held_for_quality_assessment"}]});
+    let Outcome::Sent { held: Some(held), .. } = with(200, template) else { panic!("it is held") };
+    assert_eq!(held.code, "held_for_quality_assessment");
     assert!(matches!(with(200, json!({})), Outcome::Unknown { .. }));
     assert!(matches!(with(502, json!({})), Outcome::Unknown { .. }));
     assert!(matches!(with(503, json!({"error": {"code": 2}})), Outcome::Retry { .. }));
     assert!(matches!(outcome(Answered::NotSent("refused".into())), Outcome::Retry { .. }));
     assert!(matches!(outcome(Answered::PerhapsSent("cut".into())), Outcome::Unknown { .. }));
+}
+
+#[test]
+fn what_a_number_may_send_is_read_where_the_provider_says_it() {
+    let of =
+        |level: &str| throughput(json!({"throughput": {"level": level}}).to_string().as_bytes());
+    assert_eq!(of("STANDARD"), Some(Throughput::Standard));
+    assert_eq!(of("HIGH"), Some(Throughput::High));
+    assert_eq!((of("NOT_APPLICABLE"), throughput(b"{}"), throughput(b"?")), (None, None, None));
 }
 
 #[cfg(test)]

@@ -1,26 +1,53 @@
 //! Our messages as requests (Cloud API reference, "Messages").
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::channel::{Call, Handle, Method, Outbound};
 use crate::contact::IdentityKind;
+use crate::saying::{Saying, Template};
 
-/// A text to a customer.
-pub fn text(outbound: &Outbound, phone_number_id: &str, token: &str) -> Call {
+/// A message to a customer; `None` where none of its handles is one that WhatsApp knows.
+pub fn message(outbound: &Outbound, phone_number_id: &str, token: &str) -> Option<Call> {
+    let (recipient_type, key, value) = address(&outbound.to)?;
+    let (kind, said) = said(&outbound.saying);
     let mut body = json!({
         "messaging_product": "whatsapp",
-        "recipient_type": "individual",
-        "type": "text",
-        "text": {"body": outbound.text.as_deref().unwrap_or_default(), "preview_url": true},
+        "recipient_type": recipient_type,
+        "type": kind,
         "biz_opaque_callback_data": outbound.opaque.encode(),
     });
-    if let Some((key, value)) = address(&outbound.to) {
-        body[key] = value.into();
-    }
+    body[key] = value.into();
+    body[kind] = said;
     if let Some(quoted) = &outbound.reply_to {
         body["context"] = json!({"message_id": quoted});
     }
-    post(phone_number_id, token, body)
+    Some(post(phone_number_id, token, body))
+}
+
+/// A saying's type, and what stands under it.
+fn said(saying: &Saying) -> (&'static str, Value) {
+    match saying {
+        Saying::Text(text) => ("text", json!({"body": text, "preview_url": true})),
+        Saying::Media(media) => {
+            let mut said = json!({"link": media.url});
+            for (key, text) in [("caption", &media.caption), ("filename", &media.filename)] {
+                if let Some(text) = text {
+                    said[key] = text.as_str().into();
+                }
+            }
+            (media.kind.as_str(), said)
+        }
+        Saying::Location(location) => ("location", json!(location)),
+        Saying::Contacts(cards) => ("contacts", json!(cards)),
+        Saying::Interactive(interactive) => ("interactive", json!(interactive)),
+        Saying::Template(Template { name, language, components }) => {
+            let mut said = json!({"name": name, "language": {"code": language}});
+            if !components.is_empty() {
+                said["components"] = json!(components);
+            }
+            ("template", said)
+        }
+    }
 }
 
 /// Tells the customer that a message was read, and perhaps that somebody types an answer to it.
@@ -40,22 +67,25 @@ pub fn read_mark(provider_id: &str, types: bool, phone_number_id: &str, token: &
 pub fn account(phone_number_id: &str, token: &str) -> Call {
     Call {
         method: Method::Get,
-        path: format!("{phone_number_id}?fields=id,display_phone_number,verified_name"),
+        path: format!("{phone_number_id}?fields=id,display_phone_number,verified_name,throughput"),
         bearer: token.to_owned(),
         body: None,
     }
 }
 
-/// A phone number wins over a business-scoped id where both are known, as it does at the provider.
-fn address(to: &[Handle]) -> Option<(&'static str, &str)> {
+/// Where a message goes: what kind of recipient it is, and which key holds it. A phone number wins
+/// over a business-scoped id where both are known, as it does at the provider.
+fn address(to: &[Handle]) -> Option<(&'static str, &'static str, &str)> {
     let of =
         |kind| to.iter().find(|handle| handle.kind == kind).map(|handle| handle.value.as_str());
+    let group = || of(IdentityKind::Group).map(|group| ("group", "to", group));
     of(IdentityKind::Phone)
-        .map(|phone| ("to", phone))
-        .or(of(IdentityKind::Bsuid).map(|id| ("recipient", id)))
+        .map(|phone| ("individual", "to", phone))
+        .or_else(|| of(IdentityKind::Bsuid).map(|id| ("individual", "recipient", id)))
+        .or_else(group)
 }
 
-fn post(phone_number_id: &str, token: &str, body: serde_json::Value) -> Call {
+fn post(phone_number_id: &str, token: &str, body: Value) -> Call {
     Call {
         method: Method::Post,
         path: format!("{phone_number_id}/messages"),

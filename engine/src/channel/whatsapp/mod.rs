@@ -5,15 +5,14 @@ mod content;
 mod decode;
 mod encode;
 mod envelope;
+mod limits;
 mod message;
 mod outcome;
 mod people;
 mod status;
 
 pub use decode::decode;
-pub use encode::{account, read_mark, text};
+pub use encode::{account, message, read_mark};
 pub use envelope::{Change, Envelope, NotAnEnvelope, open};
-pub use outcome::{Answered, outcome};
-
-/// The longest text of a message, in characters (Cloud API reference, text messages).
-pub const TEXT_CHARS_MAX: usize = 4096;
+pub use limits::{TEXT_CHARS_MAX, check, check_reaction};
+pub use outcome::{Answered, outcome, throughput};

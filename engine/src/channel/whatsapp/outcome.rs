@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::envelope::text;
+use crate::account::Throughput;
 use crate::channel::{Outcome, Slow};
 use crate::message::MessageError;
 
@@ -35,7 +36,7 @@ pub fn outcome(answered: Answered) -> Outcome {
     if (200..300).contains(&status) {
         let id = body.as_ref().and_then(|body| text(body.pointer("/messages/0/id")?));
         return match id {
-            Some(provider_id) => Outcome::Sent { provider_id },
+            Some(provider_id) => Outcome::Sent { provider_id, held: body.as_ref().and_then(held) },
             None => {
                 Outcome::Unknown { reason: "the provider's answer names no message".to_owned() }
             }
@@ -52,6 +53,28 @@ pub fn outcome(answered: Answered) -> Outcome {
                 message: "the provider refused the message without a reason".to_owned(),
             },
         },
+    }
+}
+
+/// Why an accepted message does not go out yet: new templates wait for what others say of them
+/// (Cloud API reference, "Template pacing").
+fn held(body: &Value) -> Option<MessageError> {
+    let status = body.pointer("/messages/0/message_status")?.as_str()?;
+    let message = match status {
+        "held_for_quality_assessment" => "the provider holds the template until it is assessed",
+        "paused" => "the provider has paused the template",
+        _ => return None,
+    };
+    Some(MessageError { code: status.to_owned(), message: message.to_owned() })
+}
+
+/// What a number's node says of how much it may send.
+pub fn throughput(body: &[u8]) -> Option<Throughput> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    match body.pointer("/throughput/level")?.as_str()? {
+        "STANDARD" => Some(Throughput::Standard),
+        "HIGH" => Some(Throughput::High),
+        _ => None,
     }
 }
 

@@ -1,0 +1,222 @@
+//! One account's way out: of each conversation the message that is next, in the order in which they
+//! may go.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use engine::id::{AccountId, MessageId, TenantId, ThreadId};
+use engine::message::Place;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until};
+
+use super::pace::{Pace, Pairs};
+use super::{OutboxOptions, Slip};
+
+pub(super) struct Line {
+    pub(super) tenant: TenantId,
+    pub(super) account: AccountId,
+    inside: Mutex<Inside>,
+    requests: Arc<Semaphore>,
+    /// Something may go sooner than it was expected to.
+    changed: Notify,
+}
+
+struct Inside {
+    pace: Pace,
+    pairs: Pairs,
+    /// By when it may go, and in which order it came.
+    queue: BTreeMap<(Instant, u64), MessageId>,
+    waiting: HashMap<MessageId, Waiting>,
+    tickets: u64,
+    /// The provider refuses everything until somebody looks after the account.
+    is_stopped: bool,
+    /// Somebody takes from the queue.
+    is_driven: bool,
+}
+
+/// A message that waits to be sent.
+struct Waiting {
+    slip: Slip,
+    place: Place,
+    /// Which of the message's waits this is.
+    ticket: u64,
+    /// The right to one request, from just before the send begins.
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+/// A message whose turn it is.
+pub(super) struct Next {
+    pub(super) slip: Slip,
+    pub(super) message: MessageId,
+    pub(super) place: Place,
+    pub(super) ticket: u64,
+}
+
+/// What the line waits for.
+enum Ahead {
+    Nothing,
+    Time(Instant),
+    Somebody,
+}
+
+impl Line {
+    pub(super) fn new(tenant: TenantId, account: AccountId, options: &OutboxOptions) -> Self {
+        let inside = Inside {
+            pace: Pace::new(options.rate),
+            pairs: Pairs::new(options.pair_burst, options.pair_every),
+            queue: BTreeMap::new(),
+            waiting: HashMap::new(),
+            tickets: 0,
+            is_stopped: false,
+            is_driven: false,
+        };
+        let requests = Arc::new(Semaphore::new(options.requests));
+        Self { tenant, account, inside: Mutex::new(inside), requests, changed: Notify::new() }
+    }
+
+    /// A message waits, not to go before `at`. One that waits already is not there twice. Answers
+    /// whether somebody has to drive the line.
+    pub(super) fn add(&self, slip: Slip, message: MessageId, place: Place, at: Instant) -> bool {
+        let mut inside = self.inside();
+        let ticket = inside.tickets;
+        match inside.waiting.entry(message) {
+            Entry::Occupied(_) => return false,
+            Entry::Vacant(free) => free.insert(Waiting { slip, place, ticket, turn: None }),
+        };
+        metrics::gauge!("omnistream_outbox_waiting").increment(1.0);
+        inside.tickets += 1;
+        inside.queue.insert((at, ticket), message);
+        self.changed.notify_one();
+        !std::mem::replace(&mut inside.is_driven, true)
+    }
+
+    /// Waits until something may go; false when nothing waits, and nobody drives the line any more.
+    pub(super) async fn is_due(&self) -> bool {
+        loop {
+            let ahead = self.inside().ahead();
+            match ahead {
+                Ahead::Nothing => return false,
+                Ahead::Time(at) if at <= Instant::now() => return true,
+                Ahead::Time(at) => tokio::select! {
+                    () = sleep_until(at) => {}
+                    () = self.changed.notified() => {}
+                },
+                Ahead::Somebody => self.changed.notified().await,
+            }
+        }
+    }
+
+    /// The right to one request, which is given back when it is dropped.
+    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        self.requests.clone().acquire_owned().await.ok()
+    }
+
+    /// The first message that may go now, which gets this turn.
+    pub(super) fn next(&self, turn: OwnedSemaphorePermit, stopping: &AtomicBool) -> Option<Next> {
+        let (mut inside, now) = (self.inside(), Instant::now());
+        // Looked at under the lock: who stops sees either this turn or nothing begin.
+        if stopping.load(Ordering::Acquire) || inside.is_stopped || inside.pace.next() > now {
+            return None;
+        }
+        loop {
+            let first = inside.queue.first_entry().filter(|first| first.key().0 <= now)?;
+            let ((_, ticket), message) = first.remove_entry();
+            let waiting = inside.waiting.get(&message);
+            let Some(waiting) = waiting.filter(|waiting| waiting.ticket == ticket) else {
+                continue;
+            };
+            let (slip, place) = (waiting.slip, waiting.place);
+            let free_at = inside.pairs.free_at(slip.thread, now);
+            if free_at > now {
+                inside.queue.insert((free_at, ticket), message);
+                continue;
+            }
+            inside.pace.take(now);
+            inside.pairs.take(slip.thread, now);
+            if let Some(waiting) = inside.waiting.get_mut(&message) {
+                waiting.turn = Some(turn);
+            }
+            return Some(Next { slip, message, place, ticket });
+        }
+    }
+
+    /// A wait is over, unless another one of the message has begun.
+    pub(super) fn leave(&self, message: MessageId, ticket: u64) {
+        let mut inside = self.inside();
+        if inside.waiting.get(&message).is_some_and(|waiting| waiting.ticket == ticket) {
+            inside.remove(message);
+        }
+    }
+
+    /// The message's send has begun: it waits no more, and its turn is its own.
+    pub(super) fn begun(&self, message: MessageId) -> Option<OwnedSemaphorePermit> {
+        self.inside().remove(message)?.turn
+    }
+
+    /// How many messages wait.
+    pub(super) fn len(&self) -> usize {
+        self.inside().waiting.len()
+    }
+
+    /// Whether a send is beginning.
+    pub(super) fn begins(&self) -> bool {
+        self.inside().waiting.values().any(|waiting| waiting.turn.is_some())
+    }
+
+    /// Nothing goes until [`Line::resume`].
+    pub(super) fn stop(&self) {
+        self.inside().is_stopped = true;
+    }
+
+    pub(super) fn resume(&self) {
+        self.inside().is_stopped = false;
+        self.changed.notify_one();
+    }
+
+    /// So many messages a second from now on.
+    pub(super) fn set_rate(&self, rate: u32) {
+        self.inside().pace.set(rate);
+    }
+
+    /// The provider took a message.
+    pub(super) fn recover(&self) {
+        self.inside().pace.recover();
+    }
+
+    /// The provider takes less than it is given, as it says of a request that left then.
+    pub(super) fn slow(&self, left: Instant) {
+        self.inside().pace.slow(left, Instant::now());
+    }
+
+    /// The provider says that this customer gets too many.
+    pub(super) fn slow_pair(&self, thread: ThreadId) {
+        self.inside().pairs.empty(thread, Instant::now());
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inside {
+    fn ahead(&mut self) -> Ahead {
+        match self.queue.first_key_value() {
+            None => {
+                self.is_driven = false;
+                Ahead::Nothing
+            }
+            Some(_) if self.is_stopped => Ahead::Somebody,
+            Some(((at, _), _)) => Ahead::Time((*at).max(self.pace.next())),
+        }
+    }
+
+    /// Its place in the queue, if it still has one, is passed over.
+    fn remove(&mut self, message: MessageId) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&message)?;
+        metrics::gauge!("omnistream_outbox_waiting").decrement(1.0);
+        Some(waiting)
+    }
+}

@@ -1,0 +1,88 @@
+//! One message to its provider, once.
+
+use engine::account::Account;
+use engine::channel::{Handle, Opaque, Outbound, Outcome, Slow, whatsapp};
+use engine::id::AccountId;
+use engine::message::{MessageError, MessageRow};
+use engine::saying::Saying;
+use tokio::time::Instant;
+
+use super::line::Line;
+use super::{Outbox, Slip};
+
+impl Outbox {
+    /// Makes the request, and says how it ended.
+    pub(super) async fn send(&self, slip: &Slip, row: &MessageRow, line: &Line) -> Outcome {
+        let (account, to) = match self.parties(slip).await {
+            Ok(parties) => parties,
+            Err(outcome) => return outcome,
+        };
+        let Some(saying) = Saying::of(&row.content()) else {
+            return refused("no_content", "the message says nothing that could be sent");
+        };
+        let reply_to = row.message.reply_to.clone();
+        let (thread, conversation, place) = (slip.thread, slip.conversation, row.place);
+        let opaque = Opaque { thread, conversation, place };
+        let outbound = Outbound { to, saying, reply_to, opaque };
+        let token = account.text("access_token").unwrap_or_default();
+        let Some(call) = whatsapp::message(&outbound, &account.account_key, token) else {
+            return refused("no_recipient", "the contact has no number or id on this channel");
+        };
+        let left = Instant::now();
+        let outcome = whatsapp::outcome(self.0.provider.perform(call).await);
+        match &outcome {
+            Outcome::Sent { .. } => line.recover(),
+            Outcome::Retry { slow: Slow::Account, .. } => line.slow(left),
+            Outcome::Retry { slow: Slow::Pair, .. } => line.slow_pair(slip.thread),
+            _ => {}
+        }
+        count(&outcome);
+        outcome
+    }
+
+    /// The account that sends, and the handles of whom it is for.
+    async fn parties(
+        &self,
+        slip: &Slip,
+    ) -> Result<(std::sync::Arc<Account>, Vec<Handle>), Outcome> {
+        let account = self.account(slip.tenant, slip.account).await;
+        let account = account.map_err(|_| unread("the account could not be read"))?;
+        let account = account.filter(|account| account.is_active);
+        let account = account.ok_or_else(|| {
+            refused("account_inactive", "the channel account is gone or not active")
+        })?;
+        let contact = self.0.contacts.get(slip.contact).await;
+        let contact = contact.map_err(|_| unread("the contact could not be read"))?;
+        let contact = contact.ok_or_else(|| refused("no_recipient", "the contact is gone"))?;
+        let ours = |of: &Option<AccountId>| of.is_none_or(|of| of == account.id);
+        let identities = contact.identities.into_iter().filter(|known| ours(&known.account_id));
+        let handle =
+            |known: engine::contact::Identity| Handle { kind: known.kind, value: known.value };
+        let mut to: Vec<Handle> = identities.map(handle).collect();
+        to.sort();
+        Ok((account, to))
+    }
+}
+
+fn refused(code: &str, message: &str) -> Outcome {
+    let (code, message) = (code.to_owned(), message.to_owned());
+    Outcome::Refused { error: MessageError { code, message } }
+}
+
+/// Nothing was sent, and it will pass.
+fn unread(message: &str) -> Outcome {
+    let (code, message) = ("unavailable".to_owned(), message.to_owned());
+    Outcome::Retry { error: MessageError { code, message }, slow: Slow::Message }
+}
+
+fn count(outcome: &Outcome) {
+    let outcome = match outcome {
+        Outcome::Sent { .. } => "sent",
+        Outcome::Retry { slow: Slow::Message, .. } => "retry",
+        Outcome::Retry { .. } => "throttled",
+        Outcome::Refused { .. } => "refused",
+        Outcome::AccountStopped { .. } => "account_stopped",
+        Outcome::Unknown { .. } => "unknown",
+    };
+    metrics::counter!("omnistream_sends_total", "outcome" => outcome).increment(1);
+}

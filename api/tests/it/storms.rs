@@ -1,0 +1,112 @@
+//! Storms of the provider's limits: what is too much waits, nothing is lost, and what a customer gets
+//! comes in its order.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::Config;
+use futures_util::future::join_all;
+use serde_json::json;
+use simulator::{GraphOptions, Limits, Sent};
+
+use crate::harness::{Org, Server, eventually, graph, unique};
+
+/// A server beside a provider with these limits, and an organization on it.
+async fn beside(limits: Limits, differ: impl FnOnce(&mut Config)) -> (Arc<Server>, Org) {
+    let server = Server::beside(GraphOptions { limits, ..graph() }, |config| {
+        config.limits.pair_ladder = vec![Duration::from_millis(20), Duration::from_millis(80)];
+        config.limits.send_rate_per_second = 1_000;
+        // Its messages to one customer are more than the provider lets through.
+        config.limits.pair_every = Duration::from_millis(1);
+        differ(config);
+    })
+    .await;
+    let org = Org::on(&server).await;
+    (server, org)
+}
+
+/// So many new customers of an organization, each by the id of the conversation.
+async fn customers(org: &Org, number: usize) -> Vec<(String, String)> {
+    join_all((0..number).map(async |_| {
+        let phone = unique("1555");
+        let id = org.hears(&phone, "Hello").await;
+        (phone, id)
+    }))
+    .await
+}
+
+/// Says so many things to each customer, one after another, to all at once.
+async fn say(org: &Org, customers: &[(String, String)], messages: usize) {
+    join_all(customers.iter().map(async |(_, id)| {
+        for n in 0..messages {
+            let path = format!("/api/conversations/{id}/messages");
+            org.admin.post(&path, json!({"text": n.to_string()})).await.is(201);
+        }
+    }))
+    .await;
+}
+
+/// Each customer got so many messages, each once and in their order.
+fn in_order(sends: &[Sent], customers: &[(String, String)], messages: usize) {
+    let mut got: HashMap<&str, Vec<&str>> = HashMap::new();
+    for sent in sends {
+        got.entry(&sent.to).or_default().push(sent.text.as_deref().unwrap_or_default());
+    }
+    let wanted: Vec<_> = (0..messages).map(|n| n.to_string()).collect();
+    for (phone, _) in customers {
+        assert_eq!(got[phone.as_str()], wanted, "what {phone} got");
+    }
+}
+
+#[tokio::test]
+async fn a_number_over_its_throughput_settles_at_the_limit_in_every_customer_s_order() {
+    let limits = Limits { per_second: 50, pair_burst: 1_000, ..Limits::default() };
+    let (server, org) = beside(limits, |_| {}).await;
+    let customers = customers(&org, 30).await;
+    say(&org, &customers, 10).await;
+    server.graph.until(|counts| counts.accepted == 300).await;
+    in_order(&server.graph.sends().sends, &customers, 10);
+    let refused = server.graph.counts().refused;
+    assert!(refused > 0, "it was over the limit");
+    assert!(refused < 150, "it goes on beating against the limit: {refused} refused");
+}
+
+#[tokio::test]
+async fn a_customer_who_gets_too_many_waits_alone_and_in_order() {
+    let limits = Limits {
+        per_second: 1_000,
+        pair_burst: 3,
+        pair_every: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let (server, org) = beside(limits, |_| {}).await;
+    let (one, others) = (customers(&org, 1).await, customers(&org, 10).await);
+    say(&org, &one, 15).await;
+    say(&org, &others, 2).await;
+    server.graph.until(|counts| counts.accepted == 35).await;
+    let sends = server.graph.sends().sends;
+    in_order(&sends, &one, 15);
+    in_order(&sends, &others, 2);
+    assert!(server.graph.counts().refused > 0, "the customer got too many");
+    let last = sends.iter().rposition(|sent| sent.to == one[0].0).unwrap();
+    assert_eq!(last, 34, "nobody else waited for it");
+}
+
+#[tokio::test]
+async fn who_keeps_to_the_provider_s_limits_is_never_refused() {
+    let pair_every = Duration::from_millis(100);
+    let limits = Limits { per_second: 100, pair_burst: 3, pair_every, ..Limits::default() };
+    let (server, org) = beside(limits, |config| {
+        config.limits.send_rate_per_second = 90;
+        config.limits.pair_burst = 3;
+        // The provider counts from when a message arrives, which is later than when it left.
+        config.limits.pair_every = pair_every * 3 / 2;
+    })
+    .await;
+    let customers = customers(&org, 10).await;
+    say(&org, &customers, 8).await;
+    server.graph.until(|counts| counts.accepted == 80).await;
+    in_order(&server.graph.sends().sends, &customers, 8);
+    assert_eq!(server.graph.counts().refused, 0);
+}
