@@ -29,9 +29,9 @@ impl<W: Wire> Outside for Effects<W> {
             Effect::Enqueue { message, place, due } => {
                 self.outbox.enqueue(head, message, place, due);
             }
-            Effect::Perform { attempt, .. } => {
+            Effect::Perform { message, attempt, .. } => {
                 if let Some(row) = row {
-                    self.outbox.perform(head, row, attempt);
+                    self.outbox.perform(head, message, row, attempt);
                 }
             }
             Effect::MarkRead { provider_id } => self.outbox.mark_read(head, provider_id, false),

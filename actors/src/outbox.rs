@@ -159,9 +159,10 @@ impl Outbox {
         lines.get(&account).is_none_or(|line| line.len() < self.0.options.queue)
     }
 
-    /// The send has begun durably: it is performed, and its outcome handed back.
-    pub fn perform(&self, head: &Conversation, row: &MessageRow, attempt: u32) {
-        let (message, place) = (row.message.id, row.place);
+    /// The send of a message, or of a reaction to the row's, has begun durably: it is performed, and
+    /// its outcome handed back.
+    pub fn perform(&self, head: &Conversation, message: MessageId, row: &MessageRow, attempt: u32) {
+        let place = row.place;
         self.held().entry(head.thread).or_default().push(message);
         // It waits no more: whatever hands it over from now on is another attempt.
         let line = self.line(head);
@@ -173,7 +174,7 @@ impl Outbox {
                 Some(turn) => Some(turn),
                 None => line.turn().await,
             };
-            let outcome = outbox.send(&slip, &row, &line).await;
+            let outcome = outbox.send(&slip, message, &row, &line).await;
             let end = Command::EndSend { message, place, attempt, outcome };
             outbox.tell(&slip, end).await;
             let mut held = outbox.held();

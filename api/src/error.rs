@@ -169,6 +169,7 @@ impl From<Refused> for ApiError {
         match refused {
             Refused::NotFound | Refused::Moved(_) => Self::not_found("conversation"),
             Refused::NoSuchMessage => Self::new(StatusCode::NOT_FOUND, "not_found", message),
+            Refused::NotReactable => Self::invalid("reaction.message_id", message),
             Refused::NotCurrent => Self::conflict("not_current", message),
             Refused::WindowClosed { at } => {
                 let plan = match at {

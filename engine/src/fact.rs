@@ -99,6 +99,25 @@ pub enum Fact {
         emoji: Option<String>,
         at: Timestamp,
     },
+    /// A reaction of the desk waits to be sent. It is no message: what is said of its send names the
+    /// reaction, at the place of the message that it is for.
+    ReactionQueued {
+        reaction: MessageId,
+        message: MessageId,
+        place: Place,
+        sender: Sender,
+        /// `None`: it takes back what was there.
+        emoji: Option<String>,
+    },
+    /// The provider has taken a reaction of the desk, or it failed.
+    ReactionEnded {
+        reaction: MessageId,
+        message: MessageId,
+        place: Place,
+        /// The provider's id of the reaction itself.
+        provider_id: Option<String>,
+        error: Option<MessageError>,
+    },
     /// Its author changed a message. What it says since then lies in a row of its own.
     Edited {
         message: MessageId,
@@ -287,6 +306,8 @@ impl Fact {
             | Self::SendUnknown { message, place }
             | Self::Progressed { message, place, .. }
             | Self::Reacted { message, place, .. }
+            | Self::ReactionQueued { message, place, .. }
+            | Self::ReactionEnded { message, place, .. }
             | Self::Edited { message, place, .. }
             | Self::Deleted { message, place, .. } => Some((*message, *place)),
             Self::Opened { .. }
@@ -314,6 +335,7 @@ impl Fact {
             Self::Echoed { provider_id, place, .. } => (Some(provider_id), place),
             Self::Progressed { provider_id, place, .. }
             | Self::Reacted { provider_id, place, .. }
+            | Self::ReactionEnded { provider_id, place, .. }
             | Self::Edited { provider_id, place, .. } => (provider_id.as_ref(), place),
             _ => return None,
         };
@@ -358,6 +380,8 @@ impl Fact {
             | Self::SendDelayed { .. }
             | Self::SendUnknown { .. }
             | Self::Reacted { .. }
+            | Self::ReactionQueued { .. }
+            | Self::ReactionEnded { .. }
             | Self::Edited { .. } => "message.updated",
             Self::Deleted { .. } => "message.deleted",
             Self::Progressed { status, .. } => match status {

@@ -44,6 +44,9 @@ pub struct Message {
     pub payload: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reactions: Vec<Reaction>,
+    /// Why the desk's last reaction to it did not go out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reaction_error: Option<MessageError>,
     /// When its author last changed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edited_at: Option<Timestamp>,
@@ -315,6 +318,9 @@ pub struct MessageRow {
     /// The last reaction of each person, taken back ones too: what is older changes nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reacted: Vec<Reacted>,
+    /// The desk's newest reaction, until nothing is to be heard of it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reacting: Option<Reacting>,
 }
 
 /// What a message said at some time.
@@ -332,6 +338,20 @@ pub struct Reacted {
     /// `None`: taken back.
     pub emoji: Option<String>,
     pub at: Timestamp,
+}
+
+/// A reaction of the desk, on its way or sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reacting {
+    /// Its own id: it is no message, and is sent like one.
+    pub id: MessageId,
+    pub sender: Sender,
+    /// `None`: taken back.
+    pub emoji: Option<String>,
+    /// What there was before, and is again if this one fails later.
+    pub before: Option<String>,
+    /// The provider's id, once it was taken.
+    pub provider_id: Option<String>,
 }
 
 /// So many earlier versions of a message are kept: the first, and the newest ones.
@@ -361,7 +381,8 @@ impl MessageRow {
     /// One that is new.
     pub fn new(message: Message, place: Place) -> Self {
         let (earlier, reacted) = (Vec::new(), Vec::new());
-        Self { message, place, raw: None, attempts: 0, earlier, content: None, reacted }
+        let (raw, content, reacting) = (None, None, None);
+        Self { message, place, raw, attempts: 0, earlier, content, reacted, reacting }
     }
 
     /// What it says.
@@ -413,6 +434,7 @@ impl MessageRow {
         self.earlier.clear();
         self.reacted.clear();
         self.message.reactions.clear();
+        (self.reacting, self.message.reaction_error) = (None, None);
         (self.message.deleted_at, self.content) = (Some(at), None);
     }
 
@@ -424,6 +446,12 @@ impl MessageRow {
                 Some(known) => known.at <= reaction.at && known != reaction,
                 None => self.reacted.len() < REACTIONS_MAX,
             }
+    }
+
+    /// The emoji of this person, or of whoever is one with them.
+    pub(crate) fn emoji_of(&self, sender: &Sender) -> Option<&str> {
+        let known = self.reacted.iter().find(|known| known.sender.is_one_with(sender))?;
+        known.emoji.as_deref()
     }
 
     /// Takes a reaction, or that one is taken back.

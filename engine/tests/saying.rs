@@ -1,11 +1,11 @@
 //! What may be said on WhatsApp, how it is said, and what its row shows of it.
 
 #[cfg(test)]
-use engine::channel::{Handle, Opaque, Outbound, whatsapp};
+use engine::channel::{Handle, Opaque, Outbound, Outgoing, whatsapp};
 #[cfg(test)]
 use engine::contact::IdentityKind;
 #[cfg(test)]
-use engine::id::{ConversationId, ThreadId};
+use engine::id::{ConversationId, MessageId, ThreadId};
 #[cfg(test)]
 use engine::message::{Content, Place};
 #[cfg(test)]
@@ -42,9 +42,11 @@ fn encoded(saying: Saying) -> Value {
         thread: ThreadId(Uuid::from_u128(1)),
         conversation: ConversationId(Uuid::from_u128(2)),
         place: Place { block: 0, ordinal: 1 },
+        reaction: None,
     };
     let to = vec![Handle { kind: IdentityKind::Phone, value: "15550001".into() }];
-    let outbound = Outbound { to, saying, reply_to: None, opaque };
+    let what = Outgoing::Message { saying, reply_to: None };
+    let outbound = Outbound { to, what, opaque };
     whatsapp::message(&outbound, "7001", "token").unwrap().body.unwrap()
 }
 
@@ -390,6 +392,26 @@ fn what_is_filled_into_a_template_is_one_line() {
     let parts = json!([{"type": "body", "parameters": [{"type": "text", "text": " Two\n lines,\ta     gap "}]}]);
     let (_, request) = sent(&template(&parts));
     assert_eq!(request["template"]["components"][0]["parameters"][0]["text"], "Two lines, a gap");
+}
+
+#[test]
+fn a_reaction_names_its_message_and_is_known_again() {
+    let opaque = Opaque {
+        thread: ThreadId(Uuid::from_u128(1)),
+        conversation: ConversationId(Uuid::from_u128(2)),
+        place: Place { block: 0, ordinal: 1 },
+        reaction: Some(MessageId(Uuid::from_u128(3))),
+    };
+    for (emoji, said) in [(Some("👍".to_owned()), "👍"), (None, "")] {
+        let to = vec![Handle { kind: IdentityKind::Phone, value: "15550001".into() }];
+        let what = Outgoing::Reaction { message: "wamid.A1".into(), emoji };
+        let request = whatsapp::message(&Outbound { to, what, opaque }, "7001", "token");
+        let request = request.unwrap().body.unwrap();
+        assert_eq!(request["type"], "reaction");
+        assert_eq!(request["reaction"], json!({"message_id": "wamid.A1", "emoji": said}));
+        let known = request["biz_opaque_callback_data"].as_str().unwrap();
+        assert_eq!(Opaque::decode(known), Some(opaque));
+    }
 }
 
 #[test]

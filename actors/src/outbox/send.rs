@@ -1,8 +1,8 @@
 //! One message to its provider, once.
 
 use engine::account::Account;
-use engine::channel::{Handle, Opaque, Outbound, Outcome, Slow, whatsapp};
-use engine::id::AccountId;
+use engine::channel::{Handle, Opaque, Outbound, Outcome, Outgoing, Slow, whatsapp};
+use engine::id::{AccountId, MessageId};
 use engine::message::{MessageError, MessageRow};
 use engine::saying::Saying;
 use tokio::time::Instant;
@@ -12,18 +12,27 @@ use super::{Outbox, Slip};
 
 impl Outbox {
     /// Makes the request, and says how it ended.
-    pub(super) async fn send(&self, slip: &Slip, row: &MessageRow, line: &Line) -> Outcome {
+    pub(super) async fn send(
+        &self,
+        slip: &Slip,
+        message: MessageId,
+        row: &MessageRow,
+        line: &Line,
+    ) -> Outcome {
         let (account, to) = match self.parties(slip).await {
             Ok(parties) => parties,
             Err(outcome) => return outcome,
         };
-        let Some(saying) = Saying::of(&row.content()) else {
-            return refused("no_content", "the message says nothing that could be sent");
+        let Some(what) = outgoing(message, row) else {
+            return refused("no_content", "there is nothing that could be sent");
         };
-        let reply_to = row.message.reply_to.clone();
-        let (thread, conversation, place) = (slip.thread, slip.conversation, row.place);
-        let opaque = Opaque { thread, conversation, place };
-        let outbound = Outbound { to, saying, reply_to, opaque };
+        let opaque = Opaque {
+            thread: slip.thread,
+            conversation: slip.conversation,
+            place: row.place,
+            reaction: matches!(what, Outgoing::Reaction { .. }).then_some(message),
+        };
+        let outbound = Outbound { to, what, opaque };
         let token = account.text("access_token").unwrap_or_default();
         let Some(call) = whatsapp::message(&outbound, &account.account_key, token) else {
             return refused("no_recipient", "the contact has no number or id on this channel");
@@ -34,6 +43,8 @@ impl Outbox {
             Outcome::Sent { .. } => line.recover(),
             Outcome::Retry { slow: Slow::Account, .. } => line.slow(left),
             Outcome::Retry { slow: Slow::Pair, .. } => line.slow_pair(slip.thread),
+            // The account itself is told once the conversation has noted it.
+            Outcome::AccountStopped { .. } => line.stop(),
             _ => {}
         }
         count(&outcome);
@@ -62,6 +73,17 @@ impl Outbox {
         to.sort();
         Ok((account, to))
     }
+}
+
+/// What is sent: the row's message, or a reaction to it.
+fn outgoing(message: MessageId, row: &MessageRow) -> Option<Outgoing> {
+    if row.message.id == message {
+        let reply_to = row.message.reply_to.clone();
+        return Some(Outgoing::Message { saying: Saying::of(&row.content())?, reply_to });
+    }
+    let reacting = row.reacting.as_ref().filter(|reacting| reacting.id == message)?;
+    let message = row.message.provider_message_id.clone()?;
+    Some(Outgoing::Reaction { message, emoji: reacting.emoji.clone() })
 }
 
 fn refused(code: &str, message: &str) -> Outcome {

@@ -123,7 +123,9 @@ impl Outside for Sending {
             (Effect::Enqueue { message, place, due }, _) => {
                 self.outbox.enqueue(head, message, place, due);
             }
-            (Effect::Perform { attempt, .. }, Some(row)) => self.outbox.perform(head, row, attempt),
+            (Effect::Perform { message, attempt, .. }, Some(row)) => {
+                self.outbox.perform(head, message, row, attempt);
+            }
             _ => {}
         }
     }
@@ -271,6 +273,7 @@ async fn afterwards(
             thread: thread(&rows, &conversations).await,
             conversation: id,
             place: row.place,
+            reaction: None,
         };
         let was_sent = times.contains_key(&opaque.encode());
         match (was_sent, row.message.status) {
@@ -328,14 +331,17 @@ fn runtime() -> Runtime {
 
 #[test]
 fn a_process_killed_at_any_step_of_a_send_repeats_nothing_and_leaves_nothing_behind() {
-    for (answers, early_receipts) in [(false, false), (false, true), (true, false), (true, true)] {
-        for later in [Duration::ZERO, TEN_DAYS] {
-            let story = Story { answers, early_receipts, later };
-            let writes = run(story, None);
-            for write in 0..writes {
-                for rows in 0..4 {
-                    run(story, Some((write, rows)));
-                }
+    for (answers, early_receipts, later) in [
+        (false, false, Duration::ZERO),
+        (false, true, TEN_DAYS),
+        (true, false, TEN_DAYS),
+        (true, true, Duration::ZERO),
+    ] {
+        let story = Story { answers, early_receipts, later };
+        let writes = run(story, None);
+        for write in 0..writes {
+            for rows in 0..3 {
+                run(story, Some((write, rows)));
             }
         }
     }

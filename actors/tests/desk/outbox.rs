@@ -41,7 +41,9 @@ impl Outside for Sending {
             (Effect::Enqueue { message, place, due }, _) => {
                 self.0.enqueue(head, message, place, due);
             }
-            (Effect::Perform { attempt, .. }, Some(row)) => self.0.perform(head, row, attempt),
+            (Effect::Perform { message, attempt, .. }, Some(row)) => {
+                self.0.perform(head, message, row, attempt);
+            }
             _ => {}
         }
     }

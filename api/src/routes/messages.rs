@@ -5,7 +5,7 @@ use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{Method, StatusCode};
 use engine::channel::whatsapp;
-use engine::conversation::{Command, Draft, Refused};
+use engine::conversation::{Command, Draft, ReactionDraft, Refused};
 use engine::id::ConversationId;
 use engine::message::{Message, MessageRow, Sender, SenderKind};
 use engine::saying::{Asked, NewMessage};
@@ -98,7 +98,9 @@ async fn send(
         }
         Asked::Reaction(reaction) => {
             whatsapp::check_reaction(&reaction)?;
-            return Err(ApiError::invalid("reaction", "cannot be sent yet"));
+            let emoji = Some(reaction.emoji).filter(|emoji| !emoji.is_empty());
+            let message = reaction.message_id;
+            Command::React(ReactionDraft { message, emoji, sender, account_can_send })
         }
     };
     let key = key.of(caller.agent.0, &format!("POST messages {id}"), digest);

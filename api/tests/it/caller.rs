@@ -145,7 +145,8 @@ impl Answer {
         let waits = self.headers.contains_key("retry-after");
         assert_eq!(waits, matches!(self.status, 429 | 503), "{self:?}");
         assert_eq!(self.headers.contains_key("www-authenticate"), self.status == 401, "{self:?}");
-        let detailed = self.status == 422 || error["code"] == "overloaded";
+        let is_told = error["code"] == "overloaded" || error["code"] == "window_closed";
+        let detailed = self.status == 422 || is_told;
         assert_eq!(error["details"].is_array(), detailed, "{self:?}");
     }
 

@@ -113,6 +113,7 @@ async fn reports(org: &Org, sent: &Sent, status: &str) {
 async fn start(graph: GraphOptions) -> (Arc<Server>, Org) {
     let server = Server::beside(graph, |config| {
         config.limits.send_ladder = vec![Duration::from_millis(5); 3];
+        config.limits.pair_ladder = vec![Duration::from_millis(5)];
         config.limits.provider_timeout = Duration::from_millis(300);
         config.server.drain = Duration::from_secs(2);
     })
@@ -236,11 +237,15 @@ async fn a_passing_error_is_tried_again() {
 
 #[tokio::test]
 async fn an_error_that_does_not_pass_fails_the_message_after_the_ladder() {
-    let (server, org) = start(silent()).await;
-    let (id, hi) = answered(&org, "130429").await;
+    let server = Server::beside(silent(), |config| {
+        config.limits.send_ladder = vec![Duration::from_millis(5)];
+    })
+    .await;
+    let org = Org::on(&server).await;
+    let (id, hi) = answered(&org, "000500").await;
     let failed = becomes(&org, &id, &hi, "failed").await;
-    assert_eq!(failed["error"]["code"], "130429");
-    assert_eq!(server.graph.counts().refused, 4);
+    assert_eq!(failed["error"]["code"], "131000");
+    assert_eq!(server.graph.counts().refused, 2);
 }
 
 #[tokio::test]
@@ -314,4 +319,87 @@ async fn read_marks_reach_the_provider_unless_the_account_does_not_send_them() {
     assert_eq!(marks.len(), 1);
     assert_eq!(marks[0].message_id, format!("wamid.{}", loud.number));
     assert_eq!(marks[0].phone_number_id, loud.number);
+}
+
+#[tokio::test]
+async fn every_kind_of_message_reaches_the_customer_and_is_shown() {
+    let (server, org) = start(silent()).await;
+    let id = org.hears(&unique("1555"), "Hello").await;
+    let url = "https://example.com/a";
+    let card = json!({"name": {"formatted_name": "Ines Sol", "first_name": "Ines"},
+        "phones": [{"phone": "+34 600 000 001"}]});
+    let reply = json!({"type": "reply", "reply": {"id": "y", "title": "Yes"}});
+    let section = json!({"title": "Sizes", "rows": [{"id": "s", "title": "Small"}]});
+    let buttons =
+        json!({"type": "button", "body": {"text": "Do you?"}, "action": {"buttons": [reply]}});
+    let list = json!({"type": "list", "body": {"text": "Which?"},
+        "action": {"button": "Choose", "sections": [section]}});
+    let filled = json!([{"type": "body", "parameters": [{"type": "text", "text": "Ines"}]}]);
+    let all = [
+        ("text", json!({"text": "Hi"})),
+        ("image", json!({"attachments": [{"kind": "image", "url": url, "caption": "Blue"}]})),
+        ("audio", json!({"attachments": [{"kind": "audio", "url": url}]})),
+        ("video", json!({"attachments": [{"kind": "video", "url": url}], "text": "A film"})),
+        (
+            "document",
+            json!({"attachments": [{"kind": "document", "url": url, "filename": "a.pdf"}]}),
+        ),
+        ("sticker", json!({"attachments": [{"kind": "sticker", "url": url}]})),
+        ("location", json!({"location": {"latitude": 41.5, "longitude": 2, "name": "Shop"}})),
+        ("contacts", json!({"contacts": [card]})),
+        ("interactive", json!({"interactive": buttons})),
+        ("interactive", json!({"interactive": list})),
+        ("template", json!({"template": {"name": "a", "language": "en", "components": filled}})),
+    ];
+    for (kind, body) in &all {
+        let sent = org.admin.post(&at(&id), body.clone()).await.is(201);
+        assert_eq!((&sent["kind"], &sent["status"]), (&json!(kind), &json!("queued")));
+        let sent = becomes(&org, &id, &sent["id"], "sent").await;
+        assert_eq!(sent["kind"], *kind);
+    }
+    let kinds: Vec<_> = server.graph.sends().sends.into_iter().map(|sent| sent.kind).collect();
+    assert!(kinds.iter().eq(all.iter().map(|(kind, _)| kind)), "{kinds:?}");
+    let shown = org.admin.get(&at(&id)).await.is(200);
+    let of = |kind: &str| shown.as_array().unwrap().iter().find(|message| message["kind"] == kind);
+    assert_eq!(
+        (&of("image").unwrap()["text"], &of("video").unwrap()["text"]),
+        (&json!("Blue"), &json!("A film"))
+    );
+    assert_eq!(of("location").unwrap()["attachments"][0]["latitude"], 41.5);
+    assert_eq!(of("contacts").unwrap()["attachments"][0]["name"], "Ines Sol");
+    assert_eq!(of("interactive").unwrap()["text"], "Which?");
+}
+
+#[tokio::test]
+async fn a_reaction_is_shown_with_its_message_once_the_provider_has_taken_it() {
+    let (server, org) = start(graph()).await;
+    let id = org.hears(&unique("1555"), "Hello").await;
+    let hello = org.admin.get(&at(&id)).await.is(200)[0]["id"].take();
+    let react = |emoji: &str| json!({"reaction": {"message_id": hello, "emoji": emoji}});
+    let shows = async |emojis: &[&str]| {
+        eventually(async || {
+            let shown = message(&org, &id, &hello).await["reactions"].take();
+            let shown = shown.as_array().cloned().unwrap_or_default();
+            let is_so =
+                shown.iter().map(|one| one["emoji"].as_str().unwrap()).eq(emojis.iter().copied());
+            is_so.then_some(shown)
+        })
+        .await
+    };
+    let answer = org.admin.post_once(&at(&id), "k", react("👍")).await.is(201);
+    assert_eq!((&answer["id"], &answer["status"]), (&hello, &json!("received")));
+    assert_eq!(shows(&["👍"]).await[0]["sender"]["id"], org.admin.id.as_str());
+    org.admin.post_once(&at(&id), "k", react("👍")).await.is(201);
+    org.admin.post(&at(&id), react("")).await.is(201);
+    shows(&[]).await;
+    // What the provider says of reactions is not said of the message.
+    server.graph.until_tally(|tally| tally.delivered >= 6).await;
+    let shown = org.admin.get(&at(&id)).await;
+    assert_eq!(shown.headers["x-total-count"], "1");
+    assert_eq!(shown.is(200)[0]["status"], "received");
+    assert_eq!(server.dead_letters(&org).await, [""; 0]);
+    let sent: Vec<_> = server.graph.sends().sends.into_iter().map(|sent| sent.kind).collect();
+    assert_eq!(sent, ["reaction", "reaction"]);
+    let nobody = json!({"reaction": {"message_id": org.account, "emoji": "👍"}});
+    org.admin.post(&at(&id), nobody).await.refused(404, "not_found");
 }

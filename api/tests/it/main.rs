@@ -37,6 +37,8 @@ mod socket;
 #[cfg(test)]
 mod store;
 #[cfg(test)]
+mod storms;
+#[cfg(test)]
 mod together;
 #[cfg(test)]
 mod variants;

@@ -40,20 +40,40 @@ async fn a_reply_names_what_it_answers_by_both_ids() {
 }
 
 #[tokio::test]
-async fn a_text_has_one_to_4096_characters_and_only_text_is_sent() {
+async fn what_is_wrong_with_a_message_is_said_before_anything_is_stored() {
     let org = Org::found().await;
     let id = org.hears(&unique("1555"), "Hello").await;
+    let titled = |title: &str| {
+        let reply = json!({"type": "reply", "reply": {"id": title, "title": title}});
+        let action = json!({"buttons": [reply]});
+        json!({"interactive": {"type": "button", "body": {"text": "Which?"}, "action": action}})
+    };
     for (body, field) in [
         (json!({}), "text"),
         (json!({"text": ""}), "text"),
         (json!({"text": " \n"}), "text"),
         (json!({"text": "ö".repeat(4097)}), "text"),
         (json!({"text": "x", "kind": "image"}), "kind"),
+        (json!({"text": "x", "kind": "poem"}), "kind"),
+        (json!({"text": "x", "size": 1}), "size"),
         (json!({"text": "x", "reply_to_message_id": "first"}), "reply_to_message_id"),
+        (json!({"text": "x", "location": {"latitude": 1, "longitude": 1}}), "text"),
+        (json!({"attachments": [{"kind": "image", "link": "x"}]}), "attachments[0].link"),
+        (
+            json!({"attachments": [{"kind": "image", "url": "http://10.0.0.1/a"}]}),
+            "attachments[0].url",
+        ),
+        (json!({"location": {"latitude": 91, "longitude": 1}}), "location.latitude"),
+        (json!({"contacts": [{"name": {}}]}), "contacts[0].name.formatted_name"),
+        (titled(&"t".repeat(21)), "interactive.action.buttons[0].reply.title"),
+        (json!({"template": {"name": "Order", "language": "en"}}), "template.name"),
+        (json!({"reaction": {"message_id": id, "emoji": "ok"}}), "reaction.emoji"),
     ] {
         assert_eq!(org.admin.post(&at(&id), body).await.invalid(), [field]);
     }
+    assert_eq!(org.admin.get(&at(&id)).await.headers["x-total-count"], "1");
     org.admin.post(&at(&id), json!({"text": "ö".repeat(4096), "kind": "text"})).await.is(201);
+    org.admin.post(&at(&id), titled(&"t".repeat(20))).await.is(201);
 }
 
 #[tokio::test]
@@ -63,8 +83,16 @@ async fn free_text_needs_a_customer_who_wrote_within_a_day() {
     let day_ago = unix_now() - 24 * 60 * 60;
     org.deliver(&org.text_at(&unique("wamid."), &phone, "Hello", day_ago)).await.is(200);
     let id = org.conversation(&phone).await["id"].as_str().unwrap().to_owned();
-    org.admin.post(&at(&id), json!({"text": "Hi"})).await.refused(409, "window_closed");
+    let closed = org.admin.post(&at(&id), json!({"text": "Hi"})).await;
+    let plan = &closed.body["error"]["details"][0];
+    let closes = org.conversation(&phone).await["window_expires_at"].take();
+    assert_eq!(plan["field"], "window_expires_at");
+    assert!(plan["message"].as_str().unwrap().contains(closes.as_str().unwrap()), "{plan}");
+    closed.refused(409, "window_closed");
     assert_eq!(org.admin.get(&at(&id)).await.headers["x-total-count"], "1");
+    let template = json!({"template": {"name": "order_ready", "language": "en_US"}});
+    let sent = org.admin.post(&at(&id), template).await.is(201);
+    assert_eq!((&sent["kind"], &sent["status"]), (&json!("template"), &json!("queued")));
     org.hears(&phone, "Still there?").await;
     org.admin.post(&at(&id), json!({"text": "Hi"})).await.is(201);
 }

@@ -110,3 +110,37 @@ async fn who_keeps_to_the_provider_s_limits_is_never_refused() {
     in_order(&server.graph.sends().sends, &customers, 8);
     assert_eq!(server.graph.counts().refused, 0);
 }
+
+#[tokio::test]
+async fn an_expired_token_stops_its_account_alone_and_loses_nothing() {
+    let limits = Limits { per_second: 1_000, pair_burst: 1_000, ..Limits::default() };
+    let (server, org) = beside(limits, |config| config.limits.send_rate_per_second = 10).await;
+    let other = Org::on(&server).await;
+    let (ours, theirs) = (customers(&org, 5).await, customers(&other, 5).await);
+    say(&org, &ours, 3).await;
+    server.graph.expire_token(&org.number);
+    let account = format!("/api/integrations/accounts/{}", org.account);
+    eventually(async || {
+        let account = org.admin.get(&account).await.is(200);
+        Some(()).filter(|()| account["status"] == "attention")
+    })
+    .await;
+    say(&other, &theirs, 3).await;
+    let accepted = |org: &Org| server.graph.traffic().number(&org.number).accepted;
+    server.graph.until_traffic(|traffic| traffic.number(&other.number).accepted == 15).await;
+    assert!(accepted(&org) < 15, "it stopped on the way");
+    // Somebody looks before the token is good again, and after.
+    for renewed in [false, true] {
+        if renewed {
+            server.graph.renew_token(&org.number);
+        }
+        let looked = org.admin.patch(&account, json!({"config": {}})).await.is(200);
+        assert_eq!(looked["status"] == "connected", renewed);
+    }
+    server.graph.until_traffic(|traffic| traffic.number(&org.number).accepted == 15).await;
+    let refused = server.graph.traffic().number(&org.number).refused_with(190);
+    assert!((1..10).contains(&refused), "{refused} beat against a stopped account");
+    let sends = server.graph.sends().sends;
+    in_order(&sends, &ours, 3);
+    in_order(&sends, &theirs, 3);
+}

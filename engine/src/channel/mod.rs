@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::contact::IdentityKind;
-use crate::id::{ContactId, ConversationId, ThreadId};
+use crate::id::{ContactId, ConversationId, MessageId, ThreadId};
 use crate::message::{Content, MessageError, MessageStatus, Place, Referral, Sender, SenderKind};
 use crate::saying::Saying;
 use crate::time::Timestamp;
@@ -187,13 +187,21 @@ pub struct Opaque {
     pub thread: ThreadId,
     pub conversation: ConversationId,
     pub place: Place,
+    /// The reaction, where it is one to the message at this place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reaction: Option<MessageId>,
 }
 
 impl Opaque {
-    /// As text: `os1.<thread>.<conversation>.<block>.<ordinal>`.
+    /// As text: `os1.<thread>.<conversation>.<block>.<ordinal>`, and `.<reaction>` for one.
     pub fn encode(&self) -> String {
         let (thread, conversation) = (self.thread.0.simple(), self.conversation.0.simple());
-        format!("os1.{thread}.{conversation}.{}.{}", self.place.block, self.place.ordinal)
+        let Place { block, ordinal } = self.place;
+        let message = format!("os1.{thread}.{conversation}.{block}.{ordinal}");
+        match self.reaction {
+            Some(reaction) => format!("{message}.{}", reaction.0.simple()),
+            None => message,
+        }
     }
 
     /// Of a text; `None` when it is not one of ours.
@@ -203,23 +211,42 @@ impl Opaque {
         let conversation = parts.next()?.parse().ok()?;
         let block = parts.next()?.parse().ok()?;
         let ordinal = parts.next()?.parse().ok()?;
+        let reaction = match parts.next() {
+            Some(reaction) => Some(reaction.parse().ok()?),
+            None => None,
+        };
         parts.next().is_none().then_some(Self {
             thread,
             conversation,
             place: Place { block, ordinal },
+            reaction,
         })
     }
 }
 
-/// A message to send, in the engine's words.
+/// A message or a reaction to send, in the engine's words.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outbound {
     /// The customer's handles, in canonical order.
     pub to: Vec<Handle>,
-    pub saying: Saying,
-    /// The provider's id of the quoted message.
-    pub reply_to: Option<String>,
+    pub what: Outgoing,
     pub opaque: Opaque,
+}
+
+/// What is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outgoing {
+    Message {
+        saying: Saying,
+        /// The provider's id of the quoted message.
+        reply_to: Option<String>,
+    },
+    Reaction {
+        /// The provider's id of the message that it is for.
+        message: String,
+        /// `None`: what was there is taken back.
+        emoji: Option<String>,
+    },
 }
 
 /// A request to a provider, as data.

@@ -9,7 +9,9 @@ use super::{
 };
 use crate::fact::{By, ConversationStatus, Fact, Recorded};
 use crate::id::{ConversationId, MessageId};
-use crate::message::{Content, Message, MessageRow, MessageStatus, Place, Reacted};
+use crate::message::{
+    Content, Message, MessageError, MessageRow, MessageStatus, Place, Reacted, Reacting,
+};
 use crate::time::Timestamp;
 
 impl Conversation {
@@ -84,37 +86,43 @@ impl Conversation {
                 self.added(*place, at, row);
             }
             Fact::Queued { message, place } => {
-                self.pending.push(Pending {
-                    message: *message,
-                    place: *place,
-                    sending: 0,
-                    attempts: 0,
-                    throttled: 0,
-                    due: at,
-                });
+                self.pending.push(Pending::new(*message, *place, at));
                 self.added(*place, at, row);
             }
-            Fact::SendStarted { place, attempt, .. } => {
-                if let Some(pending) = self.pending_at(*place) {
+            Fact::ReactionQueued { reaction, place, .. } => {
+                let pending = Pending::new(*reaction, *place, at);
+                self.pending.push(Pending { is_reaction: true, ..pending });
+            }
+            Fact::ReactionEnded { reaction, provider_id, .. } => {
+                self.pending.retain(|pending| pending.message != *reaction);
+                if let Some(id) = provider_id {
+                    self.unpark(id);
+                }
+            }
+            Fact::SendStarted { message, attempt, .. } => {
+                if let Some(pending) = self.pending_of(*message) {
                     (pending.sending, pending.attempts) = (*attempt, *attempt);
                 }
             }
-            Fact::SendDelayed { place, due, throttled, .. } => {
-                if let Some(pending) = self.pending_at(*place) {
+            Fact::SendDelayed { message, due, throttled, .. } => {
+                if let Some(pending) = self.pending_of(*message) {
                     (pending.sending, pending.due) = (0, *due);
                     pending.throttled += u32::from(*throttled);
                 }
             }
-            Fact::SendUnknown { place, .. } => {
-                self.done(*place);
-                if self.unsettled.len() == UNSETTLED_MAX {
-                    self.unsettled.remove(0);
+            Fact::SendUnknown { message, place } => {
+                let is_reaction = self.pending_of(*message).is_some_and(|of| of.is_reaction);
+                self.done(*message, *place);
+                if !is_reaction {
+                    if self.unsettled.len() == UNSETTLED_MAX {
+                        self.unsettled.remove(0);
+                    }
+                    self.unsettled.push(*place);
                 }
-                self.unsettled.push(*place);
             }
-            Fact::Progressed { place, status, provider_id, .. } => {
+            Fact::Progressed { message, place, status, provider_id, .. } => {
                 if *status >= MessageStatus::Sent {
-                    self.done(*place);
+                    self.done(*message, *place);
                 }
                 if let Some(id) = provider_id {
                     self.unpark(id);
@@ -174,8 +182,8 @@ impl Conversation {
         self.unread_at.get(at).filter(|_| unread > 0).map(|(_, place)| *place)
     }
 
-    pub(super) fn pending_at(&mut self, place: Place) -> Option<&mut Pending> {
-        self.pending.iter_mut().find(|pending| pending.place == place)
+    pub(super) fn pending_of(&mut self, message: MessageId) -> Option<&mut Pending> {
+        self.pending.iter_mut().find(|pending| pending.message == message)
     }
 
     fn added(&mut self, place: Place, at: Timestamp, row: Option<&MessageRow>) {
@@ -194,8 +202,8 @@ impl Conversation {
         }
     }
 
-    fn done(&mut self, place: Place) {
-        self.pending.retain(|pending| pending.place != place);
+    fn done(&mut self, message: MessageId, place: Place) {
+        self.pending.retain(|pending| pending.message != message);
         self.unsettled.retain(|unsettled| *unsettled != place);
     }
 
@@ -207,6 +215,13 @@ impl Conversation {
     fn turn(&mut self, status: ConversationStatus, at: Timestamp) {
         self.status = status;
         self.closed_at = status.is_closed().then_some(at);
+    }
+}
+
+impl Pending {
+    fn new(message: MessageId, place: Place, due: Timestamp) -> Self {
+        let (is_reaction, sending, attempts, throttled) = (false, 0, 0, 0);
+        Self { message, place, is_reaction, sending, attempts, throttled, due }
     }
 }
 
@@ -228,6 +243,14 @@ impl MessageRow {
     /// `content` is what the fact brings. All orders of the same receipts and amendments end in the
     /// same row.
     pub fn apply(&mut self, fact: &Fact, seq: u64, content: Option<Content>) {
+        if fact.message().is_some_and(|(message, _)| message != self.message.id) {
+            // It is about a reaction to this one.
+            if matches!(fact, Fact::SendUnknown { message, .. } if self.is_reacting(*message)) {
+                self.message.reaction_error = Some(unknown_reaction());
+                self.message.rev = seq;
+            }
+            return;
+        }
         let message = &mut self.message;
         match fact {
             Fact::SendStarted { attempt, .. } => {
@@ -258,11 +281,41 @@ impl MessageRow {
                 self.edit(*at, content);
                 self.content = Some(*place).filter(|_| self.message.deleted_at.is_none());
             }
+            Fact::ReactionQueued { reaction, sender, emoji, .. } => {
+                let sent = |reacting: &&Reacting| reacting.provider_id.is_none();
+                let before = match self.reacting.as_ref().filter(sent) {
+                    Some(waiting) => waiting.before.clone(),
+                    None => self.emoji_of(sender).map(str::to_owned),
+                };
+                let (id, sender, emoji) = (*reaction, sender.clone(), emoji.clone());
+                self.reacting = Some(Reacting { id, sender, emoji, before, provider_id: None });
+                self.message.reaction_error = None;
+            }
+            Fact::ReactionEnded { reaction, provider_id, error, .. } => {
+                if let Some(reacting) = self.reacting.as_mut().filter(|of| of.id == *reaction) {
+                    reacting.provider_id.clone_from(provider_id);
+                    self.message.reaction_error.clone_from(error);
+                    if error.is_some() {
+                        self.reacting = None;
+                    }
+                }
+            }
             Fact::Deleted { at, .. } => self.delete(*at),
             _ => return,
         }
         self.message.rev = seq;
     }
+
+    /// Whether this is the desk's newest reaction to it.
+    pub fn is_reacting(&self, reaction: MessageId) -> bool {
+        self.reacting.as_ref().is_some_and(|reacting| reacting.id == reaction)
+    }
+}
+
+/// Why nobody can say what became of a reaction.
+fn unknown_reaction() -> MessageError {
+    let message = "nobody knows whether the reaction has arrived; react again to be sure";
+    MessageError { code: "unknown".to_owned(), message: message.to_owned() }
 }
 
 impl Recent {

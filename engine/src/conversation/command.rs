@@ -7,7 +7,7 @@ use crate::conversation::contents::Changed;
 use crate::conversation::{Conversation, MovedTo, Thread};
 use crate::fact::{By, ConversationStatus, Recorded, UsedKey};
 use crate::id::{AgentId, ConversationId, MessageId};
-use crate::message::{Message, MessageRow, Place};
+use crate::message::{Message, MessageRow, Place, Sender};
 use crate::permission::Viewer;
 use crate::saying::Saying;
 use crate::time::Timestamp;
@@ -53,6 +53,8 @@ pub enum Command {
     Amend(Amendment),
     /// Say something to the customer.
     Send(Draft),
+    /// React to a message of the conversation.
+    React(ReactionDraft),
     /// The outbox wants to send now.
     BeginSend {
         message: MessageId,
@@ -115,7 +117,18 @@ pub enum Command {
 pub struct Draft {
     pub saying: Saying,
     pub reply_to: Option<MessageId>,
-    pub sender: crate::message::Sender,
+    pub sender: Sender,
+    /// Whether the channel account takes messages now.
+    pub account_can_send: bool,
+}
+
+/// A reaction as a person or a program asks for it.
+#[derive(Clone, Debug)]
+pub struct ReactionDraft {
+    pub message: MessageId,
+    /// `None`: what was there is taken back.
+    pub emoji: Option<String>,
+    pub sender: Sender,
     /// Whether the channel account takes messages now.
     pub account_can_send: bool,
 }
@@ -176,6 +189,8 @@ pub enum Refused {
     NotFound,
     #[error("there is no such message in this conversation")]
     NoSuchMessage,
+    #[error("reactions go to messages of the last 30 days that have been sent and not deleted")]
+    NotReactable,
     #[error("the conversation is an earlier case of its thread; use the current one")]
     NotCurrent,
     #[error(

@@ -4,7 +4,7 @@
 use super::turn::Turn;
 use super::{
     Answer, Command, Context, Conversation, Decision, Effect, Envelope, IdempotencyKey, MovedTo,
-    Refused, State, TAGS_MAX, Target, amend, inbound, outbound,
+    Refused, State, TAGS_MAX, Target, amend, inbound, outbound, reactions,
 };
 use uuid::Uuid;
 
@@ -33,12 +33,16 @@ pub fn decide(
             let turn = turn(state, envelope, context)?;
             outbound::send(turn, draft, open_case(state), context)
         }
+        Command::React(draft) => {
+            let turn = turn(state, envelope, context)?;
+            reactions::react(turn, draft, open_case(state), context)
+        }
         Command::BeginSend { message, place } => {
             outbound::begin(turn(state, envelope, context)?, *message, *place)
         }
-        Command::EndSend { place, attempt, outcome, .. } => {
+        Command::EndSend { message, place, attempt, outcome } => {
             let turn = turn(state, envelope, context)?;
-            outbound::end(turn, *place, *attempt, outcome, context)
+            outbound::end(turn, (*message, *place), *attempt, outcome, context.rules)
         }
         Command::Wake { mark, held } => {
             outbound::wake(turn(state, envelope, context)?, *mark, held)

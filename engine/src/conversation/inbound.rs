@@ -1,7 +1,7 @@
 //! What comes from the provider: messages, receipts, echoes.
 
 use super::turn::{Progress, Turn};
-use super::{Context, Conversation, Decision, Effect, Refused, State};
+use super::{Context, Conversation, Decision, Effect, Refused, State, reactions};
 use crate::channel::{Author, Echo, InboundMessage, Receipt};
 use crate::fact::{By, ConversationStatus, Fact, ParkedReceipt};
 use crate::id::{ConversationId, MessageId};
@@ -55,6 +55,9 @@ pub(super) fn receipt(
     receipt: &Receipt,
     context: &Context<'_>,
 ) -> Result<Decision, Refused> {
+    if let Some(decision) = reactions::receipt(state, receipt, context)? {
+        return Ok(decision);
+    }
     let progress =
         Progress { status: receipt.status, at: receipt.at, error: receipt.error.clone() };
     if let Some((conversation, place)) = ours(state, context, receipt.opaque, &receipt.provider_id)
@@ -165,7 +168,8 @@ fn ours(
         let row = context.loaded.rows.get(&(opaque.conversation, opaque.place));
         let row = row.filter(|_| case(state, context, opaque.conversation).is_some());
         row.and_then(Option::as_ref).is_some_and(|row| {
-            row.message.direction == Direction::Outbound
+            opaque.reaction.is_none()
+                && row.message.direction == Direction::Outbound
                 && row.message.provider_message_id.as_deref().is_none_or(|id| id == provider_id)
         })
     });

@@ -8,6 +8,7 @@ mod decide;
 mod inbound;
 mod needs;
 mod outbound;
+mod reactions;
 mod turn;
 mod view;
 
@@ -17,8 +18,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use command::{
-    Answer, Command, ContentAt, Decision, Draft, Effect, Envelope, IdempotencyKey, Need, Refused,
-    Target,
+    Answer, Command, ContentAt, Decision, Draft, Effect, Envelope, IdempotencyKey, Need,
+    ReactionDraft, Refused, Target,
 };
 pub use decide::decide;
 pub use needs::needs;
@@ -121,11 +122,14 @@ pub struct Preview {
     pub at: Timestamp,
 }
 
-/// An outbound message that is not done.
+/// An outbound message, or a reaction, that is not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     pub message: MessageId,
+    /// Where it lies; of a reaction, where the message lies that it is for.
     pub place: Place,
+    #[serde(default)]
+    pub is_reaction: bool,
     /// The attempt that is under way; 0: it waits.
     pub sending: u32,
     /// How often it was begun.
@@ -211,6 +215,9 @@ pub const WINDOW_MARGIN: Duration = Duration::from_secs(5 * 60);
 pub const WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 /// A message that was put off so often is given up.
 pub const THROTTLED_MAX: u32 = 1_000;
+/// So long after a message the provider takes reactions to it (Cloud API reference, "Reaction
+/// messages").
+pub const REACTABLE_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How long a receipt or an amendment waits for its message.
 pub const PARKED_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// The longest tag, in characters.

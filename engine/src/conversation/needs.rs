@@ -3,7 +3,7 @@
 use super::{Command, Conversation, Envelope, Loaded, Need, State, Target};
 use crate::channel::{Opaque, Outcome};
 use crate::fact::ParkedAmendment;
-use crate::id::ConversationId;
+use crate::id::{ConversationId, MessageId};
 use crate::message::Place;
 use crate::time::Timestamp;
 
@@ -76,11 +76,12 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
         }
         Command::Send(draft) => {
             if let (Some(quoted), Some(id)) = (draft.reply_to, case) {
-                match loaded.messages.get(&(id, quoted)) {
-                    None => look.needs.push(Need::Message(id, quoted)),
-                    Some(Some(place)) => look.row(id, *place),
-                    Some(None) => {}
-                }
+                look.message(id, quoted);
+            }
+        }
+        Command::React(draft) => {
+            if let Some(id) = case {
+                look.message(id, draft.message);
             }
         }
         Command::BeginSend { place, .. } => {
@@ -168,6 +169,14 @@ impl Look<'_> {
     fn row(&mut self, id: ConversationId, place: Place) {
         if !self.loaded.rows.contains_key(&(id, place)) {
             self.needs.push(Need::Row(id, place));
+        }
+    }
+
+    fn message(&mut self, id: ConversationId, message: MessageId) {
+        match self.loaded.messages.get(&(id, message)) {
+            None => self.needs.push(Need::Message(id, message)),
+            Some(Some(place)) => self.row(id, *place),
+            Some(None) => {}
         }
     }
 

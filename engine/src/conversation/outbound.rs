@@ -15,17 +15,9 @@ pub(super) fn send<'a>(
     current: Option<ConversationId>,
     context: &mut Context<'a>,
 ) -> Result<Decision, Refused> {
-    if current != Some(turn.head.id) {
-        return Err(Refused::NotCurrent);
-    }
-    if !draft.account_can_send {
-        return Err(Refused::AccountInactive);
-    }
+    ready(&turn, current, draft.account_can_send, context.rules)?;
     if !draft.saying.is_always_allowed() {
         turn.check_window()?;
-    }
-    if turn.head.pending.len() >= context.rules.pending_max {
-        return Err(Refused::TooManyPending);
     }
     let quoted = match draft.reply_to {
         None => None,
@@ -50,6 +42,25 @@ pub(super) fn send<'a>(
     Ok(turn.done(Some(place)))
 }
 
+/// Refuses where nothing can be sent to the customer now, whatever it is.
+pub(super) fn ready(
+    turn: &Turn<'_>,
+    current: Option<ConversationId>,
+    account_can_send: bool,
+    rules: &Rules,
+) -> Result<(), Refused> {
+    if current != Some(turn.head.id) {
+        return Err(Refused::NotCurrent);
+    }
+    if !account_can_send {
+        return Err(Refused::AccountInactive);
+    }
+    if turn.head.pending.len() >= rules.pending_max {
+        return Err(Refused::TooManyPending);
+    }
+    Ok(())
+}
+
 /// The outbox wants to send: only the first that waits, and only one at a time. The request may
 /// leave when this is durable.
 pub(super) fn begin(
@@ -58,10 +69,13 @@ pub(super) fn begin(
     place: Place,
 ) -> Result<Decision, Refused> {
     let first = turn.head.pending.first().copied();
-    if let Some(first) = first.filter(|first| first.place == place && first.sending == 0) {
-        let kind = turn.row(place)?.message.kind;
-        if turn.is_too_late(kind, turn.at) {
-            turn.progress(place, None, Progress::failed(too_late()))?;
+    let waits = |first: &Pending| first.message == message && first.sending == 0;
+    if let Some(first) = first.filter(waits) {
+        if first.is_reaction && !turn.row(place)?.is_reacting(message) {
+            turn.end_reaction(message, place, None, None)?;
+            turn.enqueue_first();
+        } else if turn.is_too_late(first, turn.at)? {
+            turn.fail(message, place, too_late())?;
             turn.enqueue_first();
         } else {
             let attempt = first.attempts + 1;
@@ -75,29 +89,26 @@ pub(super) fn begin(
 /// How a send ended. What comes too late to matter changes nothing.
 pub(super) fn end(
     mut turn: Turn<'_>,
-    place: Place,
+    (message, place): (MessageId, Place),
     attempt: u32,
     outcome: &Outcome,
-    context: &Context<'_>,
+    rules: &Rules,
 ) -> Result<Decision, Refused> {
-    let (message, status) = {
-        let row = turn.row(place)?;
-        (row.message.id, row.message.status)
-    };
-    let under_way = turn.head.pending_at(place).filter(|p| p.sending == attempt).copied();
+    let under_way = turn.head.pending_of(message).filter(|p| p.sending == attempt).copied();
+    let row = turn.row(place)?;
+    let is_unknown = row.message.id == message && row.message.status == MessageStatus::Unknown;
     match outcome {
-        Outcome::Sent { provider_id, held } => {
+        Outcome::Sent { provider_id, held } if row.message.id == message => {
             let sent = Progress { error: held.clone(), ..Progress::sent() };
             turn.progress(place, Some(provider_id), sent)?;
         }
+        Outcome::Sent { provider_id, .. } => turn.reacted(message, place, provider_id)?,
         // The wake, or a receipt, spoke first.
-        _ if under_way.is_none() && status != MessageStatus::Unknown => {}
-        Outcome::Refused { error } => {
-            turn.progress(place, None, Progress::failed(error.clone()))?;
-        }
+        _ if under_way.is_none() && !is_unknown => {}
+        Outcome::Refused { error } => turn.fail(message, place, error.clone())?,
         Outcome::Retry { error, slow } => match under_way {
-            Some(pending) => again(&mut turn, pending, error, *slow, context.rules)?,
-            None => turn.progress(place, None, Progress::failed(error.clone()))?,
+            Some(pending) => again(&mut turn, pending, error, *slow, rules)?,
+            None => turn.fail(message, place, error.clone())?,
         },
         Outcome::AccountStopped { error } => {
             if let Some(pending) = under_way {
@@ -137,11 +148,11 @@ fn again(
             Some(turn.at + wait)
         }
     };
-    let kind = turn.row(pending.place)?.message.kind;
+    let Pending { message, place, .. } = pending;
     match due {
-        None => turn.progress(pending.place, None, Progress::failed(error.clone())),
-        Some(due) if turn.is_too_late(kind, due.max(turn.at)) => {
-            turn.progress(pending.place, None, Progress::failed(too_late()))
+        None => turn.fail(message, place, error.clone()),
+        Some(due) if turn.is_too_late(pending, due.max(turn.at))? => {
+            turn.fail(message, place, too_late())
         }
         Some(due) => {
             delay(turn, pending, due, error, slow != Slow::Message);
@@ -159,6 +170,22 @@ fn delay(
 ) {
     let error = error.clone();
     turn.record(Fact::SendDelayed { message, place, due, error, throttled });
+}
+
+impl Turn<'_> {
+    /// A message, or a reaction, will not go out.
+    fn fail(
+        &mut self,
+        message: MessageId,
+        place: Place,
+        error: MessageError,
+    ) -> Result<(), Refused> {
+        if self.row(place)?.message.id == message {
+            self.progress(place, None, Progress::failed(error))
+        } else {
+            self.end_reaction(message, place, None, Some(error))
+        }
+    }
 }
 
 /// Why a message is not sent any more whose customer wrote too long ago.

@@ -2,7 +2,9 @@
 //! the same decision sees it.
 
 use super::contents::Changed;
-use super::{Answer, ContentAt, Conversation, Decision, Effect, Loaded, Refused, Thread, WINDOW};
+use super::{
+    Answer, ContentAt, Conversation, Decision, Effect, Loaded, Pending, Refused, Thread, WINDOW,
+};
 use crate::channel::Channel;
 use crate::fact::{By, Fact, ParkedReceipt, Recorded};
 use crate::id::MessageId;
@@ -113,6 +115,7 @@ impl<'a> Turn<'a> {
             reply_to_message_id: None,
             payload: None,
             reactions: Vec::new(),
+            reaction_error: None,
             edited_at: None,
             deleted_at: None,
             error: None,
@@ -200,11 +203,13 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// Whether the provider would refuse a message of this kind at that time, because the customer
-    /// has not written for too long.
-    pub(super) fn is_too_late(&self, kind: MessageKind, at: Timestamp) -> bool {
+    /// Whether the provider would refuse this at that time, because the customer has not written for
+    /// too long.
+    pub(super) fn is_too_late(&self, pending: Pending, at: Timestamp) -> Result<bool, Refused> {
+        let kind = self.row(pending.place)?.message.kind;
+        let is_template = !pending.is_reaction && kind == MessageKind::Template;
         let is_over = || self.head.last_inbound_at.is_none_or(|wrote| at >= wrote + WINDOW);
-        kind != MessageKind::Template && self.has_window() && is_over()
+        Ok(!is_template && self.has_window() && is_over())
     }
 
     fn has_window(&self) -> bool {

@@ -10,7 +10,7 @@ use engine::contact::IdentityKind;
 use engine::conversation::contents::{Changed, let_go, needed, needed_by_thread};
 use engine::conversation::{
     Answer, Command, ContentAt, Context, Conversation, Draft, Effect, Envelope, IdempotencyKey,
-    Loaded, Need, Recent, Refused, Rules, State, Target, Thread, decide, needs,
+    Loaded, Need, ReactionDraft, Recent, Refused, Rules, State, Target, Thread, decide, needs,
 };
 use engine::fact::{By, Commit, Recorded, UsedKey};
 use engine::id::{AccountId, AgentId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
@@ -303,7 +303,7 @@ impl Desk {
 
     pub(crate) fn opaque(&self, (message, place): (MessageId, Place)) -> Opaque {
         let conversation = self.row(message).message.conversation_id;
-        Opaque { thread: self.thread.id, conversation, place }
+        Opaque { thread: self.thread.id, conversation, place, reaction: None }
     }
 }
 
@@ -360,6 +360,16 @@ pub(crate) fn said(text: &str) -> Command {
         sender: Sender { kind: SenderKind::Agent, id: Some(AGENT.0), name: None },
         account_can_send: true,
     })
+}
+
+pub(crate) fn reacts(message: MessageId, emoji: &str) -> Envelope {
+    let draft = ReactionDraft {
+        message,
+        emoji: Some(emoji.to_owned()).filter(|emoji| !emoji.is_empty()),
+        sender: Sender { kind: SenderKind::Agent, id: Some(AGENT.0), name: None },
+        account_can_send: true,
+    };
+    by_agent(Target::Current, Command::React(draft))
 }
 
 pub(crate) fn system(target: Target, command: Command) -> Envelope {

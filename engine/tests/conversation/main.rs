@@ -7,6 +7,8 @@ mod desk;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
+mod reactions;
+#[cfg(test)]
 mod sends;
 
 use desk::{

@@ -1,12 +1,12 @@
 //! Order: every permutation of what the provider says of a send ends in the same state, and what
 //! was decided equals what is replayed.
 
-use engine::channel::Outcome;
+use engine::channel::{Opaque, Outcome};
 use engine::conversation::Command;
-use engine::message::MessageStatus;
+use engine::message::{Direction, MessageStatus};
 use proptest::prelude::*;
 
-use crate::desk::{Desk, by_agent, error, keyed, receipt, received, said, system};
+use crate::desk::{Desk, by_agent, error, keyed, reacts, receipt, received, said, system};
 use engine::conversation::Target;
 
 fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
@@ -98,6 +98,7 @@ fn ends_as(
 enum Step {
     Receive(u8),
     Send(u8),
+    React(u8),
     Begin,
     End(u8, u8),
     Receipt(u8, u8),
@@ -111,6 +112,7 @@ fn steps() -> impl Strategy<Value = Vec<Vec<Step>>> {
     let step = prop_oneof![
         4 => (0_u8..12).prop_map(Step::Receive),
         3 => (0_u8..6).prop_map(Step::Send),
+        2 => (0_u8..3).prop_map(Step::React),
         3 => Just(Step::Begin),
         3 => (0_u8..4, 0_u8..4).prop_map(|(n, how)| Step::End(n, how)),
         3 => (0_u8..4, 0_u8..4).prop_map(|(n, how)| Step::Receipt(n, how)),
@@ -135,6 +137,13 @@ proptest! {
                 match step {
                     Step::Receive(n) => commands.push(received(&format!("m{n}"), "text")),
                     Step::Send(key) => commands.push(keyed(key, 0, said("text"))),
+                    Step::React(n) => {
+                        let known = |row: &&engine::message::MessageRow| row.message.provider_message_id.is_some();
+                        if let Some(row) = desk.rows.values().filter(known).nth(usize::from(n)) {
+                            let emoji = ["", "👍", "❤️"][usize::from(n)];
+                            commands.push(reacts(row.message.id, emoji));
+                        }
+                    }
                     Step::Begin => if let Some(first) = pending {
                         let (message, place) = (first.message, first.place);
                         commands.push(system(Target::Current, Command::BeginSend { message, place }));
@@ -154,7 +163,12 @@ proptest! {
                     },
                     Step::Receipt(n, how) => {
                         let status = [MessageStatus::Sent, MessageStatus::Delivered, MessageStatus::Read, MessageStatus::Failed][usize::from(how)];
-                        let opaque = pending.map(|first| desk.opaque((first.message, first.place)));
+                        let opaque = pending.map(|first| Opaque {
+                            thread: desk.thread.id,
+                            conversation: desk.case().id,
+                            place: first.place,
+                            reaction: first.is_reaction.then_some(first.message),
+                        });
                         let id = pending.map_or(format!("q{n}"), |first| format!("p{}-{n}", first.message));
                         commands.push(receipt(&id, status, opaque.filter(|_| n % 2 == 0)));
                     }
@@ -177,6 +191,10 @@ proptest! {
             replayed.case = head.case;
             prop_assert_eq!(&replayed, head);
             prop_assert!(head.pending.iter().filter(|pending| pending.sending > 0).count() <= 1);
+        }
+        let customers = desk.rows.values().filter(|row| row.message.direction == Direction::Inbound);
+        for row in customers {
+            prop_assert_eq!(row.message.status, MessageStatus::Received);
         }
         let mut ids: Vec<_> = desk.rows.values().filter_map(|row| row.message.provider_message_id.clone()).collect();
         let before = ids.len();

@@ -9,7 +9,7 @@ use engine::account::Throughput;
 use engine::channel::whatsapp::{
     Answered, NotAnEnvelope, decode, message as request, open, outcome, read_mark, throughput,
 };
-use engine::channel::{Handle, Inbound, Opaque, Outbound, Outcome, Slow};
+use engine::channel::{Handle, Inbound, Opaque, Outbound, Outcome, Outgoing, Slow};
 use engine::contact::IdentityKind;
 use engine::id::{ConversationId, ThreadId};
 use engine::message::{MessageKind, MessageStatus, Place};
@@ -179,6 +179,7 @@ fn a_status_becomes_a_receipt_with_our_id_and_its_error() {
         thread: ThreadId(Uuid::from_u128(7)),
         conversation: ConversationId(Uuid::from_u128(8)),
         place: Place { block: 1, ordinal: 600 },
+        reaction: None,
     };
     let error = json!({"code": 131_026, "title": "Undeliverable", "error_data": {"details": "Not on WhatsApp."}});
     let statuses = json!([
@@ -231,9 +232,11 @@ fn outbound(to: Vec<Handle>) -> Outbound {
     let (thread, conversation) = (ThreadId(Uuid::nil()), ConversationId(Uuid::nil()));
     Outbound {
         to,
-        saying: Saying::Text("Yes, in blue".to_owned()),
-        reply_to: Some("wamid.A1".to_owned()),
-        opaque: Opaque { thread, conversation, place },
+        what: Outgoing::Message {
+            saying: Saying::Text("Yes, in blue".to_owned()),
+            reply_to: Some("wamid.A1".to_owned()),
+        },
+        opaque: Opaque { thread, conversation, place, reaction: None },
     }
 }
 

@@ -2,14 +2,20 @@
 
 use serde_json::{Value, json};
 
-use crate::channel::{Call, Handle, Method, Outbound};
+use crate::channel::{Call, Handle, Method, Outbound, Outgoing};
 use crate::contact::IdentityKind;
 use crate::saying::{Saying, Template};
 
-/// A message to a customer; `None` where none of its handles is one that WhatsApp knows.
+/// A message or a reaction to a customer; `None` where none of its handles is one that WhatsApp knows.
 pub fn message(outbound: &Outbound, phone_number_id: &str, token: &str) -> Option<Call> {
     let (recipient_type, key, value) = address(&outbound.to)?;
-    let (kind, said) = said(&outbound.saying);
+    let (kind, said) = match &outbound.what {
+        Outgoing::Message { saying, .. } => said(saying),
+        Outgoing::Reaction { message, emoji } => {
+            let emoji = emoji.as_deref().unwrap_or_default();
+            ("reaction", json!({"message_id": message, "emoji": emoji}))
+        }
+    };
     let mut body = json!({
         "messaging_product": "whatsapp",
         "recipient_type": recipient_type,
@@ -18,7 +24,7 @@ pub fn message(outbound: &Outbound, phone_number_id: &str, token: &str) -> Optio
     });
     body[key] = value.into();
     body[kind] = said;
-    if let Some(quoted) = &outbound.reply_to {
+    if let Outgoing::Message { reply_to: Some(quoted), .. } = &outbound.what {
         body["context"] = json!({"message_id": quoted});
     }
     Some(post(phone_number_id, token, body))
