@@ -23,6 +23,7 @@ use engine::conversation::{Conversation, Effect, Rules};
 use engine::id::{AccountId, MessageId, TenantId, ThreadId};
 use engine::message::{Content, MessageRow};
 use engine::time::Timestamp;
+use storage::dead_letters::LetterLimits;
 use storage::embedded::{Embedded, Options};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -105,7 +106,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         patience: Duration::from_secs(5),
         idle_after: Duration::from_secs(60),
         live_actors: 100_000,
-        dead_letters: 1_000,
+        dead_letters: LetterLimits { letters: 1_000, bytes: 1 << 20 },
+        poison_attempts: 3,
+        decide: engine::conversation::decide,
         known_handles: 100_000,
         shards: 8,
         seed: None,

@@ -12,7 +12,7 @@ use storage::StoreError;
 use tokio::sync::oneshot;
 
 use crate::failure::Failure;
-use crate::permits::Permit;
+use crate::panics::caught_in;
 use crate::reply::Reply;
 use crate::shard::{Kind, ShardMessage, Shards};
 use crate::slots::{Start, Virtual};
@@ -109,7 +109,11 @@ impl Actor for ContactActor {
             ContactMessage::Leave(_) => {}
             ContactMessage::Do(ContactOrder { tenant, command, reply }) => {
                 state.handled += 1;
-                let answer = Box::pin(state.run(tenant, command)).await;
+                let running = Box::pin(state.run(tenant, command));
+                let answer = caught_in("contact", running).await.unwrap_or_else(|panicked| {
+                    state.row = None;
+                    Err(Failure::from(panicked).into())
+                });
                 drop(reply.send(answer));
             }
         }
@@ -191,13 +195,7 @@ impl State {
                 let envelope = Envelope { target, by, viewer: None, key: None, command };
                 // Nobody waits: a thread that misses it compares when it wakes.
                 let (reply, _) = Reply::new();
-                let order = Order {
-                    envelope: Arc::new(envelope),
-                    origin: None,
-                    reply,
-                    permit: Permit::own(),
-                };
-                self.shards.tell_thread(*thread, order);
+                self.shards.tell_thread(*thread, Order::new(envelope, reply));
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! The desk: the one handle by which the edge reaches conversations and contacts.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::account::Account;
@@ -16,17 +16,20 @@ use engine::permission::Viewer;
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
-use storage::dead_letters::DeadLetters;
+use storage::dead_letters::{DeadLetters, LetterLimits};
 use storage::names::Names;
 use storage::waiting::WaitingRows;
 use storage::{Store, StoreError};
 use tokio::sync::oneshot;
+use tracing::{Instrument, debug_span};
 
+use crate::ages::Ages;
 use crate::clock::{Clock, Ids, Stamps};
 use crate::contact::{ContactCommand, ContactFailure, ContactOrder};
 use crate::failure::Failure;
 use crate::identity::Identities;
 use crate::ingress::Ingress;
+use crate::parking::Parking;
 use crate::permits::{Permit, PermitLimits, Permits};
 use crate::reply::Reply;
 use crate::shard::Shards;
@@ -34,7 +37,7 @@ use crate::thread::Order;
 use crate::turns::Turns;
 use crate::typing::Typing;
 use crate::waiting::{Drain, Waiting, WaitingLimits};
-use crate::world::{Outside, World};
+use crate::world::{Decide, Outside, World};
 
 /// Conversations and contacts. Clones are the same desk.
 #[derive(Clone)]
@@ -76,8 +79,11 @@ pub struct DeskOptions {
     pub live_actors: usize,
     /// At most so many handles of customers are remembered.
     pub known_handles: usize,
-    /// Dead letters of one tenant that are kept.
-    pub dead_letters: usize,
+    /// What is kept of one tenant's dead letters.
+    pub dead_letters: LetterLimits,
+    /// Something that panics so often is not tried any more.
+    pub poison_attempts: u8,
+    pub decide: Decide,
     /// Shard actors; at most 256.
     pub shards: usize,
     /// Ids are minted from this seed instead of the machine's randomness.
@@ -103,6 +109,8 @@ impl Desk {
             live_actors,
             known_handles,
             dead_letters,
+            poison_attempts,
+            decide,
             shards,
             seed,
         } = options;
@@ -111,32 +119,45 @@ impl Desk {
             None => Ids::new(clock.clone()),
         };
         let rows = WaitingRows::new(store.clone());
-        let waiting = Waiting::new(rows, clock.clone(), stamps.clone(), waiting);
+        let letters = DeadLetters::new(store.clone(), dead_letters);
+        let waiting = Waiting::new(rows, letters.clone(), clock.clone(), stamps.clone(), waiting);
+        let conversations = Conversations::new(store.clone());
+        let parking = Arc::new(Parking::new(
+            letters,
+            conversations.clone(),
+            waiting.clone(),
+            clock.clone(),
+            stamps.clone(),
+            ids.clone(),
+        ));
         let world = Arc::new(World {
-            conversations: Conversations::new(store.clone()),
+            conversations,
             contacts: Contacts::new(store.clone()),
             clock: clock.clone(),
-            stamps: stamps.clone(),
+            stamps,
             rules: Arc::new(rules),
             outside,
             waiting: waiting.clone(),
             idle_after,
             ids: ids.clone(),
+            parking: parking.clone(),
+            poison_attempts,
+            decide,
+            commits: Ages::new(),
         });
         let shards = Shards::start(world.clone(), shards, live_actors).await;
-        let names = Names::new(store.clone());
+        let names = Names::new(store);
         let (permits, turns) = (Permits::new(permits), Turns::new(turns));
         let ingress = Ingress {
-            identities: Identities::new(names, shards.clone(), ids.clone(), known_handles),
+            identities: Identities::new(names, shards.clone(), ids, known_handles),
             shards: shards.clone(),
             permits: permits.clone(),
             turns: turns.clone(),
             waiting: waiting.clone(),
             conversations: world.conversations.clone(),
-            dead_letters: DeadLetters::new(store, dead_letters),
-            clock: clock.clone(),
-            stamps,
-            ids: Mutex::new(ids),
+            parking,
+            clock,
+            poison_attempts,
             patience,
         };
         let ingress = Arc::new(ingress);
@@ -156,7 +177,8 @@ impl Desk {
         items: Vec<Inbound>,
         bytes: usize,
     ) -> Result<(), Failure> {
-        self.ingress.take(account, items, bytes).await
+        let span = debug_span!("ingest", account = %account.id, items = items.len());
+        self.ingress.take(account, items, bytes).instrument(span).await
     }
 
     /// What is counted as under way.
@@ -175,6 +197,10 @@ impl Desk {
     ) -> Result<Answer, Failure> {
         let head = self.world.conversations.head(conversation).await?;
         let head = head.filter(|head| head.tenant == viewer.tenant).ok_or(Refused::NotFound)?;
+        self.world.waiting.load(head.thread.shard()).await?;
+        if self.world.parking.holds(head.thread) {
+            return parked(viewer, head, &command);
+        }
         let permit = self.permits.take(viewer.tenant, head.thread).map_err(Failure::busy)?;
         let _turn = self.turns.take(viewer.tenant, 0).await;
         let envelope = Envelope {
@@ -330,9 +356,26 @@ impl Desk {
         &self.ingress
     }
 
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// How old the oldest is of what is taken and not done, of commits on their way, and of what
+    /// waits for a thread that is not parked.
+    pub fn oldest(&self) -> [(&'static str, Duration); 3] {
+        let World { waiting, commits, clock, .. } = &*self.world;
+        let waits = waiting.oldest().map_or(Duration::ZERO, |since| clock.now().since(since));
+        [("orders", self.permits.oldest()), ("commits", commits.oldest()), ("waiting", waits)]
+    }
+
     /// How many actors are in memory.
     pub async fn actors(&self) -> usize {
         self.shards.count().await
+    }
+
+    /// What is set aside.
+    pub fn parking(&self) -> &Parking {
+        &self.world.parking
     }
 
     /// What waits for its threads.
@@ -353,8 +396,18 @@ impl Desk {
         permit: Permit,
     ) -> Result<Answer, Failure> {
         let (reply, answer) = Reply::new();
-        let envelope = Arc::new(envelope);
-        self.shards.tell_thread(thread, Order { envelope, origin: None, reply, permit });
+        self.shards.tell_thread(thread, Order { permit, ..Order::new(envelope, reply) });
         answer.await.unwrap_or(Err(Failure::Unavailable))
+    }
+}
+
+/// What is asked of a parked conversation: it is read as it is stored, its actor may not stand.
+fn parked(viewer: Viewer, head: Conversation, command: &Command) -> Result<Answer, Failure> {
+    if !viewer.may_see(head.assignee) {
+        return Err(Refused::NotFound.into());
+    }
+    match command {
+        Command::Look => Ok(Answer { conversation: Some(head), ..Answer::default() }),
+        _ => Err(Failure::Parked),
     }
 }

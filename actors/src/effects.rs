@@ -7,6 +7,7 @@ use engine::message::MessageRow;
 use crate::committed::Committed;
 use crate::feed::{Hub, Wire};
 use crate::outbox::Outbox;
+use crate::panics::caught;
 use crate::world::Outside;
 
 /// Lists and live feed, and the outbox.
@@ -17,14 +18,26 @@ pub struct Effects<W> {
 
 impl<W: Wire> Outside for Effects<W> {
     fn follow(&self, committed: &Committed) {
-        self.hub.follow(committed);
+        // Who follows reads what they were not told with the next commit, or wake.
+        let _ = caught("follow", || self.hub.follow(committed));
     }
 
     fn woke(&self, head: &Conversation) {
-        self.hub.woke(head);
+        let _ = caught("follow", || self.hub.woke(head));
     }
 
     fn act(&self, head: &Conversation, effect: Effect, row: Option<&MessageRow>) {
+        // A send that is not handed over here is handed over by the next wake.
+        let _ = caught("act", || self.hand_over(head, effect, row));
+    }
+
+    fn held(&self, thread: ThreadId) -> Vec<MessageId> {
+        self.outbox.holds(thread)
+    }
+}
+
+impl<W: Wire> Effects<W> {
+    fn hand_over(&self, head: &Conversation, effect: Effect, row: Option<&MessageRow>) {
         match effect {
             Effect::Enqueue { message, place, due } => {
                 self.outbox.enqueue(head, message, place, due);
@@ -40,9 +53,5 @@ impl<W: Wire> Outside for Effects<W> {
             // The thread's actor tells the contact's itself.
             Effect::LearnName { .. } => {}
         }
-    }
-
-    fn held(&self, thread: ThreadId) -> Vec<MessageId> {
-        self.outbox.holds(thread)
     }
 }

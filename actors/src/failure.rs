@@ -5,6 +5,8 @@ use std::time::Duration;
 use engine::conversation::Refused;
 use storage::StoreError;
 
+use crate::panics::Panicked;
+
 /// Why a command has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Failure {
@@ -17,6 +19,12 @@ pub enum Failure {
     /// The store did not answer as it should; perhaps changed: repeat with the same key.
     #[error("the store cannot take this now; try again shortly")]
     Unavailable,
+    /// What comes now waits, or is refused, until the conversation's dead letter was tried again.
+    #[error("the program fails on this conversation, which is parked; retry its dead letter first")]
+    Parked,
+    /// A bug of ours; nothing was changed.
+    #[error("something went wrong here; try again shortly")]
+    Panicked,
     /// The process is going down.
     #[error("the server is stopping; try again shortly")]
     Stopping,
@@ -40,6 +48,8 @@ pub enum Full {
     WaitingOrganization,
     /// and of one thread.
     WaitingConversation,
+    /// An organization's dead letters, all of them of parked conversations.
+    DeadLetters,
 }
 
 impl Full {
@@ -55,6 +65,7 @@ impl Full {
             Self::WaitingServer => "the server's waiting room",
             Self::WaitingOrganization => "the organization's waiting room",
             Self::WaitingConversation => "the conversation's waiting room",
+            Self::DeadLetters => "the organization's room for dead letters",
         }
     }
 }
@@ -64,6 +75,12 @@ impl Failure {
     pub fn busy(full: Full) -> Self {
         metrics::counter!("omnistream_refused_total", "full" => full.words()).increment(1);
         Self::Busy { full, retry_after: Duration::from_secs(1) }
+    }
+}
+
+impl From<Panicked> for Failure {
+    fn from(_: Panicked) -> Self {
+        Self::Panicked
     }
 }
 

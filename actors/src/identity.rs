@@ -19,7 +19,6 @@ use tokio::sync::oneshot;
 use crate::clock::Ids;
 use crate::contact::{ContactCommand, ContactFailure, ContactOrder};
 use crate::failure::Failure;
-use crate::permits::Permit;
 use crate::reply::Reply;
 use crate::shard::Shards;
 use crate::thread::{Order, Origin};
@@ -150,8 +149,7 @@ impl Identities {
         let envelope = Arc::new(Envelope { target, by, viewer: None, key: None, command });
         let (reply, answer) = Reply::new();
         let origin = Some(origin(account, loser));
-        self.shards
-            .tell_thread(loser.thread, Order { envelope, origin, reply, permit: Permit::own() });
+        self.shards.tell_thread(loser.thread, Order { origin, ..Order::new(envelope, reply) });
         match answer.await.unwrap_or(Err(Failure::Unavailable)) {
             Ok(_) | Err(Failure::Refused(Refused::Moved(_))) => {}
             Err(Failure::Refused(_)) => return Ok(false),

@@ -1,7 +1,7 @@
 //! From a provider's items to threads: whose each is, and its answer once all are durable.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::account::Account;
@@ -9,17 +9,18 @@ use engine::channel::{Amender, Amendment, Handle, Inbound};
 use engine::conversation::{Command, Envelope, MovedTo, Refused, Target};
 use engine::fact::By;
 use engine::id::{AccountId, TenantId, ThreadId};
-use engine::mint::Mint;
 use engine::time::Timestamp;
 use storage::conversations::Conversations;
-use storage::dead_letters::{DeadLetter, DeadLetters};
+use storage::dead_letters::Source;
 use storage::waiting::{Body, WaitingItem};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::clock::{Clock, Ids, Stamps};
+use crate::clock::Clock;
 use crate::failure::{Failure, Full};
 use crate::identity::{Identities, Owner, origin};
+use crate::panics::{Panicked, caught_in};
+use crate::parking::{Parking, raw};
 use crate::permits::{Amount, Class, Permit, Permits, Share};
 use crate::reply::{Answered, Chain, Reply};
 use crate::shard::Shards;
@@ -35,10 +36,10 @@ pub struct Ingress {
     pub turns: Turns,
     pub waiting: Arc<Waiting>,
     pub conversations: Conversations,
-    pub dead_letters: DeadLetters,
+    pub parking: Arc<Parking>,
     pub clock: Clock,
-    pub stamps: Arc<Stamps>,
-    pub ids: Mutex<Ids>,
+    /// An item whose place cannot be found without a panic is tried so often.
+    pub poison_attempts: u8,
     /// An item that its thread has not taken after so long waits.
     pub patience: Duration,
 }
@@ -59,6 +60,18 @@ pub(crate) struct Sent {
     answer: oneshot::Receiver<Answered>,
 }
 
+/// How an item ended.
+enum Settled {
+    Done,
+    /// Its thread has not taken it in time, or takes nothing now.
+    Late(Item),
+    /// There is no place for it, for this reason.
+    Unplaced(Item, String),
+}
+
+/// Why an item is not placed that panics on the way.
+const UNPLACED: &str = "the program fails when it looks for its conversation";
+
 impl Item {
     /// One that waited.
     pub(crate) fn of(thread: ThreadId, waiting: WaitingItem) -> Option<Self> {
@@ -77,7 +90,7 @@ impl Item {
     /// As it waits.
     fn waiting(&self, at: Timestamp) -> Option<WaitingItem> {
         let Origin { tenant, account, channel, contact } = self.origin;
-        let item = inbound(&self.envelope.command)?;
+        let item = self.envelope.command.item()?;
         Some(WaitingItem { tenant, account, channel, contact, at, item })
     }
 }
@@ -119,7 +132,7 @@ impl Ingress {
             let (sent, rest) = self.send_all(items, share).await?;
             let (some_went, mut late) = (!sent.is_empty(), Vec::new());
             for sent in sent {
-                late.extend(self.settle(sent, until).await?);
+                late.extend(self.settled(sent, until).await?);
             }
             // What came before it in this very webhook may be all that was in the way.
             let again = some_went && late.is_empty();
@@ -139,8 +152,8 @@ impl Ingress {
             let (kind, mut command) = match command(item) {
                 Ok(command) => (kind(&command), command),
                 Err(Inbound::Dead { reason, raw }) => {
-                    count("dead");
-                    self.bury(Some(account.tenant), Some(account.id), reason, raw).await?;
+                    let whose = (Some(account.tenant), Some(account.id));
+                    self.keep(whose, Source::Decode, reason, raw).await?;
                     continue;
                 }
                 Err(Inbound::Ignored(what)) => {
@@ -150,8 +163,13 @@ impl Ingress {
                 Err(_) => continue,
             };
             count(kind);
-            self.know_author(account, &mut command).await?;
-            match self.route(account, &command).await? {
+            let Ok(place) = self.place(account, &mut command).await else {
+                let raw = raw(&command);
+                let whose = (Some(account.tenant), Some(account.id));
+                self.keep(whose, Source::Place, UNPLACED.to_owned(), raw).await?;
+                continue;
+            };
+            match place? {
                 Some((thread, origin)) => {
                     routed.push(Item { thread, origin, envelope: envelope(command) });
                 }
@@ -159,6 +177,29 @@ impl Ingress {
             }
         }
         Ok(routed)
+    }
+
+    /// Which thread an item is for, if that can be said without a panic.
+    async fn place(
+        &self,
+        account: &Account,
+        command: &mut Command,
+    ) -> Result<Result<Option<(ThreadId, Origin)>, Failure>, Panicked> {
+        let mut attempts = 1;
+        loop {
+            let placing = async {
+                self.know_author(account, command).await?;
+                self.route(account, command).await
+            };
+            match caught_in("place", Box::pin(placing)).await {
+                Err(_) | Ok(Err(Failure::Panicked)) if attempts < self.poison_attempts => {
+                    attempts += 1;
+                }
+                Err(panicked) => return Err(panicked),
+                Ok(Err(Failure::Panicked)) => return Err(Panicked),
+                Ok(place) => return Ok(place),
+            }
+        }
     }
 
     /// Which thread an item is for. A receipt never makes a thread: one that names nothing of ours
@@ -254,17 +295,61 @@ impl Ingress {
         Sent { item, answer }
     }
 
+    /// Tries an item of a dead letter again; `first`: before all that waits for its thread, which
+    /// is parked for it. Answers why it is still not taken.
+    pub(crate) async fn retry(
+        &self,
+        account: &Account,
+        item: Inbound,
+        first: bool,
+    ) -> Result<Option<String>, Failure> {
+        let Ok(mut command) = command(item) else { return Ok(None) };
+        let Ok(place) = self.place(account, &mut command).await else {
+            return Ok(Some(UNPLACED.to_owned()));
+        };
+        let Some((thread, origin)) = place? else { return Ok(None) };
+        let item = Item { thread, origin, envelope: envelope(command) };
+        self.waiting.load(thread.shard()).await?;
+        let until = Instant::now() + self.patience;
+        let answer = match first {
+            true => {
+                let (reply, answer) = Reply::new();
+                let order = Order::new(item.envelope.clone(), reply);
+                let order = Order { origin: Some(origin), again: true, ..order };
+                self.shards.tell_thread(thread, order);
+                Some(answer)
+            }
+            false => {
+                let permit = || self.permits.take(origin.tenant, thread);
+                self.send(&item, &Chain::default(), permit)
+            }
+        };
+        let settled = match answer {
+            Some(answer) => self.settle(Sent { item, answer }, until).await,
+            None => Ok(Settled::Late(item)),
+        };
+        match settled {
+            Ok(Settled::Done) => Ok(None),
+            Ok(Settled::Unplaced(_, reason)) => Ok(Some(reason)),
+            Ok(Settled::Late(_)) if first => Ok(Some(Failure::Panicked.to_string())),
+            Ok(Settled::Late(item)) => self.wait(vec![item]).await.map(|()| None),
+            Err(failure @ Failure::Panicked) => Ok(Some(failure.to_string())),
+            Err(failure) => Err(failure),
+        }
+    }
+
     fn tell(&self, item: &Item, chain: &Chain, permit: Permit) -> oneshot::Receiver<Answered> {
         let (reply, answer) = Reply::of(chain);
         let (envelope, origin) = (item.envelope.clone(), Some(item.origin));
-        self.shards.tell_thread(item.thread, Order { envelope, origin, reply, permit });
+        let order = Order { origin, permit, ..Order::new(envelope, reply) };
+        self.shards.tell_thread(item.thread, order);
         answer
     }
 
     /// Waits for the answer of an item that waited.
     pub(crate) async fn end(&self, sent: Sent, until: Instant) -> Result<(), Failure> {
         let thread = sent.item.thread;
-        match self.settle(sent, until).await? {
+        match self.settled(sent, until).await? {
             None => Ok(()),
             Some(late) if late.thread == thread => Err(Failure::Unavailable),
             // Its thread moved, and the other one cannot take it now.
@@ -272,14 +357,25 @@ impl Ingress {
         }
     }
 
-    /// Waits for an answer, and follows a thread that moved. Answers the item when its thread has
-    /// not taken it in time.
-    async fn settle(&self, sent: Sent, until: Instant) -> Result<Option<Item>, Failure> {
+    /// Waits for an answer; what finds no place is kept. Answers the item when it has to wait.
+    async fn settled(&self, sent: Sent, until: Instant) -> Result<Option<Item>, Failure> {
+        match self.settle(sent, until).await? {
+            Settled::Done => Ok(None),
+            Settled::Late(item) => Ok(Some(item)),
+            Settled::Unplaced(item, reason) => self.bury_item(&item, reason).await.map(|()| None),
+        }
+    }
+
+    /// Waits for an answer, and follows a thread that moved.
+    async fn settle(&self, sent: Sent, until: Instant) -> Result<Settled, Failure> {
         let Sent { mut item, mut answer } = sent;
         for _ in 0..MOVES_MAX {
-            let Ok(answered) = timeout_at(until, answer).await else { return Ok(Some(item)) };
+            let Ok(answered) = timeout_at(until, answer).await else {
+                return Ok(Settled::Late(item));
+            };
             match answered.unwrap_or(Err(Failure::Unavailable)) {
-                Ok(_) => return Ok(None),
+                Ok(_) => return Ok(Settled::Done),
+                Err(Failure::Parked) => return Ok(Settled::Late(item)),
                 Err(Failure::Refused(Refused::Moved(MovedTo { thread: to, contact }))) => {
                     tracing::debug!(from = %item.thread, %to, "a thread moved");
                     let account = item.origin.account;
@@ -289,18 +385,17 @@ impl Ingress {
                     let permit = || self.permits.take(item.origin.tenant, to);
                     match self.send(&item, &Chain::default(), permit) {
                         Some(again) => answer = again,
-                        None => return Ok(Some(item)),
+                        None => return Ok(Settled::Late(item)),
                     }
                 }
-                Err(Failure::Refused(Refused::TooManyParked)) => {
-                    let reason = Refused::TooManyParked.to_string();
-                    return self.bury_item(&item, reason).await.map(|()| None);
+                Err(Failure::Refused(refused @ Refused::TooManyParked)) => {
+                    return Ok(Settled::Unplaced(item, refused.to_string()));
                 }
                 Err(Failure::Refused(refused)) => {
                     // The provider would send it again for days, and it would be refused again.
                     tracing::debug!(thread = %item.thread, %refused, "an item changes nothing");
                     count("refused");
-                    return Ok(None);
+                    return Ok(Settled::Done);
                 }
                 Err(failure) => return Err(failure),
             }
@@ -332,34 +427,32 @@ impl Ingress {
 
     /// Keeps an item that was understood and finds no place.
     async fn bury_item(&self, item: &Item, reason: String) -> Result<(), Failure> {
-        count("dead");
-        // It has texts, numbers and ids: nothing that JSON does not know.
-        let raw = inbound(&item.envelope.command);
-        let raw = raw.and_then(|item| serde_json::to_string(&item).ok()).unwrap_or_default();
         let Origin { tenant, account, .. } = item.origin;
-        self.bury(Some(tenant), Some(account), reason, raw).await
+        let raw = raw(&item.envelope.command);
+        self.keep((Some(tenant), Some(account)), Source::Place, reason, raw).await
     }
 
     /// Keeps a row that waited and cannot be read.
     pub(crate) async fn bury_waiting(&self, body: &Body) -> Result<(), Failure> {
-        count("dead");
         let reason = "what waited cannot be read any more".to_owned();
         let raw = String::from_utf8_lossy(body.bytes()).into_owned();
-        self.bury(None, None, reason, raw).await
+        self.keep((None, None), Source::Place, reason, raw).await
     }
 
-    /// Keeps what could not be understood, or placed.
-    pub async fn bury(
+    /// Keeps what was delivered and is nobody's.
+    pub async fn bury(&self, reason: String, raw: String) -> Result<(), Failure> {
+        self.keep((None, None), Source::Decode, reason, raw).await
+    }
+
+    async fn keep(
         &self,
-        tenant: Option<TenantId>,
-        account: Option<AccountId>,
+        whose: (Option<TenantId>, Option<AccountId>),
+        source: Source,
         reason: String,
         raw: String,
     ) -> Result<(), Failure> {
-        let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).uuid();
-        let letter = DeadLetter { id, tenant, account, reason, raw, at: self.clock.now() };
-        tracing::info!(id = %letter.id, reason = letter.reason, "a dead letter");
-        Ok(self.dead_letters.put(&letter, || self.stamps.next()).await?)
+        count("dead");
+        Ok(self.parking.bury(whose, source, reason, raw).await?)
     }
 }
 
@@ -371,17 +464,6 @@ fn command(item: Inbound) -> Result<Command, Inbound> {
         Inbound::Echo(echo) => Ok(Command::Echo(echo)),
         Inbound::Amendment(amendment) => Ok(Command::Amend(amendment)),
         other @ (Inbound::Ignored(_) | Inbound::Dead { .. }) => Err(other),
-    }
-}
-
-/// The item of which a command was made.
-fn inbound(command: &Command) -> Option<Inbound> {
-    match command {
-        Command::Receive(message) => Some(Inbound::Message(message.clone())),
-        Command::Receipt(receipt) => Some(Inbound::Receipt(receipt.clone())),
-        Command::Echo(echo) => Some(Inbound::Echo(echo.clone())),
-        Command::Amend(amendment) => Some(Inbound::Amendment(amendment.clone())),
-        _ => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The ractor shell: ordering, timers, fan-out, providers. What is decided is decided in `engine`.
 
+pub mod ages;
 pub mod clock;
 pub mod committed;
 pub mod contact;
@@ -10,7 +11,10 @@ pub mod feed;
 pub mod identity;
 pub mod inbox;
 pub mod ingress;
+pub mod letters;
 pub mod outbox;
+pub mod panics;
+pub mod parking;
 pub mod permits;
 pub mod provider;
 pub mod reply;

@@ -23,10 +23,12 @@ use storage::StoreError;
 use storage::contacts::Contacts;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
+use tracing::{Instrument, debug_span};
 
 use self::line::{Line, Next};
 use crate::desk::Desk;
 use crate::failure::Failure;
+use crate::panics::caught_in;
 use crate::provider::Provider;
 use crate::tenants::{NotChanged, Tenants};
 
@@ -106,12 +108,18 @@ impl Outbox {
         // What is due for longer goes first.
         let at = at.checked_sub(behind).unwrap_or(at);
         if line.add(Slip::of(head), message, place, at) {
-            tokio::spawn(self.clone().drive(line));
+            let outbox = self.clone();
+            tokio::spawn(async move {
+                // After a panic it is driven on, or nothing of the account would go any more.
+                while caught_in("send", Box::pin(outbox.drive(&line))).await.is_err() {
+                    sleep(PATIENCE).await;
+                }
+            });
         }
     }
 
     /// Begins what is due, one after another, until nothing waits any more.
-    async fn drive(self, line: Arc<Line>) {
+    async fn drive(&self, line: &Arc<Line>) {
         while line.is_due().await {
             let Some(turn) = line.turn().await else { return };
             if self.0.stopping.load(Ordering::Acquire) {
@@ -125,11 +133,14 @@ impl Outbox {
             }
             let Some(next) = line.next(turn, &self.0.stopping) else { continue };
             let (outbox, line) = (self.clone(), line.clone());
-            tokio::spawn(async move {
-                let Next { slip, message, place, ticket } = next;
-                outbox.tell(&slip, Command::BeginSend { message, place }).await;
+            let Next { slip, message, place, ticket, span } = next;
+            let begins = async move {
+                let begin = Command::BeginSend { message, place };
+                // After a panic it is handed over again by the next wake.
+                let _ = caught_in("send", Box::pin(outbox.tell(&slip, begin))).await;
                 line.leave(message, ticket);
-            });
+            };
+            tokio::spawn(begins.instrument(span));
         }
     }
 
@@ -153,6 +164,12 @@ impl Outbox {
         self.lines().values().any(|line| line.begins()) || !self.held().is_empty()
     }
 
+    /// How long the oldest is due that waits to be sent.
+    pub fn oldest(&self) -> Duration {
+        let due = self.lines().values().filter_map(|line| line.oldest()).min();
+        due.map_or(Duration::ZERO, |due| due.elapsed())
+    }
+
     /// Whether another conversation of an account may have something to be sent.
     pub fn has_room(&self, account: AccountId) -> bool {
         let lines = self.lines();
@@ -168,13 +185,17 @@ impl Outbox {
         let line = self.line(head);
         let turn = line.begun(message);
         let (outbox, slip, row) = (self.clone(), Slip::of(head), row.clone());
-        tokio::spawn(async move {
+        let span = debug_span!("perform", %message, attempt);
+        let performing = async move {
             // Held until the outcome is written: only then one more may be of unknown outcome.
             let _turn = match turn {
                 Some(turn) => Some(turn),
                 None => line.turn().await,
             };
-            let outcome = outbox.send(&slip, message, &row, &line).await;
+            let sending = Box::pin(outbox.send(&slip, message, &row, &line));
+            let outcome = caught_in("send", sending).await.unwrap_or_else(|_| Outcome::Unknown {
+                reason: "something went wrong here; perhaps it was sent".to_owned(),
+            });
             let end = Command::EndSend { message, place, attempt, outcome };
             outbox.tell(&slip, end).await;
             let mut held = outbox.held();
@@ -184,7 +205,8 @@ impl Outbox {
                     held.remove(&slip.thread);
                 }
             }
-        });
+        };
+        tokio::spawn(performing.instrument(span));
     }
 
     /// Tells the provider that a message was read, and perhaps that somebody types, unless the
@@ -293,7 +315,9 @@ impl Outbox {
         loop {
             match desk.tell(slip.thread, target, command.clone()).await {
                 Ok(_) | Err(Failure::Refused(_) | Failure::Stopping) => return,
-                Err(Failure::Busy { .. } | Failure::Unavailable) => {
+                // It would panic again; the next wake makes of it what can be made.
+                Err(Failure::Panicked) => return,
+                Err(Failure::Busy { .. } | Failure::Unavailable | Failure::Parked) => {
                     sleep(wait).await;
                     wait = (wait * 2).min(PATIENCE_MAX);
                 }

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use engine::id::{TenantId, ThreadId};
 
+use crate::ages::{Age, Ages};
 use crate::failure::Full;
 
 /// How much may be under way at once.
@@ -55,6 +57,7 @@ pub struct Permits {
     node_bytes: AtomicUsize,
     tenants: Counts<TenantId>,
     threads: Counts<ThreadId>,
+    ages: Ages,
 }
 
 /// A tenant's part of what is under way.
@@ -62,6 +65,7 @@ pub struct Share {
     permits: Arc<Permits>,
     tenant: TenantId,
     amount: Amount,
+    _age: Age,
 }
 
 /// A place among what is under way.
@@ -124,8 +128,8 @@ impl Permits {
     /// With these limits.
     pub fn new(limits: PermitLimits) -> Arc<Self> {
         let (node_items, node_bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let (tenants, threads) = (Counts::new(), Counts::new());
-        Arc::new(Self { limits, node_items, node_bytes, tenants, threads })
+        let (tenants, threads, ages) = (Counts::new(), Counts::new(), Ages::new());
+        Arc::new(Self { limits, node_items, node_bytes, tenants, threads, ages })
     }
 
     /// So much of a tenant, or what is full. Its bytes are in the process already, as a [`Room`].
@@ -135,7 +139,8 @@ impl Permits {
             self.node_items.fetch_sub(amount.items, Ordering::AcqRel);
             return Err(Full::Organization);
         }
-        Ok(Arc::new(Share { permits: self.clone(), tenant, amount }))
+        let age = self.ages.begin();
+        Ok(Arc::new(Share { permits: self.clone(), tenant, amount, _age: age }))
     }
 
     /// A place for a command, or what is full.
@@ -171,6 +176,11 @@ impl Permits {
         let [items, bytes] =
             [&self.node_items, &self.node_bytes].map(|taken| taken.load(Ordering::Acquire));
         Amount { items, bytes }
+    }
+
+    /// How long the oldest is under way.
+    pub fn oldest(&self) -> Duration {
+        self.ages.oldest()
     }
 }
 

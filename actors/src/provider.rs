@@ -6,6 +6,7 @@ use engine::channel::whatsapp::Answered;
 use engine::channel::{Call, Method};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
+use tracing::debug;
 
 /// Speaks to the Graph API. Clones share connections.
 #[derive(Clone)]
@@ -46,6 +47,18 @@ impl Provider {
     /// Performs a request once. Only a connection that never came about proves that nothing was
     /// sent.
     pub async fn perform(&self, call: Call) -> Answered {
+        debug!(path = call.path, "asks the provider");
+        let answered = self.ask(call).await;
+        match &answered {
+            Answered::With { status, .. } => debug!(status, "the provider answered"),
+            Answered::NotSent(reason) | Answered::PerhapsSent(reason) => {
+                debug!(reason, "the provider did not answer");
+            }
+        }
+        answered
+    }
+
+    async fn ask(&self, call: Call) -> Answered {
         let url = format!("{}/{}", self.base, call.path);
         let mut request = match call.method {
             Method::Get => self.client.get(url),

@@ -41,9 +41,10 @@ impl Reply {
 
     /// Answers.
     pub fn send(self, answer: Answered) {
-        // A refusal is the end of a command, as doing it is: what comes behind it goes on.
+        // A refusal is the end of a command, as doing it is: what comes behind it goes on. What is
+        // parked is in nobody's way but its own thread's, which refuses what comes behind it.
         if let Some(mut link) = self.link
-            && matches!(answer, Ok(_) | Err(Failure::Refused(_)))
+            && matches!(answer, Ok(_) | Err(Failure::Refused(_) | Failure::Parked))
         {
             link.0 = None;
         }
@@ -78,6 +79,7 @@ mod tests {
         for (answer, breaks) in [
             (Some(Ok(Default::default())), false),
             (Some(Err(Failure::Refused(Refused::NotFound))), false),
+            (Some(Err(Failure::Parked)), false),
             (Some(Err(Failure::Unavailable)), true),
             (None, true),
         ] {

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use engine::id::{ContactId, ThreadId};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use storage::StoreError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::contact::{ContactActor, ContactOrder};
-use crate::slots::{Slots, Start};
+use crate::panics::{caught, caught_in};
+use crate::slots::{End, Failed, Slots, Start};
 use crate::thread::{Order, ThreadActor, ThreadMessage};
 use crate::world::World;
 
@@ -144,53 +146,8 @@ impl Actor for ShardActor {
         message: ShardMessage,
         shard: &mut Shard,
     ) -> Result<(), ActorProcessingErr> {
-        let before = shard.live();
-        match message {
-            ShardMessage::Thread(id, order) => {
-                let Shard { world, shards, threads, .. } = shard;
-                threads.deliver(id.0, ThreadMessage::Do(order), || {
-                    start(world, shards, id.0, &myself)
-                });
-            }
-            ShardMessage::Contact(id, order) => {
-                let Shard { world, shards, contacts, .. } = shard;
-                contacts.deliver(id.0, crate::contact::ContactMessage::Do(order), || {
-                    start(world, shards, id.0, &myself)
-                });
-            }
-            ShardMessage::Idle(Kind::Thread, id, handled) => shard.threads.idle(id, handled),
-            ShardMessage::Idle(Kind::Contact, id, handled) => shard.contacts.idle(id, handled),
-            ShardMessage::Retry(Kind::Thread, id) => {
-                let Shard { world, shards, threads, .. } = shard;
-                threads.retry(id, || start(world, shards, id, &myself));
-            }
-            ShardMessage::Retry(Kind::Contact, id) => {
-                let Shard { world, shards, contacts, .. } = shard;
-                contacts.retry(id, || start(world, shards, id, &myself));
-            }
-            ShardMessage::Tick => {
-                let (now, idle_after) = (Instant::now(), shard.world.idle_after);
-                if let Some(since) = now.checked_sub(idle_after) {
-                    shard.threads.ask_idle(since);
-                }
-                if let Some(since) = now.checked_sub(idle_after.min(CONTACT_IDLE)) {
-                    shard.contacts.ask_idle(since);
-                }
-                shard.threads.give_back();
-                shard.contacts.give_back();
-            }
-            ShardMessage::Count(answer) => {
-                // Who asked may have gone.
-                let _ = answer.send(shard.live());
-            }
-            ShardMessage::Empty => {
-                shard.threads.ask_all();
-                shard.contacts.ask_all();
-            }
-        }
-        if shard.live() > before {
-            shard.make_room();
-        }
+        // A bug here must not end all actors of the shard.
+        let _ = caught("shard", || shard.told(&myself, message));
         Ok(())
     }
 
@@ -200,31 +157,92 @@ impl Actor for ShardActor {
         event: SupervisionEvent,
         shard: &mut Shard,
     ) -> Result<(), ActorProcessingErr> {
-        let (cell, failed) = match event {
-            SupervisionEvent::ActorTerminated(cell, ..) => (cell, false),
-            SupervisionEvent::ActorFailed(cell, error) => {
-                tracing::warn!(%error, "an actor failed");
-                metrics::counter!("omnistream_actor_failures_total").increment(1);
-                (cell, true)
-            }
-            _ => return Ok(()),
-        };
-        let Shard { world, shards, threads, contacts, .. } = shard;
-        let begin = |id: Uuid| start(world, shards, id, &myself);
-        let thread = threads.ended(cell.get_id(), failed, begin);
-        let begin = |id: Uuid| start(world, shards, id, &myself);
-        let contact = contacts.ended(cell.get_id(), failed, begin);
-        let retry = thread
-            .map(|(id, wait)| (Kind::Thread, id, wait))
-            .or(contact.map(|(id, wait)| (Kind::Contact, id, wait)));
-        if let Some((kind, id, wait)) = retry {
-            myself.send_after(wait, move || ShardMessage::Retry(kind, id));
-        }
+        let _ = caught("shard", || shard.heard(&myself, event));
         Ok(())
     }
 }
 
 impl Shard {
+    fn told(&mut self, myself: &ActorRef<ShardMessage>, message: ShardMessage) {
+        let before = self.live();
+        match message {
+            ShardMessage::Thread(id, order) => {
+                let Shard { world, shards, threads, .. } = self;
+                threads
+                    .deliver(id.0, ThreadMessage::Do(order), || start(world, shards, id.0, myself));
+            }
+            ShardMessage::Contact(id, order) => {
+                let Shard { world, shards, contacts, .. } = self;
+                contacts.deliver(id.0, crate::contact::ContactMessage::Do(order), || {
+                    start(world, shards, id.0, myself)
+                });
+            }
+            ShardMessage::Idle(Kind::Thread, id, handled) => self.threads.idle(id, handled),
+            ShardMessage::Idle(Kind::Contact, id, handled) => self.contacts.idle(id, handled),
+            ShardMessage::Retry(Kind::Thread, id) => {
+                let Shard { world, shards, threads, .. } = self;
+                threads.retry(id, || start(world, shards, id, myself));
+            }
+            ShardMessage::Retry(Kind::Contact, id) => {
+                let Shard { world, shards, contacts, .. } = self;
+                contacts.retry(id, || start(world, shards, id, myself));
+            }
+            ShardMessage::Tick => {
+                let (now, idle_after) = (Instant::now(), self.world.idle_after);
+                if let Some(since) = now.checked_sub(idle_after) {
+                    self.threads.ask_idle(since);
+                }
+                if let Some(since) = now.checked_sub(idle_after.min(CONTACT_IDLE)) {
+                    self.contacts.ask_idle(since);
+                }
+                self.threads.give_back();
+                self.contacts.give_back();
+            }
+            ShardMessage::Count(answer) => {
+                // Who asked may have gone.
+                let _ = answer.send(self.live());
+            }
+            ShardMessage::Empty => {
+                self.threads.ask_all();
+                self.contacts.ask_all();
+            }
+        }
+        if self.live() > before {
+            self.make_room();
+        }
+    }
+
+    /// Something became of one of its actors.
+    fn heard(&mut self, myself: &ActorRef<ShardMessage>, event: SupervisionEvent) {
+        let (cell, end) = match event {
+            SupervisionEvent::ActorTerminated(cell, ..) => (cell, End::Left),
+            // What our actors end with themselves is the store's.
+            SupervisionEvent::ActorFailed(cell, error) if error.is::<StoreError>() => {
+                (cell, End::Failed)
+            }
+            // Its words are not logged: they may quote what a customer wrote.
+            SupervisionEvent::ActorFailed(cell, _) => (cell, End::Panicked),
+            _ => return,
+        };
+        let Shard { world, shards, threads, contacts, .. } = self;
+        let begin = |id: Uuid| start(world, shards, id, myself);
+        let thread = threads.ended(cell.get_id(), end, begin);
+        let begin = |id: Uuid| start(world, shards, id, myself);
+        let contact = contacts.ended(cell.get_id(), end, begin);
+        let failed = thread
+            .map(|failed| (Kind::Thread, failed))
+            .or(contact.map(|failed| (Kind::Contact, failed)));
+        let Some((kind, Failed { id, wait, panics })) = failed else { return };
+        tracing::warn!(?kind, %id, ?end, panics, "an actor failed");
+        match kind {
+            Kind::Thread if panics >= u32::from(world.poison_attempts) => {
+                threads.forget(id);
+                park(world.clone(), ThreadId(id));
+            }
+            kind => drop(myself.send_after(wait, move || ShardMessage::Retry(kind, id))),
+        }
+    }
+
     fn live(&self) -> usize {
         self.threads.len() + self.contacts.len()
     }
@@ -246,6 +264,17 @@ impl Shard {
             self.contacts.ask_idle(*since);
         }
     }
+}
+
+/// Parks a thread whose actor panics again and again, nobody knows on what.
+fn park(world: Arc<World>, thread: ThreadId) {
+    tokio::spawn(async move {
+        let parking = Box::pin(world.parking.park(thread, None, None));
+        if let Ok(Err(failure)) = caught_in("park", parking).await {
+            // It is tried again with the next panic.
+            tracing::warn!(%thread, %failure, "a conversation could not be parked");
+        }
+    });
 }
 
 fn start(

@@ -41,7 +41,7 @@ enum Slot<V: Virtual> {
         actor: ActorRef<V::Msg>,
         delivered: u64,
         last: Instant,
-        failures: u32,
+        failures: Failures,
     },
     /// It leaves; what comes now waits for the next one.
     Draining {
@@ -50,8 +50,34 @@ enum Slot<V: Virtual> {
     /// It failed; what comes now waits until it is tried again.
     Backoff {
         waiting: Vec<V::Msg>,
-        failures: u32,
+        failures: Failures,
     },
+}
+
+/// How often one has failed in a row.
+#[derive(Clone, Copy, Debug, Default)]
+struct Failures {
+    all: u32,
+    /// Those of them that are bugs of ours.
+    panics: u32,
+}
+
+/// How an actor has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Left,
+    Failed,
+    Panicked,
+}
+
+/// An actor that has failed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failed {
+    pub id: Uuid,
+    /// How long to wait before it is tried again.
+    pub wait: Duration,
+    /// How often it has panicked in a row.
+    pub panics: u32,
 }
 
 /// The first wait after a second failure in a row; it doubles up to [`BACKOFF_MAX`].
@@ -83,13 +109,18 @@ impl<V: Virtual> Slots<V> {
             Some(Slot::Draining { waiting } | Slot::Backoff { waiting, .. }) => {
                 waiting.push(message);
             }
-            None => self.start(id, vec![message], 0, start()),
+            None => self.start(id, vec![message], Failures::default(), start()),
         }
     }
 
-    fn start(&mut self, id: Uuid, waiting: Vec<V::Msg>, failures: u32, start: (Start, ActorCell)) {
-        let (arguments, supervisor) = start;
-        let arguments = Start { again: failures > 0, ..arguments };
+    fn start(
+        &mut self,
+        id: Uuid,
+        waiting: Vec<V::Msg>,
+        failures: Failures,
+        (arguments, supervisor): (Start, ActorCell),
+    ) {
+        let arguments = Start { again: failures.all > 0, ..arguments };
         let spawned =
             ractor::ActorRuntime::<V>::spawn_linked_instant(None, V::new(), arguments, supervisor);
         match spawned {
@@ -137,31 +168,35 @@ impl<V: Virtual> Slots<V> {
         }
     }
 
-    /// An actor has ended. Answers how long to wait before it is tried again, when it failed.
+    /// An actor has ended. Answers what to do when it failed.
     pub(crate) fn ended(
         &mut self,
         actor: ActorId,
-        failed: bool,
+        end: End,
         start: impl FnOnce(Uuid) -> (Start, ActorCell),
-    ) -> Option<(Uuid, Duration)> {
+    ) -> Option<Failed> {
         let id = self.ids.remove(&actor)?;
         metrics::gauge!("omnistream_actors", "kind" => V::KIND).decrement(1.0);
         match self.slots.remove(&id)? {
             Slot::Draining { waiting } => {
                 if !waiting.is_empty() {
-                    self.start(id, waiting, 0, start(id));
+                    self.start(id, waiting, Failures::default(), start(id));
                 }
                 None
             }
-            Slot::Active { failures, last, .. } if failed => {
-                let failures = if last.elapsed() >= RECOVERED { 0 } else { failures };
-                let wait = match failures {
+            Slot::Active { failures, last, .. } if end != End::Left => {
+                metrics::counter!("omnistream_actor_failures_total", "kind" => V::KIND)
+                    .increment(1);
+                let is_recovered = last.elapsed() >= RECOVERED;
+                let mut failures = if is_recovered { Failures::default() } else { failures };
+                let wait = match failures.all {
                     0 => Duration::ZERO,
                     n => (BACKOFF * 2_u32.saturating_pow(n - 1).min(1000)).min(BACKOFF_MAX),
                 };
-                let slot = Slot::Backoff { waiting: Vec::new(), failures: failures + 1 };
-                self.slots.insert(id, slot);
-                Some((id, wait))
+                failures.all += 1;
+                failures.panics += u32::from(end == End::Panicked);
+                self.slots.insert(id, Slot::Backoff { waiting: Vec::new(), failures });
+                Some(Failed { id, wait, panics: failures.panics })
             }
             Slot::Active { .. } => None,
             backoff @ Slot::Backoff { .. } => {
@@ -176,7 +211,16 @@ impl<V: Virtual> Slots<V> {
         if let Some(Slot::Backoff { .. }) = self.slots.get(&id)
             && let Some(Slot::Backoff { waiting, failures }) = self.slots.remove(&id)
         {
+            metrics::counter!("omnistream_actor_restarts_total", "kind" => V::KIND).increment(1);
             self.start(id, waiting, failures, start());
+        }
+    }
+
+    /// One that failed is not tried again by itself; whoever waits for it is told by the end of
+    /// what it was sent.
+    pub(crate) fn forget(&mut self, id: Uuid) {
+        if let Some(Slot::Backoff { .. }) = self.slots.get(&id) {
+            self.slots.remove(&id);
         }
     }
 

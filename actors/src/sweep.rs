@@ -1,8 +1,6 @@
 //! After a start: threads that may have been left with something undone are woken. A mark moves
 //! over the hours in which everything is done, so that a start looks at few.
 
-use std::sync::Arc;
-
 use engine::conversation::{Command, Envelope, Target};
 use engine::fact::By;
 use engine::id::ThreadId;
@@ -10,7 +8,6 @@ use storage::StoreError;
 use storage::conversations::Conversations;
 use storage::keys::hour;
 
-use crate::permits::Permit;
 use crate::reply::Reply;
 use crate::shard::Shards;
 use crate::thread::Order;
@@ -57,10 +54,7 @@ async fn wake(shards: &Shards, thread: ThreadId) {
     let (target, by, command) = (Target::Current, By::System, Command::Look);
     let envelope = Envelope { target, by, viewer: None, key: None, command };
     let (reply, answer) = Reply::new();
-    shards.tell_thread(
-        thread,
-        Order { envelope: Arc::new(envelope), origin: None, reply, permit: Permit::own() },
-    );
+    shards.tell_thread(thread, Order::new(envelope, reply));
     // Whatever it answers, it was woken.
     drop(answer.await);
 }

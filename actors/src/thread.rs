@@ -1,29 +1,35 @@
 //! A thread's actor: decides what has queued, has it committed as one, then applies, answers,
 //! tells and acts. It never waits in a handler: loads and commits come back as messages.
 
+mod batch;
+mod load;
+mod poison;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, Wake, Waker};
 
 use engine::channel::Channel;
-use engine::contact::Contact;
-use engine::conversation::contents::Changed;
 use engine::conversation::{
-    Answer, Command, Context, Conversation, Effect, Envelope, Loaded, Need, Recent, Refused,
-    State as Core, Target, Thread, decide, needs,
+    Command, Context, Conversation, Effect, Envelope, Loaded, Need, Recent, Refused, State as Core,
+    Target, Thread, needs,
 };
-use engine::fact::{By, Commit};
+use engine::fact::By;
 use engine::id::{AccountId, ContactId, ConversationId, TenantId, ThreadId};
-use engine::message::{Content, MessageRow};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use storage::StoreError;
 use storage::conversations::{COMMIT_FACTS_MAX, RecentRow, Woken, Write};
 use tokio::sync::oneshot;
+use tracing::{Instrument, Span, debug};
 
+use self::batch::{Batch, Ready, Waiter};
+pub use self::load::{Loading, Unread};
+use self::load::{load_thread, read, shown};
 use crate::committed::{Committed, Durable};
 use crate::contact::{ContactCommand, ContactOrder};
 use crate::failure::Failure;
+use crate::panics::caught;
 use crate::permits::Permit;
 use crate::reply::Reply;
 use crate::shard::{Kind, ShardMessage, Shards};
@@ -37,6 +43,12 @@ pub struct Order {
     pub origin: Option<Origin>,
     pub reply: Reply,
     pub permit: Permit,
+    /// How often deciding it has panicked.
+    pub(crate) panics: u8,
+    /// It is what its thread is parked for, tried again.
+    pub(crate) again: bool,
+    /// Where it comes from, for the traces of what is done about it.
+    pub(crate) span: Span,
 }
 
 /// What a thread is made of.
@@ -46,6 +58,15 @@ pub struct Origin {
     pub account: AccountId,
     pub channel: Channel,
     pub contact: ContactId,
+}
+
+impl Order {
+    /// Of the engine itself, for a thread that is there.
+    pub fn new(envelope: impl Into<Arc<Envelope>>, reply: Reply) -> Self {
+        let (envelope, origin, permit) = (envelope.into(), None, Permit::own());
+        let span = Span::current();
+        Self { envelope, origin, reply, permit, panics: 0, again: false, span }
+    }
 }
 
 impl Origin {
@@ -59,20 +80,15 @@ pub enum ThreadMessage {
     Do(Box<Order>),
     /// Asked whether it may leave, having been given so many orders.
     Leave(u64),
-    Woke(Box<Result<Loading, StoreError>>),
-    Loaded(Box<Result<Loaded, StoreError>>),
+    Woke(Box<Result<Loading, Unread>>),
+    Loaded(Box<Result<Loaded, Unread>>),
     /// The contact of a thread that is not there yet: its name and number.
-    Named(Result<(Option<String>, Option<String>), StoreError>),
+    Named(Result<(Option<String>, Option<String>), Unread>),
     Committed(Result<(), StoreError>),
+    /// It is parked, or could not be.
+    Parked(Result<(), Failure>),
     /// The commit on its way may have got further.
     GoOn,
-}
-
-/// What a wake reads.
-pub struct Loading {
-    woken: Option<Woken>,
-    name: Option<String>,
-    phone: Option<String>,
 }
 
 /// At most so many bytes of new rows in one commit.
@@ -102,6 +118,8 @@ pub(crate) struct State {
     handled: u64,
     /// See [`Start::again`].
     again: bool,
+    /// How many wakes in a row have panicked.
+    panics: u8,
 }
 
 enum Phase {
@@ -110,6 +128,8 @@ enum Phase {
     Idle,
     Loading,
     Committing(Box<Batch>),
+    /// With the order that it fails on, unless it fails on itself.
+    Parking(Option<Box<Order>>),
 }
 
 /// A commit on its way. In a task of its own it would be handed over once more each way.
@@ -123,31 +143,6 @@ impl Wake for Waiting {
         // An actor that is gone has nothing to go on with.
         drop(self.0.send_message(ThreadMessage::GoOn));
     }
-}
-
-/// What one commit makes.
-#[derive(Default)]
-struct Batch {
-    waiters: Vec<(Reply, Result<Answer, Refused>, Permit)>,
-    conversation: Option<ConversationId>,
-    before: Option<Conversation>,
-    after: Option<Conversation>,
-    thread: Option<Thread>,
-    commit: Option<Commit>,
-    rows: Vec<MessageRow>,
-    contents: Vec<Changed>,
-    effects: Vec<Effect>,
-    bytes: usize,
-    ready: Option<Ready>,
-}
-
-/// A commit as it is handed to the store, and told about afterwards.
-#[derive(Clone)]
-struct Ready {
-    commit: Arc<Commit>,
-    rows: Arc<[MessageRow]>,
-    before: Option<Arc<Conversation>>,
-    after: Arc<Conversation>,
 }
 
 impl Virtual for ThreadActor {
@@ -187,6 +182,7 @@ impl Actor for ThreadActor {
             recent_at: (None, 0),
             handled: 0,
             again,
+            panics: 0,
         });
         state.wake(&myself);
         Ok(state)
@@ -201,7 +197,11 @@ impl Actor for ThreadActor {
         match message {
             ThreadMessage::Do(order) => {
                 state.handled += 1;
-                state.queue.push_back(*order);
+                order.span.in_scope(|| debug!(thread = %state.id, "at its conversation"));
+                match state.is_parked_for(&order) {
+                    true => order.reply.send(Err(Failure::Parked)),
+                    false => state.queue.push_back(*order),
+                }
             }
             ThreadMessage::Leave(handled) => {
                 let idle = matches!(state.phase, Phase::Idle | Phase::Asleep);
@@ -211,29 +211,23 @@ impl Actor for ThreadActor {
                 }
                 return Ok(());
             }
-            ThreadMessage::Woke(woke) => state.woke(*woke)?,
+            ThreadMessage::Woke(woke) => state.woke(*woke, &myself)?,
             ThreadMessage::Loaded(loaded) => {
                 state.phase = Phase::Idle;
                 match *loaded {
                     Ok(loaded) => state.loaded = loaded,
-                    Err(error) => {
-                        // The wake itself may have been among what failed: the next order wakes.
-                        (state.core, state.phase) = (None, Phase::Asleep);
-                        state.fail(error.into());
-                    }
+                    Err(unread) => state.unread(unread),
                 }
             }
             ThreadMessage::Named(named) => {
                 state.phase = Phase::Idle;
                 match named {
                     Ok(named) => state.contact = named,
-                    Err(error) => {
-                        state.core = None;
-                        state.fail(error.into());
-                    }
+                    Err(unread) => state.unread(unread),
                 }
             }
             ThreadMessage::Committed(result) => state.committed(result)?,
+            ThreadMessage::Parked(result) => state.parked(result),
             ThreadMessage::GoOn => state.go_on(&myself)?,
         }
         state.pump(&myself)
@@ -255,27 +249,36 @@ impl State {
         self.phase = Phase::Waking;
         let (world, id, myself) = (self.world.clone(), self.id, myself.clone());
         tokio::spawn(async move {
-            let loading = load_thread(&world, id).await;
+            let loading = read(load_thread(&world, id)).await;
             drop(myself.send_message(ThreadMessage::Woke(Box::new(loading))));
         });
     }
 
-    fn woke(&mut self, woke: Result<Loading, StoreError>) -> Result<(), ActorProcessingErr> {
+    fn woke(
+        &mut self,
+        woke: Result<Loading, Unread>,
+        myself: &ActorRef<ThreadMessage>,
+    ) -> Result<(), ActorProcessingErr> {
         self.phase = Phase::Idle;
         let Loading { woken, name, phone } = match woke {
             Ok(loading) => loading,
+            Err(Unread::Panicked(_)) => {
+                self.wake_panicked(myself);
+                return Ok(());
+            }
             // Whoever waits for what the last one left untold hears of it by this wake alone.
-            Err(error @ StoreError::Unavailable(_)) if !self.again => {
+            Err(Unread::Store(error @ StoreError::Unavailable(_))) if !self.again => {
                 self.phase = Phase::Asleep;
                 self.fail(error.into());
                 return Ok(());
             }
-            Err(error) => {
-                let told = error.to_string();
-                self.fail(error.into());
-                return Err(told.into());
+            Err(Unread::Store(error)) => {
+                self.fail(error.clone().into());
+                return Err(error.into());
             }
         };
+        self.panics = 0;
+        let panics = self.forget_own();
         self.contact = (name, phone);
         let Some(Woken { thread, case, recent, newest }) = woken else { return Ok(()) };
         let current = case.as_ref().map(|case| case.id);
@@ -293,10 +296,11 @@ impl State {
         if current.is_some() {
             if differs && self.contact != (None, None) {
                 let (name, phone) = self.contact.clone();
-                self.queue.push_front(own(Command::ContactChanged { name, phone }));
+                let command = Command::ContactChanged { name, phone };
+                self.queue.push_front(Order { panics, ..own(command) });
             }
             let held = self.world.outside.held(self.id);
-            self.queue.push_front(own(Command::Wake { mark, held }));
+            self.queue.push_front(Order { panics, ..own(Command::Wake { mark, held }) });
         }
         Ok(())
     }
@@ -312,18 +316,30 @@ impl State {
                 self.queue.pop_front();
                 continue;
             }
+            if self.has_failed() {
+                self.give_up(myself);
+                continue;
+            }
             if self.core.is_none() {
                 self.begin_thread(myself);
                 continue;
             }
             let missing = self.missing();
-            if missing.is_empty() {
-                let batch = self.decide();
-                self.commit(batch, myself);
-                self.go_on(myself)?;
-            } else {
+            if !missing.is_empty() {
                 self.load(missing, myself);
+                continue;
             }
+            let batch = self.decide();
+            if batch.waiters.is_empty() && self.has_panicked() {
+                if !self.has_failed() {
+                    // Once more, on what is stored.
+                    self.core = None;
+                    self.wake(myself);
+                }
+                continue;
+            }
+            self.commit(batch, myself);
+            self.go_on(myself)?;
         }
         Ok(())
     }
@@ -346,7 +362,7 @@ impl State {
         self.phase = Phase::Loading;
         let (contacts, myself) = (self.world.contacts.clone(), myself.clone());
         tokio::spawn(async move {
-            let named = contacts.get(contact).await.map(shown);
+            let named = read(async { contacts.get(contact).await.map(shown) }).await;
             drop(myself.send_message(ThreadMessage::Named(named)));
         });
     }
@@ -356,7 +372,7 @@ impl State {
         let Some(core) = &self.core else { return Vec::new() };
         let first = self.queue.front().map(|order| needs(core, &self.loaded, &order.envelope));
         let mut missing = first.unwrap_or_default();
-        if !missing.is_empty() {
+        if !missing.is_empty() && !self.has_panicked() {
             for order in self.queue.iter().take(BATCH_MAX).skip(1) {
                 missing.extend(needs(core, &self.loaded, &order.envelope));
             }
@@ -373,14 +389,13 @@ impl State {
         let mut loaded = std::mem::take(&mut self.loaded);
         let myself = myself.clone();
         tokio::spawn(async move {
-            let mut result = Ok(());
-            for need in missing {
-                result = conversations.load(account, need, &mut loaded).await;
-                if result.is_err() {
-                    break;
+            let loading = async {
+                for need in missing {
+                    conversations.load(account, need, &mut loaded).await?;
                 }
-            }
-            let loaded = Box::new(result.map(|()| loaded));
+                Ok(loaded)
+            };
+            let loaded = Box::new(read(loading).await);
             drop(myself.send_message(ThreadMessage::Loaded(loaded)));
         });
     }
@@ -392,18 +407,25 @@ impl State {
         let Some(core) = &mut self.core else { return batch };
         let (now, mut ids) = (self.world.clock.now(), self.world.ids.clone());
         while batch.waiters.len() < BATCH_MAX && batch.bytes < COMMIT_BYTES_MAX {
-            let Some(order) = self.queue.front().filter(|order| !order.reply.is_broken()) else {
+            let Some(order) = self.queue.front_mut().filter(|order| !order.reply.is_broken())
+            else {
                 break;
             };
+            let is_first = batch.waiters.is_empty();
+            // What has panicked is decided alone, and on what is durable.
+            if order.panics > 0 && !is_first {
+                break;
+            }
             if order.origin.is_some_and(|origin| !origin.fits(&core.thread)) {
                 // An id that names this thread came from another account: it names nothing there.
                 if let Some(order) = self.queue.pop_front() {
-                    batch.waiters.push((order.reply, Err(Refused::NotFound), order.permit));
+                    let Order { reply, permit, span, .. } = order;
+                    let answer = Err(Refused::NotFound);
+                    batch.waiters.push(Waiter { reply, answer, permit, span });
                 }
                 continue;
             }
             // What the first one needs was looked at before.
-            let is_first = batch.waiters.is_empty();
             if !is_first && !needs(core, &self.loaded, &order.envelope).is_empty() {
                 break;
             }
@@ -417,7 +439,12 @@ impl State {
                 contact_phone: self.contact.1.as_deref(),
                 commit_first,
             };
-            let decision = decide(core, &order.envelope, &mut context);
+            let decide = self.world.decide;
+            let deciding = || decide(core, &order.envelope, &mut context);
+            let Ok(decision) = order.span.in_scope(|| caught("decide", deciding)) else {
+                order.panics = order.panics.saturating_add(1);
+                break;
+            };
             if let Ok(decision) = &decision
                 && (!decision.facts.is_empty() || decision.thread.is_some())
             {
@@ -428,6 +455,7 @@ impl State {
                 }
             }
             let Some(order) = self.queue.pop_front() else { break };
+            let is_suspect = order.panics > 0;
             if let Command::ContactChanged { name, phone } = &order.envelope.command {
                 self.contact = (name.clone(), phone.clone());
             }
@@ -442,10 +470,14 @@ impl State {
                 if !self.queue.is_empty() {
                     self.loaded.take(core, &decision);
                 }
-                batch.add(decision, now);
+                batch.add(decision, now, &order.span);
                 answer
             });
-            batch.waiters.push((order.reply, answer, order.permit));
+            let Order { reply, permit, span, .. } = order;
+            batch.waiters.push(Waiter { reply, answer, permit, span });
+            if is_suspect {
+                break;
+            }
         }
         batch
     }
@@ -478,8 +510,10 @@ impl State {
         let (world, thread) = (self.world.clone(), batch.thread.take());
         let contents = std::mem::take(&mut batch.contents);
         batch.ready = Some(ready.clone());
+        batch.age = Some(world.commits.begin());
+        let span = batch.span(self.id, &ready);
         self.phase = Phase::Committing(Box::new(batch));
-        self.writing = Some(Box::pin(async move {
+        let writing = async move {
             let write = Write {
                 commit: &ready.commit,
                 rows: &ready.rows,
@@ -491,7 +525,11 @@ impl State {
                 recent: recent.as_ref(),
             };
             world.conversations.commit(&write, world.stamps.next()).await
-        }));
+        };
+        self.writing = Some(match span.is_disabled() {
+            true => Box::pin(writing),
+            false => Box::pin(writing.instrument(span)),
+        });
     }
 
     /// Goes on with the commit on its way, as far as it gets.
@@ -523,10 +561,12 @@ impl State {
             return Ok(());
         };
         self.loaded = Loaded::default();
+        batch.age = None;
         match result {
             Ok(()) => {
                 if let Some(Ready { commit, rows, before, after }) = batch.ready.take() {
                     let committed = Committed { commit, rows, before, after, _durable: Durable };
+                    batch.trace(self.id, &committed.commit);
                     self.world.outside.follow(&committed);
                     self.act(&mut batch, &committed);
                 }
@@ -544,13 +584,14 @@ impl State {
                 batch.answer(Some(&Failure::Unavailable));
                 // Perhaps written: nothing that was decided on it may be told.
                 self.core = None;
-                Err(error.to_string().into())
+                Err(error.into())
             }
         }
     }
 
     fn act(&self, batch: &mut Batch, committed: &Committed) {
-        for effect in batch.effects.drain(..) {
+        for (span, effect) in batch.effects.drain(..) {
+            let _in = span.enter();
             if let Effect::LearnName { name } = effect {
                 self.learn_name(&committed.after, name);
                 continue;
@@ -576,8 +617,8 @@ impl State {
     /// Answers, and does what is to be done without a commit.
     fn finish(&mut self, mut batch: Batch) {
         if let Some(case) = self.core.as_ref().and_then(|core| core.case.as_ref()) {
-            for effect in batch.effects.drain(..) {
-                self.world.outside.act(case, effect, None);
+            for (span, effect) in batch.effects.drain(..) {
+                span.in_scope(|| self.world.outside.act(case, effect, None));
             }
         }
         batch.answer(None);
@@ -606,77 +647,6 @@ impl State {
     }
 }
 
-impl Batch {
-    fn add(&mut self, decision: engine::conversation::Decision, at: engine::time::Timestamp) {
-        let first = decision.head.seq + 1 - decision.facts.len() as u64;
-        if decision.thread.is_some() {
-            self.thread = decision.thread;
-        }
-        self.effects.extend(decision.effects);
-        for (at, content) in decision.contents {
-            let text = content.as_ref().and_then(|content: &Content| content.text.as_ref());
-            self.bytes += 256 + text.map_or(0, String::len);
-            self.contents.push((at, content));
-        }
-        if decision.facts.is_empty() {
-            return;
-        }
-        let conversation = decision.head.id;
-        self.conversation = Some(conversation);
-        let commit = self.commit.get_or_insert_with(|| Commit {
-            conversation,
-            first,
-            at,
-            facts: Vec::new(),
-            keys: Vec::new(),
-        });
-        commit.facts.extend(decision.facts);
-        commit.keys.extend(decision.key);
-        for row in decision.rows {
-            self.bytes += 256 + row.message.text.as_ref().map_or(0, String::len);
-            self.bytes += row.raw.as_ref().map_or(0, String::len);
-            match self.rows.iter_mut().find(|known| known.place == row.place) {
-                Some(known) => *known = row,
-                None => self.rows.push(row),
-            }
-        }
-        self.after = Some(decision.head);
-    }
-
-    fn answer(&mut self, failure: Option<&Failure>) {
-        for (reply, answer, permit) in self.waiters.drain(..) {
-            let answer = match failure {
-                Some(failure) => Err(failure.clone()),
-                None => answer.map_err(Failure::from),
-            };
-            reply.send(answer);
-            drop(permit);
-        }
-    }
-}
-
-async fn load_thread(world: &World, id: ThreadId) -> Result<Loading, StoreError> {
-    let woken = world.conversations.wake(id).await?;
-    let Some(woken) = woken else { return Ok(Loading { woken: None, name: None, phone: None }) };
-    let settled = world.conversations.guarantees().settled;
-    if !settled && !woken.case.as_ref().is_some_and(|case| case.clean) {
-        // A row that a lost answer left on its way would replace the one that was read.
-        world.conversations.put_thread(&woken.thread, &[], world.stamps.next()).await?;
-        if let (Some(newest), Some(case)) = (&woken.newest, &woken.case) {
-            world.conversations.redo(newest, case, world.stamps.next()).await?;
-        }
-    }
-    let contact = world.contacts.get(woken.thread.contact).await?;
-    let (name, phone) = shown(contact);
-    Ok(Loading { woken: Some(woken), name, phone })
-}
-
-/// What of a contact its conversations show.
-fn shown(contact: Option<Contact>) -> (Option<String>, Option<String>) {
-    let phone = contact.as_ref().and_then(|contact| contact.phone()).map(str::to_owned);
-    (contact.and_then(|contact| contact.name), phone)
-}
-
 fn recent_row(core: &Core, after: &Conversation) -> RecentRow {
     RecentRow { recent: core.recent.clone(), conversation: after.id, seq: after.seq }
 }
@@ -684,7 +654,7 @@ fn recent_row(core: &Core, after: &Conversation) -> RecentRow {
 /// What the actor orders itself.
 fn own(command: Command) -> Order {
     let (target, by) = (Target::Current, By::System);
-    let envelope = Arc::new(Envelope { target, by, viewer: None, key: None, command });
+    let envelope = Envelope { target, by, viewer: None, key: None, command };
     let (reply, _) = Reply::new();
-    Order { envelope, origin: None, reply, permit: Permit::own() }
+    Order::new(envelope, reply)
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use engine::id::{TenantId, ThreadId};
 use engine::time::Timestamp;
 use storage::StoreError;
+use storage::dead_letters::DeadLetters;
 use storage::keys::hour;
 use storage::waiting::{Body, Spot, WaitingItem, WaitingRows};
 use tokio::sync::{Notify, OnceCell};
@@ -33,6 +34,8 @@ pub struct WaitingLimits {
 /// The threads that wait, and their rows.
 pub struct Waiting {
     rows: WaitingRows,
+    /// They say which threads are held.
+    letters: DeadLetters,
     clock: Clock,
     stamps: Arc<Stamps>,
     limits: WaitingLimits,
@@ -84,13 +87,15 @@ impl Waiting {
     /// Over these rows.
     pub fn new(
         rows: WaitingRows,
+        letters: DeadLetters,
         clock: Clock,
         stamps: Arc<Stamps>,
         limits: WaitingLimits,
     ) -> Arc<Self> {
+        held().increment(0.0);
         let shards = (0..=u8::MAX).map(|_| Shard::default()).collect();
         let (totals, calls, called) = (Mutex::default(), Mutex::default(), Notify::new());
-        Arc::new(Self { rows, clock, stamps, limits, shards, totals, calls, called })
+        Arc::new(Self { rows, letters, clock, stamps, limits, shards, totals, calls, called })
     }
 
     /// Finds what an earlier run left waiting in a shard, once: before anything is answered for its
@@ -110,12 +115,16 @@ impl Waiting {
     /// Everything that a provider says of a thread waits from now on, and nothing is taken out
     /// until [`Waiting::release`].
     pub fn hold(&self, thread: ThreadId) {
-        self.set(thread).hold(thread);
+        if self.set(thread).hold(thread) {
+            held().increment(1.0);
+        }
     }
 
     /// What waits of a thread that was held goes to it, in order.
     pub fn release(&self, thread: ThreadId) {
-        self.set(thread).release(thread);
+        if self.set(thread).release(thread) {
+            held().decrement(1.0);
+        }
         self.call(thread);
     }
 
@@ -134,7 +143,7 @@ impl Waiting {
         self.shards.iter().map(|shard| lock(&shard.set).len()).sum()
     }
 
-    /// Since when the oldest item waits.
+    /// Since when the oldest item waits for a thread that is not held.
     pub fn oldest(&self) -> Option<Timestamp> {
         self.shards.iter().filter_map(|shard| lock(&shard.set).oldest()).min()
     }
@@ -215,6 +224,9 @@ impl Waiting {
     }
 
     async fn find(&self, shard: u8) -> Result<(), StoreError> {
+        for thread in self.letters.parked(shard).await? {
+            self.hold(thread);
+        }
         let hours = self.rows.hours(shard).await?;
         for hour in &hours {
             let mut behind = None;
@@ -378,6 +390,10 @@ impl Drop for Entered {
         }
         self.waiting.call(self.spot.thread);
     }
+}
+
+fn held() -> metrics::Gauge {
+    metrics::gauge!("omnistream_parked_threads")
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {

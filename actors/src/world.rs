@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::conversation::{Conversation, Effect, Rules};
+use engine::conversation::{
+    Context, Conversation, Decision, Effect, Envelope, Refused, Rules, State,
+};
 use engine::id::{MessageId, ThreadId};
 use engine::message::MessageRow;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
 
+use crate::ages::Ages;
 use crate::clock::{Clock, Ids, Stamps};
 use crate::committed::Committed;
+use crate::parking::Parking;
 use crate::waiting::Waiting;
 
 /// The store, the time, the rules, and who hears of what happens.
@@ -25,7 +29,16 @@ pub struct World {
     /// Actors that nobody spoke to for so long leave memory.
     pub idle_after: Duration,
     pub ids: Ids,
+    pub parking: Arc<Parking>,
+    /// Something that panics so often is not tried any more.
+    pub poison_attempts: u8,
+    pub decide: Decide,
+    /// Commits on their way.
+    pub commits: Ages,
 }
+
+/// What decides: [`engine::conversation::decide`], unless a test has another one.
+pub type Decide = fn(&State, &Envelope, &mut Context<'_>) -> Result<Decision, Refused>;
 
 /// Everything outside the actors that a commit reaches. Calls are quick and never wait.
 pub trait Outside: Send + Sync + 'static {

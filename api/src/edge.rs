@@ -1,16 +1,15 @@
 //! What every request goes through, whatever its route.
 
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use actors::failure::Failure;
+use actors::panics::caught_in;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use futures_util::FutureExt;
 
 use crate::app::App;
 use crate::error::ApiError;
@@ -41,10 +40,10 @@ async fn around(State(app): State<App>, request: Request, next: Next) -> Respons
         false => limits.rest_timeout,
     };
     request_id::scope(request, async |request| {
-        let answered = AssertUnwindSafe(next.run(request)).catch_unwind();
+        let answered = caught_in("handler", next.run(request));
         let mut response = match tokio::time::timeout(within, answered).await {
             Ok(Ok(response)) => response,
-            Ok(Err(panic)) => panicked(&*panic),
+            Ok(Err(panicked)) => ApiError::from(Failure::from(panicked)).into_response(),
             // What it has begun goes on.
             Err(_) => {
                 ApiError::unavailable("this took too long; try again shortly").into_response()
@@ -54,15 +53,6 @@ async fn around(State(app): State<App>, request: Request, next: Next) -> Respons
         response
     })
     .await
-}
-
-/// A panic is a bug of ours: it is logged, and the caller may try again.
-fn panicked(panic: &(dyn Any + Send)) -> Response {
-    let words = panic.downcast_ref::<String>().map(String::as_str);
-    let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
-    tracing::error!(panic = words, "a handler panicked");
-    metrics::counter!("omnistream_panics_total").increment(1);
-    ApiError::unavailable("something went wrong here; try again shortly").into_response()
 }
 
 fn secure(headers: &mut HeaderMap) {

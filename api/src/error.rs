@@ -142,6 +142,7 @@ impl From<Failure> for ApiError {
                 let error = match full {
                     Full::Server
                     | Full::Memory
+                    | Full::DeadLetters
                     | Full::WaitingServer
                     | Full::WaitingOrganization
                     | Full::WaitingConversation => {
@@ -156,7 +157,10 @@ impl From<Failure> for ApiError {
                 let details = vec![FieldError { field, message: full.words().to_owned() }];
                 Self { details, retry_after: Some(retry_after), ..error }
             }
-            other @ (Failure::Unavailable | Failure::Stopping) => {
+            Failure::Parked => {
+                Self { code: "parked", ..Self::unavailable(Failure::Parked.to_string()) }
+            }
+            other @ (Failure::Unavailable | Failure::Panicked | Failure::Stopping) => {
                 Self::unavailable(other.to_string())
             }
         }
@@ -230,5 +234,12 @@ mod tests {
             assert_eq!(error.details[0].message, full.words());
             assert!(error.retry_after.is_some());
         }
+    }
+
+    #[test]
+    fn a_parked_conversation_is_refused_with_a_sentence_that_says_what_to_do() {
+        let error = ApiError::from(Failure::Parked);
+        assert_eq!((error.status.as_u16(), error.code), (503, "parked"));
+        assert!(error.message.contains("retry its dead letter"), "{}", error.message);
     }
 }

@@ -115,6 +115,11 @@ fn log(config: &Config) -> Result<(), String> {
         LogFormat::Text => to_stderr.init(),
         LogFormat::Json => to_stderr.json().init(),
     }
+    // Without its words: they may quote what a customer wrote.
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(at, "a panic");
+    }));
     Ok(())
 }
 

@@ -7,12 +7,17 @@ use axum::routing::get;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use storage::embedded::{Embedded, Stats};
 
-/// Everything that was counted in this process, and what the store did since it was opened.
-pub fn router(store: Option<Arc<Embedded>>) -> Router {
-    let recorder = recorder();
+use crate::app::App;
+
+/// Everything that was counted in this process, what the store did since it was opened, and how
+/// old the oldest is of what is not done.
+pub fn router(recorder: PrometheusHandle, app: App, store: Option<Arc<Embedded>>) -> Router {
     let text = move || async move {
         if let Some(store) = store {
             tell(&store.stats());
+        }
+        for (what, age) in app.desk.oldest().into_iter().chain([("sends", app.outbox.oldest())]) {
+            metrics::gauge!("omnistream_oldest_seconds", "what" => what).set(age.as_secs_f64());
         }
         recorder.render()
     };
@@ -29,8 +34,9 @@ fn tell(stats: &Stats) {
     metrics::gauge!("omnistream_store_overlay_bytes").set(stats.overlay_bytes as f64);
 }
 
-/// The process's recorder of metrics: one, however many servers run in it.
-fn recorder() -> PrometheusHandle {
+/// The process's recorder of metrics: one, however many servers run in it. What is counted before
+/// it is there is counted nowhere.
+pub fn recorder() -> PrometheusHandle {
     static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
     HANDLE
         .get_or_init(|| {

@@ -11,6 +11,7 @@ use actors::effects::Effects;
 use actors::feed::{FeedLimits, Hub};
 use actors::inbox::Inboxes;
 use actors::outbox::{Outbox, OutboxOptions};
+use actors::panics::caught_in;
 use actors::permits::{Amount, Marks, PermitLimits};
 use actors::provider::{Provider, ProviderOptions};
 use actors::tenants::Tenants;
@@ -19,6 +20,7 @@ use config::{Backend, Config};
 use engine::conversation::Rules;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
+use storage::dead_letters::LetterLimits;
 use storage::embedded::{Embedded, Options};
 use storage::memory::Memory;
 use storage::names::{Name, Names};
@@ -74,6 +76,7 @@ impl Server {
         config: Config,
         open: impl FnOnce(&Config, &Clock) -> Result<Opened, NotStarted>,
     ) -> Result<Self, NotStarted> {
+        let recorder = scrape::recorder();
         let listener = bind(config.server.listen, "server.listen").await?;
         let metrics_listener = bind(config.metrics.listen, "metrics.listen").await?;
         let address = listener.local_addr().map_err(not_started)?;
@@ -146,9 +149,12 @@ impl Server {
             store_takes,
             config,
         });
-        let recovered = app.desk.recover().await.map_err(not_started)?;
-        tracing::info!(threads = recovered, "what was left undone is taken up");
+        if let Ok(recovered) = caught_in("sweep", Box::pin(app.desk.recover())).await {
+            let threads = recovered.map_err(not_started)?;
+            tracing::info!(threads, "what was left undone is taken up");
+        }
         let (stop, stopping) = watch::channel(false);
+        let metrics_text = scrape::router(recorder, app.clone(), embedded.clone());
         let limited =
             |listener, most| Limited::new(listener, most, app.config.limits.connection_stall);
         let served = limited(listener, app.config.limits.connections);
@@ -157,7 +163,7 @@ impl Server {
         let drain = app.config.server.drain / 2;
         let tasks = vec![
             tokio::spawn(served.serve(edge::router(&app), stopping.clone(), drain)),
-            tokio::spawn(scraped.serve(scrape::router(embedded.clone()), stopping.clone(), drain)),
+            tokio::spawn(scraped.serve(metrics_text, stopping.clone(), drain)),
             sweep(app.clone(), stopping.clone()),
             probe(app.clone(), stopping),
         ];
@@ -298,7 +304,12 @@ fn desk_options(config: &Config) -> DeskOptions {
         patience: limits.webhook_patience,
         idle_after: limits.idle_passivation,
         live_actors: limits.live_actors,
-        dead_letters: limits.dead_letters_tenant,
+        dead_letters: LetterLimits {
+            letters: limits.dead_letters_tenant,
+            bytes: limits.dead_letter_bytes_tenant,
+        },
+        poison_attempts: limits.poison_attempts,
+        decide: engine::conversation::decide,
         known_handles: HANDLES_MAX,
         shards: cores * 4,
         seed: None,
@@ -313,7 +324,8 @@ fn sweep(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
         loop {
             tokio::select! {
                 _ = hours.tick() => {
-                    if let Err(error) = app.desk.recover().await {
+                    let swept = caught_in("sweep", Box::pin(app.desk.recover())).await;
+                    if let Ok(Err(error)) = swept {
                         tracing::warn!(%error, "the hourly sweep failed; the next one repeats it");
                     }
                 }

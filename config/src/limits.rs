@@ -39,6 +39,8 @@ pub struct Limits {
     pub waiting_node_bytes: usize,
     pub tenant_requests_per_second: u32,
     pub dead_letters_tenant: usize,
+    pub dead_letter_bytes_tenant: usize,
+    pub poison_attempts: u8,
     pub login_failures_account: u32,
     pub login_failures_address: u32,
     #[serde(with = "crate::duration")]

@@ -107,6 +107,17 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
         "must be full again within 7d, with one in `limits.pair_every`",
     )?;
     rule(
+        limits.dead_letter_bytes_tenant >= 2 * limits.webhook_body_bytes,
+        "limits.dead_letter_bytes_tenant",
+        "must be at least twice `limits.webhook_body_bytes`",
+    )?;
+    rule(
+        // The first panic while something is read may be a neighbour's.
+        limits.poison_attempts >= 2,
+        "limits.poison_attempts",
+        "must be from 2 to 255",
+    )?;
+    rule(
         limits.provider_connect_timeout <= limits.provider_timeout,
         "limits.provider_connect_timeout",
         "must be at most `limits.provider_timeout`",

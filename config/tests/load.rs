@@ -173,6 +173,9 @@ fn each_rule_is_one_sentence_that_names_its_key() {
         ("LIMITS__PAGE_MAX", "5", "limits.page_default"),
         ("LIMITS__INFLIGHT_TENANT", "5", "limits.inflight_tenant"),
         ("LIMITS__GROUP_BYTES", "5", "limits.group_bytes"),
+        ("LIMITS__DEAD_LETTER_BYTES_TENANT", "5", "limits.dead_letter_bytes_tenant"),
+        ("LIMITS__POISON_ATTEMPTS", "1", "limits.poison_attempts"),
+        ("LIMITS__POISON_ATTEMPTS", "256", "limits.poison_attempts"),
         ("LIMITS__PROVIDER_TIMEOUT", "1s", "limits.provider_connect_timeout"),
     ] {
         let error = mistake(&format!("OMNISTREAM__{name}"), value);

@@ -1,20 +1,26 @@
-//! Dead letters: what could not be understood or placed, kept raw for 30 days, so many of a tenant.
+//! Dead letters: what could not be understood, placed or decided, kept raw for 30 days, so many and
+//! so much of a tenant; and the threads that are parked, each with the letter that it waits for.
 
-use std::collections::{HashMap, VecDeque};
+mod shelf;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use engine::id::{AccountId, TenantId};
+use engine::id::{AccountId, TenantId, ThreadId};
 use engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use self::shelf::LetterLimits;
+use self::shelf::{Label, Shelf};
 use crate::body::{decode, encode};
 use crate::error::StoreError;
-use crate::keys::{id, month, month_of, uuid};
+use crate::keys::{id, made_at, month, month_of};
 use crate::port::{Batch, Change, Key, Part, Scan, Stamp, Store};
-use crate::tables::{DEAD_LETTERS, DEAD_LETTERS_KEPT};
+use crate::tables::{DEAD_LETTERS, DEAD_LETTERS_KEPT, PARKED};
 
-/// What could not be understood or placed.
+/// What could not be understood, placed or decided.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// A UUIDv7.
@@ -22,74 +28,241 @@ pub struct DeadLetter {
     /// `None`: nobody knows whose it is.
     pub tenant: Option<TenantId>,
     pub account: Option<AccountId>,
+    #[serde(default)]
+    pub source: Source,
+    /// Of [`Source::Decide`] and [`Source::Load`]: the thread that is parked until it is retried.
+    #[serde(default)]
+    pub thread: Option<ThreadId>,
     /// A sentence.
     pub reason: String,
-    /// As it came.
+    /// What it is about: as it came, or the item that was understood of it (JSON). Empty where
+    /// there is nothing but a thread.
     pub raw: String,
+    /// How often it was tried again.
+    #[serde(default)]
+    pub attempts: u32,
     pub at: Timestamp,
+}
+
+/// Where something stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// It was not understood.
+    #[default]
+    Decode,
+    /// It was understood and has no place.
+    Place,
+    /// Its thread cannot decide it, and is parked.
+    Decide,
+    /// The thread itself cannot be loaded, and is parked.
+    Load,
+}
+
+/// Why a letter is not kept.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NotKept {
+    /// Everything that is there keeps a thread parked, and stays.
+    #[error("the dead letters are full; retry those of parked conversations")]
+    Full,
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// All dead letters. Clones are the same.
 #[derive(Clone)]
 pub struct DeadLetters {
     store: Arc<dyn Store>,
-    most: usize,
-    shelves: Arc<Mutex<HashMap<Option<TenantId>, Arc<Shelf>>>>,
+    limits: LetterLimits,
+    shelves: Arc<Mutex<HashMap<Option<TenantId>, Arc<Shared>>>>,
 }
 
-/// The ids of one tenant's, oldest first; `None`: not loaded, or otherwise than remembered.
-type Shelf = tokio::sync::Mutex<Option<VecDeque<Uuid>>>;
+/// One tenant's; `None`: not loaded, or otherwise than remembered.
+type Shared = tokio::sync::Mutex<Option<Shelf>>;
+
+/// A thread that is parked, and the letter for which it is.
+#[derive(Serialize, Deserialize)]
+struct Parked {
+    thread: ThreadId,
+    tenant: Option<TenantId>,
+    letter: Uuid,
+}
 
 /// So many shelves stay in memory.
 const SHELVES_MAX: usize = 1_000;
 /// Rows of one read: each may be as large as a webhook.
 const PAGE: usize = 64;
+/// The month under which letters lie for which threads are parked: they do not leave by their age.
+const PARKING: i64 = -1;
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+impl Source {
+    /// Whether a thread is parked until it is retried.
+    pub fn parks(self) -> bool {
+        matches!(self, Self::Decide | Self::Load)
+    }
+}
 
 impl DeadLetters {
-    /// On this store; at most `most` of each tenant, and of the installation.
-    pub fn new(store: Arc<dyn Store>, most: usize) -> Self {
-        Self { store, most, shelves: Arc::default() }
+    /// On this store, within these limits.
+    pub fn new(store: Arc<dyn Store>, limits: LetterLimits) -> Self {
+        Self { store, limits, shelves: Arc::default() }
     }
 
-    /// Keeps one; the oldest leave. The stamp is asked for when it is this one's turn.
+    /// Keeps one, and its thread as parked, where it is the reason for that; the oldest leave that
+    /// park nothing. The stamp is asked for when it is this one's turn.
     pub async fn put(
         &self,
         letter: &DeadLetter,
         stamp: impl FnOnce() -> Stamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), NotKept> {
         let shelf = self.shelf(letter.tenant);
         let mut shelf = shelf.lock().await;
-        // Until it is known what was written it has to be read again.
-        let mut kept = match shelf.take() {
-            Some(kept) => kept,
-            None => self.load(letter.tenant, letter.at).await?,
+        let mut kept = self.taken(&mut shelf, letter.tenant, letter.at).await?;
+        let label = Label::of(letter);
+        let Some(surplus) = kept.surplus(label, self.limits) else {
+            *shelf = Some(kept);
+            return Err(NotKept::Full);
         };
-        let mut changes = Vec::new();
-        while kept.len() >= self.most.max(1) {
-            let Some(oldest) = kept.pop_front() else { break };
-            // What has expired meanwhile is deleted once more, which changes nothing.
-            changes.push(Change::Delete { table: &DEAD_LETTERS, key: key(letter.tenant, oldest) });
+        // What has expired meanwhile is deleted once more, which changes nothing.
+        let gone = |id| Change::Delete { table: &DEAD_LETTERS, key: key(letter.tenant, id, false) };
+        let mut changes: Vec<_> = surplus.iter().copied().map(gone).collect();
+        changes.push(written(letter, letter.at));
+        if let Some((key, thread)) = parked_key(letter).zip(letter.thread) {
+            let body = encode(&Parked { thread, tenant: letter.tenant, letter: letter.id });
+            changes.push(Change::Put { table: &PARKED, key, body, ttl: None });
         }
-        let (table, key) = (&DEAD_LETTERS, key(letter.tenant, letter.id));
-        changes.push(Change::Put { table, key, body: encode(letter), ttl: None });
         self.store.apply(Batch { stamp: stamp(), changes }).await?;
-        kept.push_back(letter.id);
+        surplus.into_iter().for_each(|left| kept.remove(left));
+        kept.add(label);
         *shelf = Some(kept);
         Ok(())
     }
 
-    /// One month of a tenant's, newest first.
-    pub async fn list(
+    /// Writes one that is there again, with another reason or count.
+    pub async fn change(
         &self,
-        tenant: Option<TenantId>,
-        month: i64,
-        limit: usize,
-    ) -> Result<Vec<DeadLetter>, StoreError> {
-        let scan = scan(tenant, month, limit);
-        self.store.scan(scan).await?.iter().map(|row| decode(&row.body)).collect()
+        letter: &DeadLetter,
+        now: Timestamp,
+        stamp: impl FnOnce() -> Stamp,
+    ) -> Result<(), StoreError> {
+        let shelf = self.shelf(letter.tenant);
+        let mut shelf = shelf.lock().await;
+        let mut kept = self.taken(&mut shelf, letter.tenant, now).await?;
+        if !kept.letters().any(|label| label.id == letter.id) {
+            // It left meanwhile.
+            *shelf = Some(kept);
+            return Ok(());
+        }
+        let changes = vec![written(letter, now)];
+        self.store.apply(Batch { stamp: stamp(), changes }).await?;
+        kept.remove(letter.id);
+        kept.add(Label::of(letter));
+        *shelf = Some(kept);
+        Ok(())
     }
 
-    fn shelf(&self, tenant: Option<TenantId>) -> Arc<Shelf> {
+    /// Takes one away. Answers whether it kept a thread parked, which is not parked any more.
+    pub async fn remove(
+        &self,
+        letter: &DeadLetter,
+        now: Timestamp,
+        stamp: impl FnOnce() -> Stamp,
+    ) -> Result<bool, StoreError> {
+        let shelf = self.shelf(letter.tenant);
+        let mut shelf = shelf.lock().await;
+        let mut kept = self.taken(&mut shelf, letter.tenant, now).await?;
+        let key = key(letter.tenant, letter.id, letter.source.parks());
+        let mut changes = vec![Change::Delete { table: &DEAD_LETTERS, key }];
+        let mark = self.mark(letter).await?;
+        let parks = mark.is_some();
+        changes.extend(mark.map(|key| Change::Delete { table: &PARKED, key }));
+        self.store.apply(Batch { stamp: stamp(), changes }).await?;
+        kept.remove(letter.id);
+        *shelf = Some(kept);
+        Ok(parks)
+    }
+
+    /// The mark of the thread that this letter keeps parked, and no other.
+    async fn mark(&self, letter: &DeadLetter) -> Result<Option<Key>, StoreError> {
+        let Some(key) = parked_key(letter) else { return Ok(None) };
+        let Some(body) = self.store.get(&PARKED, &key).await? else { return Ok(None) };
+        let mark: Parked = decode(&body)?;
+        Ok((mark.letter == letter.id).then_some(key))
+    }
+
+    /// One of a tenant's.
+    pub async fn get(
+        &self,
+        tenant: Option<TenantId>,
+        letter: Uuid,
+    ) -> Result<Option<DeadLetter>, StoreError> {
+        for parks in [false, true] {
+            let key = key(tenant, letter, parks);
+            if let Some(body) = self.store.get(&DEAD_LETTERS, &key).await? {
+                return decode(&body).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// A page of a tenant's, newest first, of one source or of all; and how many there are.
+    pub async fn page(
+        &self,
+        tenant: Option<TenantId>,
+        source: Option<Source>,
+        (skip, limit): (usize, usize),
+        now: Timestamp,
+    ) -> Result<(Vec<DeadLetter>, usize), StoreError> {
+        let (wanted, total) = {
+            let shelf = self.shelf(tenant);
+            let mut shelf = shelf.lock().await;
+            let kept = self.taken(&mut shelf, tenant, now).await?;
+            let fits = |label: &&Label| source.is_none_or(|source| source == label.source);
+            let total = kept.letters().filter(fits).count();
+            let wanted = kept.letters().rev().filter(fits).skip(skip).take(limit);
+            let wanted: Vec<_> = wanted.map(|label| label.id).collect();
+            *shelf = Some(kept);
+            (wanted, total)
+        };
+        let mut letters = Vec::with_capacity(wanted.len());
+        for id in wanted {
+            letters.extend(self.get(tenant, id).await?);
+        }
+        Ok((letters, total))
+    }
+
+    /// The threads of a shard that are parked.
+    pub async fn parked(&self, shard: u8) -> Result<Vec<ThreadId>, StoreError> {
+        let mut threads = Vec::new();
+        let mut behind = None;
+        loop {
+            let scan = Scan {
+                table: &PARKED,
+                partition: vec![Part::Int(i64::from(shard))],
+                prefix: Vec::new(),
+                after: behind.take(),
+                until: None,
+                reverse: false,
+                limit: PAGE,
+            };
+            let page = self.store.scan(scan).await?;
+            for row in &page {
+                let Parked { thread, tenant, letter } = decode(&row.body)?;
+                // Where they are not written as one, the mark may be there without its letter: then
+                // nobody was told that anything is kept.
+                if self.get(tenant, letter).await?.is_some() {
+                    threads.push(thread);
+                }
+            }
+            if page.len() < PAGE {
+                return Ok(threads);
+            }
+            behind = page.into_iter().next_back().map(|row| row.clustering);
+        }
+    }
+
+    fn shelf(&self, tenant: Option<TenantId>) -> Arc<Shared> {
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         if shelves.len() >= SHELVES_MAX && !shelves.contains_key(&tenant) {
             // Whoever puts nothing at the moment is read again.
@@ -98,43 +271,76 @@ impl DeadLetters {
         shelves.entry(tenant).or_default().clone()
     }
 
-    async fn load(
+    /// The shelf's content, without what has expired. Until it is put back, it is not known what
+    /// was written, and it is read again.
+    async fn taken(
         &self,
+        shelf: &mut Option<Shelf>,
         tenant: Option<TenantId>,
         now: Timestamp,
-    ) -> Result<VecDeque<Uuid>, StoreError> {
-        let mut newest = Vec::new();
-        let oldest = Timestamp(now.0 - i64::try_from(DEAD_LETTERS_KEPT.as_millis()).unwrap_or(0));
-        for month in (month(oldest)..=month(now)).rev() {
+    ) -> Result<Shelf, StoreError> {
+        let mut kept = match shelf.take() {
+            Some(kept) => kept,
+            None => self.load(tenant, now).await?,
+        };
+        let oldest = now - DEAD_LETTERS_KEPT;
+        let is_gone = |label: &Label| !label.source.parks() && made_at(label.id) < oldest;
+        kept.drop_those(is_gone);
+        Ok(kept)
+    }
+
+    async fn load(&self, tenant: Option<TenantId>, now: Timestamp) -> Result<Shelf, StoreError> {
+        let mut found: Vec<Label> = Vec::new();
+        let oldest = now - DEAD_LETTERS_KEPT;
+        for month in (month(oldest)..=month(now)).chain([PARKING]) {
             let mut behind = None;
             loop {
-                let scan = Scan { after: behind.take(), ..scan(tenant, month, PAGE) };
+                let scan = Scan {
+                    table: &DEAD_LETTERS,
+                    partition: partition(tenant, month),
+                    prefix: Vec::new(),
+                    after: behind.take(),
+                    until: None,
+                    reverse: false,
+                    limit: PAGE,
+                };
                 let page = self.store.scan(scan).await?;
-                newest.extend(page.iter().filter_map(|row| uuid(row.clustering.first())));
+                for row in &page {
+                    found.push(Label::of(&decode(&row.body)?));
+                }
                 if page.len() < PAGE {
                     break;
                 }
                 behind = page.into_iter().next_back().map(|row| row.clustering);
             }
         }
-        Ok(newest.into_iter().rev().collect())
+        found.sort_unstable_by_key(|label| label.id);
+        let mut shelf = Shelf::default();
+        found.into_iter().for_each(|label| shelf.add(label));
+        Ok(shelf)
     }
 }
 
-fn scan(tenant: Option<TenantId>, month: i64, limit: usize) -> Scan {
-    Scan {
+/// The row of a letter, which leaves 30 days after it came, unless it parks a thread.
+fn written(letter: &DeadLetter, now: Timestamp) -> Change {
+    let parks = letter.source.parks();
+    let left = DEAD_LETTERS_KEPT.saturating_sub(now.since(letter.at));
+    Change::Put {
         table: &DEAD_LETTERS,
-        partition: partition(tenant, month),
-        prefix: Vec::new(),
-        after: None,
-        until: None,
-        reverse: false,
-        limit,
+        key: key(letter.tenant, letter.id, parks),
+        body: encode(letter),
+        ttl: Some(if parks { FOR_EVER } else { left.max(Duration::from_secs(1)) }),
     }
 }
 
-fn key(tenant: Option<TenantId>, letter: Uuid) -> Key {
-    Key::new(partition(tenant, month_of(letter)), vec![id(letter)])
+fn parked_key(letter: &DeadLetter) -> Option<Key> {
+    let thread = letter.thread.filter(|_| letter.source.parks())?;
+    Some(Key::new(vec![Part::Int(i64::from(thread.shard()))], vec![id(thread.0)]))
+}
+
+fn key(tenant: Option<TenantId>, letter: Uuid, parks: bool) -> Key {
+    let month = if parks { PARKING } else { month_of(letter) };
+    Key::new(partition(tenant, month), vec![id(letter)])
 }
 
 fn partition(tenant: Option<TenantId>, month: i64) -> Vec<Part> {
@@ -146,56 +352,138 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use engine::id::TenantId;
+    use engine::id::{TenantId, ThreadId};
     use engine::time::Timestamp;
     use uuid::Uuid;
 
-    use super::{DeadLetter, DeadLetters};
-    use crate::keys::month;
+    use super::{DEAD_LETTERS_KEPT, DeadLetter, DeadLetters, LetterLimits, NotKept, Source};
     use crate::memory::Memory;
     use crate::port::{Stamp, Store};
 
     /// 2026-11-30, an hour before the month ends.
     const START: Timestamp = Timestamp(1_796_079_600_000);
     const OURS: Option<TenantId> = Some(TenantId(Uuid::from_u128(1)));
+    const MANY: LetterLimits = LetterLimits { letters: 100, bytes: 1_000_000 };
 
     fn letter(tenant: Option<TenantId>, n: u64) -> DeadLetter {
         // An hour apart, so that a month ends among them.
         let at = START + Duration::from_secs(n * 3_600);
         let millis = u64::try_from(at.0).unwrap();
         let id = uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid();
+        let (source, thread, attempts) = (Source::Decode, None, 0);
         let (account, reason, raw) = (None, "no reason".to_owned(), n.to_string());
-        DeadLetter { id, tenant, account, reason, raw, at }
+        DeadLetter { id, tenant, account, source, thread, reason, raw, attempts, at }
     }
 
-    /// The texts of all that are kept, newest first.
-    async fn kept(letters: &DeadLetters, tenant: Option<TenantId>) -> Vec<String> {
-        let mut all = Vec::new();
-        for month in [month(START) + 1, month(START)] {
-            all.extend(letters.list(tenant, month, 1_000).await.unwrap());
-        }
+    fn poison(n: u64) -> DeadLetter {
+        let thread = Some(ThreadId(Uuid::from_u128(u128::from(n))));
+        DeadLetter { source: Source::Decide, thread, ..letter(OURS, n) }
+    }
+
+    fn memory() -> Arc<dyn Store> {
+        Arc::new(Memory::new(Arc::new(|| START)))
+    }
+
+    async fn put(letters: &DeadLetters, letter: &DeadLetter) -> Result<(), NotKept> {
+        letters.put(letter, || Stamp(letter.at.0)).await
+    }
+
+    /// The texts of all that are kept, newest first, as of the hour `n`.
+    async fn kept(letters: &DeadLetters, tenant: Option<TenantId>, n: u64) -> Vec<String> {
+        let now = letter(tenant, n).at;
+        let (all, total) = letters.page(tenant, None, (0, 1_000), now).await.unwrap();
+        assert_eq!(all.len(), total);
         all.into_iter().map(|letter| letter.raw).collect()
     }
 
     #[tokio::test]
     async fn the_oldest_letters_of_a_tenant_leave_also_after_a_restart() {
-        let store: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(|| START)));
+        let store = memory();
         for process in 0..3 {
-            let letters = DeadLetters::new(store.clone(), 100);
+            let letters = DeadLetters::new(store.clone(), MANY);
             for n in process * 70..(process + 1) * 70 {
-                let stamp = || Stamp(i64::try_from(n).unwrap() + 1);
-                letters.put(&letter(OURS, n), stamp).await.unwrap();
+                put(&letters, &letter(OURS, n)).await.unwrap();
             }
         }
-        let letters = DeadLetters::new(store, 100);
+        let letters = DeadLetters::new(store, MANY);
         let wanted: Vec<_> = (110..210).rev().map(|n| n.to_string()).collect();
-        assert_eq!(kept(&letters, OURS).await, wanted);
-        letters.put(&letter(None, 1), || Stamp(1_000)).await.unwrap();
-        assert_eq!(
-            kept(&letters, OURS).await.len(),
-            100,
-            "the installation's are not the tenant's"
-        );
-        assert_eq!(kept(&letters, None).await, ["1"]);
+        assert_eq!(kept(&letters, OURS, 210).await, wanted);
+        put(&letters, &letter(None, 1)).await.unwrap();
+        let ours = kept(&letters, OURS, 210).await;
+        assert_eq!(ours.len(), 100, "the installation's are not the tenant's");
+        assert_eq!(kept(&letters, None, 210).await, ["1"]);
+    }
+
+    #[tokio::test]
+    async fn letters_take_at_most_so_many_bytes_and_the_oldest_leave() {
+        let store = memory();
+        let limits = LetterLimits { letters: 100, bytes: 10_000 };
+        for process in 0..2 {
+            let letters = DeadLetters::new(store.clone(), limits);
+            for n in process * 10..(process + 1) * 10 {
+                let raw = format!("{n}:{}", "x".repeat(3_000));
+                put(&letters, &DeadLetter { raw, ..letter(OURS, n) }).await.unwrap();
+            }
+        }
+        let kept = kept(&DeadLetters::new(store, limits), OURS, 20).await;
+        let numbers: Vec<_> = kept.iter().map(|raw| raw.split(':').next().unwrap()).collect();
+        assert_eq!(numbers, ["19", "18", "17"]);
+    }
+
+    #[tokio::test]
+    async fn a_letter_that_parks_a_thread_leaves_neither_by_number_nor_by_age() {
+        let store = memory();
+        let limits = LetterLimits { letters: 2, bytes: 1_000_000 };
+        let letters = DeadLetters::new(store.clone(), limits);
+        for n in 0..2 {
+            put(&letters, &poison(n)).await.unwrap();
+        }
+        assert!(matches!(put(&letters, &poison(2)).await, Err(NotKept::Full)));
+        assert!(matches!(put(&letters, &letter(OURS, 2)).await, Err(NotKept::Full)));
+        // Another process, long after everything else would have left.
+        let letters = DeadLetters::new(store, limits);
+        let hours = 3 * DEAD_LETTERS_KEPT.as_secs() / 3_600;
+        assert_eq!(kept(&letters, OURS, hours).await, ["1", "0"]);
+        for n in 0..2 {
+            let thread = poison(n).thread.unwrap();
+            assert_eq!(letters.parked(thread.shard()).await.unwrap(), [thread]);
+        }
+        let later = || Stamp(START.0 + 1_000_000_000);
+        assert!(letters.remove(&poison(0), START, later).await.unwrap());
+        assert!(!letters.remove(&poison(0), START, later).await.unwrap());
+        let other = DeadLetter { thread: poison(1).thread, ..poison(0) };
+        assert!(!letters.remove(&other, START, later).await.unwrap(), "it is another one's");
+        assert_eq!(letters.parked(0).await.unwrap(), []);
+        assert_eq!(letters.parked(1).await.unwrap().len(), 1);
+        put(&letters, &letter(OURS, hours)).await.unwrap();
+        put(&letters, &letter(OURS, hours + 1)).await.unwrap();
+        assert_eq!(kept(&letters, OURS, hours + 1).await, [&*(hours + 1).to_string(), "1"]);
+    }
+
+    #[tokio::test]
+    async fn letters_come_by_page_and_by_source_and_change_in_their_place() {
+        let letters = DeadLetters::new(memory(), MANY);
+        for n in 0..10 {
+            let source = if n % 2 == 0 { Source::Place } else { Source::Decode };
+            put(&letters, &DeadLetter { source, ..letter(OURS, n) }).await.unwrap();
+        }
+        let now = letter(OURS, 10).at;
+        let page = async |source, window| {
+            let (page, total) = letters.page(OURS, source, window, now).await.unwrap();
+            (page.into_iter().map(|letter| letter.raw).collect::<Vec<_>>(), total)
+        };
+        assert_eq!(page(None, (2, 3)).await, (["7", "6", "5"].map(str::to_owned).into(), 10));
+        let placed = (["6", "4"].map(str::to_owned).into(), 5);
+        assert_eq!(page(Some(Source::Place), (1, 2)).await, placed);
+        let six = DeadLetter { source: Source::Place, attempts: 3, ..letter(OURS, 6) };
+        letters.change(&six, now, || Stamp(now.0)).await.unwrap();
+        assert_eq!(letters.get(OURS, six.id).await.unwrap(), Some(six.clone()));
+        assert_eq!(letters.get(None, six.id).await.unwrap(), None, "it is the tenant's");
+        assert_eq!(page(Some(Source::Place), (1, 2)).await, placed);
+        letters.remove(&six, now, || Stamp(now.0 + 1)).await.unwrap();
+        // Who comes too late brings nothing back.
+        letters.change(&six, now, || Stamp(now.0 + 2)).await.unwrap();
+        assert_eq!(letters.get(OURS, six.id).await.unwrap(), None);
+        assert_eq!(page(None, (0, 0)).await.1, 9);
     }
 }

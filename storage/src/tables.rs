@@ -148,7 +148,8 @@ pub static SESSIONS: Table = Table {
     ..PLAIN
 };
 
-/// What could not be understood or placed, newest first; of the installation under the nil tenant.
+/// What could not be understood, placed or decided, newest first; of the installation under the nil
+/// tenant.
 pub static DEAD_LETTERS: Table = Table {
     number: 17,
     name: "dead_letters",
@@ -179,11 +180,20 @@ pub static WAITING_HOURS: Table = Table {
     ..PLAIN
 };
 
+/// Threads that are parked, each with the dead letter that it waits for.
+pub static PARKED: Table = Table {
+    number: 20,
+    name: "parked",
+    partition: &[("shard", Kind::Int)],
+    clustering: &[("thread", Kind::Uuid)],
+    ..PLAIN
+};
+
 /// How long a dead letter is kept.
 pub(crate) const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
 
 /// Every table.
-pub static ALL: [&Table; 19] = [
+pub static ALL: [&Table; 20] = [
     &LOG,
     &THREADS,
     &HEADS,
@@ -203,6 +213,7 @@ pub static ALL: [&Table; 19] = [
     &DEAD_LETTERS,
     &WAITING,
     &WAITING_HOURS,
+    &PARKED,
 ];
 
 #[cfg(test)]

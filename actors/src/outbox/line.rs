@@ -10,6 +10,7 @@ use engine::id::{AccountId, MessageId, TenantId, ThreadId};
 use engine::message::Place;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
+use tracing::{Span, debug_span};
 
 use super::pace::{Pace, Pairs};
 use super::{OutboxOptions, Slip};
@@ -44,6 +45,8 @@ struct Waiting {
     ticket: u64,
     /// The right to one request, from just before the send begins.
     turn: Option<OwnedSemaphorePermit>,
+    /// Where it comes from.
+    span: Span,
 }
 
 /// A message whose turn it is.
@@ -52,6 +55,7 @@ pub(super) struct Next {
     pub(super) message: MessageId,
     pub(super) place: Place,
     pub(super) ticket: u64,
+    pub(super) span: Span,
 }
 
 /// What the line waits for.
@@ -83,7 +87,10 @@ impl Line {
         let ticket = inside.tickets;
         match inside.waiting.entry(message) {
             Entry::Occupied(_) => return false,
-            Entry::Vacant(free) => free.insert(Waiting { slip, place, ticket, turn: None }),
+            Entry::Vacant(free) => {
+                let span = debug_span!("send", %message);
+                free.insert(Waiting { slip, place, ticket, turn: None, span })
+            }
         };
         metrics::gauge!("omnistream_outbox_waiting").increment(1.0);
         inside.tickets += 1;
@@ -136,10 +143,10 @@ impl Line {
             }
             inside.pace.take(now);
             inside.pairs.take(slip.thread, now);
-            if let Some(waiting) = inside.waiting.get_mut(&message) {
-                waiting.turn = Some(turn);
-            }
-            return Some(Next { slip, message, place, ticket });
+            let waiting = inside.waiting.get_mut(&message)?;
+            waiting.turn = Some(turn);
+            let span = waiting.span.clone();
+            return Some(Next { slip, message, place, ticket, span });
         }
     }
 
@@ -159,6 +166,16 @@ impl Line {
     /// How many messages wait.
     pub(super) fn len(&self) -> usize {
         self.inside().waiting.len()
+    }
+
+    /// Since when, or from when on, the first one may go.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        let inside = self.inside();
+        let waits = |ticket: u64, message: &MessageId| {
+            inside.waiting.get(message).is_some_and(|waiting| waiting.ticket == ticket)
+        };
+        let first = inside.queue.iter().find(|((_, ticket), message)| waits(*ticket, message));
+        first.map(|((at, _), _)| *at)
     }
 
     /// Whether a send is beginning.

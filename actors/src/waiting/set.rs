@@ -122,16 +122,14 @@ impl Set {
         }
     }
 
-    /// Nothing is taken out of a thread until it is released.
-    pub(super) fn hold(&mut self, thread: ThreadId) {
-        self.0.entry(thread).or_default().held = true;
+    /// Nothing is taken out of a thread until it is released. Answers whether it was not held.
+    pub(super) fn hold(&mut self, thread: ThreadId) -> bool {
+        !std::mem::replace(&mut self.0.entry(thread).or_default().held, true)
     }
 
-    /// What waits of a thread may be taken out again.
-    pub(super) fn release(&mut self, thread: ThreadId) {
-        if let Some(entry) = self.0.get_mut(&thread) {
-            entry.held = false;
-        }
+    /// What waits of a thread may be taken out again. Answers whether it was held.
+    pub(super) fn release(&mut self, thread: ThreadId) -> bool {
+        self.0.get_mut(&thread).is_some_and(|entry| std::mem::replace(&mut entry.held, false))
     }
 
     /// Calls a thread up for a turn, unless it is, or has one, or is held, or waits for its writes.
@@ -204,9 +202,10 @@ impl Set {
         self.0.values().any(|entry| lies(&entry.rows) || lies(&entry.writing))
     }
 
-    /// Since when the oldest row waits.
+    /// Since when the oldest row waits that nothing holds.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
-        self.0.values().filter_map(|entry| Some(entry.rows.first_key_value()?.1.at)).min()
+        let free = self.0.values().filter(|entry| !entry.held);
+        free.filter_map(|entry| Some(entry.rows.first_key_value()?.1.at)).min()
     }
 }
 
@@ -328,12 +327,12 @@ mod tests {
             if self.rare.holds > 0 {
                 all.push(self.after(|model| {
                     model.rare.holds -= 1;
-                    model.set.hold(THREAD);
+                    let _ = model.set.hold(THREAD);
                 }));
             }
             if self.set.is_held(THREAD) {
                 all.push(self.after(|model| {
-                    model.set.release(THREAD);
+                    let _ = model.set.release(THREAD);
                     model.call();
                 }));
             }

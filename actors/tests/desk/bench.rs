@@ -9,7 +9,7 @@ use actors::committed::Committed;
 use actors::desk::{Desk, DeskOptions};
 use actors::permits::{Amount, Marks, PermitLimits};
 use actors::waiting::WaitingLimits;
-use actors::world::Outside;
+use actors::world::{Decide, Outside};
 use engine::account::{Account, AccountStatus};
 use engine::channel::{Channel, Handle, Inbound, InboundMessage};
 use engine::contact::{Contact, IdentityKind};
@@ -20,6 +20,7 @@ use engine::permission::{Permissions, Viewer};
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
+use storage::dead_letters::LetterLimits;
 use storage::keys::{made_at, month};
 use storage::memory::Memory;
 use storage::{Stamp, Store};
@@ -59,13 +60,15 @@ pub(crate) struct Bench {
     tuning: Tuning,
 }
 
-/// The limits of a desk.
+/// The limits of a desk, and what decides.
 #[derive(Clone, Copy)]
 pub(crate) struct Tuning {
     pub(crate) permits: PermitLimits,
     pub(crate) turns: usize,
     pub(crate) waiting: WaitingLimits,
     pub(crate) patience: Duration,
+    pub(crate) dead_letters: LetterLimits,
+    pub(crate) decide: Decide,
     pub(crate) seed: Option<u64>,
 }
 
@@ -85,6 +88,8 @@ impl Default for Tuning {
             waiting: WaitingLimits { thread: most, tenant: most, node: most },
             // Nothing waits because it takes long.
             patience: Duration::from_secs(24 * 3600),
+            dead_letters: LetterLimits { letters: 100, bytes: 1 << 20 },
+            decide: engine::conversation::decide,
             seed: None,
         }
     }
@@ -182,7 +187,7 @@ pub(crate) async fn tuned(
     outside: Arc<dyn Outside>,
     tuning: Tuning,
 ) -> Desk {
-    let Tuning { permits, turns, waiting, patience, seed } = tuning;
+    let Tuning { permits, turns, waiting, patience, dead_letters, decide, seed } = tuning;
     let rules = Rules {
         reopen_within: Duration::from_secs(24 * 3600),
         recent_ids: 64,
@@ -199,7 +204,9 @@ pub(crate) async fn tuned(
         patience,
         idle_after: Duration::from_secs(60),
         live_actors: 100,
-        dead_letters: 100,
+        dead_letters,
+        poison_attempts: 3,
+        decide,
         known_handles: 1_000,
         shards: 4,
         seed,

@@ -14,6 +14,8 @@ mod outbox;
 #[cfg(test)]
 mod overload;
 #[cfg(test)]
+mod poison;
+#[cfg(test)]
 mod protocol;
 #[cfg(test)]
 mod sends;

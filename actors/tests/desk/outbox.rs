@@ -17,6 +17,7 @@ use engine::id::{ConversationId, MessageId, ThreadId};
 use engine::message::{Message, MessageRow, MessageStatus, Place};
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
+use storage::faulty::{Call, Faulty};
 use storage::memory::Memory;
 use storage::{Stamp, Store};
 use tokio::sync::{mpsc, oneshot};
@@ -215,4 +216,30 @@ async fn a_stop_ends_the_sends_that_have_begun_and_begins_no_other() {
         }
     }
     assert_eq!((sent, queued), (2, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_send_that_panics_is_of_unknown_outcome_and_holds_nothing_up() {
+    let (store, clock) = (store(), Clock::standing_at(NOW));
+    let stamps = Arc::new(Stamps::above(Stamp(0)));
+    let tenants = tenants(&store, &clock, &stamps);
+    made(&tenants).await;
+    // The outbox's own look at the contact meets a bug.
+    let broken = |_: &Call<'_>| panic!("a bug of the store");
+    let broken: Arc<dyn Store> = Arc::new(Faulty::new(store.clone(), broken));
+    let options = OutboxOptions { requests: 1, ..options() };
+    let outbox = outbox(&broken, at("http://127.0.0.1:1".into()), tenants, options);
+    let outside = Arc::new(Sending(outbox.clone()));
+    let desk = desk(&store, &clock, &stamps, outside, None).await;
+    outbox.connect(desk.clone());
+    desk.ingest(&account(), vec![says(vec![phone("1")], "m", "hello")]).await.unwrap();
+    let conversations = storage::conversations::Conversations::new(store.clone());
+    let id = conversations.open_set(account().tenant).await.unwrap()[0];
+    for text in ["one", "two"] {
+        let message = desk.ask(admin(), id, None, draft(text)).await.unwrap().message.unwrap();
+        while status(&desk, &message).await != MessageStatus::Unknown {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    outbox.stop().await;
 }

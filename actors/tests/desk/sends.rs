@@ -61,9 +61,7 @@ async fn a_receipt_that_finds_no_place_to_wait_in_is_a_dead_letter() {
     };
     // Sixteen may wait.
     bench.desk.ingest(&account(), (0..18).map(receipt).collect()).await.unwrap();
-    let letters = &bench.desk.ingress().dead_letters;
-    let month = storage::keys::month(Timestamp(1_790_000_000_000));
-    let dead = letters.list(Some(account().tenant), month, 10).await.unwrap();
+    let (dead, _) = bench.desk.letters(account().tenant, None, (0, 10)).await.unwrap();
     let raw: Vec<_> = dead.iter().map(|letter| letter.raw.as_str()).collect();
     assert_eq!(raw.len(), 2, "{raw:?}");
     for n in [16, 17] {

@@ -5,6 +5,7 @@ pub mod agents;
 pub mod auth;
 pub mod contacts;
 pub mod conversations;
+pub mod dead_letters;
 pub mod health;
 pub mod messages;
 pub mod quick_replies;
@@ -118,6 +119,7 @@ pub fn all() -> Vec<Route> {
         ("Webhooks", webhooks::routes),
         ("Health", health::routes),
         ("Operations", socket::routes),
+        ("Operations", dead_letters::routes),
     ];
     let tagged = |(tag, routes): Family| {
         routes().into_iter().map(move |route| match route.tag {

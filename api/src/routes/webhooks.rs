@@ -11,7 +11,6 @@ use engine::account::Account;
 use engine::channel::signature::{Handshake, is_signed};
 use engine::channel::whatsapp::{self, Change};
 use engine::channel::{Channel, Inbound};
-use engine::id::AccountId;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -143,7 +142,7 @@ async fn account(app: &App, change: &Change<'_>) -> Result<Option<Arc<Account>>,
 
 async fn bury(app: &App, reason: String, raw: &[u8]) -> Result<(), ApiError> {
     let raw = String::from_utf8_lossy(raw).into_owned();
-    Ok(app.desk.ingress().bury(None, None::<AccountId>, reason, raw).await?)
+    Ok(app.desk.ingress().bury(reason, raw).await?)
 }
 
 fn signature(headers: &HeaderMap) -> Option<String> {

@@ -167,7 +167,9 @@ impl From<Failure> for Refusal {
         match failure {
             Failure::Refused(_) => Self::unknown_stream(),
             Failure::Busy { .. } => Self::new(111, failure.to_string()).retried(1000),
-            Failure::Unavailable | Failure::Stopping => Self::failed(),
+            // Owner unavailable: the client may try again, and is told why.
+            Failure::Parked => Self::new(113, failure.to_string()).retried(1000),
+            Failure::Unavailable | Failure::Panicked | Failure::Stopping => Self::failed(),
         }
     }
 }

@@ -28,6 +28,7 @@ use engine::permission::Viewer;
 use engine::tenant::{Tenant, TenantStatus};
 use engine::time::Timestamp;
 use storage::conversations::Conversations;
+use storage::dead_letters::LetterLimits;
 use storage::faulty::{Call, Fate, Faulty};
 use storage::memory::Memory;
 use storage::names::Names;
@@ -268,7 +269,9 @@ async fn run(
         patience: Duration::from_secs(24 * 3600),
         idle_after: Duration::from_secs(60),
         live_actors: 100,
-        dead_letters: 100,
+        dead_letters: LetterLimits { letters: 100, bytes: 1 << 20 },
+        poison_attempts: 3,
+        decide: engine::conversation::decide,
         known_handles: 1_000,
         shards: 4,
         seed: Some(seed),

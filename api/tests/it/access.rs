@@ -40,6 +40,13 @@ pub(crate) async fn thing(kind: &str, org: &Org) -> String {
         }
         "agents" => org.hire("agent").await.id,
         "accounts" => org.connect(&unique("8")).await,
+        "dead-letters" => {
+            let mut bad = org.text(&unique("wamid."), &unique("1555"), "Hello");
+            bad["entry"][0]["changes"][0]["value"]["messages"][0]["from"] = json!([]);
+            org.deliver(&bad).await.is(200);
+            let newest = org.admin.get("/api/dead-letters").await.is(200)[0]["id"].take();
+            newest.as_str().unwrap().to_owned()
+        }
         // A plain resource is made by its own row's example.
         other => {
             let makes = |row: &Route| row.verb == Method::POST && row.path.ends_with(other);

@@ -74,6 +74,11 @@ async fn figures_are_on_an_address_of_their_own() {
     assert_eq!(figures.status(), 200);
     let figures = figures.text().await.unwrap();
     assert!(figures.contains("omnistream_webhook_items_total{item=\"message\"}"), "{figures}");
+    for what in ["orders", "commits", "waiting", "sends"] {
+        let oldest = format!("omnistream_oldest_seconds{{what=\"{what}\"}} ");
+        assert!(figures.contains(&oldest), "{oldest} in {figures}");
+    }
+    assert!(figures.contains("omnistream_parked_threads 0"), "{figures}");
     let other = org.server.metrics().replace("/metrics", "/api/auth/me");
     assert_eq!(reqwest::get(other).await.unwrap().status(), 404);
 }

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use simulator::bodies::{self, Account, Text};
 use simulator::{Graph, GraphOptions, StatusDelays, sign};
 use storage::Store;
-use storage::keys::month;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -134,8 +133,8 @@ impl Server {
 
     async fn reasons(&self, tenant: Option<TenantId>) -> Vec<String> {
         let app = self.running.lock().unwrap().as_ref().unwrap().app.clone();
-        let letters = &app.desk.ingress().dead_letters;
-        let letters = letters.list(tenant, month(app.tenants.now()), 100).await.unwrap();
+        let letters = app.desk.parking().letters();
+        let (letters, _) = letters.page(tenant, None, (0, 100), app.tenants.now()).await.unwrap();
         letters.into_iter().map(|letter| letter.reason).collect()
     }
 }

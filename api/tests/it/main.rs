@@ -15,6 +15,8 @@ mod contacts;
 #[cfg(test)]
 mod conversations;
 #[cfg(test)]
+mod dead_letters;
+#[cfg(test)]
 mod delivery;
 #[cfg(test)]
 mod edge;

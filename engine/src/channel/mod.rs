@@ -57,7 +57,7 @@ pub enum Inbound {
     /// Not understood: kept raw as a dead letter.
     Dead {
         reason: String,
-        /// The item as the provider sent it (JSON).
+        /// The item as the provider sent it, in what it is read by (JSON): it can be read again.
         raw: String,
     },
 }

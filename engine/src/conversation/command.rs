@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::channel::{Amendment, Echo, InboundMessage, Outcome, Receipt};
+use crate::channel::{Amendment, Echo, Inbound, InboundMessage, Outcome, Receipt};
 use crate::conversation::contents::Changed;
 use crate::conversation::{Conversation, MovedTo, Thread};
 use crate::fact::{By, ConversationStatus, Recorded, UsedKey};
@@ -110,6 +110,19 @@ pub enum Command {
     MoveTo(MovedTo),
     /// Nothing: answers the conversation as it stands, in order.
     Look,
+}
+
+impl Command {
+    /// The provider's item that it comes from, if it does.
+    pub fn item(&self) -> Option<Inbound> {
+        match self {
+            Self::Receive(message) => Some(Inbound::Message(message.clone())),
+            Self::Receipt(receipt) => Some(Inbound::Receipt(receipt.clone())),
+            Self::Echo(echo) => Some(Inbound::Echo(echo.clone())),
+            Self::Amend(amendment) => Some(Inbound::Amendment(amendment.clone())),
+            _ => None,
+        }
+    }
 }
 
 /// An outbound message as a person or a program asks for it, checked for what its channel takes.

@@ -1,5 +1,7 @@
 //! A change to items, each on its own: what is wrong with one never loses its neighbours.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -19,7 +21,7 @@ pub fn decode(change: &Change<'_>, now: Timestamp) -> Vec<Inbound> {
         return vec![Inbound::Ignored("event")];
     }
     let Some(contents) = &change.contents else {
-        return vec![dead("the change is not what a change should be", change.value)];
+        return vec![dead("the change is not what a change should be", change.kept())];
     };
     let of_contact = |raw: &&RawValue| serde_json::from_str(raw.get()).ok();
     let contacts: Vec<Value> = contents.contacts.iter().filter_map(of_contact).collect();
@@ -31,17 +33,20 @@ pub fn decode(change: &Change<'_>, now: Timestamp) -> Vec<Inbound> {
     };
     let mut items = Vec::new();
     for raw in &contents.messages {
-        items.push(item(raw, "the message is not what a message should be", |message| {
+        let kept = || change.kept_alone("messages", raw);
+        items.push(item(raw, kept, "the message is not what a message should be", |message| {
             inbound(message, raw.get(), &around)
         }));
     }
     for raw in &contents.message_echoes {
-        items.push(item(raw, "the echo is not what an echo should be", |message| {
+        let kept = || change.kept_alone("message_echoes", raw);
+        items.push(item(raw, kept, "the echo is not what an echo should be", |message| {
             echo(message, raw.get(), &around)
         }));
     }
     for raw in &contents.statuses {
-        items.push(item(raw, "the status is not what a status should be", |status| {
+        let kept = || change.kept_alone("statuses", raw);
+        items.push(item(raw, kept, "the status is not what a status should be", |status| {
             receipt(status, now)
         }));
     }
@@ -53,22 +58,25 @@ pub fn decode(change: &Change<'_>, now: Timestamp) -> Vec<Inbound> {
 
 fn item<T: DeserializeOwned>(
     raw: &RawValue,
+    kept: impl FnOnce() -> String,
     wrong: &str,
     read: impl FnOnce(T) -> Result<Inbound, &'static str>,
 ) -> Inbound {
     if raw.get().len() > ITEM_BYTES_MAX {
-        return dead("it is larger than anything that a provider sends", raw);
+        return dead("it is larger than anything that a provider sends", kept());
     }
-    let Ok(value) = serde_json::from_str(raw.get()) else { return dead(wrong, raw) };
-    match read(value) {
-        Ok(item) if has_long_id(&item) => dead("an id in it is too long", raw),
-        Ok(item) => item,
-        Err(reason) => dead(reason, raw),
+    let Ok(value) = serde_json::from_str(raw.get()) else { return dead(wrong, kept()) };
+    // A bug that one item meets is not its neighbours'.
+    match catch_unwind(AssertUnwindSafe(|| read(value))) {
+        Ok(Ok(item)) if has_long_id(&item) => dead("an id in it is too long", kept()),
+        Ok(Ok(item)) => item,
+        Ok(Err(reason)) => dead(reason, kept()),
+        Err(_) => dead("the program fails when it reads it", kept()),
     }
 }
 
-fn dead(reason: &str, raw: &RawValue) -> Inbound {
-    Inbound::Dead { reason: reason.to_owned(), raw: raw.get().to_owned() }
+fn dead(reason: &str, raw: String) -> Inbound {
+    Inbound::Dead { reason: reason.to_owned(), raw }
 }
 
 /// Ids become keys of the store, and are kept in memory.
@@ -97,4 +105,22 @@ fn has_long_id(item: &Inbound) -> bool {
     let of_author = author.into_iter().flat_map(|author| &author.handles);
     let handles = handles.iter().chain(of_author).map(|handle| &*handle.value);
     ids.into_iter().flatten().chain(handles).any(|id| id.len() > ID_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use serde_json::value::RawValue;
+
+    use super::item;
+    use crate::channel::Inbound;
+
+    #[test]
+    fn an_item_on_which_the_reader_panics_is_a_dead_letter() {
+        let raw = RawValue::from_string("{}".to_owned()).unwrap();
+        let read = |_: Value| panic!("a bug of the reader");
+        let dead = item(&raw, || "kept".to_owned(), "wrong", read);
+        let reason = "the program fails when it reads it".to_owned();
+        assert_eq!(dead, Inbound::Dead { reason, raw: "kept".to_owned() });
+    }
 }

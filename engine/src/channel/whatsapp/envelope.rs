@@ -2,12 +2,16 @@
 //! believed before its account's signature fits.
 
 use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::people::digits;
 
 /// Longer ids name nothing: those of providers have about a hundred bytes.
 pub(super) const ID_BYTES_MAX: usize = 1024;
+
+/// More of contacts is not kept with an item that is not understood.
+const CONTACTS_BYTES_KEPT: usize = 4 << 10;
 
 /// A webhook's body, in parts.
 #[derive(Debug)]
@@ -124,6 +128,12 @@ pub fn open(body: &[u8]) -> Result<Envelope<'_>, NotAnEnvelope> {
     part_by_part(body)
 }
 
+/// Opens one change again that was kept as [`Change::kept`] or [`Change::kept_alone`] tells it.
+pub fn reopen(raw: &str) -> Option<Change<'_>> {
+    let RawChange { field, value } = serde_json::from_str(raw).ok()?;
+    Some(Change::new(None, field, value?))
+}
+
 fn part_by_part(body: &[u8]) -> Result<Envelope<'_>, NotAnEnvelope> {
     let body: Body<'_> = serde_json::from_slice(body).map_err(|_| NotAnEnvelope::NotJson)?;
     let object = body.object.as_ref().and_then(|object| object.as_str());
@@ -163,6 +173,22 @@ impl<'a> Change<'a> {
         };
         let field = field.unwrap_or_else(|| "messages".to_owned());
         Self { entry_id, field, phone_number_id, value, contents }
+    }
+
+    /// All of it, as a text that can be opened again.
+    pub(super) fn kept(&self) -> String {
+        json!({"field": self.field, "value": self.value}).to_string()
+    }
+
+    /// Of it one item of one of its lists, with what the item is read by.
+    pub(super) fn kept_alone(&self, list: &str, item: &RawValue) -> String {
+        let contacts = self.contents.as_ref().map_or(&[][..], |contents| &contents.contacts);
+        let size: usize = contacts.iter().map(|contact| contact.get().len()).sum();
+        // Many customers' names are not worth keeping with every item of theirs.
+        let contacts = if size <= CONTACTS_BYTES_KEPT { contacts } else { &[] };
+        let metadata = json!({"phone_number_id": self.phone_number_id});
+        let value = json!({"metadata": metadata, "contacts": contacts, list: [item]});
+        json!({"field": self.field, "value": value}).to_string()
     }
 }
 

@@ -13,6 +13,6 @@ mod status;
 
 pub use decode::decode;
 pub use encode::{account, message, read_mark};
-pub use envelope::{Change, Envelope, NotAnEnvelope, open};
+pub use envelope::{Change, Envelope, NotAnEnvelope, open, reopen};
 pub use limits::{TEXT_CHARS_MAX, check, check_reaction};
 pub use outcome::{Answered, outcome, throughput};

@@ -1,0 +1,96 @@
+//! Dead letters as people at the desk handle them: looked at, and tried again.
+
+use engine::account::Account;
+use engine::channel::Inbound;
+use engine::conversation::{Command, Target};
+use engine::id::{TenantId, ThreadId};
+use storage::StoreError;
+use storage::dead_letters::{DeadLetter, Source};
+use uuid::Uuid;
+
+use crate::desk::Desk;
+use crate::failure::Failure;
+
+/// Why it is still not done.
+type Still = Option<String>;
+
+impl Desk {
+    /// A page of a tenant's dead letters, newest first, of one source or of all; and how many there
+    /// are.
+    pub async fn letters(
+        &self,
+        tenant: TenantId,
+        source: Option<Source>,
+        window: (usize, usize),
+    ) -> Result<(Vec<DeadLetter>, usize), StoreError> {
+        let now = self.world().clock.now();
+        self.world().parking.letters().page(Some(tenant), source, window, now).await
+    }
+
+    /// One of them.
+    pub async fn letter(
+        &self,
+        tenant: TenantId,
+        letter: Uuid,
+    ) -> Result<Option<DeadLetter>, StoreError> {
+        self.world().parking.letters().get(Some(tenant), letter).await
+    }
+
+    /// Tries again what a letter is about, with today's code; `account` is the letter's, as far as
+    /// it is there, and `decode` tells items of what was not understood. Answers the letter as it
+    /// is then; `None`: it is done, and gone.
+    pub async fn retry(
+        &self,
+        letter: DeadLetter,
+        account: Option<&Account>,
+        decode: impl FnOnce(&str) -> Vec<Inbound>,
+    ) -> Result<Option<DeadLetter>, Failure> {
+        let still = match (letter.source, letter.thread, account) {
+            (Source::Load, Some(thread), _) => self.wakes(thread).await?,
+            (_, _, None) => Some("its channel account is not there any more".to_owned()),
+            (Source::Decode, _, Some(account)) => self.all(account, decode(&letter.raw)).await?,
+            (Source::Place | Source::Decide | Source::Load, _, Some(account)) => {
+                match serde_json::from_str(&letter.raw) {
+                    Ok(item) => {
+                        let first = letter.source == Source::Decide;
+                        self.ingress().retry(account, item, first).await?
+                    }
+                    Err(_) => Some("what is kept of it cannot be read".to_owned()),
+                }
+            }
+        };
+        match still {
+            None => {
+                self.world().parking.release(&letter).await?;
+                Ok(None)
+            }
+            // Why its thread is parked does not change by another try.
+            Some(_) if letter.source.parks() => Ok(Some(self.world().parking.note(letter).await?)),
+            Some(reason) => {
+                Ok(Some(self.world().parking.note(DeadLetter { reason, ..letter }).await?))
+            }
+        }
+    }
+
+    /// Whether a thread can be loaded.
+    async fn wakes(&self, thread: ThreadId) -> Result<Still, Failure> {
+        match self.tell(thread, Target::Current, Command::Look).await {
+            Ok(_) | Err(Failure::Refused(_)) => Ok(None),
+            Err(failure @ (Failure::Parked | Failure::Panicked)) => Ok(Some(failure.to_string())),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// All that is understood is taken: what was taken before is known.
+    async fn all(&self, account: &Account, items: Vec<Inbound>) -> Result<Still, Failure> {
+        let mut still = None;
+        for item in items {
+            let not = match item {
+                Inbound::Dead { reason, .. } => Some(reason),
+                item => self.ingress().retry(account, item, false).await?,
+            };
+            still = still.or(not);
+        }
+        Ok(still)
+    }
+}

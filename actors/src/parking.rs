@@ -1,0 +1,168 @@
+//! Parking: a thread that cannot go on is set aside with what it fails on. New items wait in order
+//! until somebody has its dead letter tried again, and it works.
+
+use std::sync::Arc;
+
+use engine::conversation::Command;
+use engine::id::{AccountId, TenantId, ThreadId};
+use engine::mint::Mint;
+use storage::StoreError;
+use storage::conversations::Conversations;
+use storage::dead_letters::{DeadLetter, DeadLetters, NotKept, Source};
+
+use crate::clock::{Clock, Ids, Stamps};
+use crate::failure::{Failure, Full};
+use crate::waiting::Waiting;
+
+/// Parks threads, and keeps all dead letters. A thread that is parked is held by what waits for it.
+pub struct Parking {
+    letters: DeadLetters,
+    conversations: Conversations,
+    waiting: Arc<Waiting>,
+    clock: Clock,
+    stamps: Arc<Stamps>,
+    ids: Ids,
+}
+
+impl Parking {
+    /// Over these letters, and what waits.
+    pub fn new(
+        letters: DeadLetters,
+        conversations: Conversations,
+        waiting: Arc<Waiting>,
+        clock: Clock,
+        stamps: Arc<Stamps>,
+        ids: Ids,
+    ) -> Self {
+        Self { letters, conversations, waiting, clock, stamps, ids }
+    }
+
+    /// Whether a thread is parked; its shard is loaded.
+    pub fn holds(&self, thread: ThreadId) -> bool {
+        self.waiting.is_held(thread)
+    }
+
+    /// All dead letters.
+    pub fn letters(&self) -> &DeadLetters {
+        &self.letters
+    }
+
+    /// Parks a thread with the item that it fails on, or that fails by itself. When this answers
+    /// `Ok`, both are durable.
+    pub(crate) async fn park(
+        &self,
+        thread: ThreadId,
+        of: Option<(TenantId, AccountId)>,
+        command: Option<&Command>,
+    ) -> Result<(), Failure> {
+        let of = match of {
+            Some(of) => of,
+            None => match self.conversations.thread(thread).await? {
+                Some(row) => (row.tenant, row.account),
+                // There is nothing that could be parked.
+                None => return Err(Failure::Panicked),
+            },
+        };
+        self.waiting.load(thread.shard()).await?;
+        if self.holds(thread) {
+            return Ok(());
+        }
+        let letter = self.letter(thread, of, command);
+        // From here on new items wait: none of them overtakes this one.
+        self.waiting.hold(thread);
+        if let Err(error) = self.letters.put(&letter, || self.stamps.next()).await {
+            // Perhaps it is there: then its thread is parked by the next start, and not before.
+            self.waiting.release(thread);
+            return Err(error.into());
+        }
+        tracing::error!(
+            %thread, tenant = %of.0, letter = %letter.id, source = ?letter.source,
+            "a conversation is parked: the program fails on it; retry the dead letter once it is mended",
+        );
+        metrics::counter!("omnistream_parked_total").increment(1);
+        Ok(())
+    }
+
+    /// What a thread was parked for is done: it goes on.
+    pub(crate) async fn release(&self, letter: &DeadLetter) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let is_free = self.letters.remove(letter, now, || self.stamps.next()).await?;
+        if let Some(thread) = letter.thread.filter(|_| is_free) {
+            self.waiting.release(thread);
+            tracing::info!(%thread, letter = %letter.id, "a conversation is not parked any more");
+        }
+        Ok(())
+    }
+
+    /// Notes that what a letter is about was tried again, and why it was not done.
+    pub(crate) async fn note(&self, letter: DeadLetter) -> Result<DeadLetter, StoreError> {
+        let letter = DeadLetter { attempts: letter.attempts.saturating_add(1), ..letter };
+        self.letters.change(&letter, self.clock.now(), || self.stamps.next()).await?;
+        Ok(letter)
+    }
+
+    /// Keeps what could not be understood, or placed; where there is no room for it, it is gone.
+    pub(crate) async fn bury(
+        &self,
+        (tenant, account): (Option<TenantId>, Option<AccountId>),
+        source: Source,
+        reason: String,
+        raw: String,
+    ) -> Result<(), StoreError> {
+        let (id, at) = (self.ids.clone().uuid(), self.clock.now());
+        let (thread, attempts) = (None, 0);
+        let letter = DeadLetter { id, tenant, account, source, thread, reason, raw, attempts, at };
+        match self.letters.put(&letter, || self.stamps.next()).await {
+            Ok(()) => tracing::info!(%id, reason = letter.reason, "a dead letter"),
+            Err(NotKept::Full) => {
+                tracing::warn!(reason = letter.reason, "no room for a dead letter");
+                metrics::counter!("omnistream_dead_letters_lost_total").increment(1);
+                return Ok(());
+            }
+            Err(NotKept::Store(error)) => return Err(error),
+        }
+        let whose = if tenant.is_some() { "organization" } else { "installation" };
+        metrics::counter!("omnistream_dead_letters_total", "whose" => whose).increment(1);
+        Ok(())
+    }
+
+    fn letter(
+        &self,
+        thread: ThreadId,
+        (tenant, account): (TenantId, AccountId),
+        command: Option<&Command>,
+    ) -> DeadLetter {
+        let raw = command.map(raw).unwrap_or_default();
+        let (source, reason) = match raw.is_empty() {
+            false => (Source::Decide, "the program fails on it; its conversation is parked"),
+            true => (Source::Load, "the program fails on this conversation, which is parked"),
+        };
+        DeadLetter {
+            id: self.ids.clone().uuid(),
+            tenant: Some(tenant),
+            account: Some(account),
+            source,
+            thread: Some(thread),
+            reason: reason.to_owned(),
+            raw,
+            attempts: 0,
+            at: self.clock.now(),
+        }
+    }
+}
+
+/// The item that a command comes from, as a dead letter keeps it; empty where it comes from none.
+pub(crate) fn raw(command: &Command) -> String {
+    // It has texts, numbers and ids: nothing that JSON does not know.
+    let item = command.item().and_then(|item| serde_json::to_string(&item).ok());
+    item.unwrap_or_default()
+}
+
+impl From<NotKept> for Failure {
+    fn from(error: NotKept) -> Self {
+        match error {
+            NotKept::Full => Self::busy(Full::DeadLetters),
+            NotKept::Store(error) => error.into(),
+        }
+    }
+}

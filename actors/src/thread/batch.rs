@@ -1,0 +1,124 @@
+//! What one commit makes, and who waits for it.
+
+use std::sync::Arc;
+
+use engine::conversation::contents::Changed;
+use engine::conversation::{Answer, Conversation, Decision, Effect, Refused, Thread};
+use engine::fact::Commit;
+use engine::id::{ConversationId, ThreadId};
+use engine::message::{Content, MessageRow};
+use engine::time::Timestamp;
+use tracing::{Level, Span, debug, debug_span};
+
+use crate::ages::Age;
+use crate::failure::Failure;
+use crate::permits::Permit;
+use crate::reply::Reply;
+
+/// What one commit makes.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) waiters: Vec<Waiter>,
+    pub(super) conversation: Option<ConversationId>,
+    pub(super) before: Option<Conversation>,
+    pub(super) after: Option<Conversation>,
+    pub(super) thread: Option<Thread>,
+    pub(super) commit: Option<Commit>,
+    pub(super) rows: Vec<MessageRow>,
+    pub(super) contents: Vec<Changed>,
+    /// Each with where it comes from.
+    pub(super) effects: Vec<(Span, Effect)>,
+    pub(super) bytes: usize,
+    pub(super) ready: Option<Ready>,
+    /// Since its commit began.
+    pub(super) age: Option<Age>,
+}
+
+/// Who waits for a commit, and for what answer.
+pub(super) struct Waiter {
+    pub(super) reply: Reply,
+    pub(super) answer: Result<Answer, Refused>,
+    pub(super) permit: Permit,
+    pub(super) span: Span,
+}
+
+/// A commit as it is handed to the store, and told about afterwards.
+#[derive(Clone)]
+pub(super) struct Ready {
+    pub(super) commit: Arc<Commit>,
+    pub(super) rows: Arc<[MessageRow]>,
+    pub(super) before: Option<Arc<Conversation>>,
+    pub(super) after: Arc<Conversation>,
+}
+
+impl Batch {
+    pub(super) fn add(&mut self, decision: Decision, at: Timestamp, span: &Span) {
+        let first = decision.head.seq + 1 - decision.facts.len() as u64;
+        if decision.thread.is_some() {
+            self.thread = decision.thread;
+        }
+        let effects = decision.effects.into_iter();
+        self.effects.extend(effects.map(|effect| (span.clone(), effect)));
+        for (at, content) in decision.contents {
+            let text = content.as_ref().and_then(|content: &Content| content.text.as_ref());
+            self.bytes += 256 + text.map_or(0, String::len);
+            self.contents.push((at, content));
+        }
+        if decision.facts.is_empty() {
+            return;
+        }
+        let conversation = decision.head.id;
+        self.conversation = Some(conversation);
+        let commit = self.commit.get_or_insert_with(|| Commit {
+            conversation,
+            first,
+            at,
+            facts: Vec::new(),
+            keys: Vec::new(),
+        });
+        commit.facts.extend(decision.facts);
+        commit.keys.extend(decision.key);
+        for row in decision.rows {
+            self.bytes += 256 + row.message.text.as_ref().map_or(0, String::len);
+            self.bytes += row.raw.as_ref().map_or(0, String::len);
+            match self.rows.iter_mut().find(|known| known.place == row.place) {
+                Some(known) => *known = row,
+                None => self.rows.push(row),
+            }
+        }
+        self.after = Some(decision.head);
+    }
+
+    /// The span of its commit. It is the first one's for whom it is made; the others lead to it.
+    pub(super) fn span(&self, thread: ThreadId, ready: &Ready) -> Span {
+        let Some(first) = self.waiters.first() else { return Span::none() };
+        let Commit { conversation, first: seq, .. } = *ready.commit;
+        let span = debug_span!(parent: &first.span, "commit", %thread, %conversation, seq);
+        for waiter in self.waiters.iter().skip(1) {
+            span.follows_from(&waiter.span);
+        }
+        span
+    }
+
+    /// Tells each one's trace that its commit is durable.
+    pub(super) fn trace(&self, thread: ThreadId, commit: &Commit) {
+        if !tracing::enabled!(Level::DEBUG) {
+            return;
+        }
+        let (conversation, first, last) = (commit.conversation, commit.first, commit.last());
+        for waiter in &self.waiters {
+            waiter.span.in_scope(|| debug!(%thread, %conversation, first, last, "committed"));
+        }
+    }
+
+    pub(super) fn answer(&mut self, failure: Option<&Failure>) {
+        for Waiter { reply, answer, permit, .. } in self.waiters.drain(..) {
+            let answer = match failure {
+                Some(failure) => Err(failure.clone()),
+                None => answer.map_err(Failure::from),
+            };
+            reply.send(answer);
+            drop(permit);
+        }
+    }
+}

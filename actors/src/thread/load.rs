@@ -1,0 +1,54 @@
+//! What a thread's actor reads off its handler. It comes back as a message, however it ends.
+
+use engine::contact::Contact;
+use engine::id::ThreadId;
+use storage::StoreError;
+use storage::conversations::Woken;
+
+use crate::panics::{Panicked, caught_in};
+use crate::world::World;
+
+/// What a wake reads.
+pub struct Loading {
+    pub(super) woken: Option<Woken>,
+    pub(super) name: Option<String>,
+    pub(super) phone: Option<String>,
+}
+
+/// Why something was not read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Unread {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+}
+
+/// Reads this; a panic on the way is an answer too, since the actor waits for one.
+pub(super) async fn read<T>(
+    reading: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, Unread> {
+    Ok(caught_in("load", Box::pin(reading)).await??)
+}
+
+pub(super) async fn load_thread(world: &World, id: ThreadId) -> Result<Loading, StoreError> {
+    let woken = world.conversations.wake(id).await?;
+    let Some(woken) = woken else { return Ok(Loading { woken: None, name: None, phone: None }) };
+    let settled = world.conversations.guarantees().settled;
+    if !settled && !woken.case.as_ref().is_some_and(|case| case.clean) {
+        // A row that a lost answer left on its way would replace the one that was read.
+        world.conversations.put_thread(&woken.thread, &[], world.stamps.next()).await?;
+        if let (Some(newest), Some(case)) = (&woken.newest, &woken.case) {
+            world.conversations.redo(newest, case, world.stamps.next()).await?;
+        }
+    }
+    let contact = world.contacts.get(woken.thread.contact).await?;
+    let (name, phone) = shown(contact);
+    Ok(Loading { woken: Some(woken), name, phone })
+}
+
+/// What of a contact its conversations show.
+pub(super) fn shown(contact: Option<Contact>) -> (Option<String>, Option<String>) {
+    let phone = contact.as_ref().and_then(|contact| contact.phone()).map(str::to_owned);
+    (contact.and_then(|contact| contact.name), phone)
+}
