@@ -246,15 +246,20 @@ def actors(server, kind=""):
     return sum(value for name, value in server.metrics().items() if name.startswith(named))
 
 
-def rested(server):
-    """Memory once all actors have left, and store and allocator have come to rest."""
+def rested(server, kind=""):
+    """Memory once no actor is left, and store and allocator have come to rest."""
     until = time.monotonic() + 600
-    while actors(server) > 0:
+    while actors(server, kind) > 0:
         if time.monotonic() > until:
-            raise SystemExit(f"still {actors(server):.0f} actors")
+            raise SystemExit(f"still {actors(server, kind):.0f} actors")
         time.sleep(0.5)
-    time.sleep(12)  # what is dirty in the tree is synced after ten quiet seconds
-    return resident(server.pid)
+    seen = []
+    while len(seen) < 15 or max(seen[-15:]) - min(seen[-15:]) > 1 << 20:
+        if time.monotonic() > until:
+            raise SystemExit("the server does not come to rest")
+        seen.append(resident(server.pid))
+        time.sleep(1)  # what is dirty in the tree is synced after ten quiet seconds
+    return seen[-1]
 
 
 def close_all(server):
@@ -281,10 +286,7 @@ def memory(args):
 
     def come(server, first, many):
         load(server, rate=0, warm_up=0, **{"for": 600}, count=many, customers=many, first_customer=first)
-        while actors(server, "contact") > 0:
-            time.sleep(0.5)
-        time.sleep(12)  # as in `rested`
-        return resident(server.pid), actors(server, "thread")
+        return rested(server, "contact"), actors(server, "thread")
 
     with scratch(args.dir / "measure-memory") as place:
         with engine(place, brisk) as server:
@@ -295,7 +297,7 @@ def memory(args):
         with engine(place, patient) as server:
             before, alone = come(server, half, half // 2)
             after, alive = come(server, half + half // 2, half // 2)
-            found["actor"] = (after - before) / (alive - alone)
+            found |= {"alive before": before, "alive": after, "actor": (after - before) / (alive - alone)}
         with engine(place, brisk) as server:
             looked_at(server, "open")
             close_all(server)
@@ -372,8 +374,11 @@ def flood(args):
 def sockets(args):
     """Processor time for a message that is delivered to many sockets, and memory of an idle one; the same
     sockets beside a bare server in the same rounds."""
-    most = 2 * max(args.sockets, args.idle) + 1000
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, max(most, resource.getrlimit(resource.RLIMIT_NOFILE)[1])))
+    most = max(args.sockets, args.idle) + 500
+    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed < most:
+        raise SystemExit(f"each side needs {most} open files, and `ulimit -Hn` allows {allowed}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, allowed))
     roomy = {"limits.sockets_per_user": most, "limits.connections": most, "limits.handshakes_per_second": 5000}
     chosen = settings(f"{key}={value}" for key, value in roomy.items()) | settings(args.set)
     watch = {"rate": args.rate, "for": args.seconds, "sockets": args.sockets}
