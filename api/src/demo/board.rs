@@ -12,12 +12,15 @@ use serde_json::Value;
 use super::figures::Figures;
 use super::protocol::{Push, Snapshot, Wish};
 use super::screen::{Row, Style, fit};
+use super::words::words;
 
 /// Conversations followed at once; beyond it closed ones are left.
 const FOLLOWED_MAX: usize = 150;
 /// Replies whose fate is watched; beyond it those that were read are forgotten.
 const WATCHED_MAX: usize = 10_000;
-/// How many columns of a reply its ticks repeat.
+/// Messages of which it is known how they were shown; beyond it all of that is forgotten.
+const SHOWN_MAX: usize = 10_000;
+/// How many columns of a message its ticks, or what is done to it, repeat.
 const QUOTED: usize = 40;
 
 /// A conversation as far as it was seen.
@@ -29,6 +32,14 @@ struct Case {
     followed: bool,
     /// Everything up to this number of its log is on the screen.
     seen: u64,
+}
+
+/// A message as the screen showed it last.
+#[derive(Clone, PartialEq)]
+struct Shown {
+    words: String,
+    emoji: Vec<String>,
+    deleted: bool,
 }
 
 /// How far a reply got, as the screen shows it.
@@ -48,6 +59,7 @@ pub(super) struct Board {
     people: HashMap<String, String>,
     cases: HashMap<String, Case>,
     replies: HashMap<String, Step>,
+    shown: HashMap<String, Shown>,
     rows: Vec<Row>,
     wishes: Vec<Wish>,
     pub(super) figures: Figures,
@@ -56,8 +68,9 @@ pub(super) struct Board {
 impl Board {
     /// An empty one; `people` are names by agent id.
     pub(super) fn new(since: Timestamp, people: HashMap<String, String>, figures: Figures) -> Self {
-        let (cases, replies) = (HashMap::new(), HashMap::new());
-        Self { since, people, cases, replies, rows: Vec::new(), wishes: Vec::new(), figures }
+        let (cases, replies, shown) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (rows, wishes) = (Vec::new(), Vec::new());
+        Self { since, people, cases, replies, shown, rows, wishes, figures }
     }
 
     /// What is new on the screen, and what is wished for.
@@ -168,9 +181,23 @@ impl Board {
     }
 
     fn message(&mut self, message: &Message, at: Timestamp) {
-        match message.direction {
-            Direction::Inbound => self.received(message, at),
-            Direction::Outbound => self.replied(message, at),
+        let now = Shown {
+            words: words(message),
+            emoji: message.reactions.iter().map(|reaction| reaction.emoji.clone()).collect(),
+            deleted: message.deleted_at.is_some(),
+        };
+        if self.shown.len() >= SHOWN_MAX {
+            self.shown.clear();
+        }
+        let before = self.shown.insert(message.id.to_string(), now.clone());
+        match (message.direction, &before) {
+            (Direction::Inbound, None) => self.received(message, at),
+            (Direction::Inbound, Some(before)) => self.amended(message, before, &now, at),
+            (Direction::Outbound, _) => self.replied(message, at),
+        }
+        let emoji = before.map_or_else(Vec::new, |before| before.emoji);
+        if !now.deleted && now.emoji != emoji {
+            self.reacted(message, &emoji, &now, at);
         }
     }
 
@@ -179,8 +206,30 @@ impl Board {
             return;
         }
         self.figures.received(message.provider_message_id.as_deref());
-        let text = text(message);
-        self.row(message, at, ("→", Style::Cyan), text, "");
+        self.row(message, at, ("→", Style::Cyan), words(message), "");
+    }
+
+    /// A customer's message was edited or deleted.
+    fn amended(&mut self, message: &Message, before: &Shown, now: &Shown, at: Timestamp) {
+        let text = match (now.deleted, now.words != before.words) {
+            (true, _) if !before.deleted => "deleted a message".to_owned(),
+            (false, true) => format!("edited: {}", now.words),
+            _ => return,
+        };
+        self.figures.amended += 1;
+        self.row(message, at, ("~", Style::Cyan), text, "");
+    }
+
+    /// Somebody thinks something else of a message.
+    fn reacted(&mut self, message: &Message, before: &[String], now: &Shown, at: Timestamp) {
+        let new = now.emoji.iter().find(|emoji| !before.contains(emoji));
+        let (quoted, _) = fit(&now.words, QUOTED);
+        let text = match new {
+            Some(emoji) => format!("{emoji} to: {quoted}"),
+            None => format!("no reaction any more to: {quoted}"),
+        };
+        self.figures.amended += 1;
+        self.row(message, at, ("+", Style::Yellow), text, "");
     }
 
     fn replied(&mut self, message: &Message, at: Timestamp) {
@@ -213,15 +262,15 @@ impl Board {
         match (step, &message.error) {
             (Step::Failed, Some(error)) => {
                 self.figures.failed += 1;
-                let text = format!("{author}: {} (failed: {})", text(message), error.message);
+                let text = format!("{author}: {} (failed: {})", words(message), error.message);
                 self.row(message, at, (ticks, style), text, "");
             }
             _ if before < Step::Sent => {
-                let text = format!("{author}: {}", text(message));
+                let text = format!("{author}: {}", words(message));
                 self.row(message, at, ("←", Style::Green), text, ticks);
             }
             _ => {
-                let (text, _) = fit(&text(message), QUOTED);
+                let (text, _) = fit(&words(message), QUOTED);
                 self.row(message, at, (ticks, style), format!("{word}: {text}"), "");
             }
         }
@@ -266,14 +315,6 @@ impl Board {
 
     fn name(&self, conversation: &str) -> String {
         self.cases.get(conversation).map_or_else(String::new, |case| case.name.clone())
-    }
-}
-
-/// What a person reads of a message.
-fn text(message: &Message) -> String {
-    match &message.text {
-        Some(text) => text.clone(),
-        None => format!("[{}]", serde_json::to_value(message.kind).unwrap_or_default()),
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Figures {
     /// Events of any kind.
     pub(super) events: u64,
     pub(super) received: u64,
+    /// Reactions, edits and deletions of customers.
+    pub(super) amended: u64,
     pub(super) sent: u64,
     pub(super) delivered: u64,
     pub(super) read: u64,
@@ -38,9 +40,19 @@ impl Figures {
     pub(super) fn new(written: mpsc::Receiver<Written>) -> Self {
         let waits = Histogram::new_with_bounds(1, WAIT_MAX, 2);
         let waits = waits.expect("the bounds are what a histogram takes");
-        let (events, received, sent, delivered, read, failed, resolved) = (0, 0, 0, 0, 0, 0, 0);
-        let unseen = HashMap::new();
-        Self { events, received, sent, delivered, read, failed, resolved, written, unseen, waits }
+        Self {
+            events: 0,
+            received: 0,
+            amended: 0,
+            sent: 0,
+            delivered: 0,
+            read: 0,
+            failed: 0,
+            resolved: 0,
+            written,
+            unseen: HashMap::new(),
+            waits,
+        }
     }
 
     /// A customer's message is seen.
@@ -65,8 +77,12 @@ impl Figures {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { events, received, sent, delivered, read, failed, resolved, .. } = self;
-        writeln!(f, "  received   {received} messages of customers")?;
+        let Self { events, received, amended, sent, delivered, read, failed, resolved, .. } = self;
+        write!(f, "  received   {received} messages of customers")?;
+        match amended {
+            0 => writeln!(f)?,
+            amended => writeln!(f, ", {amended} reactions, edits and deletions")?,
+        }
         write!(f, "  replies    {sent} sent, {delivered} delivered, {read} read")?;
         match failed {
             0 => writeln!(f)?,

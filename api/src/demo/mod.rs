@@ -13,6 +13,7 @@ mod replies;
 mod rest;
 mod screen;
 mod socket;
+mod words;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -42,6 +43,8 @@ pub const PRESET: &str = "log.filter = \"warn\"";
 /// How many customers write, and how many messages a second all together.
 const PEOPLE: usize = 24;
 const RATE: f64 = 1.2;
+/// How often they do more than write: send pictures and places, react, edit, delete.
+const VARIETY: f64 = 0.35;
 /// At first they are more lively, so that there is something to see.
 const RATE_AT_FIRST: f64 = 3.0;
 const AT_FIRST: Duration = Duration::from_secs(3);
@@ -151,6 +154,7 @@ impl Scene {
             graph_url: Some(graph.url()),
             people: PEOPLE,
             rate: RATE_AT_FIRST,
+            variety: VARIETY,
             in_order: true,
             seed,
             tell: Some(tell),

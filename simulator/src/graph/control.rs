@@ -1,4 +1,5 @@
-//! What tests and people at a terminal tell a stand-in, and ask of it: the table in `control.md`.
+//! What tests and people at a terminal tell a stand-in, and ask of it: the table in
+//! `simulator/src/control.md`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

@@ -147,6 +147,28 @@ async fn a_template_is_changed_once_a_day_and_its_name_stays_taken_after_it_was_
 }
 
 #[tokio::test]
+async fn a_name_is_deleted_in_all_languages_or_in_one() {
+    let (url, _taken) = inbox(0).await;
+    let graph = still(&url).await;
+    let mut ids = Vec::new();
+    for language in ["de", "en", "fr"] {
+        let mut draft = draft("ready");
+        draft["language"] = json!(language);
+        ids.push(graph.approve_template(WABA, &draft).unwrap());
+    }
+    let path = format!("{WABA}/message_templates?name=ready");
+    let left = async || get(&graph, &path).await.1["data"].as_array().unwrap().len();
+    let one = format!("{path}&hsm_id={}", ids[0]);
+    assert_eq!(ask(&graph, Method::DELETE, &one, None).await.0, 200);
+    assert_eq!(left().await, 2);
+    graph.settle_template(&ids[1], "DISABLED").await.unwrap();
+    assert_eq!(ask(&graph, Method::DELETE, &path, None).await.0, 400, "one is disabled");
+    graph.settle_template(&ids[1], "PAUSED").await.unwrap();
+    assert_eq!(ask(&graph, Method::DELETE, &path, None).await.0, 200);
+    assert_eq!(left().await, 0);
+}
+
+#[tokio::test]
 async fn a_wrong_draft_is_refused() {
     let graph = Graph::start(quiet()).await.unwrap();
     let with = |key: &str, value: Value| {

@@ -138,6 +138,62 @@ fn a_reply_that_failed_is_shown_with_the_provider_s_words() {
 }
 
 #[test]
+fn pictures_places_and_choices_are_named_and_each_message_counts_once() {
+    let (mut board, _tell) = board();
+    let mut photo = message(2, "inbound", "received", "Like this one");
+    photo["kind"] = json!("image");
+    photo["attachments"] = json!([{"kind": "image", "caption": "Like this one"}]);
+    let mut place = message(3, "inbound", "received", "");
+    place["text"] = Value::Null;
+    place["attachments"] = json!([{"kind": "location", "latitude": 48.5, "longitude": 11.25}]);
+    let mut chosen = message(4, "inbound", "received", "Yes");
+    chosen["kind"] = json!("interactive");
+    let mut order = message(5, "inbound", "received", "");
+    (order["text"], order["kind"]) = (Value::Null, json!("order"));
+    board.subscribed(&snapshot(1, &[]));
+    for (off, one) in (2..).zip([photo, place, chosen.clone(), order]) {
+        board.pushed(event(off, "message.received", one));
+    }
+    chosen["rev"] = json!(6);
+    board.pushed(event(6, "message.updated", chosen));
+    let wanted = [
+        "→ Grace: [photo] Like this one",
+        "→ Grace: [place: 48.500, 11.250]",
+        "→ Grace: [chose] Yes",
+        "→ Grace: [order]",
+    ];
+    assert_eq!(rows(&mut board), wanted);
+    assert_eq!(board.figures.received, 4);
+}
+
+#[test]
+fn edits_deletions_and_reactions_are_shown_as_what_they_are() {
+    let (mut board, _tell) = board();
+    let mut theirs = message(2, "inbound", "received", "Helo");
+    let mut ours = message(3, "outbound", "sent", "Good morning");
+    board.subscribed(&snapshot(3, &[ours.clone(), theirs.clone()]));
+    rows(&mut board);
+    theirs["text"] = json!("Hello");
+    theirs["edited_at"] = json!(START.to_string());
+    board.pushed(event(4, "message.updated", theirs.clone()));
+    ours["reactions"] = json!([{"emoji": "👍", "sender": {"type": "contact"}}]);
+    board.pushed(event(5, "message.updated", ours.clone()));
+    ours["reactions"] = json!([]);
+    board.pushed(event(6, "message.updated", ours));
+    theirs["text"] = Value::Null;
+    theirs["deleted_at"] = json!(START.to_string());
+    board.pushed(event(7, "message.deleted", theirs));
+    let wanted = [
+        "~ Grace: edited: Hello",
+        "+ Grace: 👍 to: Good morning",
+        "+ Grace: no reaction any more to: Good morning",
+        "~ Grace: deleted a message",
+    ];
+    assert_eq!(rows(&mut board), wanted);
+    assert_eq!((board.figures.received, board.figures.amended), (1, 4));
+}
+
+#[test]
 fn who_takes_a_conversation_and_how_it_ends_is_shown() {
     let (mut board, _tell) = board();
     board.subscribed(&snapshot(1, &[]));
