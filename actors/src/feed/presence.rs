@@ -42,7 +42,10 @@ struct Seat {
 }
 
 /// Those who left their last socket, in the order in which they are gone.
-pub(super) struct Leaving<W>(Mutex<VecDeque<(Instant, Arc<Topic<W>>, AgentId)>>);
+pub(super) struct Leaving<W>(Mutex<VecDeque<Left<W>>>);
+
+/// When who left what.
+type Left<W> = (Instant, Arc<Topic<W>>, AgentId);
 
 impl Presence {
     /// One more socket. Answers whether the agent was not there before.
@@ -122,7 +125,7 @@ impl<W: Wire> Leaving<W> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(Instant, Arc<Topic<W>>, AgentId)>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Left<W>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -69,10 +69,10 @@ async fn run(app: App, upgraded: Upgraded, encoding: Encoding) {
     Box::pin(close(pipe, end)).await;
 }
 
-/// Says why, and closes. Who was told half a frame of what it may not see any more is told nothing.
+/// Says why, and closes. Half a frame of what may not be seen any more is not ended.
 async fn close(mut pipe: Pipe, end: End) {
     let has_begun = pipe.forget();
-    if end == End::Gone || (end == End::Lost && has_begun) {
+    if end == End::Gone || (has_begun && matches!(end, End::Lost | End::Unauthorized)) {
         return;
     }
     let (code, reason, reconnect_ms) = end.words();

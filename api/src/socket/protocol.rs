@@ -43,13 +43,13 @@ pub(super) enum Command {
     /// Who follows a stream.
     Presence { s: String },
     /// Its person takes work, or does not.
-    Away { state: Away },
+    Away { state: Work },
 }
 
 /// What somebody who is there says of themselves.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Away {
+pub(super) enum Work {
     Online,
     Away,
     Busy,
@@ -139,12 +139,12 @@ impl Refusal {
     }
 }
 
-impl From<Away> for Availability {
-    fn from(away: Away) -> Self {
-        match away {
-            Away::Online => Self::Online,
-            Away::Away => Self::Away,
-            Away::Busy => Self::Busy,
+impl From<Work> for Availability {
+    fn from(work: Work) -> Self {
+        match work {
+            Work::Online => Self::Online,
+            Work::Away => Self::Away,
+            Work::Busy => Self::Busy,
         }
     }
 }

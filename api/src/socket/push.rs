@@ -15,6 +15,7 @@ use crate::routes::agents::AgentView;
 /// Something said unasked.
 #[derive(Serialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "each is written at once, and none is kept")]
 pub(super) enum Push<'a> {
     /// Something happened.
     Ev {

@@ -35,6 +35,8 @@ mod quick_replies;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
+mod sight;
+#[cfg(test)]
 mod socket;
 #[cfg(test)]
 mod store;

@@ -5,20 +5,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::caller::{Answer, Caller};
+use crate::caller::Answer;
 use crate::harness::{Org, Server, unique};
 use crate::live::{JSON, Live, MSGPACK};
 
-fn stream(id: &str) -> String {
+pub(crate) fn stream(id: &str) -> String {
     format!("c:{id}")
 }
 
-async fn assign(org: &Org, id: &str, agent: Option<&Caller>) {
-    let body = json!({"agent_id": agent.map(|agent| &agent.id)});
-    org.admin.patch(&format!("/api/conversations/{id}/assign"), body).await.is(200);
-}
-
-async fn say(org: &Org, id: &str, text: &str) -> Value {
+pub(crate) async fn say(org: &Org, id: &str, text: &str) -> Value {
     let path = format!("/api/conversations/{id}/messages");
     org.admin.post(&path, json!({"text": text})).await.is(201)
 }
@@ -123,93 +118,6 @@ async fn more_than_is_kept_is_not_told_in_part() {
         let ok = live.follow(json!({"s": name, "since": other, "snap": true})).await.unwrap();
         assert!(ok["recovered"] == json!(false) && ok["snap"].is_object());
     }
-}
-
-#[tokio::test]
-async fn an_agent_is_told_of_its_own_and_of_nobody_s_conversations() {
-    let org = Org::found().await;
-    let (ana, bea) = (org.hire("agent").await, org.hire("agent").await);
-    let id = org.hears(&unique("1555"), "Hello").await;
-    let c = stream(&id);
-    let mut live = Live::following(&ana, &["i:mine", "i:unassigned", &c]).await;
-    assert_eq!(live.follow(json!({"s": "i:all"})).await, Err(103));
-    assign(&org, &id, Some(&ana)).await;
-    let told = live.event(&c, "conversation.assigned").await;
-    assert_eq!(told["assigned_agent_id"], json!(ana.id));
-    assert_eq!(told["previous"], json!({"assigned_agent_id": null}));
-    assert_eq!(live.event("i:unassigned", "conversation.remove").await["id"], json!(id));
-    assert_eq!(live.event("i:mine", "conversation.upsert").await["id"], json!(id));
-    assert_eq!(live.event("u:me", "conversation.assigned").await["id"], json!(id));
-
-    assign(&org, &id, Some(&bea)).await;
-    let secret = "for Bea's eyes";
-    say(&org, &id, secret).await;
-    let (before, end) = live.until("unsub", &c).await;
-    assert_eq!(end["code"], 2403);
-    let gone = live.event("i:mine", "conversation.remove").await;
-    assert_eq!(gone["id"], json!(id));
-    assert!(!before.iter().any(|told| told.to_string().contains(secret)));
-    assert_eq!(live.follow(json!({"s": c, "snap": true})).await, Err(102));
-    let mut hers = Live::following(&bea, &["i:mine", &c]).await;
-    let more = say(&org, &id, "more").await;
-    while hers.event(&c, "message.updated").await["id"] != more["id"] {}
-}
-
-#[tokio::test]
-async fn what_waits_for_one_who_loses_sight_of_it_is_not_sent() {
-    let org = Org::found().await;
-    let (ana, bea) = (org.hire("agent").await, org.hire("agent").await);
-    let id = org.hears(&unique("1555"), "Hello").await;
-    let c = stream(&id);
-    // She does not read: what is told waits in the server, as far as it does not fit in between.
-    let live = Live::following(&ana, &["i:unassigned", &c]).await;
-    for n in 0..50 {
-        say(&org, &id, &format!("{n} {}", "x".repeat(4000))).await;
-    }
-    assign(&org, &id, Some(&bea)).await;
-    say(&org, &id, "for Bea's eyes").await;
-    org.admin.delete(&format!("/api/agents/{}", ana.id)).await.is(200);
-    let (told, code) = live.end().await;
-    assert_eq!(code, 4003);
-    assert!(!told.iter().any(|told| told.to_string().contains("for Bea's eyes")));
-}
-
-#[tokio::test]
-async fn another_tenants_conversation_cannot_be_followed() {
-    let (org, other) = (Org::found().await, Org::found().await);
-    let id = org.hears(&unique("1555"), "Hello").await;
-    let mut live = Live::following(&other.admin, &["i:all"]).await;
-    assert_eq!(live.follow(json!({"s": stream(&id), "snap": true})).await, Err(102));
-    org.hears(&unique("1555"), "Hello again").await;
-    let theirs = other.hears(&unique("1555"), "Hello").await;
-    // The first it is told of is its own.
-    assert_eq!(live.event("i:all", "conversation.upsert").await["id"], json!(theirs));
-}
-
-#[tokio::test]
-async fn a_lower_role_and_a_logout_count_at_once_on_open_sockets() {
-    let org = Org::found().await;
-    let boss = org.hire("supervisor").await;
-    let id = org.hears(&unique("1555"), "Hello").await;
-    assign(&org, &id, Some(&org.admin)).await;
-    let c = stream(&id);
-    let mut live = Live::following(&boss, &["i:all", &c]).await;
-    let agent = format!("/api/agents/{}", boss.id);
-    org.admin.patch(&agent, json!({"role": "agent"})).await.is(200);
-    say(&org, &id, "not for everybody").await;
-    let mut ended = Vec::new();
-    while ended.len() < 2 {
-        let told = live.next().await;
-        assert!(!told.to_string().contains("not for everybody"));
-        if told["t"] == "unsub" {
-            assert_eq!(told["code"], 2403);
-            ended.push(told["s"].as_str().unwrap().to_owned());
-        }
-    }
-    ended.sort();
-    assert_eq!(ended, [c, "i:all".to_owned()]);
-    boss.post("/api/auth/logout", json!({})).await.is(200);
-    assert_eq!(live.end().await.1, 4003);
 }
 
 #[tokio::test]
@@ -344,7 +252,7 @@ async fn a_socket_needs_an_upgrade_an_own_page_and_a_known_protocol() {
 }
 
 /// A server whose sockets are watched closely.
-async fn strict(differ: impl FnOnce(&mut config::Config)) -> Org {
+pub(crate) async fn strict(differ: impl FnOnce(&mut config::Config)) -> Org {
     Org::on(&Server::start(differ).await).await
 }
 
