@@ -173,7 +173,7 @@ impl<'a> Connection<'a> {
             match push {
                 Push::Frame(frame, shows) => {
                     self.shows.push(shows);
-                    self.pipe.push(&frame);
+                    self.pipe.push(frame);
                 }
                 Push::Skip { stream, offset } => {
                     self.say(&pushes::Push::Skip { s: Name(stream), off: offset });
@@ -386,7 +386,7 @@ impl<'a> Connection<'a> {
     }
 
     fn say(&mut self, value: &impl Serialize) {
-        self.pipe.push(&Frame::of(self.pipe.encoding, value));
+        self.pipe.push(Frame::of(self.pipe.encoding, value));
     }
 
     /// What is said from here on was decided from now on.

@@ -77,7 +77,7 @@ async fn close(mut pipe: Pipe, end: End) {
     }
     let (code, reason, reconnect_ms) = end.words();
     let bye = Frame::of(pipe.encoding, &push::Push::Bye { code, reason, reconnect_ms });
-    let _ = timeout(GOODBYE, pipe.close(&bye, code, reason)).await;
+    let _ = timeout(GOODBYE, pipe.close(bye, code, reason)).await;
 }
 
 /// Waits for the hello, and opens its session. What is left is its reply.
@@ -103,7 +103,7 @@ async fn greet(
         Err(refusal) => (refusal, End::Malformed),
     };
     let reply = Frame::of(pipe.encoding, &json!({"id": number, "err": refusal.json()}));
-    let sent = timeout(within, pipe.send(&reply)).await;
+    let sent = timeout(within, pipe.send(reply)).await;
     Err(if matches!(sent, Ok(Ok(()))) { end } else { End::Gone })
 }
 

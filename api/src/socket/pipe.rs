@@ -86,8 +86,8 @@ impl Pipe {
     }
 
     /// Adds a frame to what is to be written.
-    pub(super) fn push(&mut self, frame: &Frame) {
-        self.out.push_back(frame.bytes().clone());
+    pub(super) fn push(&mut self, frame: Frame) {
+        self.out.push_back(frame.into_bytes());
     }
 
     /// Whether everything is written.
@@ -120,7 +120,7 @@ impl Pipe {
     }
 
     /// Writes a frame, and what is to be written before it.
-    pub(super) async fn send(&mut self, frame: &Frame) -> io::Result<()> {
+    pub(super) async fn send(&mut self, frame: Frame) -> io::Result<()> {
         self.push(frame);
         while !self.is_empty() {
             poll_fn(|context| self.poll_write(context)).await?;
@@ -129,7 +129,7 @@ impl Pipe {
     }
 
     /// Says goodbye in the protocol's words and in the websocket's.
-    pub(super) async fn close(&mut self, last: &Frame, code: u16, reason: &'static str) {
+    pub(super) async fn close(&mut self, last: Frame, code: u16, reason: &'static str) {
         if self.send(last).await.is_err() {
             return;
         }

@@ -53,8 +53,8 @@ impl Frame {
     }
 
     /// The frame as it is written.
-    pub(super) fn bytes(&self) -> &Bytes {
-        &self.bytes
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.bytes
     }
 
     /// What it says, in its encoding.

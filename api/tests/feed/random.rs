@@ -1,5 +1,6 @@
 //! Anything, in any order: what is told, asked, lost and found again, against what is so.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -105,14 +106,14 @@ async fn speak(chance: &mut Chance, client: &mut Client, shop: &Shop, owners: &O
     }
 }
 
-async fn run(seed: u64, below: Below, limits: FeedLimits) {
+async fn run(seed: u64, steps: u64, below: Below, limits: FeedLimits) {
     let is_wide = limits.queue_frames > 100;
     let mut shop = Shop::open(seed, below, limits).await;
     let (mut chance, mut owners) = (Chance::of(!seed), Owners::default());
     let encodings = [Encoding::Json, Encoding::MessagePack];
     let mut clients =
         [BOSS, ANA, BEN, BEN].map(|agent| Client::new(agent, encodings[chance.index(2)]));
-    for n in 0..STEPS {
+    for n in 0..steps {
         shop.failing.store(if chance.permille(400) { 120 } else { 0 }, Ordering::Release);
         step(n, &mut chance, &mut shop, &mut owners, &mut clients).await;
         for client in &mut clients {
@@ -151,16 +152,24 @@ async fn run(seed: u64, below: Below, limits: FeedLimits) {
     }
 }
 
-/// Every other run is over a store of the one kind, every other over one of the other.
+/// Every other run is over a store of the one kind, every other over one of the other. Of one that
+/// fails it is told how little of it does.
 fn with_seed(seed: u64, limits: &FeedLimits) {
-    eprintln!("TEST_SEED={seed}");
     let below = if seed.is_multiple_of(2) { Below::Lazy } else { Below::Atomic };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(run(seed, below, limits.clone()));
+    let fails = |steps| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let run = AssertUnwindSafe(|| runtime.block_on(run(seed, steps, below, limits.clone())));
+        catch_unwind(run).err()
+    };
+    if let Some(panic) = fails(STEPS) {
+        let shortest = (1..STEPS).find(|steps| fails(*steps).is_some()).unwrap_or(STEPS);
+        eprintln!("TEST_SEED={seed}: {shortest} of {STEPS} steps are enough");
+        resume_unwind(panic);
+    }
 }
 
 #[test]
