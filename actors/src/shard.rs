@@ -167,12 +167,12 @@ impl Shard {
         let before = self.live();
         match message {
             ShardMessage::Thread(id, order) => {
-                let Shard { world, shards, threads, .. } = self;
+                let Self { world, shards, threads, .. } = self;
                 threads
                     .deliver(id.0, ThreadMessage::Do(order), || start(world, shards, id.0, myself));
             }
             ShardMessage::Contact(id, order) => {
-                let Shard { world, shards, contacts, .. } = self;
+                let Self { world, shards, contacts, .. } = self;
                 contacts.deliver(id.0, crate::contact::ContactMessage::Do(order), || {
                     start(world, shards, id.0, myself)
                 });
@@ -180,11 +180,11 @@ impl Shard {
             ShardMessage::Idle(Kind::Thread, id, handled) => self.threads.idle(id, handled),
             ShardMessage::Idle(Kind::Contact, id, handled) => self.contacts.idle(id, handled),
             ShardMessage::Retry(Kind::Thread, id) => {
-                let Shard { world, shards, threads, .. } = self;
+                let Self { world, shards, threads, .. } = self;
                 threads.retry(id, || start(world, shards, id, myself));
             }
             ShardMessage::Retry(Kind::Contact, id) => {
-                let Shard { world, shards, contacts, .. } = self;
+                let Self { world, shards, contacts, .. } = self;
                 contacts.retry(id, || start(world, shards, id, myself));
             }
             ShardMessage::Tick => {
@@ -224,7 +224,7 @@ impl Shard {
             SupervisionEvent::ActorFailed(cell, _) => (cell, End::Panicked),
             _ => return,
         };
-        let Shard { world, shards, threads, contacts, .. } = self;
+        let Self { world, shards, threads, contacts, .. } = self;
         let begin = |id: Uuid| start(world, shards, id, myself);
         let thread = threads.ended(cell.get_id(), end, begin);
         let begin = |id: Uuid| start(world, shards, id, myself);
