@@ -24,6 +24,9 @@ const SUPERVISE: Range<u64> = 2500..5000;
 const SETTLED: usize = 4;
 /// How often the first reply comes with a tag.
 const TAGGED: f64 = 0.5;
+/// How often a question comes with buttons, and how often a farewell with a reaction.
+const BUTTONS: f64 = 0.4;
+const REACTIONS: f64 = 0.5;
 const TAGS: [&str; 5] = ["orders", "billing", "booking", "vip", "follow up"];
 
 const WAITING: &str = "/api/conversations?status=open&per_page=100";
@@ -130,7 +133,16 @@ impl Worker {
         self.pause(WRITE).await;
         // Named by what it answers: what it says to one state is said once.
         let key = format!("{id}-{}", case["seq"]);
-        self.member.caller.post_once(&at("messages"), &json!({"text": line}), &key).await?;
+        let said = match stage {
+            Stage::Next if self.chance.random_bool(BUTTONS) => language.question(line),
+            _ => json!({"text": line}),
+        };
+        self.member.caller.post_once(&at("messages"), &said, &key).await?;
+        let thanks = case["last_message"]["id"].as_str();
+        if let (Stage::Last, Some(id), true) = (stage, thanks, self.chance.random_bool(REACTIONS)) {
+            let reaction = json!({"reaction": {"message_id": id, "emoji": "🙏"}});
+            self.member.caller.post_once(&at("messages"), &reaction, &format!("{key}-r")).await?;
+        }
         if stage == Stage::Last {
             self.talks.remove(id);
             self.pause(READ).await;

@@ -1,5 +1,7 @@
 //! What the simulated agents say, in the language they are written to.
 
+use serde_json::{Value, json};
+
 /// Lines that fit any matter.
 #[derive(Debug)]
 pub(super) struct Language {
@@ -8,6 +10,8 @@ pub(super) struct Language {
     first: &'static [&'static str],
     next: &'static [&'static str],
     last: &'static [&'static str],
+    /// Buttons under a question.
+    choices: [&'static str; 2],
 }
 
 /// How far a talk is.
@@ -27,6 +31,13 @@ impl Language {
             Stage::Last => self.last,
         };
         lines[n % lines.len()]
+    }
+
+    /// A line with buttons under it, as the API takes it.
+    pub(super) fn question(&self, line: &str) -> Value {
+        let button = |title| json!({"type": "reply", "reply": {"id": title, "title": title}});
+        let action = json!({"buttons": self.choices.map(button)});
+        json!({"interactive": {"type": "button", "body": {"text": line}, "action": action}})
     }
 
     /// Of a text, as far as it shows.
@@ -51,18 +62,21 @@ const LANGUAGES: [Language; 7] = [
         first: &["أهلا وسهلا! سأتحقق من ذلك حالا", "مرحبا، دقيقة من فضلك"],
         next: &["شكرا لك، وجدته. هل من شيء آخر أحتاج معرفته؟", "تمام، سجلت ذلك"],
         last: &["بكل سرور، يومك سعيد 🌷"],
+        choices: ["نعم، من فضلك", "لا، شكرا"],
     },
     Language {
         knows: |text| is_in(text, '\u{900}', '\u{97f}'),
         first: &["नमस्ते! मैं अभी देखती हूँ", "नमस्ते, कृपया एक मिनट दीजिए"],
         next: &["धन्यवाद, मुझे मिल गया। क्या कुछ और बताना चाहेंगे?", "ठीक है, मैंने लिख लिया"],
         last: &["आपका स्वागत है, शुभ दिन! 🙏"],
+        choices: ["हाँ, कृपया", "नहीं, धन्यवाद"],
     },
     Language {
         knows: |text| is_in(text, '\u{3040}', '\u{30ff}') || is_in(text, '\u{4e00}', '\u{9fff}'),
         first: &["お問い合わせありがとうございます。少々お待ちください", "ただいま確認いたします"],
         next: &["かしこまりました。ほかにご希望はございますか", "承りました。確認してお返事します"],
         last: &["こちらこそ、ありがとうございました"],
+        choices: ["はい、お願いします", "いいえ、大丈夫です"],
     },
     Language {
         knows: |text| {
@@ -74,6 +88,7 @@ const LANGUAGES: [Language; 7] = [
             "Gut, ist notiert.",
         ],
         last: &["Sehr gern! Einen schönen Tag noch."],
+        choices: ["Ja, bitte", "Nein, danke"],
     },
     Language {
         knows: |text| {
@@ -82,6 +97,7 @@ const LANGUAGES: [Language; 7] = [
         first: &["¡Hola! Ahora mismo lo miro.", "Buenas, un momento y le digo."],
         next: &["Gracias, ya lo veo. ¿Algo más que deba saber?", "Perfecto, queda anotado."],
         last: &["¡A usted! Que tenga un buen día."],
+        choices: ["Sí, por favor", "No, gracias"],
     },
     Language {
         knows: |text| {
@@ -90,6 +106,7 @@ const LANGUAGES: [Language; 7] = [
         first: &["Oi! Já vou verificar para você.", "Olá, só um instante, por favor."],
         next: &["Obrigado, encontrei aqui. Mais alguma coisa?", "Certo, já anotei."],
         last: &["Imagina! Tenha um ótimo dia 😊"],
+        choices: ["Sim, por favor", "Não, obrigado"],
     },
     Language {
         knows: |text| {
@@ -101,6 +118,7 @@ const LANGUAGES: [Language; 7] = [
         ],
         next: &["Merci, c'est noté. Autre chose à savoir ?", "Très bien, je m'en occupe."],
         last: &["Avec plaisir, bonne journée !"],
+        choices: ["Oui, merci", "Non, merci"],
     },
 ];
 
@@ -118,6 +136,7 @@ pub(super) const ENGLISH: Language = Language {
         "That works. I will arrange it for you.",
     ],
     last: &["You are welcome. Have a good day!", "Glad that is settled. Take care!"],
+    choices: ["Yes, please", "No, thanks"],
 };
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ const MOST: usize = 1_000_000;
 const ANSWERED_FIRST: f64 = 0.8;
 /// The share of answers that quote the message they answer.
 const QUOTES: f64 = 0.2;
+/// The share of people that press a button rather than write, where there is one.
+const PRESSES: f64 = 0.9;
 /// People whose last messages are remembered; beyond it all of that is forgotten.
 const REMEMBERED: usize = 20_000;
 const EMOJI: [&str; 4] = ["👍", "❤️", "🙏", "😂"];
@@ -113,6 +115,15 @@ impl Crowd {
         if heard && !answered {
             self.answered.retain(|&other| other != index);
         }
+        if heard && self.variety > 0.0 && chance.random_bool(PRESSES) {
+            let choices = self.person(index).choices();
+            if choices > 0 {
+                let choice = chance.random_range(0..choices);
+                self.people[index].waits = self.hears;
+                return Said { who: index, acts: vec![Act::Press { choice }] };
+            }
+        }
+        let talker = &mut self.people[index];
         let lines = talker.next(language, chance);
         talker.waits = self.hears;
         let quote = heard && chance.random_bool(QUOTES);
@@ -120,8 +131,7 @@ impl Crowd {
         let texts = lines.iter().zip(quotes).map(|(line, quote)| text(line, quote));
         let mut acts: Vec<_> = texts.collect();
         if self.variety > 0.0 && chance.random_bool(self.variety) {
-            let choices = if heard { self.person(index).choices() } else { 0 };
-            vary(&mut acts, heard, choices, chance);
+            vary(&mut acts, heard, chance);
         }
         Said { who: index, acts }
     }
@@ -132,11 +142,7 @@ fn text(line: &str, quote: bool) -> Act {
 }
 
 /// Makes more of what somebody would have written.
-fn vary(acts: &mut Vec<Act>, heard: bool, choices: usize, chance: &mut StdRng) {
-    if choices > 0 {
-        *acts = vec![Act::Press { choice: chance.random_range(0..choices) }];
-        return;
-    }
+fn vary(acts: &mut Vec<Act>, heard: bool, chance: &mut StdRng) {
     if heard && chance.random_bool(0.5) {
         let emoji = EMOJI[chance.random_range(0..EMOJI.len())].to_owned();
         acts.insert(0, Act::React { emoji });
