@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::figures::Figures;
 use super::protocol::{Push, Snapshot, Wish};
 use super::screen::{Row, Style, fit};
-use super::words::words;
+use super::words::{reaction, words};
 
 /// Conversations followed at once; beyond it closed ones are left.
 const FOLLOWED_MAX: usize = 150;
@@ -38,7 +38,8 @@ struct Case {
 #[derive(Clone, PartialEq)]
 struct Shown {
     words: String,
-    emoji: Vec<String>,
+    /// As [`reaction`] says them.
+    reactions: Vec<String>,
     deleted: bool,
 }
 
@@ -183,7 +184,7 @@ impl Board {
     fn message(&mut self, message: &Message, at: Timestamp) {
         let now = Shown {
             words: words(message),
-            emoji: message.reactions.iter().map(|reaction| reaction.emoji.clone()).collect(),
+            reactions: message.reactions.iter().map(reaction).collect(),
             deleted: message.deleted_at.is_some(),
         };
         if self.shown.len() >= SHOWN_MAX {
@@ -195,9 +196,9 @@ impl Board {
             (Direction::Inbound, Some(before)) => self.amended(message, before, &now, at),
             (Direction::Outbound, _) => self.replied(message, at),
         }
-        let emoji = before.map_or_else(Vec::new, |before| before.emoji);
-        if !now.deleted && now.emoji != emoji {
-            self.reacted(message, &emoji, &now, at);
+        let reactions = before.map_or_else(Vec::new, |before| before.reactions);
+        if !now.deleted && now.reactions != reactions {
+            self.reacted(message, &reactions, &now, at);
         }
     }
 
@@ -222,10 +223,10 @@ impl Board {
 
     /// Somebody thinks something else of a message.
     fn reacted(&mut self, message: &Message, before: &[String], now: &Shown, at: Timestamp) {
-        let new = now.emoji.iter().find(|emoji| !before.contains(emoji));
+        let new = now.reactions.iter().find(|reaction| !before.contains(reaction));
         let (quoted, _) = fit(&now.words, QUOTED);
         let text = match new {
-            Some(emoji) => format!("{emoji} to: {quoted}"),
+            Some(reaction) => format!("{reaction} to: {quoted}"),
             None => format!("no reaction any more to: {quoted}"),
         };
         self.figures.amended += 1;

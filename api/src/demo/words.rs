@@ -1,6 +1,6 @@
 //! A message in the words of the terminal.
 
-use engine::message::{Attachment, Direction, Message, MessageKind};
+use engine::message::{Attachment, Direction, Message, MessageKind, Reaction, SenderKind};
 
 /// What a person reads of a message.
 pub(super) fn words(message: &Message) -> String {
@@ -15,6 +15,14 @@ pub(super) fn words(message: &Message) -> String {
     match all.is_empty() {
         true => format!("[{}]", name(message.kind)),
         false => all.join(" "),
+    }
+}
+
+/// A reaction: the customer's alone is an emoji, others' have a name.
+pub(super) fn reaction(reaction: &Reaction) -> String {
+    match (reaction.sender.kind, &reaction.sender.name) {
+        (SenderKind::Agent, Some(name)) => format!("{name}: {}", reaction.emoji),
+        _ => reaction.emoji.clone(),
     }
 }
 
