@@ -144,3 +144,22 @@ async fn an_expired_token_stops_its_account_alone_and_loses_nothing() {
     in_order(&sends, &ours, 3);
     in_order(&sends, &theirs, 3);
 }
+
+#[tokio::test]
+async fn an_account_of_the_high_level_sends_at_its_own_pace() {
+    let limits = Limits { pair_burst: 1_000, ..Limits::default() };
+    let (server, org) = beside(limits, |config| {
+        config.limits.send_rate_per_second = 1;
+        config.limits.send_rate_high_per_second = 1_000;
+    })
+    .await;
+    server.graph.set_throughput(&org.number, 1_000);
+    let account = format!("/api/integrations/accounts/{}", org.account);
+    org.admin.patch(&account, json!({"config": {}})).await.is(200);
+    let customers = customers(&org, 20).await;
+    say(&org, &customers, 10).await;
+    // At the usual pace it would take more than three minutes.
+    let all = server.graph.until(|counts| counts.accepted == 200);
+    tokio::time::timeout(Duration::from_secs(60), all).await.unwrap();
+    in_order(&server.graph.sends().sends, &customers, 10);
+}
