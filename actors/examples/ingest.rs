@@ -13,13 +13,11 @@ use std::time::Duration;
 use actors::clock::{Clock, Stamps};
 use actors::committed::Committed;
 use actors::desk::{Desk, DeskOptions};
-use actors::permits::{Amount, Marks, PermitLimits};
-use actors::waiting::WaitingLimits;
 use actors::world::Outside;
 use engine::account::{Account, AccountStatus};
 use engine::channel::{Channel, Handle, Inbound, InboundMessage};
 use engine::contact::IdentityKind;
-use engine::conversation::{Conversation, Effect, Rules};
+use engine::conversation::{Conversation, Effect};
 use engine::id::{AccountId, MessageId, TenantId, ThreadId};
 use engine::message::{Content, MessageRow};
 use engine::time::Timestamp;
@@ -71,9 +69,6 @@ fn message(customer: u64, n: u64) -> Inbound {
     }))
 }
 
-/// Of what may be under way, and wait.
-const MOST: Amount = Amount { items: 10_000, bytes: 64 << 20 };
-
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());
@@ -87,31 +82,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let store = Arc::new(Embedded::open(options, |_| std::process::exit(74))?);
     let stamps = Arc::new(Stamps::above(store.highest_stamp()));
     let options = DeskOptions {
-        rules: Rules {
-            reopen_within: Duration::from_secs(24 * 3600),
-            recent_ids: 64,
-            send_ladder: Vec::new(),
-            pair_ladder: Vec::new(),
-            pending_max: 100,
-            parked_max: 16,
-        },
-        permits: PermitLimits {
-            node: MOST,
-            tenant: MOST,
-            thread: 1_000,
-            marks: Marks { ephemeral: 70, receipts: 85, messages: 95 },
-        },
-        turns: 256,
-        waiting: WaitingLimits { thread: MOST, tenant: MOST, node: MOST },
-        patience: Duration::from_secs(5),
-        idle_after: Duration::from_secs(60),
         live_actors: 100_000,
         dead_letters: LetterLimits { letters: 1_000, bytes: 1 << 20 },
-        poison_attempts: 3,
-        decide: engine::conversation::decide,
         known_handles: 100_000,
         shards: 8,
-        seed: None,
+        ..DeskOptions::default()
     };
     let desk = Desk::start(store.clone(), clock, stamps, Arc::new(Nobody), options).await;
     let (next, account) = (Arc::new(AtomicU64::new(0)), Arc::new(account()));

@@ -30,7 +30,7 @@ use crate::failure::Failure;
 use crate::identity::Identities;
 use crate::ingress::Ingress;
 use crate::parking::Parking;
-use crate::permits::{Permit, PermitLimits, Permits};
+use crate::permits::{Amount, Marks, Permit, PermitLimits, Permits};
 use crate::reply::Reply;
 use crate::shard::Shards;
 use crate::thread::Order;
@@ -88,6 +88,37 @@ pub struct DeskOptions {
     pub shards: usize,
     /// Ids are minted from this seed instead of the machine's randomness.
     pub seed: Option<u64>,
+}
+
+impl Default for DeskOptions {
+    /// A small desk, at which nothing waits because it takes long.
+    fn default() -> Self {
+        let day = Duration::from_secs(24 * 3600);
+        let most = Amount { items: 10_000, bytes: 1 << 30 };
+        let marks = Marks { ephemeral: 70, receipts: 85, messages: 95 };
+        Self {
+            rules: Rules {
+                reopen_within: day,
+                recent_ids: 64,
+                send_ladder: vec![Duration::from_secs(1)],
+                pair_ladder: vec![Duration::from_secs(1)],
+                pending_max: 100,
+                parked_max: 16,
+            },
+            permits: PermitLimits { node: most, tenant: most, thread: 1_000, marks },
+            turns: 1_000,
+            waiting: WaitingLimits { thread: most, tenant: most, node: most },
+            patience: day,
+            idle_after: Duration::from_secs(60),
+            live_actors: 100,
+            known_handles: 1_000,
+            dead_letters: LetterLimits { letters: 100, bytes: 1 << 20 },
+            poison_attempts: 3,
+            decide: engine::conversation::decide,
+            shards: 4,
+            seed: None,
+        }
+    }
 }
 
 impl Desk {

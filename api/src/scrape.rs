@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use actors::desk::Desk;
+use actors::permits::Amount;
 use axum::Router;
 use axum::routing::get;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -16,6 +18,7 @@ pub fn router(recorder: PrometheusHandle, app: App, store: Option<Arc<Embedded>>
         if let Some(store) = store {
             tell(&store.stats());
         }
+        load(&app.desk);
         for (what, age) in app.desk.oldest().into_iter().chain([("sends", app.outbox.oldest())]) {
             metrics::gauge!("omnistream_oldest_seconds", "what" => what).set(age.as_secs_f64());
         }
@@ -32,6 +35,20 @@ fn tell(stats: &Stats) {
     metrics::counter!("omnistream_store_stalls_total").absolute(stats.stalls);
     metrics::counter!("omnistream_store_refused_total").absolute(stats.refused);
     metrics::gauge!("omnistream_store_overlay_bytes").set(stats.overlay_bytes as f64);
+}
+
+fn load(desk: &Desk) {
+    let (under_way, waiting) = (desk.permits().taken(), desk.waiting());
+    let Amount { items, bytes } = waiting.amount();
+    for (name, value) in [
+        ("omnistream_inflight_items", under_way.items),
+        ("omnistream_inflight_bytes", under_way.bytes),
+        ("omnistream_waiting_items", items),
+        ("omnistream_waiting_bytes", bytes),
+        ("omnistream_waiting_threads", waiting.threads()),
+    ] {
+        metrics::gauge!(name).set(value as f64);
+    }
 }
 
 /// The process's recorder of metrics: one, however many servers run in it. What is counted before

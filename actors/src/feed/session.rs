@@ -22,6 +22,7 @@ use super::{Passing, Stream, Wire};
 use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::inbox::List;
+use crate::permits::Class;
 use crate::tenants::{Caller, Owner, Tenants};
 
 /// Where snapshots and what was missed come from.
@@ -194,6 +195,9 @@ impl<W: Wire> Session<W> {
         if !is_news || self.owner.epoch() != self.epoch || !may_see(viewer, &followed.topic) {
             return false;
         }
+        if on && self.sources.desk.permits().sheds(Class::Ephemeral) {
+            return false;
+        }
         let at = said.filter(|_| !on).map_or_else(Instant::now, |(at, _)| at);
         followed.typing = Some((at, on));
         followed.topic.pass(agent, Passing::Typing { agent, on });
@@ -360,7 +364,8 @@ impl<W: Wire> Session<W> {
             followed.present = true;
             let state = self.owner.state();
             let availability = state.agents.get(&agent).map(|agent| agent.availability);
-            topic.arrive(agent, availability.unwrap_or_default());
+            let tell = !self.sources.desk.permits().sheds(Class::Ephemeral);
+            topic.arrive(agent, availability.unwrap_or_default(), tell);
         }
     }
 

@@ -185,10 +185,10 @@ impl<W: Wire> Topic<W> {
         self.state().pass(self, from, what);
     }
 
-    /// An agent follows the stream from one more socket.
-    pub(super) fn arrive(self: &Arc<Self>, agent: AgentId, state: Availability) {
+    /// An agent follows the stream from one more socket; the others are told, if they are to be.
+    pub(super) fn arrive(self: &Arc<Self>, agent: AgentId, state: Availability, tell: bool) {
         let mut topic = self.state();
-        if topic.present.arrive(agent) {
+        if topic.present.arrive(agent) && tell {
             topic.announce(self, agent, Passing::Joined { agent, state });
         }
     }

@@ -7,13 +7,13 @@ use std::time::Duration;
 use actors::clock::{Clock, Stamps};
 use actors::committed::Committed;
 use actors::desk::{Desk, DeskOptions};
-use actors::permits::{Amount, Marks, PermitLimits};
+use actors::permits::PermitLimits;
 use actors::waiting::WaitingLimits;
 use actors::world::{Decide, Outside};
 use engine::account::{Account, AccountStatus};
 use engine::channel::{Channel, Handle, Inbound, InboundMessage};
 use engine::contact::{Contact, IdentityKind};
-use engine::conversation::{Conversation, Effect, Rules};
+use engine::conversation::{Conversation, Effect};
 use engine::id::{AccountId, AgentId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
 use engine::message::{Content, MessageRow};
 use engine::permission::{Permissions, Viewer};
@@ -74,24 +74,14 @@ pub(crate) struct Tuning {
 
 /// So many commands of a thread at once, and enough of everything else.
 pub(crate) fn permits(thread: usize) -> PermitLimits {
-    let most = Amount { items: 10_000, bytes: 1 << 30 };
-    let marks = Marks { ephemeral: 70, receipts: 85, messages: 95 };
-    PermitLimits { node: most, tenant: most, thread, marks }
+    PermitLimits { thread, ..DeskOptions::default().permits }
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        let most = Amount { items: 10_000, bytes: 1 << 30 };
-        Self {
-            permits: permits(1_000),
-            turns: 1_000,
-            waiting: WaitingLimits { thread: most, tenant: most, node: most },
-            // Nothing waits because it takes long.
-            patience: Duration::from_secs(24 * 3600),
-            dead_letters: LetterLimits { letters: 100, bytes: 1 << 20 },
-            decide: engine::conversation::decide,
-            seed: None,
-        }
+        let DeskOptions { permits, turns, waiting, patience, dead_letters, decide, seed, .. } =
+            DeskOptions::default();
+        Self { permits, turns, waiting, patience, dead_letters, decide, seed }
     }
 }
 
@@ -188,28 +178,15 @@ pub(crate) async fn tuned(
     tuning: Tuning,
 ) -> Desk {
     let Tuning { permits, turns, waiting, patience, dead_letters, decide, seed } = tuning;
-    let rules = Rules {
-        reopen_within: Duration::from_secs(24 * 3600),
-        recent_ids: 64,
-        send_ladder: vec![Duration::from_secs(1)],
-        pair_ladder: vec![Duration::from_secs(1)],
-        pending_max: 100,
-        parked_max: 16,
-    };
     let options = DeskOptions {
-        rules,
         permits,
         turns,
         waiting,
         patience,
-        idle_after: Duration::from_secs(60),
-        live_actors: 100,
         dead_letters,
-        poison_attempts: 3,
         decide,
-        known_handles: 1_000,
-        shards: 4,
         seed,
+        ..DeskOptions::default()
     };
     Desk::start(store.clone(), clock.clone(), stamps.clone(), outside, options).await
 }

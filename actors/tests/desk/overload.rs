@@ -1,32 +1,37 @@
 //! More than can be taken: what cannot be taken in time waits, durable and in order, and comes once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actors::clock::Clock;
 use actors::failure::{Failure, Full};
-use actors::permits::Amount;
+use actors::permits::{Amount, PermitLimits};
 use actors::waiting::WaitingLimits;
-use engine::id::ThreadId;
+use engine::channel::{Inbound, Receipt};
+use engine::id::{TenantId, ThreadId};
+use engine::message::MessageStatus;
 use engine::time::Timestamp;
 use storage::faulty::{Call, Fate, Faulty, Write};
 use storage::memory::Memory;
-use storage::tables::{LOG, WAITING_HOURS};
+use storage::tables::{LOG, WAITING, WAITING_HOURS};
 use storage::{Batch, Change, Store};
+use uuid::Uuid;
 
-use crate::bench::{Bench, TENANT, Tuning, account, permits, phone, says};
+use crate::bench::{Bench, TENANT, Tuning, account, account_of, permits, phone, says};
 
 const START: Timestamp = Timestamp(1_790_000_000_000);
 
-/// A bench whose commits take a minute while the switch is on.
+/// A bench whose commits take a minute while the switch is on, as does deleting what waited.
 async fn slow(tuning: Tuning) -> (Bench, Arc<AtomicBool>) {
     let clock = Clock::standing_at(START);
     let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(|| START)));
     let switch = Arc::new(AtomicBool::new(false));
     let on = switch.clone();
     let decide = move |call: &Call<'_>| match call {
-        Call::Write(Write::Apply(batch)) if is_commit(batch) && on.load(Ordering::Relaxed) => {
+        Call::Write(Write::Apply(batch))
+            if (is_commit(batch) || deletes_what_waited(batch)) && on.load(Ordering::Relaxed) =>
+        {
             Fate::Slow(Duration::from_secs(60))
         }
         _ => Fate::Done,
@@ -37,6 +42,12 @@ async fn slow(tuning: Tuning) -> (Bench, Arc<AtomicBool>) {
 fn is_commit(batch: &Batch) -> bool {
     let commits = |change: &Change| matches!(change, Change::Put { table, .. } if **table == LOG);
     batch.changes.iter().any(commits)
+}
+
+fn deletes_what_waited(batch: &Batch) -> bool {
+    let deletes =
+        |change: &Change| matches!(change, Change::Delete { table, .. } if **table == WAITING);
+    batch.changes.iter().any(deletes)
 }
 
 /// One customer says something with this number.
@@ -205,4 +216,103 @@ async fn what_comes_behind_a_failure_in_one_webhook_is_not_done_before_it() {
     let open = bench.open().await;
     let first = open.iter().find(|head| head.contact_phone.as_deref() == Some("1")).unwrap();
     assert_eq!(bench.texts(first.id).await, numbers(3));
+}
+
+/// A receipt of a message that is nowhere, for the customer.
+fn receipt(n: usize) -> Inbound {
+    Inbound::Receipt(Receipt {
+        provider_id: format!("theirs-{n}"),
+        opaque: None,
+        status: MessageStatus::Delivered,
+        at: None,
+        recipient: vec![phone("1")],
+        error: None,
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn receipts_wait_before_messages_do_when_the_process_fills() {
+    let (bench, slow) = slow(Tuning::default()).await;
+    hears(&bench, 0).await.unwrap();
+    let other = TenantId(Uuid::from_u128(2));
+    let (permits, waiting) = (bench.desk.permits(), bench.desk.waiting());
+    let fill = |percent: usize| permits.share(other, Amount::items(percent * 100)).ok().unwrap();
+    // What waited is shown for as long as it is not deleted.
+    let waited = async |item| {
+        slow.store(true, Ordering::Relaxed);
+        let account = account();
+        let taken = bench.desk.ingest(&account, vec![item]);
+        let waits = tokio::time::timeout(Duration::from_secs(1), taken).await.is_ok();
+        slow.store(false, Ordering::Relaxed);
+        assert_eq!(waiting.amount().items, usize::from(waits));
+        drained(&bench).await;
+        waits
+    };
+    let message = |n: usize| says(vec![phone("1")], &format!("m{n}"), &n.to_string());
+    for (n, (percent, receipts, messages)) in
+        [(84, false, false), (85, true, false), (94, true, false), (95, true, true)]
+            .into_iter()
+            .enumerate()
+    {
+        let full = fill(percent);
+        assert_eq!(waited(receipt(n)).await, receipts, "a receipt at {percent} %");
+        assert_eq!(waited(message(n + 1)).await, messages, "a message at {percent} %");
+        drop(full);
+        // What was being committed has been.
+        tokio::time::sleep(Duration::from_secs(120)).await;
+    }
+    assert_eq!(said(&bench).await.0, numbers(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_beyond_its_share_waits_and_no_other() {
+    let limits = permits(100);
+    let tenant = Amount { items: 3, bytes: 1_000 };
+    let tuning = Tuning { permits: PermitLimits { tenant, ..limits }, ..Tuning::default() };
+    let (bench, slow) = slow(tuning).await;
+    hears(&bench, 0).await.unwrap();
+    let full = bench.desk.permits().share(TENANT, Amount { items: 2, bytes: 900 }).ok().unwrap();
+    slow.store(true, Ordering::Relaxed);
+    let message = |n: usize| vec![says(vec![phone("1")], &format!("m{n}"), &n.to_string())];
+    let (account, desk) = (account(), &bench.desk);
+    let waits = async |taken| tokio::time::timeout(Duration::from_secs(1), taken).await.is_ok();
+    assert!(waits(desk.ingest_body(&account, message(1), 101)).await, "too many bytes");
+    assert_eq!(desk.waiting().amount().items, 1);
+    slow.store(false, Ordering::Relaxed);
+    drained(&bench).await;
+    let more = bench.desk.permits().share(TENANT, Amount::items(1)).ok().unwrap();
+    assert!(bench.desk.permits().share(TENANT, Amount::items(1)).is_err());
+    let other = TenantId(Uuid::from_u128(2));
+    assert!(bench.desk.permits().share(other, Amount::items(3)).is_ok());
+    slow.store(true, Ordering::Relaxed);
+    assert!(waits(desk.ingest_body(&account, message(2), 0)).await, "too many items");
+    slow.store(false, Ordering::Relaxed);
+    drained(&bench).await;
+    drop((full, more));
+    desk.ingest_body(&account, message(3), 1_000).await.unwrap();
+    assert_eq!(said(&bench).await.0, numbers(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_one_webhook_is_worked_on_between_those_of_who_has_many() {
+    let (bench, slow) = slow(Tuning { turns: 2, ..Tuning::default() }).await;
+    let (bench, done) = (Arc::new(bench), Arc::new(Mutex::new(Vec::new())));
+    slow.store(true, Ordering::Relaxed);
+    let mut all = tokio::task::JoinSet::new();
+    let other = TenantId(Uuid::from_u128(2));
+    for (n, of) in (0..20).map(|n| (n, TENANT)).chain([(20, other)]) {
+        let (bench, done) = (bench.clone(), done.clone());
+        all.spawn(async move {
+            let account = account_of(of, of.0.as_u128() + 1);
+            let from = vec![phone(&format!("{n}"))];
+            let item = says(from, &format!("m{n}"), "hello");
+            bench.desk.ingest_body(&account, vec![item], 4_000).await.unwrap();
+            done.lock().unwrap().push(n);
+        });
+        tokio::task::yield_now().await;
+    }
+    all.join_all().await;
+    let done = done.lock().unwrap();
+    let place = done.iter().position(|n| *n == 20).unwrap();
+    assert!(place < 6, "it was not behind all twenty: {done:?}");
 }

@@ -11,15 +11,13 @@ use actors::desk::{Desk, DeskOptions};
 use actors::failure::Failure;
 use actors::feed::{FeedLimits, Hub, Sources};
 use actors::inbox::Inboxes;
-use actors::permits::{Amount, Marks, PermitLimits};
 use actors::tenants::{Changing, NotChanged, Tenants};
-use actors::waiting::WaitingLimits;
 use actors::world::Outside;
 use api::socket::Frame;
 use engine::account::{Account, AccountStatus};
 use engine::channel::{Channel, Handle, Inbound, InboundMessage};
 use engine::contact::IdentityKind;
-use engine::conversation::{Command, Conversation, Effect, Rules};
+use engine::conversation::{Command, Conversation, Effect};
 use engine::id::{AccountId, AgentId, ConversationId, MessageId, RoleId, TenantId, ThreadId};
 use engine::identity::agent::{Agent, Availability, Credential};
 use engine::identity::role::{ADMIN, AGENT};
@@ -28,7 +26,6 @@ use engine::permission::Viewer;
 use engine::tenant::{Tenant, TenantStatus};
 use engine::time::Timestamp;
 use storage::conversations::Conversations;
-use storage::dead_letters::LetterLimits;
 use storage::faulty::{Call, Fate, Faulty};
 use storage::memory::Memory;
 use storage::names::Names;
@@ -252,30 +249,7 @@ async fn run(
     let following = Arc::new(hub.clone());
     let tenants = Tenants::new(settings, names, clock.clone(), stamps.clone(), 10, 1000, following);
     let feeds = Arc::new(Feeds { hub, known });
-    let most = Amount { items: 10_000, bytes: 1 << 30 };
-    let marks = Marks { ephemeral: 70, receipts: 85, messages: 95 };
-    let options = DeskOptions {
-        rules: Rules {
-            reopen_within: Duration::from_secs(24 * 3600),
-            recent_ids: 64,
-            send_ladder: vec![Duration::from_secs(1)],
-            pair_ladder: vec![Duration::from_secs(1)],
-            pending_max: 100,
-            parked_max: 16,
-        },
-        permits: PermitLimits { node: most, tenant: most, thread: 1_000, marks },
-        turns: 1_000,
-        waiting: WaitingLimits { thread: most, tenant: most, node: most },
-        patience: Duration::from_secs(24 * 3600),
-        idle_after: Duration::from_secs(60),
-        live_actors: 100,
-        dead_letters: LetterLimits { letters: 100, bytes: 1 << 20 },
-        poison_attempts: 3,
-        decide: engine::conversation::decide,
-        known_handles: 1_000,
-        shards: 4,
-        seed: Some(seed),
-    };
+    let options = DeskOptions { seed: Some(seed), ..DeskOptions::default() };
     let desk = Desk::start(store, clock.clone(), stamps.clone(), feeds.clone(), options).await;
     (feeds, Sources { tenants, desk }, inboxes)
 }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod edge;
 #[cfg(test)]
+mod overload;
+#[cfg(test)]
 mod shares;
 #[cfg(test)]
 mod small;

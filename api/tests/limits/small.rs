@@ -12,6 +12,11 @@ use tokio::net::TcpStream;
 pub(crate) const SECRET: &str = "the app's secret";
 
 pub(crate) async fn server(change: impl FnOnce(&mut Config)) -> Server {
+    Server::start(small(change)).await.unwrap()
+}
+
+/// Settings of a server that is alone.
+pub(crate) fn small(change: impl FnOnce(&mut Config)) -> Config {
     let mut config = Config::default();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     (config.server.listen, config.metrics.listen) = (any, any);
@@ -19,7 +24,7 @@ pub(crate) async fn server(change: impl FnOnce(&mut Config)) -> Server {
     // Nobody listens there.
     config.meta.graph_url = "http://127.0.0.1:1".to_owned();
     change(&mut config);
-    Server::start(config).await.unwrap()
+    config
 }
 
 /// Somebody who asks over HTTP.
@@ -71,16 +76,36 @@ impl Person {
 
     /// A customer writes to the number 7001.
     pub(crate) async fn hears(&self, from: &str) {
-        let message = json!({
-            "from": from, "id": format!("m{from}"), "type": "text", "text": {"body": "hello"},
-        });
-        let value = json!({"metadata": {"phone_number_id": "7001"}, "messages": [message]});
+        assert_eq!(self.hears_all(&[from], "m").await.status(), 200);
+    }
+
+    /// Customers write to the number 7001, in one webhook.
+    pub(crate) async fn hears_all(&self, from: &[&str], id: &str) -> Response {
+        let message = |(n, from): (usize, &&str)| {
+            json!({
+                "from": from, "id": format!("{id}{n}{from}"), "type": "text", "text": {"body": "hello"},
+            })
+        };
+        let messages: Vec<_> = from.iter().enumerate().map(message).collect();
+        self.webhook(&json!({"messages": messages})).await
+    }
+
+    /// The number 7001 has this to say.
+    pub(crate) async fn webhook(&self, what: &Value) -> Response {
+        let mut value = what.clone();
+        value["metadata"] = json!({"phone_number_id": "7001"});
         let entry = json!({"id": "1", "changes": [{"field": "messages", "value": value}]});
         let body = json!({"object": "whatsapp_business_account", "entry": [entry]}).to_string();
         let signature = simulator::sign(SECRET, body.as_bytes());
         let request = self.client.post(format!("{}/webhook", self.base));
         let request = request.header("x-hub-signature-256", signature).body(body);
-        assert_eq!(request.send().await.unwrap().status(), 200);
+        request.send().await.unwrap()
+    }
+
+    /// A request of theirs whose body begins but does not end.
+    pub(crate) async fn unfinished(&self, server: &Server, path: &str, bytes: usize) -> TcpStream {
+        let header = format!("Authorization: Bearer {}", self.token);
+        begin(server, path, &header, bytes).await
     }
 }
 
@@ -92,11 +117,15 @@ pub(crate) async fn error(answer: Response) -> (String, Value) {
 
 /// A request whose body begins but does not end.
 pub(crate) async fn unfinished(server: &Server, path: &str, bytes: usize) -> TcpStream {
+    let header = format!("X-Hub-Signature-256: sha256={}", "0".repeat(64));
+    begin(server, path, &header, bytes).await
+}
+
+async fn begin(server: &Server, path: &str, header: &str, bytes: usize) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let signature = format!("sha256={}", "0".repeat(64));
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
-         X-Hub-Signature-256: {signature}\r\nContent-Length: {}\r\n\r\n",
+         {header}\r\nContent-Length: {}\r\n\r\n",
         bytes + 1,
     );
     stream.write_all(head.as_bytes()).await.unwrap();

@@ -1,0 +1,200 @@
+//! What is taken, what waits and what is refused when there is too much.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actors::permits::{Amount, Share};
+use api::server::Server;
+use config::{Config, Limits};
+use engine::id::TenantId;
+use engine::time::Timestamp;
+use reqwest::Response;
+use serde_json::{Value, json};
+use storage::faulty::{Call, Fate, Faulty, Write};
+use storage::memory::Memory;
+use storage::{Change, Store};
+use uuid::Uuid;
+
+use crate::small::{Person, error, first_line, server, small, unfinished};
+
+/// Longer than any test.
+const FOR_EVER: Duration = Duration::from_secs(3_600);
+
+/// Somebody else takes so much of the process.
+fn fill(server: &Server, percent: usize) -> Arc<Share> {
+    let other = TenantId(Uuid::from_u128(7));
+    let items = server.app.config.limits.inflight_node * percent / 100;
+    server.app.desk.permits().share(other, Amount::items(items)).ok().unwrap()
+}
+
+/// A server with the number 7001, and whose it is.
+async fn shop(change: impl FnOnce(&mut Limits)) -> (Server, Person) {
+    let server = server(|config| {
+        config.limits.inflight_tenant = config.limits.inflight_node;
+        change(&mut config.limits);
+    })
+    .await;
+    let person = Person::of(&server, "shop").await;
+    assert_eq!(person.account("7001").await.status(), 201);
+    (server, person)
+}
+
+async fn is_full(refused: Response, status: u16, what: &str) {
+    assert_eq!(refused.status(), status, "{what}");
+    assert!(refused.headers().contains_key("retry-after"), "{what}");
+    assert_eq!(error(refused).await.1[0]["message"], what);
+}
+
+#[tokio::test]
+async fn bodies_that_nobody_proved_make_room_for_newer_ones() {
+    let server = server(|config| config.limits.inflight_unproven_bytes = 10_000).await;
+    let person = Person::of(&server, "shop").await;
+    let mut slow = unfinished(&server, "/webhook", 9_000).await;
+    while server.app.unproven.bytes() < 9_000 {
+        tokio::task::yield_now().await;
+    }
+    let login = json!({"email": "a@example.com", "password": "x".repeat(1_500)});
+    assert_eq!(person.post("/api/auth/login", &login).await.status(), 401, "it is taken");
+    assert_eq!(first_line(&mut slow).await, "HTTP/1.1 503 Service Unavailable", "it is given up");
+    assert_eq!(server.app.unproven.bytes(), 0);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn one_organization_s_bodies_leave_room_for_those_of_others() {
+    let server = server(|config| config.limits.inflight_tenant_bytes = 10_000).await;
+    let (large, other) = (Person::of(&server, "large").await, Person::of(&server, "other").await);
+    let slow = large.unfinished(&server, "/api/quick-replies", 9_000).await;
+    while server.app.desk.permits().taken().bytes < 9_000 {
+        tokio::task::yield_now().await;
+    }
+    let draft = json!({"title": "Hours", "text": "x".repeat(2_000)});
+    let refused = large.post("/api/quick-replies", &draft).await;
+    is_full(refused, 429, "the organization's memory for request bodies").await;
+    assert_eq!(other.post("/api/quick-replies", &draft).await.status(), 201);
+    drop(slow);
+    while large.post("/api/quick-replies", &draft).await.status() == 429 {}
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_may_wait_is_bounded_and_the_answer_names_what_is_full() {
+    let keys: [(&str, fn(&mut Limits) -> &mut usize, usize); 6] = [
+        ("conversation", |limits| &mut limits.waiting_conversation, 2),
+        ("conversation", |limits| &mut limits.waiting_conversation_bytes, 1),
+        ("organization", |limits| &mut limits.waiting_tenant, 2),
+        ("organization", |limits| &mut limits.waiting_tenant_bytes, 1),
+        ("server", |limits| &mut limits.waiting_node, 2),
+        ("server", |limits| &mut limits.waiting_node_bytes, 1),
+    ];
+    for (whose, key, most) in keys {
+        let (server, person) = shop(|limits| *key(limits) = most).await;
+        let from = match whose {
+            "conversation" => ["15550001"; 3],
+            _ => ["15550001", "15550002", "15550003"],
+        };
+        let full = fill(&server, 95);
+        let refused = person.hears_all(&from, "a").await;
+        is_full(refused, 503, &format!("the {whose}'s waiting room")).await;
+        assert_eq!(person.hears_all(&from[..1], "b").await.status(), 200, "one waits");
+        drop(full);
+        assert_eq!(person.hears_all(&from, "a").await.status(), 200, "they are taken");
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn receipts_and_messages_wait_from_their_marks_on() {
+    let receipt = |n: usize| {
+        json!({
+            "id": format!("wamid.{n}"), "status": "delivered", "timestamp": "1790000000",
+            "recipient_id": "15550001",
+        })
+    };
+    for (receipts, messages) in [(1, 95), (1, 1), (85, 95)] {
+        let (server, person) = shop(|limits| {
+            limits.shed_receipts_percent = receipts;
+            limits.shed_messages_percent = messages;
+            // Of two that wait at once the second is refused: so it shows.
+            limits.waiting_conversation = 1;
+        })
+        .await;
+        person.hears("15550001").await;
+        let full = fill(&server, 2);
+        let told = person.webhook(&json!({"statuses": [receipt(1), receipt(2)]})).await;
+        assert_eq!(told.status() == 503, receipts == 1, "receipts from {receipts} % on");
+        let heard = person.hears_all(&["15550002"; 2], "b").await;
+        assert_eq!(heard.status() == 503, messages == 1, "messages from {messages} % on");
+        drop(full);
+        server.stop().await;
+    }
+}
+
+/// A server whose commits take for ever once the switch is on.
+async fn slow(change: impl FnOnce(&mut Config)) -> (Server, Person, Arc<AtomicBool>) {
+    let switch = Arc::new(AtomicBool::new(false));
+    let (on, memory) = (switch.clone(), Memory::new(Arc::new(|| Timestamp(1_790_000_000_000))));
+    let commits = |change: &Change| matches!(change, Change::Put { table, .. } if table.name == "conversation_log");
+    let store = Faulty::new(Arc::new(memory), move |call| match call {
+        Call::Write(Write::Apply(batch))
+            if on.load(Ordering::SeqCst) && batch.changes.iter().any(commits) =>
+        {
+            Fate::Slow(FOR_EVER)
+        }
+        _ => Fate::Done,
+    });
+    let store: Arc<dyn Store> = Arc::new(store.promising_as_below());
+    let config = small(|config| {
+        config.server.drain = Duration::from_millis(100);
+        config.limits.webhook_timeout = FOR_EVER;
+        change(config);
+    });
+    let server = Server::over(config, |_, _| Ok((store, None))).await.unwrap();
+    let person = Person::of(&server, "shop").await;
+    assert_eq!(person.account("7001").await.status(), 201);
+    (server, person, switch)
+}
+
+#[tokio::test]
+async fn a_webhook_whose_commit_takes_too_long_waits_and_is_answered() {
+    let patience = Duration::from_millis(50);
+    let (server, person, slow) = slow(|config| config.limits.webhook_patience = patience).await;
+    slow.store(true, Ordering::SeqCst);
+    assert_eq!(person.hears_all(&["15550001"], "a").await.status(), 200);
+    assert_eq!(server.app.desk.waiting().amount().items, 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn so_much_is_worked_on_at_once_and_the_rest_waits_for_its_turn() {
+    for turns in [1, 2] {
+        let (server, person, slow) = slow(|config| {
+            config.limits.turns = turns;
+            config.limits.webhook_patience = FOR_EVER;
+            config.limits.rest_timeout = Duration::from_secs(2);
+        })
+        .await;
+        let person = Arc::new(person);
+        person.hears("15550001").await;
+        let open: Vec<Value> = person.get("/api/conversations").await.json().await.unwrap();
+        let path = format!("/api/conversations/{}", open[0]["id"].as_str().unwrap());
+        assert_eq!(person.get(&path).await.status(), 200);
+        slow.store(true, Ordering::SeqCst);
+        let customer = person.clone();
+        let held = tokio::spawn(async move { customer.hears_all(&["15550002"], "b").await });
+        while server.app.desk.permits().taken().items == 0 {
+            tokio::task::yield_now().await;
+        }
+        let other = Person::of(&server, "other").await;
+        assert_eq!(other.get("/api/auth/me").await.status(), 200, "it takes no turn");
+        // Slow machines may take longer than the time that is set.
+        let mut answer = person.get(&path).await.status();
+        while turns == 2 && answer == 503 {
+            answer = person.get(&path).await.status();
+        }
+        assert_eq!(answer == 503, turns == 1, "{turns} turns: {answer}");
+        held.abort();
+        server.stop().await;
+    }
+}
