@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::book::{Book, Counts, Sent};
@@ -179,23 +179,26 @@ impl Desk {
         tasks.len() < self.options.in_flight
     }
 
-    /// Delivers the statuses of an accepted send, each at its own time; with `early` the first one
-    /// before this ends.
-    pub(super) async fn report(
+    /// Delivers the statuses of an accepted send by itself, each at its own time; with `early` the
+    /// first one at once, which the answer tells.
+    pub(super) fn report(
         self: &Arc<Self>,
         account: Account,
         sent: Sent,
         fate: &Fate,
         early: bool,
-    ) {
+    ) -> oneshot::Receiver<()> {
         let mut steps = self.steps(&sent, fate);
-        if early {
-            let (status, _) = steps.remove(0);
-            let body = status_of(&account, &sent, status, self.clock.now());
-            self.deliver(&account, body).await;
-        }
+        let at_once = early.then(|| steps.remove(0));
+        let (told, first) = oneshot::channel();
         let (desk, began) = (Arc::clone(self), self.clock.passed());
         self.spawn(async move {
+            if let Some((status, _)) = at_once {
+                let body = status_of(&account, &sent, status, desk.clock.now());
+                desk.deliver(&account, body).await;
+                // Whoever sent it may have left.
+                let _heard = told.send(());
+            }
             let mut each = JoinSet::new();
             for (status, delay) in steps {
                 let (desk, account, sent) = (Arc::clone(&desk), account.clone(), sent.clone());
@@ -207,6 +210,7 @@ impl Desk {
             }
             each.join_all().await;
         });
+        first
     }
 
     fn steps(&self, sent: &Sent, fate: &Fate) -> Vec<(&'static str, Duration)> {

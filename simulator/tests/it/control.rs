@@ -143,6 +143,9 @@ async fn any_webhook_is_delivered_as_often_as_wanted_each_time_another_one() {
         let url = format!("{}/_sim/webhooks", graph.url());
         async move { client().post(url).json(&json!({"body": body})).send().await.unwrap() }
     });
+    for _ in 0..10 {
+        ask(&graph, "counts").await;
+    }
     assert!(taken.try_recv().is_err());
     tell(&graph, "hold", &json!({"held": false})).await;
     assert_eq!(held.await.unwrap().status(), 200);

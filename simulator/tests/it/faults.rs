@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use simulator::{Act, Batch, Customer, Faults, Graph, GraphOptions, Who};
 
 use crate::engine::{Taken, inbox, inbox_of_bytes};
-use crate::stand::{quiet, still};
+use crate::stand::{get, quiet, still};
 
 async fn stand(faults: Faults) -> (Graph, Customer, Taken) {
     let (url, taken) = inbox(0).await;
@@ -87,6 +87,10 @@ async fn what_was_held_comes_as_a_flood() {
     let (graph, ines, mut taken) = stand(Faults::default()).await;
     graph.hold();
     let all = tokio::spawn(async move { ines.does(Act::Album { photos: 30 }).await.unwrap() });
+    // As many ways there and back as would have let all of them through.
+    for _ in 0..30 {
+        assert_eq!(get(&graph, "1065").await.0, 200);
+    }
     assert!(taken.try_recv().is_err());
     graph.release();
     let mut came = Vec::new();
