@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use engine::consent::ContactSaid;
 use engine::contact::{Contact, ContactPatch, Identity};
 use engine::conversation::{Command, Envelope, Target};
 use engine::fact::By;
-use engine::id::{ContactId, TenantId, ThreadId};
+use engine::id::{AccountId, ContactId, TenantId, ThreadId};
 use engine::resource::Invalid;
+use engine::time::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use storage::StoreError;
 use tokio::sync::oneshot;
@@ -39,6 +41,12 @@ pub enum ContactCommand {
         identities: Vec<Identity>,
         thread: Option<ThreadId>,
         name: Option<String>,
+    },
+    /// The provider of an account says this of them.
+    Hear {
+        account: AccountId,
+        at: Option<Timestamp>,
+        said: ContactSaid,
     },
     /// It turned out to be another one.
     MergeInto(ContactId),
@@ -151,8 +159,15 @@ impl State {
                 contact.merged_into = Some(into);
                 (contact, changed)
             }
+            (ContactCommand::Hear { account, at, said }, Some(mut contact)) => {
+                let changed = contact.hear(account, at, &said, now);
+                (contact, changed)
+            }
             (
-                ContactCommand::Look | ContactCommand::Patch(_) | ContactCommand::MergeInto(_),
+                ContactCommand::Look
+                | ContactCommand::Patch(_)
+                | ContactCommand::MergeInto(_)
+                | ContactCommand::Hear { .. },
                 None,
             ) => {
                 return Err(ContactFailure::NotFound);

@@ -20,7 +20,7 @@ use storage::dead_letters::{DeadLetters, LetterLimits};
 use storage::names::Names;
 use storage::waiting::WaitingRows;
 use storage::{Store, StoreError};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tracing::{Instrument, debug_span};
 
 use crate::ages::Ages;
@@ -81,6 +81,8 @@ pub struct DeskOptions {
     pub known_handles: usize,
     /// What is kept of one tenant's dead letters.
     pub dead_letters: LetterLimits,
+    /// Webhooks with history that are imported at once.
+    pub imports: usize,
     /// Something that panics so often is not tried any more.
     pub poison_attempts: u8,
     pub decide: Decide,
@@ -113,6 +115,7 @@ impl Default for DeskOptions {
             live_actors: 100,
             known_handles: 1_000,
             dead_letters: LetterLimits { letters: 100, bytes: 1 << 20 },
+            imports: 1,
             poison_attempts: 3,
             decide: engine::conversation::decide,
             shards: 4,
@@ -140,6 +143,7 @@ impl Desk {
             live_actors,
             known_handles,
             dead_letters,
+            imports,
             poison_attempts,
             decide,
             shards,
@@ -190,6 +194,7 @@ impl Desk {
             clock,
             poison_attempts,
             patience,
+            imports: Semaphore::new(imports),
         };
         let ingress = Arc::new(ingress);
         let drain = Arc::new(tokio::sync::Mutex::new(Drain::start(waiting, ingress.clone())));

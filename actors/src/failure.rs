@@ -40,6 +40,8 @@ pub enum Full {
     /// The organization's, for request bodies.
     OrganizationMemory,
     Conversation,
+    /// The server's, for history that is imported.
+    Imports,
     /// A channel account's way out.
     Account,
     /// What waits in the process,
@@ -58,6 +60,7 @@ impl Full {
         match self {
             Self::Server => "the server's queue",
             Self::Memory => "the server's memory for request bodies",
+            Self::Imports => "the server's queue of imports",
             Self::Organization => "the organization's queue",
             Self::OrganizationMemory => "the organization's memory for request bodies",
             Self::Conversation => "the conversation's queue",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::account::Account;
-use engine::channel::{Amender, Amendment, Handle, Inbound};
+use engine::channel::{Amender, Amendment, Author, Handle, Inbound};
 use engine::conversation::{Command, Envelope, MovedTo, Refused, Target};
 use engine::fact::By;
 use engine::id::{AccountId, TenantId, ThreadId};
@@ -13,7 +13,7 @@ use engine::time::Timestamp;
 use storage::conversations::Conversations;
 use storage::dead_letters::Source;
 use storage::waiting::{Body, WaitingItem};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Clock;
@@ -42,10 +42,12 @@ pub struct Ingress {
     pub poison_attempts: u8,
     /// An item that its thread has not taken after so long waits.
     pub patience: Duration,
+    /// History is imported by so many at once.
+    pub imports: Semaphore,
 }
 
 /// A moved thread may have moved again; so often it is followed.
-const MOVES_MAX: usize = 4;
+pub(crate) const MOVES_MAX: usize = 4;
 
 /// An item and the thread that it is for.
 pub(crate) struct Item {
@@ -247,9 +249,16 @@ impl Ingress {
             Command::Amend(Amendment { by: Amender::Author(author), .. }) => Some(author),
             _ => None,
         };
-        let Some(author) = author else { return Ok(()) };
-        let (handles, name) = (&author.handles, author.name.as_deref());
-        author.contact = Some(self.identities.resolve(account, handles, name).await?.contact);
+        match author {
+            Some(author) => self.know(account, author).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Finds out who of a group somebody is.
+    pub(crate) async fn know(&self, account: &Account, who: &mut Author) -> Result<(), Failure> {
+        let (handles, name) = (&who.handles, who.name.as_deref());
+        who.contact = Some(self.identities.resolve(account, handles, name).await?.contact);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The ractor shell: ordering, timers, fan-out, providers. What is decided is decided in `engine`.
 
 pub mod ages;
+mod aside;
 pub mod clock;
 pub mod committed;
 pub mod contact;

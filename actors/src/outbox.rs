@@ -16,7 +16,7 @@ use engine::channel::whatsapp::{self, Answered};
 use engine::conversation::{Command, Conversation, Target};
 use engine::id::{AccountId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
 use engine::message::{MessageError, MessageRow, Place};
-use engine::resource::Resource;
+use engine::news::News;
 use engine::time::Timestamp;
 use serde_json::Value;
 use storage::StoreError;
@@ -30,7 +30,7 @@ use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::panics::caught_in;
 use crate::provider::Provider;
-use crate::tenants::{NotChanged, Tenants};
+use crate::tenants::Tenants;
 
 /// Sends for all accounts. Clones are the same.
 #[derive(Clone)]
@@ -230,47 +230,53 @@ impl Outbox {
     pub fn stop_account(&self, head: &Conversation, code: String, message: String) {
         self.line(head).stop();
         let words = MessageError { code, message }.to_string();
-        let change = |account: &mut Account| {
+        let change = |account: &mut Account, _| {
             account.stands(Err(Trouble { words, pauses: true }));
+            true
         };
         let (outbox, slip) = (self.clone(), Slip::of(head));
         tokio::spawn(async move {
-            if outbox.change_account(slip.tenant, slip.account, change).await.is_err() {
+            let tenants = &outbox.0.tenants;
+            if tenants.change_account(slip.tenant, slip.account, change).await.is_err() {
                 tracing::warn!(account = %slip.account, "an account's stop could not be noted");
             }
         });
     }
 
-    /// The provider says that an account may send more, or less, from now on.
-    ///
-    /// # Errors
-    /// When that could not be noted.
-    pub async fn set_throughput(
-        &self,
-        tenant: TenantId,
-        account: AccountId,
-        throughput: Throughput,
-    ) -> Result<(), NotChanged<()>> {
-        let change = |account: &mut Account| account.throughput = Some(throughput);
-        self.change_account(tenant, account, change).await
+    /// The provider says something of an account: what stops it stops here, too, and how much it may
+    /// send from now on is kept to.
+    pub async fn hear(&self, account: &Account, news: &News) -> Result<(), StoreError> {
+        let mut was_paused = false;
+        let change = |account: &mut Account, now| {
+            was_paused = account.is_paused(now);
+            account.hear(news, now)
+        };
+        let tenants = &self.0.tenants;
+        let heard = tenants.change_account(account.tenant, account.id, change).await?;
+        let Some(account) = heard else { return Ok(()) };
+        let is_paused = account.is_paused(tenants.now());
+        if is_paused {
+            self.line_of(account.tenant, account.id).stop();
+        } else if was_paused {
+            self.resume(account.id);
+        }
+        if let Some(until) = account.paused_until.filter(|_| is_paused) {
+            let (outbox, account) = (self.clone(), account.clone());
+            tokio::spawn(async move {
+                sleep(until.since(outbox.0.tenants.now())).await;
+                outbox.resume_if_over(&account).await;
+            });
+        }
+        Ok(())
     }
 
-    async fn change_account(
-        &self,
-        tenant: TenantId,
-        account: AccountId,
-        change: impl FnOnce(&mut Account),
-    ) -> Result<(), NotChanged<()>> {
-        let changed = self.0.tenants.change(tenant, |changing| {
-            let known = changing.state.accounts.get(&account);
-            if let Some(mut account) = known.map(|account| Account::clone(account)) {
-                change(&mut account);
-                account.touch(changing.now);
-                changing.put(account);
-            }
-            Ok::<_, ()>(())
-        });
-        changed.await.map(drop)
+    /// What waits goes on, unless something else has stopped the account meanwhile.
+    async fn resume_if_over(&self, account: &Account) {
+        let state = self.0.tenants.state(account.tenant).await.ok().flatten();
+        let known = state.and_then(|state| state.accounts.get(&account.id).cloned());
+        if known.is_some_and(|known| !known.is_paused(self.0.tenants.now())) {
+            self.resume(account.id);
+        }
     }
 
     /// Somebody has looked after an account: what waits goes on.
@@ -335,8 +341,12 @@ impl Outbox {
     }
 
     fn line(&self, head: &Conversation) -> Arc<Line> {
-        let made = || Arc::new(Line::new(head.tenant, head.account, &self.0.options));
-        self.lines().entry(head.account).or_insert_with(made).clone()
+        self.line_of(head.tenant, head.account)
+    }
+
+    fn line_of(&self, tenant: TenantId, account: AccountId) -> Arc<Line> {
+        let made = || Arc::new(Line::new(tenant, account, &self.0.options));
+        self.lines().entry(account).or_insert_with(made).clone()
     }
 
     fn lines(&self) -> MutexGuard<'_, HashMap<AccountId, Arc<Line>>> {

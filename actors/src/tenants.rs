@@ -15,7 +15,7 @@ use engine::id::{AccountId, AgentId, SessionId, TenantId};
 use engine::identity::agent::{Agent, Credential};
 use engine::identity::session::Session;
 use engine::mint::Mint;
-use engine::resource::SettingKind;
+use engine::resource::{Resource, SettingKind};
 use engine::tenant::Tenant;
 use engine::time::Timestamp;
 use storage::StoreError;
@@ -178,6 +178,30 @@ impl Tenants {
             self.write(tenant, &owner, turn, owed).await?;
         }
         Ok(made)
+    }
+
+    /// Changes an account, if it is there; the change says whether it changed anything. Answers the
+    /// account as it is then.
+    pub async fn change_account(
+        &self,
+        tenant: TenantId,
+        account: AccountId,
+        change: impl FnOnce(&mut Account, Timestamp) -> bool,
+    ) -> Result<Option<Arc<Account>>, StoreError> {
+        let changed = self.change(tenant, |changing| {
+            let known = changing.state.accounts.get(&account);
+            let mut account = Account::clone(known.ok_or(())?);
+            if change(&mut account, changing.now) {
+                account.touch(changing.now);
+                changing.put(account.clone());
+            }
+            Ok(Arc::new(account))
+        });
+        match changed.await {
+            Ok(account) => Ok(Some(account)),
+            Err(NotChanged::NoTenant | NotChanged::Refused(())) => Ok(None),
+            Err(NotChanged::Store(error)) => Err(error),
+        }
     }
 
     /// Makes a change durable, then seen. What was perhaps written is written again under a new

@@ -355,9 +355,19 @@ impl State {
             return;
         };
         let (id, case, current, moved_to) = (self.id, 0, None, None);
-        let waiting = Vec::new();
-        let thread =
-            Thread { id, tenant, account, channel, contact, case, current, moved_to, waiting };
+        let (waiting, history) = (Vec::new(), None);
+        let thread = Thread {
+            id,
+            tenant,
+            account,
+            channel,
+            contact,
+            case,
+            current,
+            moved_to,
+            waiting,
+            history,
+        };
         self.core = Some(Core { thread, case: None, recent: Recent::default() });
         self.phase = Phase::Loading;
         let (contacts, myself) = (self.world.contacts.clone(), myself.clone());

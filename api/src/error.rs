@@ -143,6 +143,7 @@ impl From<Failure> for ApiError {
                     Full::Server
                     | Full::Memory
                     | Full::DeadLetters
+                    | Full::Imports
                     | Full::WaitingServer
                     | Full::WaitingOrganization
                     | Full::WaitingConversation => {
@@ -225,6 +226,7 @@ mod tests {
         for (full, status) in [
             (Full::Server, 503),
             (Full::Memory, 503),
+            (Full::Imports, 503),
             (Full::Organization, 429),
             (Full::Conversation, 429),
             (Full::Account, 429),

@@ -308,6 +308,7 @@ fn desk_options(config: &Config) -> DeskOptions {
             letters: limits.dead_letters_tenant,
             bytes: limits.dead_letter_bytes_tenant,
         },
+        imports: limits.history_imports,
         poison_attempts: limits.poison_attempts,
         decide: engine::conversation::decide,
         known_handles: HANDLES_MAX,

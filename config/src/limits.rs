@@ -75,6 +75,7 @@ pub struct Limits {
     pub idle_passivation: Duration,
     pub recent_ids: usize,
     pub parked_receipts: usize,
+    pub history_imports: usize,
     pub pending_sends: usize,
     #[serde(with = "crate::duration::list")]
     pub send_ladder: Vec<Duration>,

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::channel::Channel;
 use crate::id::{AccountId, DivisionId, TenantId};
+use crate::news::Heard;
 use crate::resource::{Resource, SettingKind};
 use crate::time::Timestamp;
 
@@ -27,9 +28,18 @@ pub struct Account {
     /// The provider would refuse every message: none is taken until somebody has looked after it.
     #[serde(default)]
     pub paused: bool,
+    /// When that is over by itself.
+    #[serde(default)]
+    pub paused_until: Option<Timestamp>,
     /// How much it may send, where the provider said so.
     #[serde(default)]
     pub throughput: Option<Throughput>,
+    /// The number itself, as digits, once it was seen.
+    #[serde(default)]
+    pub phone: Option<String>,
+    /// What the provider said of it.
+    #[serde(default)]
+    pub heard: Heard,
     pub division_id: Option<DivisionId>,
     /// By channel. Keys ending in `secret`, `token` or named `pin` are secrets.
     pub config: BTreeMap<String, Value>,
@@ -136,6 +146,7 @@ impl Account {
         self.throughput = standing.as_ref().ok().copied().flatten().or(self.throughput);
         let trouble = standing.err();
         self.paused = trouble.as_ref().is_some_and(|trouble| trouble.pauses);
+        (self.paused_until, self.heard.is_standing) = (None, false);
         self.status = match trouble {
             Some(_) => AccountStatus::Attention,
             None => AccountStatus::Connected,
@@ -144,7 +155,7 @@ impl Account {
     }
 
     /// Whether a message may be sent through it now.
-    pub fn can_send(&self) -> bool {
-        self.is_active && !self.paused && self.status != AccountStatus::Disabled
+    pub fn can_send(&self, now: Timestamp) -> bool {
+        self.is_active && !self.is_paused(now) && self.status != AccountStatus::Disabled
     }
 }

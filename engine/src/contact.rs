@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::consent::Wish;
 use crate::id::{AccountId, ContactId, TenantId, ThreadId};
 use crate::resource::{self, Change, Invalid, NAME_CHARS_MAX};
 use crate::time::Timestamp;
@@ -15,11 +16,17 @@ pub struct Contact {
     pub name: Option<String>,
     /// A person at the desk wrote the name: the provider's does not replace it.
     pub name_is_ours: bool,
+    /// It is the one in the phone's book: the provider's does not replace it, either.
+    #[serde(default)]
+    pub name_is_of_book: bool,
     pub email: Option<String>,
     pub tags: Vec<String>,
     pub identities: Vec<Identity>,
     /// Every thread of this contact, oldest first.
     pub threads: Vec<ThreadId>,
+    /// What they said last about each kind of messages.
+    #[serde(default)]
+    pub wishes: Vec<Wish>,
     /// Turned out to be this one: lists leave it out.
     #[serde(default)]
     pub merged_into: Option<ContactId>,
@@ -98,10 +105,12 @@ impl Contact {
             tenant,
             name: None,
             name_is_ours: false,
+            name_is_of_book: false,
             email: None,
             tags: Vec::new(),
             identities: Vec::new(),
             threads: Vec::new(),
+            wishes: Vec::new(),
             merged_into: None,
             rev: 1,
             created_at: now,
@@ -132,9 +141,8 @@ impl Contact {
         if let Some(thread) = thread.filter(|thread| !self.threads.contains(thread)) {
             self.threads.push(thread);
         }
-        if let Some(name) =
-            name.map(str::trim).filter(|name| !name.is_empty() && !self.name_is_ours)
-        {
+        let is_given = self.name_is_ours || self.name_is_of_book;
+        if let Some(name) = name.map(str::trim).filter(|name| !name.is_empty() && !is_given) {
             self.name = Some(name.chars().take(NAME_CHARS_MAX).collect());
         }
         let changed = before != (self.identities.len(), self.threads.len(), self.name.clone());

@@ -31,6 +31,9 @@ pub enum Fact {
         /// What still waits for a message of the thread.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         waiting: Vec<ParkedAmendment>,
+        /// It holds what was written before the account was connected, since then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        history_since: Option<Timestamp>,
     },
     /// A customer's message was accepted.
     Received {
@@ -47,6 +50,21 @@ pub enum Fact {
         message: MessageId,
         place: Place,
         provider_id: String,
+    },
+    /// A message of before the account was connected was handed over.
+    Imported {
+        message: MessageId,
+        place: Place,
+        provider_id: String,
+        sent_at: Option<Timestamp>,
+    },
+    /// A file came for whose message a place was held. It lies in a row of its own.
+    Filled {
+        message: MessageId,
+        place: Place,
+        content: Place,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<Place>,
     },
     /// A message waits to be sent.
     Queued {
@@ -300,6 +318,8 @@ impl Fact {
         match self {
             Self::Received { message, place, .. }
             | Self::Echoed { message, place, .. }
+            | Self::Imported { message, place, .. }
+            | Self::Filled { message, place, .. }
             | Self::Queued { message, place }
             | Self::SendStarted { message, place, .. }
             | Self::SendDelayed { message, place, .. }
@@ -332,7 +352,9 @@ impl Fact {
             Self::Received { provider_id, dedup, place, .. } => {
                 (provider_id.as_ref().or(dedup.as_ref()), place)
             }
-            Self::Echoed { provider_id, place, .. } => (Some(provider_id), place),
+            Self::Echoed { provider_id, place, .. } | Self::Imported { provider_id, place, .. } => {
+                (Some(provider_id), place)
+            }
             Self::Progressed { provider_id, place, .. }
             | Self::Reacted { provider_id, place, .. }
             | Self::ReactionEnded { provider_id, place, .. }
@@ -355,7 +377,7 @@ impl Fact {
     /// Where the content lies that it brings.
     pub fn content(&self) -> Option<Place> {
         match self {
-            Self::Edited { content, .. } => Some(*content),
+            Self::Edited { content, .. } | Self::Filled { content, .. } => Some(*content),
             _ => None,
         }
     }
@@ -363,7 +385,7 @@ impl Fact {
     /// The row of content that nothing needs any more.
     pub fn lets_go(&self) -> Option<Place> {
         match self {
-            Self::Edited { replaces, .. } => *replaces,
+            Self::Edited { replaces, .. } | Self::Filled { replaces, .. } => *replaces,
             Self::Deleted { content, .. } => *content,
             _ => None,
         }
@@ -372,7 +394,7 @@ impl Fact {
     /// Its name among the live events; `None`: nothing that anybody is shown.
     pub fn event(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Opened { .. } => "conversation.created",
+            Self::Opened { history_since: None, .. } => "conversation.created",
             Self::Received { .. } => "message.received",
             Self::Echoed { .. } => "message.sent",
             Self::Queued { .. }
@@ -405,6 +427,8 @@ impl Fact {
             Self::TagsChanged { .. } => "conversation.tags_changed",
             Self::ReadMarked { .. } => "conversation.read",
             Self::ContactChanged { .. } => "contact.updated",
+            // History is no news.
+            Self::Opened { .. } | Self::Imported { .. } | Self::Filled { .. } => return None,
             Self::ReceiptParked { .. }
             | Self::AmendmentParked { .. }
             | Self::Moved { .. }

@@ -2,10 +2,11 @@
 //! no I/O; what a rule needs arrives as an argument.
 //!
 //! Reading order: [`id`], [`time`], [`message`], [`fact`], [`conversation`], [`channel`]; then
-//! [`contact`], [`account`], [`identity`], [`permission`], [`resource`], [`quick_reply`].
+//! [`contact`], [`consent`], [`account`], [`news`], [`identity`], [`permission`], [`resource`], [`quick_reply`].
 
 pub mod account;
 pub mod channel;
+pub mod consent;
 pub mod contact;
 pub mod conversation;
 pub mod fact;
@@ -13,6 +14,7 @@ pub mod id;
 pub mod identity;
 pub mod message;
 pub mod mint;
+pub mod news;
 pub mod permission;
 pub mod quick_reply;
 pub mod resource;

@@ -162,6 +162,7 @@ async fn what_waits_is_counted_once_however_often_it_is_handed_over() {
         current: None,
         moved_to: None,
         waiting: Vec::new(),
+        history: None,
     };
     let head = Conversation::blank(ConversationId(Uuid::from_u128(3)), &thread);
     let place = Place { block: 0, ordinal: 1 };

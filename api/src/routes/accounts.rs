@@ -10,6 +10,7 @@ use axum::http::{Method, StatusCode};
 use engine::account::{Account, AccountStatus};
 use engine::channel::Channel;
 use engine::id::{AccountId, DivisionId, TenantId};
+use engine::news::{Heard, Notice};
 use engine::permission::Permission;
 use engine::resource::{Change, Resource, name};
 use engine::time::Timestamp;
@@ -23,7 +24,7 @@ use crate::crud::{self, Deleted, New, Shown, state};
 use crate::error::ApiError;
 use crate::extract::{Body, Id, Key, Listed, NO_BODY, Page, Query};
 use crate::guard::Me;
-use crate::verify_tokens;
+use crate::holders;
 
 pub fn routes() -> Vec<Route> {
     let manage = Access::Permission(Permission::IntegrationsManage);
@@ -122,6 +123,19 @@ pub struct AccountView {
     status: AccountStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     status_detail: Option<String>,
+    /// The provider would refuse every message: none is sent.
+    paused: bool,
+    /// When that is over by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused_until: Option<Timestamp>,
+    /// The number itself, as digits, once it was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phone: Option<String>,
+    /// How many people may be written to first in a day, in the provider's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messaging_limit: Option<String>,
+    /// What the provider said of the account lately, the newest first.
+    notices: Vec<Notice>,
     #[serde(skip_serializing_if = "Option::is_none")]
     division_id: Option<DivisionId>,
     config: BTreeMap<String, Value>,
@@ -171,7 +185,7 @@ async fn create(
     let id = new.id;
     let _naming = app.naming.lock().await;
     claim(&app, draft.channel, &account_key, (caller.tenant, id)).await?;
-    verify_tokens::remember(&app, &draft.config, (caller.tenant, id)).await?;
+    holders::remember(&app, &draft.config, (caller.tenant, id)).await?;
     let make = |changing: &mut Changing| {
         let mut others = changing.state.accounts.values();
         let first = !others.any(|other| other.channel == draft.channel);
@@ -191,6 +205,9 @@ async fn create(
             status_detail: None,
             paused: false,
             throughput: None,
+            paused_until: None,
+            phone: None,
+            heard: Heard::default(),
             division_id: draft.division_id,
             config: draft.config,
             rev: 1,
@@ -232,7 +249,7 @@ async fn update(
         }
         after.stands(app.outbox.probe(&after.account_key, &after.config).await);
         naming = Some(app.naming.lock().await);
-        verify_tokens::remember(&app, &after.config, (caller.tenant, id)).await?;
+        holders::remember(&app, &after.config, (caller.tenant, id)).await?;
     }
     let paused = after.paused;
     let change = |account: &mut Account, _: &mut Changing| {
@@ -361,6 +378,11 @@ impl Shown for Account {
             is_default: self.is_default,
             status: self.status,
             status_detail: self.status_detail.clone(),
+            paused: self.is_paused(app.tenants.now()),
+            paused_until: self.paused_until.filter(|until| app.tenants.now() < *until),
+            phone: self.phone.clone(),
+            messaging_limit: self.heard.messaging_limit.clone(),
+            notices: self.heard.notices.clone(),
             division_id: self.division_id,
             config: self.masked_config(),
             webhook_url: format!("{}/webhook", app.public_url),

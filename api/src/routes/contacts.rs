@@ -4,6 +4,7 @@ use actors::contact::ContactCommand;
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::Method;
+use engine::consent::OptOut;
 use engine::contact::{Contact, ContactPatch, Identity};
 use engine::conversation::ConversationView;
 use engine::id::ContactId;
@@ -70,6 +71,8 @@ struct ContactView {
     email: Option<String>,
     tags: Vec<String>,
     identities: Vec<Identity>,
+    /// What they want no more of.
+    opt_outs: Vec<OptOut>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -79,6 +82,7 @@ impl From<Contact> for ContactView {
         Self {
             id: contact.id,
             phone: contact.phone().map(str::to_owned),
+            opt_outs: contact.opt_outs(),
             name: contact.name,
             email: contact.email,
             tags: contact.tags,

@@ -165,8 +165,9 @@ fn items(account: &Account, raw: &str, now: Timestamp) -> Vec<Inbound> {
         Channel::Instagram | Channel::Messenger | Channel::Email => None,
     };
     match change {
-        Some(change) => whatsapp::decode(&change, now),
-        None => vec![Inbound::Dead {
+        // History is not an item: it is handed over again when the business shares it again.
+        Some(change) if change.field != "history" => whatsapp::decode(&change, now),
+        _ => vec![Inbound::Dead {
             reason: "it is still not understood".to_owned(),
             raw: String::new(),
         }],

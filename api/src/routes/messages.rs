@@ -90,7 +90,7 @@ async fn send(
         return Err(Failure::busy(Full::Account).into());
     }
     let account = state.accounts.get(&head.account);
-    let account_can_send = account.is_some_and(|account| account.can_send());
+    let account_can_send = account.is_some_and(|account| account.can_send(app.tenants.now()));
     let command = match asked {
         Asked::Message { mut saying, reply_to } => {
             whatsapp::check(&mut saying)?;

@@ -8,9 +8,9 @@ use actors::failure::Failure;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use engine::account::Account;
+use engine::channel::Channel;
 use engine::channel::signature::{Handshake, is_signed};
 use engine::channel::whatsapp::{self, Change};
-use engine::channel::{Channel, Inbound};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -18,7 +18,8 @@ use super::{Access, Route, route};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Query, bytes};
-use crate::verify_tokens;
+use crate::holders::{self, Shared};
+use crate::told::Told;
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -55,7 +56,8 @@ async fn verify(
     };
     let installation = app.config.meta.verify_token.as_ref().map(|token| token.expose());
     let token = query.verify_token.as_deref().unwrap_or_default();
-    let account = verify_tokens::is_an_account_s(&app, token).await?.then_some(token);
+    let holders = holders::all(&app, Shared::VerifyToken, token).await?;
+    let account = (!holders.is_empty()).then_some(token);
     let answer = handshake.answer(installation.into_iter().chain(account)).map(str::to_owned);
     answer.ok_or_else(|| {
         ApiError::forbidden("the verify token is neither `meta.verify_token` nor an account's")
@@ -84,28 +86,20 @@ async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiErro
     let mut proven = |secret: &str| {
         *proofs.entry(secret.to_owned()).or_insert_with(|| is_signed(secret, &signature, &body))
     };
-    let mut accounts: Vec<(Arc<Account>, Vec<Inbound>, usize)> = Vec::new();
+    let mut told: Vec<Told> = Vec::new();
     let mut homeless = Vec::new();
     let (mut any, now) = (false, app.tenants.now());
     for change in &envelope.changes {
-        let account = account(&app, change).await?.filter(|account| account.is_active);
-        let own = account.as_deref().and_then(Account::app_secret);
-        if !own.or(fallback).is_some_and(&mut proven) {
-            continue;
+        let meant = accounts(&app, change).await?;
+        if meant.is_empty() && fallback.is_some_and(&mut proven) {
+            any = true;
+            homeless.push(change.value.get().to_owned());
         }
-        any = true;
-        match account {
-            Some(account) => {
-                let (items, bytes) = (whatsapp::decode(change, now), change.value.get().len());
-                match accounts.iter_mut().find(|(known, ..)| known.id == account.id) {
-                    Some((_, known, size)) => {
-                        known.extend(items);
-                        *size += bytes;
-                    }
-                    None => accounts.push((account, items, bytes)),
-                }
+        for account in meant {
+            if account.app_secret().or(fallback).is_some_and(&mut proven) {
+                any = true;
+                Told::of(&mut told, account).add(change, now);
             }
-            None => homeless.push(change.value.get().to_owned()),
         }
     }
     if !any {
@@ -117,8 +111,8 @@ async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiErro
     for raw in homeless {
         bury(&app, "no connected account has this number".to_owned(), raw.as_bytes()).await?;
     }
-    for (account, items, bytes) in accounts {
-        app.desk.ingest_body(&account, items, bytes).await.map_err(again)?;
+    for told in told {
+        told.pass_on(&app).await.map_err(again)?;
     }
     Ok(())
 }
@@ -135,9 +129,20 @@ fn again(failure: Failure) -> ApiError {
     }
 }
 
-async fn account(app: &App, change: &Change<'_>) -> Result<Option<Arc<Account>>, ApiError> {
-    let Some(number) = &change.phone_number_id else { return Ok(None) };
-    Ok(app.tenants.account(Channel::Whatsapp, number).await?)
+/// The accounts that a change is for: that of its number, or all of its business account.
+async fn accounts(app: &App, change: &Change<'_>) -> Result<Vec<Arc<Account>>, ApiError> {
+    if let Some(number) = &change.phone_number_id {
+        let account = app.tenants.account(Channel::Whatsapp, number).await?;
+        return Ok(account.filter(|account| account.is_active).into_iter().collect());
+    }
+    let Some(waba) = whatsapp::waba(change) else { return Ok(Vec::new()) };
+    let mut all = holders::all(app, Shared::Waba, &waba).await?;
+    if all.iter().any(|account| account.tenant != all[0].tenant) {
+        // Where organizations disagree whose it is, a secret of one's own proves it, or that the
+        // provider has delivered to the number.
+        all.retain(|account| account.app_secret().is_some() || account.phone.is_some());
+    }
+    Ok(all)
 }
 
 async fn bury(app: &App, reason: String, raw: &[u8]) -> Result<(), ApiError> {

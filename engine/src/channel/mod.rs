@@ -135,12 +135,47 @@ pub struct Echo {
     pub forwarded: bool,
 }
 
+impl Imported {
+    /// How large it is, about.
+    pub fn bytes(&self) -> usize {
+        let texts = [&self.content.text, &self.content.raw, &self.content.payload];
+        256 + texts.into_iter().flatten().map(String::len).sum::<usize>()
+    }
+}
+
 impl Author {
     /// As the sender of a message.
     pub fn sender(&self) -> Sender {
         let (id, name) = (self.contact.map(|contact| contact.0), self.name.clone());
         Sender { kind: SenderKind::Contact, id, name }
     }
+}
+
+/// A part of a conversation of before the account was connected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Import {
+    /// The customer's handles; of a group the group's.
+    pub customer: Vec<Handle>,
+    /// Which phase of the history it is of; `None`: a file that comes behind, alone.
+    pub phase: Option<u8>,
+    /// In the order in which they were written.
+    pub messages: Vec<Imported>,
+}
+
+/// A message of before the account was connected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Imported {
+    pub provider_id: String,
+    pub sent_at: Option<Timestamp>,
+    /// The business wrote it.
+    pub is_ours: bool,
+    /// Who of a group wrote it.
+    pub author: Option<Author>,
+    /// How far one of ours got.
+    pub status: MessageStatus,
+    pub content: Content,
+    pub reply_to: Option<String>,
+    pub forwarded: bool,
 }
 
 /// What somebody did to a message that is there, or is still on its way.

@@ -59,13 +59,24 @@ impl Conversation {
         self.clean = false;
         self.touched |= matches!(recorded.by, By::Agent(_));
         match &recorded.fact {
-            Fact::Opened { case, contact_name, contact_phone, last_inbound_at, waiting } => {
+            Fact::Opened {
+                case,
+                contact_name,
+                contact_phone,
+                last_inbound_at,
+                waiting,
+                history_since,
+            } => {
                 self.case = *case;
                 self.waiting.clone_from(waiting);
                 self.contact_name.clone_from(contact_name);
                 self.contact_phone.clone_from(contact_phone);
                 self.last_inbound_at = *last_inbound_at;
                 (self.created_at, self.last_message_at) = (at, at);
+                if let Some(since) = history_since {
+                    (self.created_at, self.last_message_at) = (*since, *since);
+                    self.turn(ConversationStatus::Resolved, at);
+                }
             }
             Fact::Received { provider_id, sent_at, place, .. } => {
                 self.unread = self.unread.saturating_add(1);
@@ -84,6 +95,11 @@ impl Conversation {
             Fact::Echoed { place, provider_id, .. } => {
                 self.unpark(provider_id);
                 self.added(*place, at, row);
+            }
+            Fact::Imported { place, provider_id, sent_at, .. } => {
+                self.unpark(provider_id);
+                let last = self.last_message_at;
+                self.added(*place, last.max(sent_at.unwrap_or(last)), row);
             }
             Fact::Queued { message, place } => {
                 self.pending.push(Pending::new(*message, *place, at));
@@ -133,7 +149,9 @@ impl Conversation {
                 self.parked.push(receipt.clone());
             }
             Fact::Reacted { .. } => {}
-            Fact::Edited { message, .. } => self.amended(*message, row),
+            Fact::Edited { message, .. } | Fact::Filled { message, .. } => {
+                self.amended(*message, row);
+            }
             Fact::Deleted { message, .. } => {
                 self.amended(*message, row);
                 if let Some(last) = self.last_message.as_mut().filter(|last| last.id == *message) {
@@ -301,6 +319,12 @@ impl MessageRow {
                 }
             }
             Fact::Deleted { at, .. } => self.delete(*at),
+            Fact::Filled { content: place, .. } => {
+                if let Some(content) = content.filter(|_| self.message.deleted_at.is_none()) {
+                    self.say(content);
+                    self.content = Some(*place);
+                }
+            }
             _ => return,
         }
         self.message.rev = seq;
@@ -340,7 +364,10 @@ impl Recent {
 
     /// Remembers the id that a fact brought, and forgets the oldest beyond `max`.
     pub fn learn(&mut self, conversation: ConversationId, fact: &Fact, max: usize) {
-        let Some((id, place)) = fact.reference() else { return };
+        // What was imported would take the room of what may be delivered again; its thread knows
+        // how new it can be.
+        let brought = fact.reference().filter(|_| !matches!(fact, Fact::Imported { .. }));
+        let Some((id, place)) = brought else { return };
         let (hash, sent_at) = (hash(id), fact.provider_time());
         if self.find_hash(hash).is_some() {
             return;

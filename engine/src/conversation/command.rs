@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::channel::{Amendment, Echo, Inbound, InboundMessage, Outcome, Receipt};
+use crate::channel::{Amendment, Echo, Import, Inbound, InboundMessage, Outcome, Receipt};
 use crate::conversation::contents::Changed;
 use crate::conversation::{Conversation, MovedTo, Thread};
 use crate::fact::{By, ConversationStatus, Recorded, UsedKey};
@@ -51,6 +51,8 @@ pub enum Command {
     Echo(Echo),
     /// Somebody reacted to a message, changed or deleted it.
     Amend(Amendment),
+    /// A part of what was written before the account was connected.
+    Import(Import),
     /// Say something to the customer.
     Send(Draft),
     /// React to a message of the conversation.

@@ -4,7 +4,7 @@
 use super::turn::Turn;
 use super::{
     Answer, Command, Context, Conversation, Decision, Effect, Envelope, IdempotencyKey, MovedTo,
-    Refused, State, TAGS_MAX, Target, amend, inbound, outbound, reactions,
+    Refused, State, TAGS_MAX, Target, amend, history, inbound, outbound, reactions,
 };
 use uuid::Uuid;
 
@@ -29,6 +29,7 @@ pub fn decide(
         Command::Receipt(receipt) => inbound::receipt(state, receipt, context),
         Command::Echo(echo) => inbound::echo(state, echo, context),
         Command::Amend(amendment) => amend::amend(state, amendment, context),
+        Command::Import(import) => history::import(state, import, context),
         Command::Send(draft) => {
             let turn = turn(state, envelope, context)?;
             outbound::send(turn, draft, open_case(state), context)

@@ -268,6 +268,7 @@ fn next_case<'a>(state: &State, context: &mut Context<'a>, by: By) -> Turn<'a> {
         contact_phone: context.contact_phone.map(str::to_owned),
         last_inbound_at: state.case.as_ref().and_then(|case| case.last_inbound_at),
         waiting,
+        history_since: None,
     };
     let head = Conversation::blank(id, &thread);
     let mut turn = Turn::new(head, context.loaded, By::Provider, context.now, None);

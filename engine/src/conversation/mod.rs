@@ -5,6 +5,7 @@ mod apply;
 pub mod command;
 pub mod contents;
 mod decide;
+mod history;
 mod inbound;
 mod needs;
 mod outbound;
@@ -49,6 +50,18 @@ pub struct Thread {
     /// What came before the first case, and waits for its message there: see [`Conversation::waiting`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<ParkedAmendment>,
+    /// What was written before the account was connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
+}
+
+/// The cases of a thread that hold what was written before the account was connected.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// One for each phase in which it was handed over.
+    pub cases: Vec<(u8, ConversationId)>,
+    /// The newest of it: an id that is younger is none of these.
+    pub until: Option<Timestamp>,
 }
 
 /// Where a thread's items go that turned out to be another one.

@@ -58,6 +58,18 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
             }
             look.known(&amendment.target, None);
         }
+        Command::Import(import) => {
+            let history = state.thread.history.as_ref();
+            if let Some(id) = history.and_then(|history| history.case(import.phase)) {
+                look.case(id);
+            }
+            for message in &import.messages {
+                look.id(&message.provider_id, message.sent_at);
+            }
+            if let (None, [file]) = (import.phase, &import.messages[..]) {
+                look.known(&file.provider_id, file.sent_at);
+            }
+        }
         Command::Echo(echo) => {
             match known_opaque(state, echo.opaque) {
                 Some(opaque) => look.at(opaque.conversation, opaque.place),
@@ -187,8 +199,11 @@ impl Look<'_> {
 
     /// Whether an id is new: a look-up only where memory cannot tell.
     fn id(&mut self, id: &str, sent_at: Option<Timestamp>) {
+        let history = self.state.thread.history.as_ref();
+        let may_be_known = self.state.recent.may_have_forgotten(sent_at)
+            || history.is_some_and(|history| history.may_hold(sent_at));
         if self.state.recent.find(id).is_none()
-            && self.state.recent.may_have_forgotten(sent_at)
+            && may_be_known
             && !self.loaded.refs.contains_key(id)
         {
             self.needs.push(Need::Ref(id.to_owned()));

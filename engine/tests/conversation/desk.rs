@@ -63,6 +63,7 @@ impl Desk {
             current: None,
             moved_to: None,
             waiting: Vec::new(),
+            history: None,
         };
         let rules = Rules {
             reopen_within: 24 * HOUR,

@@ -5,6 +5,8 @@ mod amendments;
 #[cfg(test)]
 mod desk;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod order;
 #[cfg(test)]
 mod reactions;

@@ -4,6 +4,10 @@
 mod amendments;
 #[cfg(test)]
 mod content;
+#[cfg(test)]
+mod history;
+#[cfg(test)]
+mod news;
 
 use engine::account::Throughput;
 use engine::channel::whatsapp::{

@@ -13,12 +13,12 @@ use crate::channel::{Amender, Inbound};
 use crate::time::Timestamp;
 
 /// Larger items are not read: the longest text takes a tenth of it.
-const ITEM_BYTES_MAX: usize = 256 << 10;
+pub(super) const ITEM_BYTES_MAX: usize = 256 << 10;
 
 /// The items of a change. `now` tells which of the provider's times are plausible.
 pub fn decode(change: &Change<'_>, now: Timestamp) -> Vec<Inbound> {
     if !matches!(change.field.as_str(), "messages" | "smb_message_echoes" | "message_echoes") {
-        return vec![Inbound::Ignored("event")];
+        return vec![Inbound::Ignored(field(&change.field))];
     }
     let Some(contents) = &change.contents else {
         return vec![dead("the change is not what a change should be", change.kept())];
@@ -56,6 +56,19 @@ pub fn decode(change: &Change<'_>, now: Timestamp) -> Vec<Inbound> {
     items
 }
 
+/// What is told apart of all that is no item, when it is counted.
+fn field(name: &str) -> &'static str {
+    const FIELDS: [&str; 6] = [
+        "history",
+        "smb_app_state_sync",
+        "user_preferences",
+        "account_update",
+        "calls",
+        "payment_configuration_update",
+    ];
+    FIELDS.into_iter().find(|field| *field == name).unwrap_or("event")
+}
+
 fn item<T: DeserializeOwned>(
     raw: &RawValue,
     kept: impl FnOnce() -> String,
@@ -75,7 +88,7 @@ fn item<T: DeserializeOwned>(
     }
 }
 
-fn dead(reason: &str, raw: String) -> Inbound {
+pub(super) fn dead(reason: &str, raw: String) -> Inbound {
     Inbound::Dead { reason: reason.to_owned(), raw }
 }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::people::digits;
+use crate::time::Timestamp;
 
 /// Longer ids name nothing: those of providers have about a hundred bytes.
 pub(super) const ID_BYTES_MAX: usize = 1024;
@@ -26,6 +27,8 @@ pub struct Envelope<'a> {
 pub struct Change<'a> {
     /// The WhatsApp business account (WABA).
     pub entry_id: Option<String>,
+    /// When, as its sender says.
+    time: Option<serde_json::Value>,
     /// What changed; `messages` where the payload does not say.
     pub field: String,
     /// The number it came to; absent from events of the whole account.
@@ -47,6 +50,10 @@ pub(super) struct Contents<'a> {
     pub(super) statuses: Vec<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) message_echoes: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) errors: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) history: Vec<&'a RawValue>,
 }
 
 /// Why a body is no envelope.
@@ -78,6 +85,7 @@ struct Regular<'a> {
 #[derive(Deserialize)]
 struct RegularEntry<'a> {
     id: Option<serde_json::Value>,
+    time: Option<serde_json::Value>,
     #[serde(borrow)]
     changes: Vec<RawChange<'a>>,
 }
@@ -85,6 +93,7 @@ struct RegularEntry<'a> {
 #[derive(Deserialize)]
 struct Entry<'a> {
     id: Option<serde_json::Value>,
+    time: Option<serde_json::Value>,
     #[serde(borrow, default)]
     changes: Vec<&'a RawValue>,
 }
@@ -113,15 +122,14 @@ pub fn open(body: &[u8]) -> Result<Envelope<'_>, NotAnEnvelope> {
     // Read at one go where that can be; part by part only where a part is not what it should be.
     if let Ok(Regular { object, entry }) = serde_json::from_slice(body) {
         let mut changes = Vec::with_capacity(entry.len());
-        for RegularEntry { id, changes: raw } in entry {
+        for RegularEntry { id, time, changes: raw } in entry {
             let Some(values) = raw.iter().map(|change| change.value).collect::<Option<Vec<_>>>()
             else {
                 return part_by_part(body);
             };
-            let entry_id = id.as_ref().and_then(text);
+            let of_entry = (id.as_ref().and_then(text), time);
             let each = raw.into_iter().zip(values);
-            changes
-                .extend(each.map(|(raw, value)| Change::new(entry_id.clone(), raw.field, value)));
+            changes.extend(each.map(|(raw, value)| Change::new(&of_entry, raw.field, value)));
         }
         return Ok(Envelope { object, changes });
     }
@@ -145,24 +153,28 @@ fn part_by_part(body: &[u8]) -> Result<Envelope<'_>, NotAnEnvelope> {
     let mut changes = Vec::new();
     for raw in entries {
         let Ok(entry) = serde_json::from_str::<Entry<'_>>(raw.get()) else {
-            let (entry_id, phone_number_id, contents) = (None, None, None);
+            let (entry_id, time, phone_number_id, contents) = (None, None, None, None);
             let field = "messages".to_owned();
-            changes.push(Change { entry_id, field, phone_number_id, value: raw, contents });
+            changes.push(Change { entry_id, time, field, phone_number_id, value: raw, contents });
             continue;
         };
-        let entry_id = entry.id.as_ref().and_then(text);
+        let of_entry = (entry.id.as_ref().and_then(text), entry.time);
         for raw in entry.changes {
             let change = serde_json::from_str::<RawChange<'_>>(raw.get()).ok();
             let value = change.as_ref().and_then(|change| change.value).unwrap_or(raw);
             let field = change.and_then(|change| change.field);
-            changes.push(Change::new(entry_id.clone(), field, value));
+            changes.push(Change::new(&of_entry, field, value));
         }
     }
     Ok(Envelope { object, changes })
 }
 
 impl<'a> Change<'a> {
-    fn new(entry_id: Option<String>, field: Option<String>, value: &'a RawValue) -> Self {
+    fn new(
+        (entry_id, time): &(Option<String>, Option<serde_json::Value>),
+        field: Option<String>,
+        value: &'a RawValue,
+    ) -> Self {
         let contents = serde_json::from_str::<Contents<'_>>(value.get()).ok();
         let phone_number_id = match &contents {
             Some(contents) => contents.metadata.as_ref().and_then(Metadata::number),
@@ -172,7 +184,19 @@ impl<'a> Change<'a> {
             }
         };
         let field = field.unwrap_or_else(|| "messages".to_owned());
-        Self { entry_id, field, phone_number_id, value, contents }
+        let (entry_id, time) = (entry_id.clone(), time.clone());
+        Self { entry_id, time, field, phone_number_id, value, contents }
+    }
+
+    /// The number that it came to, as digits.
+    pub fn own_phone(&self) -> Option<String> {
+        let phone = self.contents.as_ref()?.own_phone();
+        (!phone.is_empty() && phone.len() <= ID_BYTES_MAX).then_some(phone)
+    }
+
+    /// When, as its sender says, if that can be.
+    pub(super) fn at(&self, now: Timestamp) -> Option<Timestamp> {
+        super::message::time(self.time.as_ref(), now)
     }
 
     /// All of it, as a text that can be opened again.

@@ -41,7 +41,7 @@ pub(super) struct Message {
     #[serde(rename = "type")]
     pub kind: Option<String>,
     text: Option<Text>,
-    context: Option<Context>,
+    pub context: Option<Context>,
     referral: Option<Value>,
     #[serde(default)]
     errors: Option<Vec<Value>>,
@@ -54,7 +54,7 @@ struct Text {
 }
 
 #[derive(Deserialize)]
-struct Context {
+pub(super) struct Context {
     id: Option<String>,
     #[serde(default)]
     forwarded: bool,
@@ -235,7 +235,7 @@ fn id(value: Option<&Value>) -> Option<String> {
     value.and_then(text)
 }
 
-fn context(context: Option<Context>) -> (Option<String>, bool) {
+pub(super) fn context(context: Option<Context>) -> (Option<String>, bool) {
     let forwarded = context.as_ref().is_some_and(|c| c.forwarded || c.frequently_forwarded);
     (context.and_then(|context| context.id).filter(|id| !id.is_empty()), forwarded)
 }

@@ -78,6 +78,11 @@ pub fn throughput(body: &[u8]) -> Option<Throughput> {
     }
 }
 
+/// Whether every other message of the account would fail with this error, too.
+pub(super) fn is_of_account(error: &Value) -> bool {
+    matches!(of_error(error), Outcome::AccountStopped { .. })
+}
+
 fn of_error(error: &Value) -> Outcome {
     let code = error.get("code").and_then(Value::as_i64);
     let subcode = error.get("error_subcode").and_then(Value::as_i64);

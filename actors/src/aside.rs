@@ -1,0 +1,94 @@
+//! What webhooks bring beside the items of conversations: history, at low priority, and what
+//! concerns customers themselves.
+
+use std::sync::Arc;
+
+use engine::account::Account;
+use engine::channel::{Import, Imported};
+use engine::consent::ContactNews;
+use engine::conversation::{Command, Envelope, MovedTo, Refused, Target};
+use engine::fact::By;
+use tokio::sync::oneshot;
+
+use crate::contact::{ContactCommand, ContactFailure, ContactOrder};
+use crate::failure::{Failure, Full};
+use crate::identity::origin;
+use crate::ingress::{Ingress, MOVES_MAX};
+use crate::permits::Class;
+use crate::reply::Reply;
+use crate::thread::{Order, Origin};
+
+impl Ingress {
+    /// Takes parts of an account's history, one after another: whatever else comes is not behind
+    /// it. When it answers `Ok`, all are durable; otherwise some may be, and all may be delivered
+    /// again.
+    pub async fn import(&self, account: &Account, imports: Vec<Import>) -> Result<(), Failure> {
+        if imports.is_empty() {
+            return Ok(());
+        }
+        let one_of =
+            self.imports.try_acquire().ok().filter(|_| !self.permits.sheds(Class::Receipt));
+        let _one_of = one_of.ok_or_else(|| Failure::busy(Full::Imports))?;
+        for mut import in imports {
+            for message in &mut import.messages {
+                if let Some(author) = &mut message.author {
+                    self.know(account, author).await?;
+                }
+            }
+            let owner = self.identities.resolve(account, &import.customer, None).await?;
+            let origin = origin(account, owner);
+            let bytes = import.messages.iter().map(Imported::bytes).sum();
+            metrics::counter!("omnistream_imported_messages_total")
+                .increment(import.messages.len() as u64);
+            let (target, by) = (Target::Current, By::Provider);
+            let command = Command::Import(import);
+            let envelope = Envelope { target, by, viewer: None, key: None, command };
+            // What comes in goes before, as it does before what waited.
+            let _turn = self.turns.take_waited(account.tenant, bytes).await;
+            self.import_one(owner.thread, origin, Arc::new(envelope)).await?;
+        }
+        Ok(())
+    }
+
+    async fn import_one(
+        &self,
+        mut thread: engine::id::ThreadId,
+        mut origin: Origin,
+        envelope: Arc<Envelope>,
+    ) -> Result<(), Failure> {
+        for _ in 0..MOVES_MAX {
+            let permit = self.permits.take(origin.tenant, thread).map_err(Failure::busy)?;
+            let (reply, answer) = Reply::new();
+            let order = Order { envelope: envelope.clone(), origin: Some(origin), reply, permit };
+            self.shards.tell_thread(thread, order);
+            match answer.await.unwrap_or(Err(Failure::Unavailable)) {
+                Ok(_) => return Ok(()),
+                Err(Failure::Refused(Refused::Moved(MovedTo { thread: to, contact }))) => {
+                    (thread, origin) = (to, Origin { contact, ..origin });
+                }
+                Err(Failure::Refused(refused)) => {
+                    tracing::debug!(%thread, %refused, "a part of a history changes nothing");
+                    return Ok(());
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(Failure::Unavailable)
+    }
+
+    /// What a provider says of a customer; durable when it answers `Ok`. One who was not known is
+    /// known from then on.
+    pub async fn hear(&self, account: &Account, news: ContactNews) -> Result<(), Failure> {
+        let ContactNews { of, at, said } = news;
+        let owner = self.identities.resolve(account, &of, None).await?;
+        let (reply, answer) = oneshot::channel();
+        let command = ContactCommand::Hear { account: account.id, at, said };
+        self.shards
+            .tell_contact(owner.contact, ContactOrder { tenant: account.tenant, command, reply });
+        match answer.await.unwrap_or(Err(Failure::Unavailable.into())) {
+            Ok(_) => Ok(()),
+            Err(ContactFailure::Failed(failure)) => Err(failure),
+            Err(ContactFailure::NotFound | ContactFailure::Invalid(_)) => Err(Failure::Unavailable),
+        }
+    }
+}
