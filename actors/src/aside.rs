@@ -59,7 +59,8 @@ impl Ingress {
         for _ in 0..MOVES_MAX {
             let permit = self.permits.take(origin.tenant, thread).map_err(Failure::busy)?;
             let (reply, answer) = Reply::new();
-            let order = Order { envelope: envelope.clone(), origin: Some(origin), reply, permit };
+            let order = Order::new(envelope.clone(), reply);
+            let order = Order { origin: Some(origin), permit, ..order };
             self.shards.tell_thread(thread, order);
             match answer.await.unwrap_or(Err(Failure::Unavailable)) {
                 Ok(_) => return Ok(()),

@@ -154,6 +154,11 @@ impl Account {
         self.status_detail = trouble.map(|trouble| trouble.words);
     }
 
+    /// How it stands, as people are told when that changes.
+    pub fn standing(&self) -> (AccountStatus, Option<&str>, bool) {
+        (self.status, self.status_detail.as_deref(), self.paused)
+    }
+
     /// Whether a message may be sent through it now.
     pub fn can_send(&self, now: Timestamp) -> bool {
         self.is_active && !self.is_paused(now) && self.status != AccountStatus::Disabled

@@ -9,8 +9,10 @@ use std::time::Duration;
 use engine::conversation::{Conversation, ConversationView};
 use engine::fact::{Fact, Recorded};
 use engine::id::{AgentId, ConversationId, TenantId};
+use engine::identity::agent::Agent;
 use engine::identity::agent::Availability;
 use engine::message::MessageRow;
+use engine::permission::Permission;
 use engine::time::Timestamp;
 use storage::StoreError;
 use tokio::runtime::Handle;
@@ -298,6 +300,17 @@ impl<W: Wire> Following for Hub<W> {
         }
         for agent in before.agents.keys().filter(|id| !after.agents.contains_key(id)) {
             tell(Stream::Agents, What::AgentGone { agent: *agent });
+        }
+        for account in after.accounts.values() {
+            let known = before.accounts.get(&account.id);
+            let Some(known) = known.filter(|known| known.standing() != account.standing()) else {
+                continue;
+            };
+            let manages =
+                |agent: &&Arc<Agent>| after.permissions(agent).has(Permission::IntegrationsManage);
+            for agent in after.agents.values().filter(manages) {
+                tell(Stream::Agent(agent.id), What::Account { account, before: known });
+            }
         }
         for agent in after.agents.values() {
             let was = before.agents.get(&agent.id).map(|known| known.availability);

@@ -16,6 +16,7 @@ mod topic;
 
 use std::fmt;
 
+use engine::account::Account;
 use engine::conversation::Conversation;
 use engine::fact::{By, Fact};
 use engine::id::{AgentId, ConversationId};
@@ -72,6 +73,8 @@ pub enum What<'a> {
     Agent { name: &'static str, agent: &'a Agent, state: &'a TenantState },
     /// An agent is no more.
     AgentGone { agent: AgentId },
+    /// How a channel account stands is otherwise than before.
+    Account { account: &'a Account, before: &'a Account },
 }
 
 /// Something that passes: it has no offset, and whoever misses it misses nothing for long.

@@ -3,9 +3,11 @@
 
 use actors::feed::{Event, Passing, Stream, What};
 use actors::inbox::Counters;
+use engine::account::AccountStatus;
+use engine::channel::Channel;
 use engine::conversation::{Conversation, ConversationView};
 use engine::fact::{By, ConversationStatus, Fact};
-use engine::id::{AgentId, ConversationId};
+use engine::id::{AccountId, AgentId, ConversationId};
 use engine::identity::agent::Availability;
 use engine::message::Message;
 use serde::{Serialize, Serializer};
@@ -65,6 +67,7 @@ pub(super) enum Shown<'a> {
     Gone(Gone),
     Agent(ChangedAgent),
     AgentGone(GoneAgent),
+    Account(Standing<'a>),
 }
 
 #[derive(Serialize)]
@@ -119,6 +122,26 @@ pub(super) struct ChangedAgent {
 #[derive(Serialize)]
 pub(super) struct GoneAgent {
     id: AgentId,
+}
+
+/// How a channel account stands.
+#[derive(Serialize)]
+pub(super) struct Standing<'a> {
+    id: AccountId,
+    channel: Channel,
+    display_name: &'a str,
+    status: AccountStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_detail: Option<&'a str>,
+    paused: bool,
+    rev: u64,
+    previous: PreviousStanding,
+}
+
+/// How it stood.
+#[derive(Serialize)]
+pub(super) struct PreviousStanding {
+    status: AccountStatus,
 }
 
 /// What passes, of an agent.
@@ -191,6 +214,20 @@ impl<'a> Shown<'a> {
             What::Agent { name, agent, state } => {
                 let changed = ChangedAgent { agent: AgentView::of(agent, state), rev: agent.rev };
                 (name, Self::Agent(changed))
+            }
+            What::Account { account, before } => {
+                let previous = PreviousStanding { status: before.status };
+                let standing = Standing {
+                    id: account.id,
+                    channel: account.channel,
+                    display_name: &account.display_name,
+                    status: account.status,
+                    status_detail: account.status_detail.as_deref(),
+                    paused: account.paused,
+                    rev: account.rev,
+                    previous,
+                };
+                ("integration.status_changed", Self::Account(standing))
             }
             What::AgentGone { agent } => {
                 ("agent.deleted", Self::AgentGone(GoneAgent { id: *agent }))

@@ -234,6 +234,15 @@ impl Org {
         bodies::text(&Account::new(&*self.number), &text)
     }
 
+    /// A webhook of this field, with what Meta puts beside it.
+    pub(crate) fn webhook(&self, field: &str, value: Value) -> Value {
+        let mut value = value;
+        let phone = format!("+49 {}", self.number);
+        value["metadata"] = json!({"phone_number_id": self.number, "display_phone_number": phone});
+        let entry = json!([{"id": "1", "changes": [{"field": field, "value": value}]}]);
+        json!({"object": "whatsapp_business_account", "entry": entry})
+    }
+
     /// Delivers a webhook as Meta does, signed.
     pub(crate) async fn deliver(&self, webhook: &Value) -> Answer {
         self.deliver_raw(&bodies::wire(webhook)).await
