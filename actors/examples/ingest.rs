@@ -88,6 +88,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         live_actors: 100_000,
         dead_letters: LetterLimits { letters: 1_000, bytes: 1 << 20 },
         known_handles: 100_000,
+        merge_suggestions: 20,
         shards: 8,
         ..DeskOptions::default()
     };

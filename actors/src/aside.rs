@@ -6,13 +6,13 @@ use std::sync::Arc;
 use engine::account::Account;
 use engine::channel::{Import, Imported};
 use engine::consent::ContactNews;
-use engine::conversation::{Command, Envelope, MovedTo, Refused, Target};
+use engine::conversation::{Command, Envelope, Refused, Target};
 use engine::fact::By;
 use tokio::sync::oneshot;
 
 use crate::contact::{ContactCommand, ContactFailure, ContactOrder};
 use crate::failure::{Failure, Full};
-use crate::identity::origin;
+use crate::identity::{Owner, origin};
 use crate::ingress::{Ingress, MOVES_MAX};
 use crate::permits::Class;
 use crate::reply::Reply;
@@ -32,10 +32,11 @@ impl Ingress {
         for mut import in imports {
             for message in &mut import.messages {
                 if let Some(author) = &mut message.author {
-                    self.know(account, author).await?;
+                    self.know(account, author, message.sent_at).await?;
                 }
             }
-            let owner = self.identities.resolve(account, &import.customer, None).await?;
+            let newest = import.messages.iter().filter_map(|message| message.sent_at).max();
+            let owner = self.identities.resolve(account, &import.customer, None, newest).await?;
             let origin = origin(account, owner);
             let bytes = import.messages.iter().map(Imported::bytes).sum();
             metrics::counter!("omnistream_imported_messages_total")
@@ -64,7 +65,9 @@ impl Ingress {
             self.shards.tell_thread(thread, order);
             match answer.await.unwrap_or(Err(Failure::Unavailable)) {
                 Ok(_) => return Ok(()),
-                Err(Failure::Refused(Refused::Moved(MovedTo { thread: to, contact }))) => {
+                Err(Failure::Refused(Refused::Moved(_))) => {
+                    let to = self.identities.settle(thread, &[]).await?;
+                    let Owner { thread: to, contact } = to.ok_or(Failure::Unavailable)?;
                     (thread, origin) = (to, Origin { contact, ..origin });
                 }
                 Err(Failure::Refused(refused)) => {
@@ -81,7 +84,7 @@ impl Ingress {
     /// known from then on.
     pub async fn hear(&self, account: &Account, news: ContactNews) -> Result<(), Failure> {
         let ContactNews { of, at, said } = news;
-        let owner = self.identities.resolve(account, &of, None).await?;
+        let owner = self.identities.resolve(account, &of, None, at).await?;
         let (reply, answer) = oneshot::channel();
         let command = ContactCommand::Hear { account: account.id, at, said };
         self.shards

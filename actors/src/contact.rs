@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine::consent::ContactSaid;
-use engine::contact::{Contact, ContactPatch, Identity};
+use engine::contact::{Contact, ContactPatch, Identity, MergeSuggestion};
 use engine::conversation::{Command, Envelope, Target};
 use engine::fact::By;
 use engine::id::{AccountId, ContactId, TenantId, ThreadId};
@@ -48,8 +48,27 @@ pub enum ContactCommand {
         at: Option<Timestamp>,
         said: ContactSaid,
     },
-    /// It turned out to be another one.
-    MergeInto(ContactId),
+    /// The provider says that some of its handles are others now; that is kept also of somebody of
+    /// whom nothing else is known yet.
+    Change {
+        ended: Vec<Identity>,
+        begun: Vec<Identity>,
+        at: Timestamp,
+    },
+    /// It turned out to be another one, which is older: whatever is for it goes there from now on.
+    /// Answers what it was, or the one that it had been merged into before.
+    /// The thread `gone` of it was moved to one of that one's.
+    MergeInto {
+        into: ContactId,
+        gone: Option<ThreadId>,
+    },
+    /// Another one turned out to be this one.
+    Absorb {
+        other: Box<Contact>,
+        gone: Option<ThreadId>,
+    },
+    /// Another one may be this one.
+    Suggest(MergeSuggestion),
     /// A person changes it.
     Patch(ContactPatch),
     Look,
@@ -75,6 +94,13 @@ pub(crate) struct State {
     /// `None`: not loaded, or its row may be otherwise than remembered.
     row: Option<Option<Contact>>,
     handled: u64,
+}
+
+/// What became of an order.
+enum Taken {
+    Answered(Result<Contact, ContactFailure>),
+    /// It is for the contact that this one turned out to be.
+    PassedOn(ContactId, ContactCommand),
 }
 
 impl Virtual for ContactActor {
@@ -117,12 +143,17 @@ impl Actor for ContactActor {
             ContactMessage::Leave(_) => {}
             ContactMessage::Do(ContactOrder { tenant, command, reply }) => {
                 state.handled += 1;
-                let running = Box::pin(state.run(tenant, command));
-                let answer = caught_in("contact", running).await.unwrap_or_else(|panicked| {
+                let taking = Box::pin(state.take(tenant, command));
+                let taken = caught_in("contact", taking).await.unwrap_or_else(|panicked| {
                     state.row = None;
-                    Err(Failure::from(panicked).into())
+                    Taken::Answered(Err(Failure::from(panicked).into()))
                 });
-                drop(reply.send(answer));
+                match taken {
+                    Taken::Answered(answer) => drop(reply.send(answer)),
+                    Taken::PassedOn(into, command) => {
+                        state.shards.tell_contact(into, ContactOrder { tenant, command, reply });
+                    }
+                }
             }
         }
         Ok(())
@@ -130,53 +161,109 @@ impl Actor for ContactActor {
 }
 
 impl State {
+    /// Does what is ordered, unless it is for the contact that this one turned out to be.
+    async fn take(&mut self, tenant: TenantId, command: ContactCommand) -> Taken {
+        if self.row.is_none() {
+            match self.load().await {
+                Ok(row) => self.row = Some(row),
+                Err(error) => return Taken::Answered(Err(Failure::from(error).into())),
+            }
+        }
+        let known = self.row.clone().flatten();
+        let Some(contact) = &known else {
+            return Taken::Answered(self.run(tenant, command, known).await);
+        };
+        if contact.tenant != tenant {
+            return Taken::Answered(Err(ContactFailure::NotFound));
+        }
+        if let Err(failure) = self.hand_over(contact, None).await {
+            return Taken::Answered(Err(failure));
+        }
+        match contact.merged_into {
+            // Each is merged into an older one: this ends.
+            Some(into) if !matches!(command, ContactCommand::MergeInto { .. }) => {
+                Taken::PassedOn(into, command)
+            }
+            _ => Taken::Answered(self.run(tenant, command, known).await),
+        }
+    }
+
     async fn run(
         &mut self,
         tenant: TenantId,
         command: ContactCommand,
+        known: Option<Contact>,
     ) -> Result<Contact, ContactFailure> {
-        if self.row.is_none() {
-            self.row = Some(self.load().await.map_err(Failure::from)?);
-        }
-        let known = self.row.clone().flatten();
-        if known.as_ref().is_some_and(|contact| contact.tenant != tenant) {
+        let now = self.world.clock.now();
+        let makes = matches!(
+            &command,
+            ContactCommand::Learn { .. }
+                | ContactCommand::Change { .. }
+                | ContactCommand::MergeInto { .. }
+                | ContactCommand::Absorb { .. }
+        );
+        if known.is_none() && !makes {
             return Err(ContactFailure::NotFound);
         }
-        let now = self.world.clock.now();
-        let (contact, changed) = match (command, known.clone()) {
-            (ContactCommand::Look, Some(contact)) => (contact, false),
-            (ContactCommand::Patch(patch), Some(mut contact)) => {
-                let changed = contact.patch(patch, now).map_err(ContactFailure::Invalid)?;
-                (contact, changed)
+        let mut contact = known.clone().unwrap_or_else(|| Contact::new(self.id, tenant, now));
+        let changed = match command {
+            ContactCommand::Look => false,
+            ContactCommand::Patch(patch) => {
+                contact.patch(patch, now).map_err(ContactFailure::Invalid)?
             }
-            (ContactCommand::Learn { identities, thread, name }, known) => {
-                let mut contact = known.unwrap_or_else(|| Contact::new(self.id, tenant, now));
-                let changed = contact.learn(&identities, thread, name.as_deref(), now);
-                (contact, changed)
+            ContactCommand::Learn { identities, thread, name } => {
+                contact.learn(&identities, thread, name.as_deref(), now)
             }
-            (ContactCommand::MergeInto(into), Some(mut contact)) => {
-                let changed = contact.merged_into != Some(into);
-                contact.merged_into = Some(into);
-                (contact, changed)
+            ContactCommand::Change { ended, begun, at } => contact.change(&ended, &begun, at, now),
+            ContactCommand::MergeInto { into, gone } => {
+                return self.merge_into(contact, known, into, gone).await;
             }
-            (ContactCommand::Hear { account, at, said }, Some(mut contact)) => {
-                let changed = contact.hear(account, at, &said, now);
-                (contact, changed)
-            }
-            (
-                ContactCommand::Look
-                | ContactCommand::Patch(_)
-                | ContactCommand::MergeInto(_)
-                | ContactCommand::Hear { .. },
-                None,
-            ) => {
-                return Err(ContactFailure::NotFound);
+            ContactCommand::Hear { account, at, said } => contact.hear(account, at, &said, now),
+            ContactCommand::Absorb { other, gone } => contact.absorb(&other, gone, now),
+            ContactCommand::Suggest(suggestion) => {
+                contact.suggest(suggestion, self.world.merge_suggestions, now)
             }
         };
         if changed || known.is_none() {
             self.write(&contact, known.as_ref()).await.map_err(Failure::from)?;
         }
         Ok(contact)
+    }
+
+    /// Becomes another one, also where it was never written: whoever learns of it later finds where
+    /// it went.
+    async fn merge_into(
+        &mut self,
+        mut contact: Contact,
+        known: Option<Contact>,
+        into: ContactId,
+        gone: Option<ThreadId>,
+    ) -> Result<Contact, ContactFailure> {
+        if contact.merged_into.is_none() {
+            contact.merged_into = Some(into);
+            self.write(&contact, known.as_ref()).await.map_err(Failure::from)?;
+            self.hand_over(&contact, gone).await?;
+        }
+        Ok(contact)
+    }
+
+    /// Once it is merged, what it had becomes the other one's. It waits for that one: each waits
+    /// for an older one only.
+    async fn hand_over(
+        &mut self,
+        contact: &Contact,
+        gone: Option<ThreadId>,
+    ) -> Result<(), ContactFailure> {
+        let Some(into) = contact.merged_into.filter(|_| !contact.handed_over) else {
+            return Ok(());
+        };
+        let (reply, answer) = oneshot::channel();
+        let command = ContactCommand::Absorb { other: Box::new(contact.clone()), gone };
+        let order = ContactOrder { tenant: contact.tenant, command, reply };
+        self.shards.tell_contact(into, order);
+        answer.await.unwrap_or(Err(Failure::Unavailable.into()))?;
+        let done = Contact { handed_over: true, ..contact.clone() };
+        Ok(self.write(&done, Some(contact)).await.map_err(Failure::from)?)
     }
 
     async fn load(&self) -> Result<Option<Contact>, StoreError> {
@@ -202,17 +289,33 @@ impl State {
         }
         self.row = Some(Some(contact.clone()));
         let shown = |contact: &Contact| (contact.name.clone(), contact.phone().map(str::to_owned));
-        let (name, phone) = shown(contact);
-        if known.is_some_and(|known| shown(known) != (name.clone(), phone.clone())) {
-            for thread in &contact.threads {
-                let command = Command::ContactChanged { name: name.clone(), phone: phone.clone() };
-                let (target, by) = (Target::Current, By::System);
-                let envelope = Envelope { target, by, viewer: None, key: None, command };
-                // Nobody waits: a thread that misses it compares when it wakes.
-                let (reply, _) = Reply::new();
-                self.shards.tell_thread(*thread, Order::new(envelope, reply));
+        let is_other = match known {
+            _ if contact.merged_into.is_some() => false,
+            // A thread that is new to it may have been made for one that was merged away.
+            Some(known) => {
+                shown(known) != shown(contact)
+                    || known.absorbed.len() != contact.absorbed.len()
+                    || known.threads != contact.threads
             }
+            // The threads of a new one are none yet, but for those of one that it absorbs.
+            None => !contact.absorbed.is_empty(),
+        };
+        if is_other {
+            self.tell_threads(contact);
         }
         Ok(())
+    }
+
+    /// Tells the contact's threads what their conversations show of it.
+    fn tell_threads(&self, contact: &Contact) {
+        for thread in &contact.threads {
+            let (name, phone) = (contact.name.clone(), contact.phone().map(str::to_owned));
+            let command = Command::ContactChanged { contact: contact.id, name, phone };
+            let (target, by) = (Target::Current, By::System);
+            let envelope = Envelope { target, by, viewer: None, key: None, command };
+            // Nobody waits: a thread that misses it compares when it wakes.
+            let (reply, _) = Reply::new();
+            self.shards.tell_thread(*thread, Order::new(envelope, reply));
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engine::account::Account;
 use engine::channel::Inbound;
-use engine::contact::Contact;
+use engine::contact::{Contact, MergeSuggestion};
 use engine::conversation::{
     Answer, Command, Conversation, Effect, Envelope, IdempotencyKey, Refused, Rules, Target,
 };
@@ -79,6 +79,8 @@ pub struct DeskOptions {
     pub live_actors: usize,
     /// At most so many handles of customers are remembered.
     pub known_handles: usize,
+    /// How many others one contact may be suggested to be.
+    pub merge_suggestions: usize,
     /// What is kept of one tenant's dead letters.
     pub dead_letters: LetterLimits,
     /// Webhooks with history that are imported at once.
@@ -114,6 +116,7 @@ impl Default for DeskOptions {
             idle_after: Duration::from_secs(60),
             live_actors: 100,
             known_handles: 1_000,
+            merge_suggestions: 5,
             dead_letters: LetterLimits { letters: 100, bytes: 1 << 20 },
             imports: 1,
             poison_attempts: 3,
@@ -142,6 +145,7 @@ impl Desk {
             idle_after,
             live_actors,
             known_handles,
+            merge_suggestions,
             dead_letters,
             imports,
             poison_attempts,
@@ -179,12 +183,13 @@ impl Desk {
             poison_attempts,
             decide,
             commits: Ages::new(),
+            merge_suggestions,
         });
         let shards = Shards::start(world.clone(), shards, live_actors).await;
         let names = Names::new(store);
         let (permits, turns) = (Permits::new(permits), Turns::new(turns));
         let ingress = Ingress {
-            identities: Identities::new(names, shards.clone(), ids, known_handles),
+            identities: Identities::new(names, shards.clone(), world.clone(), known_handles),
             shards: shards.clone(),
             permits: permits.clone(),
             turns: turns.clone(),
@@ -345,13 +350,44 @@ impl Desk {
         Ok(heads)
     }
 
-    /// The conversations of a contact, newest first.
+    /// The conversations of a contact, and of those that turned out to be it, newest first.
     pub async fn of_contact(
         &self,
-        contact: ContactId,
+        contact: &Contact,
         limit: usize,
     ) -> Result<Vec<ConversationId>, StoreError> {
-        self.world.conversations.of_contact(contact, None, limit).await
+        let mut all = Vec::new();
+        for id in contact.absorbed.iter().chain([&contact.id]) {
+            all.extend(self.world.conversations.of_contact(*id, None, limit).await?);
+        }
+        // Their ids rise with the time at which they were made.
+        all.sort_unstable_by(|one, other| other.cmp(one));
+        all.dedup();
+        all.truncate(limit);
+        Ok(all)
+    }
+
+    /// Who else a contact may be, as it stands: suggestions of what is one by now, or that hold no
+    /// more for the other one, are left out.
+    pub async fn merge_suggestions(
+        &self,
+        contact: &Contact,
+    ) -> Result<Vec<MergeSuggestion>, StoreError> {
+        let mut all: Vec<MergeSuggestion> = Vec::new();
+        for suggestion in &contact.merge_suggestions {
+            let other = self.world.contacts.current(suggestion.contact_id).await?;
+            let Some(other) = other.filter(|other| other.tenant == contact.tenant) else {
+                continue;
+            };
+            let names_us = |s: &MergeSuggestion| {
+                s.contact_id == contact.id || contact.absorbed.contains(&s.contact_id)
+            };
+            let is_new = all.iter().all(|known| known.contact_id != other.id);
+            if other.id != contact.id && is_new && other.merge_suggestions.iter().any(names_us) {
+                all.push(MergeSuggestion { contact_id: other.id, ..suggestion.clone() });
+            }
+        }
+        Ok(all)
     }
 
     /// One month of a tenant's contacts, newest first.
@@ -364,7 +400,7 @@ impl Desk {
         let mut contacts = Vec::new();
         for id in self.world.contacts.list(tenant, month, None, limit).await? {
             let contact = self.world.contacts.get(id).await?;
-            contacts.extend(contact.filter(|contact| contact.merged_into.is_none()));
+            contacts.extend(contact.filter(Contact::is_listed));
         }
         Ok(contacts)
     }
@@ -384,7 +420,7 @@ impl Desk {
     /// Wakes what an earlier run left undone. Answers how many threads.
     pub async fn recover(&self) -> Result<usize, StoreError> {
         self.world.waiting.tidy().await?;
-        crate::sweep::sweep(&self.world, &self.shards).await
+        crate::sweep::sweep(&self.world, &self.shards, &self.ingress.identities).await
     }
 
     /// Where webhooks go that are not a desk's item: see [`Ingress::bury`].

@@ -1,177 +1,205 @@
 //! Whose a payload is: handles to a contact and its thread, claimed once for all who ask at once.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use engine::account::Account;
-use engine::channel::Handle;
-use engine::contact::Identity;
-use engine::conversation::{Command, Envelope, MovedTo, Refused, Target};
+use engine::channel::{Handle, IdentityChange};
+use engine::contact::{Contact, Identity, MergeReason};
+use engine::conversation::{Answer, Command, Envelope, Target};
 use engine::fact::By;
-use engine::id::{AccountId, ContactId, ThreadId};
+use engine::id::{ContactId, TenantId, ThreadId};
 use engine::mint::Mint;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use engine::time::Timestamp;
 use storage::StoreError;
-use storage::names::{Name, Names};
+use storage::names::Names;
 use tokio::sync::oneshot;
 
-use crate::clock::Ids;
 use crate::contact::{ContactCommand, ContactFailure, ContactOrder};
 use crate::failure::Failure;
+pub use crate::handles::Owner;
+use crate::handles::{Handles, Held, Known, Scope, key};
 use crate::reply::Reply;
 use crate::shard::Shards;
 use crate::thread::{Order, Origin};
-
-/// Who a handle belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Owner {
-    // First, so that of two owners the older thread is the smaller one.
-    pub thread: ThreadId,
-    pub contact: ContactId,
-}
+use crate::union::{Evidence, United};
+use crate::world::World;
 
 /// Finds and claims identities.
 pub struct Identities {
-    names: Names,
+    pub(crate) handles: Handles,
+    pub(crate) known: Known,
+    pub(crate) world: Arc<World>,
     shards: Shards,
-    ids: Mutex<Ids>,
-    /// What was found, by hash of account and handle: neither thread nor contact of a handle
-    /// changes but by a merge, and a thread that moved says so itself.
-    known: Mutex<HashMap<u128, Owner>>,
-    known_max: usize,
 }
 
 impl Identities {
-    /// Over these names; at most `known_max` handles are remembered.
-    pub fn new(names: Names, shards: Shards, ids: Ids, known_max: usize) -> Arc<Self> {
-        let (ids, known) = (Mutex::new(ids), Mutex::new(HashMap::new()));
-        Arc::new(Self { names, shards, ids, known, known_max })
+    /// Over these names; at most `known_max` sets of handles are remembered.
+    pub fn new(names: Names, shards: Shards, world: Arc<World>, known_max: usize) -> Arc<Self> {
+        let (handles, known) = (Handles::new(names), Known::new(known_max));
+        Arc::new(Self { handles, known, world, shards })
     }
 
-    /// Whose these handles are, if they are known. Nothing is claimed.
-    pub async fn find(
+    /// Rises whenever a handle becomes somebody else's.
+    pub fn changes(&self) -> u64 {
+        self.known.forgotten()
+    }
+
+    /// Whose these handles are, if one of them is known; those that are not are learned from it.
+    pub async fn recognise(
         &self,
         account: &Account,
         handles: &[Handle],
-    ) -> Result<Option<Owner>, StoreError> {
-        for handle in handles {
-            if let Some(owner) = self.remembered(account, handle) {
-                return Ok(Some(owner));
-            }
-            if let Some(owner) = self.names.get(&on_account(account, handle)).await? {
-                return Ok(Some(owner));
-            }
+        sent_at: Option<Timestamp>,
+    ) -> Result<Option<Owner>, Failure> {
+        if let Ok(owner) = self.known.look(key(account.id, handles)) {
+            return Ok(Some(owner));
         }
-        Ok(None)
+        let mut found = Vec::with_capacity(handles.len());
+        for handle in handles {
+            found.push(self.handles.get(Scope::of(account), handle).await?);
+        }
+        let Some(first) = found.iter().flatten().next().copied() else { return Ok(None) };
+        let is_one = found.iter().all(|held| held.is_some_and(|held| held.thread == first.thread));
+        if is_one || !found.iter().flatten().any(|held| held.counts(sent_at)) {
+            return Ok(Some(first.owner()));
+        }
+        self.resolve(account, handles, None, sent_at).await.map(Some)
     }
 
     /// Whose these handles are; what is not known yet is claimed, in canonical order, and the
-    /// contact's row is there when this answers.
+    /// contact's row is there when this answers. Where they are of two who cannot be made one, the
+    /// first handle decides. What names a handle that its owner had left by then is of whoever
+    /// else it names.
     pub async fn resolve(
         &self,
         account: &Account,
         handles: &[Handle],
         name: Option<&str>,
+        sent_at: Option<Timestamp>,
     ) -> Result<Owner, Failure> {
-        let remembered: Vec<_> =
-            handles.iter().map(|handle| self.remembered(account, handle)).collect();
-        if let Some(Some(owner)) = remembered.first()
-            && remembered.iter().all(|known| *known == Some(*owner))
-        {
-            return Ok(*owner);
-        }
-        let mut owners = Vec::with_capacity(handles.len());
-        for handle in handles {
-            owners.push(self.names.get::<Owner>(&on_account(account, handle)).await?);
-        }
-        let mut owner = match owners.iter().flatten().min() {
-            Some(oldest) => *oldest,
-            None => self.new_owner(account, handles).await?,
+        let key = key(account.id, handles);
+        let looked = match self.known.look(key) {
+            Ok(owner) => return Ok(owner),
+            Err(looked) => looked,
         };
-        let mut claimed = owners.iter().any(Option::is_some);
-        for (handle, known) in handles.iter().zip(&mut owners) {
-            if known.is_none() {
-                let held = self.names.claim(&on_account(account, handle), owner).await?;
-                if !claimed {
-                    // The first canonical handle decides: whoever came first is the owner.
-                    (owner, claimed) = (held, true);
+        let found = self.claimed(account, handles, sent_at).await?;
+        let mut owner = found.first().ok_or(Failure::Unavailable)?.1;
+        let mut mine = Vec::with_capacity(handles.len());
+        for (handle, other) in found {
+            match self.unite(account, owner, other, Evidence::Together, handles).await? {
+                United::One(one) => {
+                    owner = one;
+                    mine.push(handle);
                 }
-                *known = Some(held);
+                United::Two => {
+                    let reason = MergeReason::NamedTogether;
+                    self.suggest(account.tenant, owner.contact, other.contact, reason, handle)
+                        .await?;
+                }
             }
         }
-        let first = owners.first().copied().flatten().unwrap_or(owner);
-        let oldest = owners.iter().flatten().copied().min().unwrap_or(owner);
-        let mut all_one = true;
-        for other in owners.iter().flatten().copied().filter(|other| *other != oldest) {
-            all_one &= self.merge(account, handles, other, oldest).await?;
-        }
-        let owner = if all_one { oldest } else { first };
-        let mine: Vec<_> = handles
-            .iter()
-            .zip(&owners)
-            .filter(|(_, held)| all_one || **held == Some(owner))
-            .map(|(handle, _)| handle)
-            .collect();
         self.learn(account, &mine, owner, name).await?;
         for handle in mine {
-            self.remember(account, handle, owner);
+            self.name_everywhere(account, handle, owner, MergeReason::NamedTogether).await?;
         }
+        self.known.remember(key, owner, looked);
         Ok(owner)
     }
 
-    /// A new thread of a contact who may be known on another account.
-    async fn new_owner(&self, account: &Account, handles: &[Handle]) -> Result<Owner, StoreError> {
-        let (contact, thread) = {
-            let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-            // The last byte of a UUIDv7 is random: it is the virtual shard as it is.
-            (ContactId(ids.uuid()), ThreadId(ids.uuid()))
+    /// The handles, each with who holds it: those that nobody held are claimed for who holds the
+    /// others, or for somebody new.
+    async fn claimed<'a>(
+        &self,
+        account: &Account,
+        handles: &'a [Handle],
+        sent_at: Option<Timestamp>,
+    ) -> Result<Vec<(&'a Handle, Owner)>, Failure> {
+        let scope = Scope::of(account);
+        let mut found = Vec::with_capacity(handles.len());
+        for handle in handles {
+            found.push((handle, self.handles.get(scope, handle).await?));
+        }
+        let held = || found.iter().filter_map(|(_, held)| *held);
+        let oldest = held().filter(|held| held.counts(sent_at)).map(Held::owner).min();
+        let has_new = found.iter().any(|(_, held)| held.is_none());
+        // What has ended finds who had it, unless something else says who it is.
+        let is_gone = oldest.is_none() && !has_new;
+        let known = oldest.or_else(|| held().next().filter(|_| is_gone).map(Held::owner));
+        let mut owner = match known {
+            Some(owner) => owner,
+            None => self.new_owner(account.tenant, handles).await?,
         };
-        let mut contact = contact;
+        let mut is_first = known.is_none();
+        let mut claimed = Vec::with_capacity(handles.len());
+        for (handle, held) in found {
+            let held = match held {
+                None => {
+                    let held = self.handles.claim(scope, handle, owner.held()).await?;
+                    if is_first {
+                        // Whoever came first is the owner.
+                        (owner, is_first) = (held.owner(), false);
+                    }
+                    held.owner()
+                }
+                Some(held) if !held.counts(sent_at) && !is_gone => {
+                    self.hand_over(scope, handle, held, owner).await?
+                }
+                Some(held) => held.owner(),
+            };
+            claimed.push((handle, held));
+        }
+        Ok(claimed)
+    }
+
+    /// Somebody has a handle now that its last owner has left. Answers who.
+    async fn hand_over(
+        &self,
+        scope: Scope,
+        handle: &Handle,
+        held: Held,
+        to: Owner,
+    ) -> Result<Owner, Failure> {
+        if held.thread == to.thread {
+            return Ok(to);
+        }
+        let swapped = self.handles.swap(scope, handle, (held, to.held())).await?;
+        self.known.forget();
+        let held = if swapped { None } else { self.handles.get(scope, handle).await? };
+        Ok(held.map_or(to, Held::owner))
+    }
+
+    /// A new thread of a contact who may be known on another account.
+    async fn new_owner(&self, tenant: TenantId, handles: &[Handle]) -> Result<Owner, StoreError> {
+        let mut ids = self.world.ids.clone();
+        // The last byte of a UUIDv7 is random: it is the virtual shard as it is.
+        let (mut contact, thread) = (ContactId(ids.uuid()), ThreadId(ids.uuid()));
         for handle in handles.iter().filter(|handle| handle.kind.is_global()) {
-            contact = self.names.claim(&everywhere(account, handle), contact).await?;
+            contact = self.contact_of(tenant, handle, contact).await?;
         }
         Ok(Owner { thread, contact })
     }
 
-    /// Two threads prove to be one: the younger one's items go to the older from now on. Answers
-    /// whether they are one; where people have worked they stay two.
-    async fn merge(
+    /// Which contact a handle names on every account: this one, if it names none yet, or one that
+    /// has left it.
+    async fn contact_of(
         &self,
-        account: &Account,
-        handles: &[Handle],
-        loser: Owner,
-        winner: Owner,
-    ) -> Result<bool, Failure> {
-        let Owner { thread, contact } = winner;
-        let command = Command::MoveTo(MovedTo { thread, contact });
-        let (target, by) = (Target::Current, By::System);
-        let envelope = Arc::new(Envelope { target, by, viewer: None, key: None, command });
-        let (reply, answer) = Reply::new();
-        let origin = Some(origin(account, loser));
-        self.shards.tell_thread(loser.thread, Order { origin, ..Order::new(envelope, reply) });
-        match answer.await.unwrap_or(Err(Failure::Unavailable)) {
-            Ok(_) | Err(Failure::Refused(Refused::Moved(_))) => {}
-            Err(Failure::Refused(_)) => return Ok(false),
-            Err(failure) => return Err(failure),
+        tenant: TenantId,
+        handle: &Handle,
+        contact: ContactId,
+    ) -> Result<ContactId, StoreError> {
+        let known = match self.handles.contact(tenant, handle).await? {
+            Some(known) => known,
+            None => self.handles.claim_contact(tenant, handle, contact).await?,
+        };
+        if known == contact || !handle.kind.is_recycled() {
+            return Ok(known);
         }
-        // If this stops half way, the moved thread forwards, and whoever meets it goes on here.
-        for handle in handles {
-            self.names.swap(&on_account(account, handle), &loser, &winner).await?;
-            if handle.kind.is_global() && loser.contact != winner.contact {
-                let name = everywhere(account, handle);
-                self.names.swap(&name, &loser.contact, &winner.contact).await?;
-            }
+        let row = self.world.contacts.current(known).await?;
+        let has_left = row.is_some_and(|row| row.id != contact && row.left_at(handle).is_some());
+        if has_left && self.handles.swap_contact(tenant, handle, (known, contact)).await? {
+            return Ok(contact);
         }
-        if loser.contact != winner.contact {
-            let merged = ContactCommand::MergeInto(winner.contact);
-            match self.tell(account, loser.contact, merged).await {
-                // It was never written.
-                Ok(()) | Err(ContactFailure::NotFound | ContactFailure::Invalid(_)) => {}
-                Err(ContactFailure::Failed(failure)) => return Err(failure),
-            }
-        }
-        Ok(true)
+        Ok(known)
     }
 
     /// The contact knows these handles and its thread, durably.
@@ -182,60 +210,235 @@ impl Identities {
         owner: Owner,
         name: Option<&str>,
     ) -> Result<(), Failure> {
-        let identities = handles
-            .iter()
-            .map(|handle| Identity {
-                kind: handle.kind,
-                value: handle.value.clone(),
-                account_id: (!handle.kind.is_global()).then_some(account.id),
-            })
-            .collect();
+        let identities = identities(account, handles.iter().copied());
         let (thread, name) = (Some(owner.thread), name.map(str::to_owned));
         let learn = ContactCommand::Learn { identities, thread, name };
-        match self.tell(account, owner.contact, learn).await {
-            Ok(()) => Ok(()),
+        self.tell(account.tenant, owner.contact, learn).await.map(|_| ())
+    }
+
+    /// A handle that counts everywhere names this owner's contact on every account, too; if it
+    /// names another one already, both are one, or may be.
+    async fn name_everywhere(
+        &self,
+        account: &Account,
+        handle: &Handle,
+        owner: Owner,
+        reason: MergeReason,
+    ) -> Result<(), Failure> {
+        if !handle.kind.is_global() {
+            return Ok(());
+        }
+        let tenant = account.tenant;
+        let contact = self.contact_of(tenant, handle, owner.contact).await?;
+        if contact == owner.contact {
+            return Ok(());
+        }
+        let (ours, theirs) = (self.root(owner.contact).await?, self.root(contact).await?);
+        if ours == theirs {
+            return self.merge(tenant, owner.contact, contact, None).await;
+        }
+        let together = reason == MergeReason::NamedTogether;
+        if together && self.unite_contacts(account, ours, theirs).await? {
+            return Ok(());
+        }
+        self.suggest(tenant, ours, theirs, reason, handle).await
+    }
+
+    /// Follows what the provider says of a customer's handles; however often, in any order, before
+    /// or after messages that name the new ones. Answers whose they are, if anybody's.
+    pub async fn change(
+        &self,
+        account: &Account,
+        change: &IdentityChange,
+    ) -> Result<Option<Owner>, Failure> {
+        let IdentityChange { of, previous, current, .. } = change;
+        if previous.is_empty() && current.is_empty() {
+            return self.recognise(account, of, change.at).await;
+        }
+        let at = change.at.unwrap_or_else(|| self.world.clock.now());
+        let ended = identities(account, previous);
+        if let Some(owner) = self.followed(account, current, &ended, at).await? {
+            return Ok(Some(owner));
+        }
+        // The provider itself says that these are one; a number may have come from somebody else.
+        let (numbers, ids): (Vec<_>, Vec<_>) =
+            current.iter().partition(|handle| handle.kind.is_recycled());
+        let same: Vec<_> = previous.iter().chain(of).chain(ids).collect();
+        let Some(mut owner) = self.whose(account, &same, &numbers).await? else { return Ok(None) };
+        let scope = Scope::of(account);
+        let all: Vec<_> = same.iter().map(|handle| (*handle).clone()).collect();
+        let mut begun = Vec::with_capacity(current.len());
+        for handle in same {
+            let ends = previous.contains(handle) && handle.kind.is_recycled();
+            let held = Held { ended_at: ends.then_some(at), ..owner.held() };
+            let other = self.holder(scope, handle, held).await?.owner();
+            match self.unite(account, owner, other, Evidence::Said, &all).await? {
+                United::One(one) => {
+                    owner = one;
+                    begun.extend(current.contains(handle).then_some(handle));
+                }
+                United::Two => {
+                    let reason = MergeReason::IdChanged;
+                    self.suggest(account.tenant, owner.contact, other.contact, reason, handle)
+                        .await?;
+                }
+            }
+        }
+        for handle in numbers {
+            if self.take_number(account, handle, owner).await? {
+                begun.push(handle);
+            }
+        }
+        let begun_identities = identities(account, begun.iter().copied());
+        let told = ContactCommand::Change { ended, begun: begun_identities, at };
+        let contact = self.tell(account.tenant, owner.contact, told).await?;
+        for handle in previous.iter().chain(begun) {
+            self.mark_ended(scope, handle, owner, contact.left_at(handle)).await?;
+        }
+        Ok(Some(owner))
+    }
+
+    /// Whose a change is that was followed before: what it ends was others' since, perhaps.
+    async fn followed(
+        &self,
+        account: &Account,
+        current: &[Handle],
+        ended: &[Identity],
+        at: Timestamp,
+    ) -> Result<Option<Owner>, Failure> {
+        let Some(first) = current.first() else { return Ok(None) };
+        let Some(held) = self.handles.get(Scope::of(account), first).await? else {
+            return Ok(None);
+        };
+        let Some(contact) = self.world.contacts.current(held.contact).await? else {
+            return Ok(None);
+        };
+        let of = |identity: &Identity| contact.identities.iter().find(|known| known.is(identity));
+        let has_ended = |identity: &Identity| {
+            of(identity).is_some_and(|i| i.ended_at.max(i.since).is_some_and(|known| known >= at))
+        };
+        let has_begun = |identity: &Identity| {
+            of(identity).is_some_and(|i| i.since.is_some_and(|since| since >= at))
+        };
+        let is_followed =
+            ended.iter().all(has_ended) && identities(account, current).iter().all(has_begun);
+        Ok(is_followed.then(|| held.owner()))
+    }
+
+    /// Who is changed: whom the first handle names that is known. One who is known by an id alone
+    /// that changes before anything else is heard of them is nobody yet, but has both ids.
+    async fn whose(
+        &self,
+        account: &Account,
+        same: &[&Handle],
+        numbers: &[&Handle],
+    ) -> Result<Option<Owner>, Failure> {
+        for handle in same.iter().chain(numbers) {
+            if let Some(held) = self.handles.get(Scope::of(account), handle).await? {
+                return Ok(Some(held.owner()));
+            }
+        }
+        let all: Vec<Handle> = same.iter().chain(numbers).map(|h| (*h).clone()).collect();
+        if all.len() < 2 {
+            return Ok(None);
+        }
+        Ok(Some(self.new_owner(account.tenant, &all).await?))
+    }
+
+    /// A number is a customer's from now on. One that another contact has is not taken: that both
+    /// are one is suggested. Answers whether it is the customer's now.
+    async fn take_number(
+        &self,
+        account: &Account,
+        handle: &Handle,
+        owner: Owner,
+    ) -> Result<bool, Failure> {
+        let (scope, reason) = (Scope::of(account), MergeReason::NumberChanged);
+        let held = self.holder(scope, handle, owner.held()).await?;
+        let holder = match held.ended_at {
+            Some(_) => self.hand_over(scope, handle, held, owner).await?,
+            None => held.owner(),
+        };
+        if self.root_of(holder).await?.thread != owner.thread {
+            self.suggest(account.tenant, owner.contact, holder.contact, reason, handle).await?;
+            return Ok(false);
+        }
+        self.name_everywhere(account, handle, owner, reason).await?;
+        Ok(true)
+    }
+
+    /// Who holds a handle, claimed like this where nobody did.
+    async fn holder(&self, scope: Scope, handle: &Handle, held: Held) -> Result<Held, StoreError> {
+        match self.handles.get(scope, handle).await? {
+            Some(held) => Ok(held),
+            None => self.handles.claim(scope, handle, held).await,
+        }
+    }
+
+    /// The name of a number says whether its owner has left it, as the contact does.
+    async fn mark_ended(
+        &self,
+        scope: Scope,
+        handle: &Handle,
+        owner: Owner,
+        ended_at: Option<Timestamp>,
+    ) -> Result<(), Failure> {
+        if !handle.kind.is_recycled() {
+            return Ok(());
+        }
+        let Some(held) = self.handles.get(scope, handle).await? else { return Ok(()) };
+        if held.thread == owner.thread && held.ended_at != ended_at {
+            self.handles.swap(scope, handle, (held, Held { ended_at, ..held })).await?;
+            self.known.forget();
+        }
+        Ok(())
+    }
+
+    /// Has a contact do something. Answers it, or the one that it turned out to be.
+    pub(crate) async fn tell(
+        &self,
+        tenant: TenantId,
+        contact: ContactId,
+        command: ContactCommand,
+    ) -> Result<Contact, Failure> {
+        self.tell_if_there(tenant, contact, command).await?.ok_or_else(|| {
+            tracing::error!(%contact, "a contact is not there");
+            Failure::Unavailable
+        })
+    }
+
+    /// The same for one that may never have been written.
+    pub(crate) async fn tell_if_there(
+        &self,
+        tenant: TenantId,
+        contact: ContactId,
+        command: ContactCommand,
+    ) -> Result<Option<Contact>, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.shards.tell_contact(contact, ContactOrder { tenant, command, reply });
+        match answer.await.unwrap_or(Err(Failure::Unavailable.into())) {
+            Ok(contact) => Ok(Some(contact)),
+            Err(ContactFailure::NotFound) => Ok(None),
             Err(ContactFailure::Failed(failure)) => Err(failure),
-            Err(error @ (ContactFailure::NotFound | ContactFailure::Invalid(_))) => {
-                tracing::error!(%error, contact = %owner.contact, "a contact does not learn");
+            Err(error @ ContactFailure::Invalid(_)) => {
+                tracing::error!(%error, %contact, "a contact does not take what it is told");
                 Err(Failure::Unavailable)
             }
         }
     }
 
-    async fn tell(
+    /// Has a thread do something; with `origin` it is made if it is not there.
+    pub(crate) async fn ask(
         &self,
-        account: &Account,
-        contact: ContactId,
-        command: ContactCommand,
-    ) -> Result<(), ContactFailure> {
-        let (reply, answer) = oneshot::channel();
-        let order = ContactOrder { tenant: account.tenant, command, reply };
-        self.shards.tell_contact(contact, order);
-        answer.await.unwrap_or(Err(Failure::Unavailable.into())).map(|_| ())
-    }
-
-    fn remembered(&self, account: &Account, handle: &Handle) -> Option<Owner> {
-        let hash = hash(account.id, handle);
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&hash).copied()
-    }
-
-    fn remember(&self, account: &Account, handle: &Handle, owner: Owner) {
-        let hash = hash(account.id, handle);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= self.known_max {
-            // It is found again by one read each.
-            known.clear();
-        }
-        known.insert(hash, owner);
-    }
-
-    /// Forgets what was found: the thread turned out to be another one.
-    pub fn forget(&self, account: AccountId, handles: &[Handle]) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        for handle in handles {
-            known.remove(&hash(account, handle));
-        }
+        thread: ThreadId,
+        origin: Option<Origin>,
+        command: Command,
+    ) -> Result<Answer, Failure> {
+        let (target, by) = (Target::Current, By::System);
+        let envelope = Envelope { target, by, viewer: None, key: None, command };
+        let (reply, answer) = Reply::new();
+        self.shards.tell_thread(thread, Order { origin, ..Order::new(envelope, reply) });
+        answer.await.unwrap_or(Err(Failure::Unavailable))
     }
 }
 
@@ -249,27 +452,9 @@ pub(crate) fn origin(account: &Account, owner: Owner) -> Origin {
     }
 }
 
-fn on_account(account: &Account, handle: &Handle) -> Name {
-    Name {
-        scope: account.tenant.0,
-        kind: format!("{}:{}", handle.kind.as_str(), account.id.0.simple()),
-        name: handle.value.clone(),
-    }
-}
-
-fn everywhere(account: &Account, handle: &Handle) -> Name {
-    Name {
-        scope: account.tenant.0,
-        kind: handle.kind.as_str().to_owned(),
-        name: handle.value.clone(),
-    }
-}
-
-fn hash(account: AccountId, handle: &Handle) -> u128 {
-    let mut hash = Sha256::new();
-    hash.update(account.0.as_bytes());
-    hash.update(handle.kind.as_str());
-    hash.update(":");
-    hash.update(&handle.value);
-    hash.finalize().iter().take(16).fold(0, |hash, byte| hash << 8 | u128::from(*byte))
+fn identities<'a>(
+    account: &Account,
+    handles: impl IntoIterator<Item = &'a Handle>,
+) -> Vec<Identity> {
+    handles.into_iter().map(|handle| Identity::of(handle, account.id)).collect()
 }

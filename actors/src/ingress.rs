@@ -1,15 +1,17 @@
 //! From a provider's items to threads: whose each is, and its answer once all are durable.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::account::Account;
-use engine::channel::{Amender, Amendment, Author, Handle, Inbound};
-use engine::conversation::{Command, Envelope, MovedTo, Refused, Target};
+use engine::channel::{Amender, Amendment, Author, Handle, IdentityChange, Inbound, Receipt};
+use engine::conversation::{Command, Envelope, Refused, Target};
 use engine::fact::By;
 use engine::id::{AccountId, TenantId, ThreadId};
 use engine::time::Timestamp;
+use storage::StoreError;
 use storage::conversations::Conversations;
 use storage::dead_letters::Source;
 use storage::waiting::{Body, WaitingItem};
@@ -149,7 +151,8 @@ impl Ingress {
 
     /// The items that are for threads, in order; what is for none is done with.
     async fn routed(&self, account: &Account, items: Vec<Inbound>) -> Result<Vec<Item>, Failure> {
-        let mut routed = Vec::with_capacity(items.len());
+        let mut routed: Vec<Item> = Vec::with_capacity(items.len());
+        let changes = self.identities.changes();
         for item in items {
             let (kind, mut command) = match command(item) {
                 Ok(command) => (kind(&command), command),
@@ -178,6 +181,16 @@ impl Ingress {
                 None => count("unroutable"),
             }
         }
+        if self.identities.changes() != changes {
+            // What is behind an item may have had its thread moved: they keep their order.
+            for item in &mut routed {
+                let (thread, contact) = (item.thread, item.origin.contact);
+                let owner = self.identities.root_of(Owner { thread, contact }).await?;
+                if goes_along(&item.envelope.command) {
+                    (item.thread, item.origin.contact) = (owner.thread, owner.contact);
+                }
+            }
+        }
         Ok(routed)
     }
 
@@ -204,61 +217,108 @@ impl Ingress {
         }
     }
 
-    /// Which thread an item is for. A receipt never makes a thread: one that names nothing of ours
-    /// is of a message that was not sent from here.
+    /// Which thread an item is for. A receipt never makes a thread, nor does a change of who the
+    /// customer is: one that names nothing of ours is of somebody who is not known here.
     async fn route(
         &self,
         account: &Account,
         command: &Command,
     ) -> Result<Option<(ThreadId, Origin)>, Failure> {
-        let to = |owner: Owner| Some((owner.thread, origin(account, owner)));
-        let handles = customer(command);
-        let receipt = match command {
-            Command::Receipt(receipt) => receipt,
-            _ if handles.is_empty() => return Ok(None),
+        let of_message = match command {
+            Command::Amend(amendment) => self.of_message(account, &amendment.target).await?,
+            _ => None,
+        };
+        let owner = match command {
+            _ if of_message.is_some() => of_message,
+            Command::Receipt(receipt) => self.owner_of(account, receipt).await?,
+            Command::Identity(change) => self.identities.change(account, change).await?,
             _ => {
-                let name = match command {
-                    Command::Receive(message) => message.name.as_deref(),
-                    _ => None,
+                let handles = customer(command);
+                if handles.is_empty() {
+                    return Ok(None);
+                }
+                let (name, sent_at) = match command {
+                    Command::Receive(message) => (message.name.as_deref(), message.sent_at),
+                    Command::Echo(echo) => (None, echo.sent_at),
+                    Command::Amend(amendment) => (None, amendment.at),
+                    _ => (None, None),
                 };
-                return Ok(to(self.identities.resolve(account, handles, name).await?));
+                Some(self.identities.resolve(account, &handles, name, sent_at).await?)
             }
         };
-        if let Some(owner) = self.identities.find(account, handles).await? {
-            return Ok(to(owner));
+        Ok(owner.map(|owner| (owner.thread, origin(account, owner))))
+    }
+
+    /// Whose a receipt is: of the thread that we sent along, if it is one of this account; else of
+    /// the one that has the message; else of the recipient, whom it may have other handles of.
+    async fn owner_of(
+        &self,
+        account: &Account,
+        receipt: &Receipt,
+    ) -> Result<Option<Owner>, Failure> {
+        let recipient = self.identities.recognise(account, &receipt.recipient, receipt.at).await?;
+        if let Some(opaque) = receipt.opaque {
+            if recipient.is_some_and(|owner| owner.thread == opaque.thread) {
+                return Ok(recipient);
+            }
+            if let Some(owner) = self.of_thread(account, opaque.thread).await? {
+                return Ok(Some(owner));
+            }
         }
-        let thread = match receipt.opaque {
-            Some(opaque) => Some(opaque.thread),
-            None => match self.conversations.reference(account.id, &receipt.provider_id).await? {
-                Some((id, _)) => self.conversations.head(id).await?.map(|head| head.thread),
-                None => None,
-            },
-        };
-        let Some(thread) = thread else { return Ok(None) };
-        // What names a thread of another account names nothing.
+        Ok(self.of_message(account, &receipt.provider_id).await?.or(recipient))
+    }
+
+    /// Whose the message with this provider id is.
+    async fn of_message(
+        &self,
+        account: &Account,
+        provider_id: &str,
+    ) -> Result<Option<Owner>, StoreError> {
+        let found = self.conversations.reference(account.id, provider_id).await?;
+        let Some((conversation, _)) = found else { return Ok(None) };
+        match self.conversations.head(conversation).await? {
+            Some(head) => self.of_thread(account, head.thread).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Whose a thread is. One of another account names nothing.
+    async fn of_thread(
+        &self,
+        account: &Account,
+        thread: ThreadId,
+    ) -> Result<Option<Owner>, StoreError> {
         let known = self.conversations.thread(thread).await?;
         Ok(known
             .filter(|known| (known.tenant, known.account) == (account.tenant, account.id))
-            .map(|known| (thread, origin(account, Owner { thread, contact: known.contact }))))
+            .map(|known| Owner { thread, contact: known.contact }))
     }
 
     /// Who of a group it was: a contact like every other.
     async fn know_author(&self, account: &Account, command: &mut Command) -> Result<(), Failure> {
-        let author = match command {
-            Command::Receive(message) => message.author.as_mut(),
-            Command::Amend(Amendment { by: Amender::Author(author), .. }) => Some(author),
-            _ => None,
+        let (author, sent_at) = match command {
+            Command::Receive(message) => (message.author.as_mut(), message.sent_at),
+            Command::Amend(Amendment { by: Amender::Author(author), at, .. }) => {
+                (Some(author), *at)
+            }
+            _ => (None, None),
         };
         match author {
-            Some(author) => self.know(account, author).await,
+            Some(author) => self.know(account, author, sent_at).await,
             None => Ok(()),
         }
     }
 
-    /// Finds out who of a group somebody is.
-    pub(crate) async fn know(&self, account: &Account, who: &mut Author) -> Result<(), Failure> {
+    /// Finds out who of a group somebody is who did something at that time.
+    pub(crate) async fn know(
+        &self,
+        account: &Account,
+        who: &mut Author,
+        at: Option<Timestamp>,
+    ) -> Result<(), Failure> {
         let (handles, name) = (&who.handles, who.name.as_deref());
-        who.contact = Some(self.identities.resolve(account, handles, name).await?.contact);
+        let owner = self.identities.resolve(account, handles, name, at).await?;
+        who.contact = Some(self.identities.root(owner.contact).await?);
         Ok(())
     }
 
@@ -385,10 +445,11 @@ impl Ingress {
             match answered.unwrap_or(Err(Failure::Unavailable)) {
                 Ok(_) => return Ok(Settled::Done),
                 Err(Failure::Parked) => return Ok(Settled::Late(item)),
-                Err(Failure::Refused(Refused::Moved(MovedTo { thread: to, contact }))) => {
+                Err(Failure::Refused(Refused::Moved(_))) => {
+                    let handles = customer(&item.envelope.command);
+                    let to = self.identities.settle(item.thread, &handles).await?;
+                    let Owner { thread: to, contact } = to.ok_or(Failure::Unavailable)?;
                     tracing::debug!(from = %item.thread, %to, "a thread moved");
-                    let account = item.origin.account;
-                    self.identities.forget(account, customer(&item.envelope.command));
                     (item.thread, item.origin.contact) = (to, contact);
                     self.waiting.load(to.shard()).await?;
                     let permit = || self.permits.take(item.origin.tenant, to);
@@ -472,6 +533,7 @@ fn command(item: Inbound) -> Result<Command, Inbound> {
         Inbound::Receipt(receipt) => Ok(Command::Receipt(receipt)),
         Inbound::Echo(echo) => Ok(Command::Echo(echo)),
         Inbound::Amendment(amendment) => Ok(Command::Amend(amendment)),
+        Inbound::Identity(change) => Ok(Command::Identity(change)),
         other @ (Inbound::Ignored(_) | Inbound::Dead { .. }) => Err(other),
     }
 }
@@ -483,8 +545,14 @@ fn kind(command: &Command) -> &'static str {
         Command::Receipt(_) => "receipt",
         Command::Echo(_) => "echo",
         Command::Amend(_) => "amendment",
+        Command::Identity(_) => "identity",
         _ => "other",
     }
+}
+
+/// Whether an item is for wherever its thread went: what a message is about may be left behind.
+fn goes_along(command: &Command) -> bool {
+    !matches!(command, Command::Receipt(_) | Command::Amend(_))
 }
 
 fn envelope(command: Command) -> Arc<Envelope> {
@@ -493,13 +561,16 @@ fn envelope(command: Command) -> Arc<Envelope> {
 }
 
 /// The handles by which an item names its customer.
-fn customer(command: &Command) -> &[Handle] {
+fn customer(command: &Command) -> Cow<'_, [Handle]> {
     match command {
-        Command::Receive(message) => &message.from,
-        Command::Receipt(receipt) => &receipt.recipient,
-        Command::Echo(echo) => &echo.to,
-        Command::Amend(amendment) => &amendment.customer,
-        _ => &[],
+        Command::Receive(message) => Cow::Borrowed(&message.from),
+        Command::Receipt(receipt) => Cow::Borrowed(&receipt.recipient),
+        Command::Echo(echo) => Cow::Borrowed(&echo.to),
+        Command::Amend(amendment) => Cow::Borrowed(&amendment.customer),
+        Command::Identity(IdentityChange { of, previous, current, .. }) => {
+            Cow::Owned([&previous[..], of, current].concat())
+        }
+        _ => Cow::Borrowed(&[]),
     }
 }
 

@@ -1,20 +1,25 @@
 //! After a start: threads that may have been left with something undone are woken. A mark moves
 //! over the hours in which everything is done, so that a start looks at few.
 
-use engine::conversation::{Command, Envelope, Target};
+use engine::conversation::{Command, Envelope, Target, Thread};
 use engine::fact::By;
 use engine::id::ThreadId;
 use storage::StoreError;
 use storage::conversations::Conversations;
 use storage::keys::hour;
 
+use crate::identity::Identities;
 use crate::reply::Reply;
 use crate::shard::Shards;
 use crate::thread::Order;
 use crate::world::World;
 
 /// Wakes what was left undone, and moves the mark. Answers how many threads were woken.
-pub async fn sweep(world: &World, shards: &Shards) -> Result<usize, StoreError> {
+pub async fn sweep(
+    world: &World,
+    shards: &Shards,
+    identities: &Identities,
+) -> Result<usize, StoreError> {
     let conversations = &world.conversations;
     let now = hour(world.clock.now());
     // One process owns all shards: one mark does for all of them.
@@ -24,7 +29,13 @@ pub async fn sweep(world: &World, shards: &Shards) -> Result<usize, StoreError> 
         let mut undone = 0;
         for shard in 0..=u8::MAX {
             for thread in conversations.dirty(shard, hour).await? {
-                if is_undone(conversations, thread).await? {
+                let Some(row) = conversations.thread(thread).await? else { continue };
+                if row.moved_to.is_some() && !row.settled {
+                    undone += 1;
+                    if let Err(error) = identities.settle(thread, &[]).await {
+                        tracing::warn!(%thread, %error, "a thread's move is not settled yet");
+                    }
+                } else if is_undone(conversations, &row).await? {
                     undone += 1;
                     wake(shards, thread).await;
                 }
@@ -41,8 +52,7 @@ pub async fn sweep(world: &World, shards: &Shards) -> Result<usize, StoreError> 
 }
 
 /// Whether a thread has messages on their way, or facts of which something may not be derived.
-async fn is_undone(conversations: &Conversations, thread: ThreadId) -> Result<bool, StoreError> {
-    let Some(row) = conversations.thread(thread).await? else { return Ok(false) };
+async fn is_undone(conversations: &Conversations, row: &Thread) -> Result<bool, StoreError> {
     let Some(current) = row.current else { return Ok(false) };
     let Some(head) = conversations.head(current).await? else { return Ok(true) };
     let guarantees = conversations.guarantees();

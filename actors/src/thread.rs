@@ -24,8 +24,8 @@ use tokio::sync::oneshot;
 use tracing::{Instrument, Span, debug};
 
 use self::batch::{Batch, Ready, Waiter};
-pub use self::load::{Loading, Unread};
-use self::load::{load_thread, read, shown};
+pub use self::load::{Loading, Shown, Unread};
+use self::load::{load_thread, read};
 use crate::committed::{Committed, Durable};
 use crate::contact::{ContactCommand, ContactOrder};
 use crate::failure::Failure;
@@ -82,8 +82,8 @@ pub enum ThreadMessage {
     Leave(u64),
     Woke(Box<Result<Loading, Unread>>),
     Loaded(Box<Result<Loaded, Unread>>),
-    /// The contact of a thread that is not there yet: its name and number.
-    Named(Result<(Option<String>, Option<String>), Unread>),
+    /// The contact of a thread that is not there yet.
+    Named(Result<Option<Shown>, Unread>),
     Committed(Result<(), StoreError>),
     /// It is parked, or could not be.
     Parked(Result<(), Failure>),
@@ -109,7 +109,8 @@ pub(crate) struct State {
     writing: Option<Writing>,
     queue: VecDeque<Order>,
     core: Option<Core>,
-    contact: (Option<String>, Option<String>),
+    /// `None`: its contact was never written.
+    contact: Option<Shown>,
     loaded: Loaded,
     /// The hour that is entered as dirty.
     dirty_hour: Option<i64>,
@@ -176,7 +177,7 @@ impl Actor for ThreadActor {
             writing: None,
             queue: VecDeque::new(),
             core: None,
-            contact: (None, None),
+            contact: None,
             loaded: Loaded::default(),
             dirty_hour: None,
             recent_at: (None, 0),
@@ -222,7 +223,13 @@ impl Actor for ThreadActor {
             ThreadMessage::Named(named) => {
                 state.phase = Phase::Idle;
                 match named {
-                    Ok(named) => state.contact = named,
+                    Ok(named) => {
+                        // Made for one that turned out to be another one since.
+                        if let (Some(core), Some(shown)) = (&mut state.core, &named) {
+                            core.thread.contact = shown.contact;
+                        }
+                        state.contact = named;
+                    }
                     Err(unread) => state.unread(unread),
                 }
             }
@@ -260,7 +267,7 @@ impl State {
         myself: &ActorRef<ThreadMessage>,
     ) -> Result<(), ActorProcessingErr> {
         self.phase = Phase::Idle;
-        let Loading { woken, name, phone } = match woke {
+        let Loading { woken, contact } = match woke {
             Ok(loading) => loading,
             Err(Unread::Panicked(_)) => {
                 self.wake_panicked(myself);
@@ -279,12 +286,11 @@ impl State {
         };
         self.panics = 0;
         let panics = self.forget_own();
-        self.contact = (name, phone);
+        self.contact = contact;
         let Some(Woken { thread, case, recent, newest }) = woken else { return Ok(()) };
         let current = case.as_ref().map(|case| case.id);
-        let differs = case.as_ref().is_some_and(|case| {
-            (&case.contact_name, &case.contact_phone) != (&self.contact.0, &self.contact.1)
-        });
+        let shows = |shown: &Shown| shown.contact == thread.contact && shown.is_in(case.as_ref());
+        let other = self.contact.clone().filter(|shown| !shows(shown));
         // A store that may still write what it was told must see something newer first.
         let settled = self.world.conversations.guarantees().settled;
         let mark = !settled && newest.is_some() && case.as_ref().is_some_and(|case| !case.clean);
@@ -293,12 +299,11 @@ impl State {
             self.world.outside.woke(case);
         }
         self.core = Some(Core { thread, case, recent });
+        if let Some(Shown { contact, name, phone }) = other {
+            let command = Command::ContactChanged { contact, name, phone };
+            self.queue.push_front(Order { panics, ..own(command) });
+        }
         if current.is_some() {
-            if differs && self.contact != (None, None) {
-                let (name, phone) = self.contact.clone();
-                let command = Command::ContactChanged { name, phone };
-                self.queue.push_front(Order { panics, ..own(command) });
-            }
             let held = self.world.outside.held(self.id);
             self.queue.push_front(Order { panics, ..own(Command::Wake { mark, held }) });
         }
@@ -354,25 +359,13 @@ impl State {
             }
             return;
         };
-        let (id, case, current, moved_to) = (self.id, 0, None, None);
-        let (waiting, history) = (Vec::new(), None);
-        let thread = Thread {
-            id,
-            tenant,
-            account,
-            channel,
-            contact,
-            case,
-            current,
-            moved_to,
-            waiting,
-            history,
-        };
+        let thread = Thread::new(self.id, tenant, (account, channel), contact);
         self.core = Some(Core { thread, case: None, recent: Recent::default() });
         self.phase = Phase::Loading;
         let (contacts, myself) = (self.world.contacts.clone(), myself.clone());
         tokio::spawn(async move {
-            let named = read(async { contacts.get(contact).await.map(shown) }).await;
+            let current = contacts.current(contact);
+            let named = read(async { Ok(current.await?.map(Shown::of)) }).await;
             drop(myself.send_message(ThreadMessage::Named(named)));
         });
     }
@@ -445,8 +438,8 @@ impl State {
                 mint: &mut ids,
                 loaded: &self.loaded,
                 rules: &self.world.rules,
-                contact_name: self.contact.0.as_deref(),
-                contact_phone: self.contact.1.as_deref(),
+                contact_name: self.contact.as_ref().and_then(|shown| shown.name.as_deref()),
+                contact_phone: self.contact.as_ref().and_then(|shown| shown.phone.as_deref()),
                 commit_first,
             };
             let decide = self.world.decide;
@@ -466,8 +459,9 @@ impl State {
             }
             let Some(order) = self.queue.pop_front() else { break };
             let is_suspect = order.panics > 0;
-            if let Command::ContactChanged { name, phone } = &order.envelope.command {
-                self.contact = (name.clone(), phone.clone());
+            if let Command::ContactChanged { contact, name, phone } = &order.envelope.command {
+                let (contact, name, phone) = (*contact, name.clone(), phone.clone());
+                self.contact = Some(Shown { contact, name, phone });
             }
             let answer = decision.map(|mut decision| {
                 let answer = std::mem::take(&mut decision.answer);
@@ -560,8 +554,10 @@ impl State {
         let contents = std::mem::take(&mut batch.contents);
         self.phase = Phase::Committing(Box::new(batch));
         tokio::spawn(async move {
+            let is_undone = thread.moved_to.is_some() && !thread.settled;
+            let hour = is_undone.then(|| storage::keys::hour(world.clock.now()));
             let stamp = world.stamps.next();
-            let result = world.conversations.put_thread(&thread, &contents, stamp).await;
+            let result = world.conversations.put_thread(&thread, &contents, hour, stamp).await;
             drop(myself.send_message(ThreadMessage::Committed(result)));
         });
     }

@@ -35,6 +35,8 @@ pub struct World {
     pub decide: Decide,
     /// Commits on their way.
     pub commits: Ages,
+    /// How many others one contact may be suggested to be.
+    pub merge_suggestions: usize,
 }
 
 /// What decides: [`engine::conversation::decide`], unless a test has another one.

@@ -312,6 +312,7 @@ fn desk_options(config: &Config) -> DeskOptions {
         poison_attempts: limits.poison_attempts,
         decide: engine::conversation::decide,
         known_handles: HANDLES_MAX,
+        merge_suggestions: limits.merge_suggestions,
         shards: cores * 4,
         seed: None,
     }

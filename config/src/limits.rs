@@ -76,6 +76,7 @@ pub struct Limits {
     pub recent_ids: usize,
     pub parked_receipts: usize,
     pub history_imports: usize,
+    pub merge_suggestions: usize,
     pub pending_sends: usize,
     #[serde(with = "crate::duration::list")]
     pub send_ladder: Vec<Duration>,

@@ -86,7 +86,7 @@ impl Contact {
     }
 
     /// The newest wish of a kind counts, in whichever order they come.
-    fn wish(&mut self, wish: Wish) -> bool {
+    pub(crate) fn wish(&mut self, wish: Wish) -> bool {
         let is_same =
             |known: &Wish| (known.account, &known.category) == (wish.account, &wish.category);
         match self.wishes.iter().position(is_same) {

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AgentId, ConversationId, MessageId, ThreadId};
+use crate::conversation::Joined;
+use crate::id::{AgentId, ContactId, ConversationId, MessageId, ThreadId};
 use crate::message::{MessageError, MessageStatus, Place, Sender};
 use crate::time::Timestamp;
 
@@ -65,6 +66,16 @@ pub enum Fact {
         content: Place,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         replaces: Option<Place>,
+    },
+    /// Who the customer is changed: a message says so. It is no message of the customer.
+    Noted {
+        message: MessageId,
+        place: Place,
+        /// What the change is told apart by.
+        mark: String,
+        /// Another thread turned out to be this one: what of its case goes on here.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        joined: Option<Joined>,
     },
     /// A message waits to be sent.
     Queued {
@@ -187,10 +198,12 @@ pub enum Fact {
     ReadMarked {
         unread: u32,
     },
-    /// The contact's name or number, as lists show it, changed.
+    /// The contact's name or number, as lists show it, changed, or the contact is another one.
     ContactChanged {
         name: Option<String>,
         phone: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        contact: Option<ContactId>,
     },
     /// This thread turned out to be another one: everything goes there.
     Moved {
@@ -320,6 +333,7 @@ impl Fact {
             | Self::Echoed { message, place, .. }
             | Self::Imported { message, place, .. }
             | Self::Filled { message, place, .. }
+            | Self::Noted { message, place, .. }
             | Self::Queued { message, place }
             | Self::SendStarted { message, place, .. }
             | Self::SendDelayed { message, place, .. }
@@ -355,6 +369,7 @@ impl Fact {
             Self::Echoed { provider_id, place, .. } | Self::Imported { provider_id, place, .. } => {
                 (Some(provider_id), place)
             }
+            Self::Noted { mark, place, .. } => (Some(mark), place),
             Self::Progressed { provider_id, place, .. }
             | Self::Reacted { provider_id, place, .. }
             | Self::ReactionEnded { provider_id, place, .. }
@@ -397,7 +412,8 @@ impl Fact {
             Self::Opened { history_since: None, .. } => "conversation.created",
             Self::Received { .. } => "message.received",
             Self::Echoed { .. } => "message.sent",
-            Self::Queued { .. }
+            Self::Noted { .. }
+            | Self::Queued { .. }
             | Self::SendStarted { .. }
             | Self::SendDelayed { .. }
             | Self::SendUnknown { .. }

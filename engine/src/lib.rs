@@ -16,6 +16,7 @@ pub mod message;
 pub mod mint;
 pub mod news;
 pub mod permission;
+pub mod phone;
 pub mod quick_reply;
 pub mod resource;
 pub mod saying;

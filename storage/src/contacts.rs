@@ -29,6 +29,16 @@ impl Contacts {
         body.map(|body| decode(&body)).transpose()
     }
 
+    /// A contact, or the one that it turned out to be.
+    pub async fn current(&self, contact: ContactId) -> Result<Option<Contact>, StoreError> {
+        let mut found = self.get(contact).await?;
+        // Each is merged into an older one: this ends.
+        while let Some(into) = found.as_ref().and_then(|contact| contact.merged_into) {
+            found = self.get(into).await?;
+        }
+        Ok(found)
+    }
+
     /// Writes a contact whole; a new one is listed too.
     pub async fn put(&self, contact: &Contact, new: bool, stamp: Stamp) -> Result<(), StoreError> {
         let mut changes = Vec::with_capacity(2);

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::derived::{
-    COMMIT, MESSAGE, SLICES, content_key, gone, let_go, lists, log_key, put, ref_key, references,
-    thread_changes,
+    COMMIT, MESSAGE, SLICES, content_key, dirty, gone, let_go, lists, log_key, put, ref_key,
+    references, thread_changes,
 };
 use crate::body::{decode, encode};
 use crate::error::StoreError;
@@ -158,17 +158,20 @@ impl Conversations {
         self.store.apply(Batch { stamp, changes }).await
     }
 
-    /// Writes a thread's row without a commit, and what the edits say that wait in it.
+    /// Writes a thread's row without a commit, and what the edits say that wait in it. One with
+    /// something left undone is entered as dirty in this hour.
     pub async fn put_thread(
         &self,
         thread: &Thread,
         contents: &[Changed],
+        undone_in: Option<i64>,
         stamp: Stamp,
     ) -> Result<(), StoreError> {
         let said = needed_by_thread(contents, thread);
         let said = said.map(|(at, said)| put(&LOG, content_key(at), encode(said)));
         // First: the row that is there need not find what it needs no more.
         let mut changes: Vec<_> = said.chain(gone(contents)).collect();
+        changes.extend(undone_in.map(|hour| dirty(thread.id, hour)));
         let row = put(&THREADS, alone(id(thread.id.0)), encode(thread));
         if self.store.guarantees().atomic {
             changes.push(row);

@@ -278,7 +278,8 @@ impl Write {
 }
 
 impl Odds {
-    fn draw(&self, chance: &mut Chance) -> Fate {
+    /// What becomes of the next call.
+    pub fn draw(&self, chance: &mut Chance) -> Fate {
         let mut at = chance.below(1_000);
         let mut falls_in = |odds: u64| {
             let hit = at < odds;

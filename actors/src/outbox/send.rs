@@ -2,7 +2,7 @@
 
 use engine::account::Account;
 use engine::channel::{Handle, Opaque, Outbound, Outcome, Outgoing, Slow, whatsapp};
-use engine::id::{AccountId, MessageId};
+use engine::id::MessageId;
 use engine::message::{MessageError, MessageRow};
 use engine::saying::Saying;
 use tokio::time::Instant;
@@ -62,15 +62,10 @@ impl Outbox {
         let account = account.ok_or_else(|| {
             refused("account_inactive", "the channel account is gone or not active")
         })?;
-        let contact = self.0.contacts.get(slip.contact).await;
+        let contact = self.0.contacts.current(slip.contact).await;
         let contact = contact.map_err(|_| unread("the contact could not be read"))?;
         let contact = contact.ok_or_else(|| refused("no_recipient", "the contact is gone"))?;
-        let ours = |of: &Option<AccountId>| of.is_none_or(|of| of == account.id);
-        let identities = contact.identities.into_iter().filter(|known| ours(&known.account_id));
-        let handle =
-            |known: engine::contact::Identity| Handle { kind: known.kind, value: known.value };
-        let mut to: Vec<Handle> = identities.map(handle).collect();
-        to.sort();
+        let to = contact.handles(account.id);
         Ok((account, to))
     }
 }

@@ -1,7 +1,8 @@
 //! What a thread's actor reads off its handler. It comes back as a message, however it ends.
 
 use engine::contact::Contact;
-use engine::id::ThreadId;
+use engine::conversation::Conversation;
+use engine::id::{ContactId, ThreadId};
 use storage::StoreError;
 use storage::conversations::Woken;
 
@@ -11,6 +12,13 @@ use crate::world::World;
 /// What a wake reads.
 pub struct Loading {
     pub(super) woken: Option<Woken>,
+    pub(super) contact: Option<Shown>,
+}
+
+/// What of a contact its conversations show.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    pub(super) contact: ContactId,
     pub(super) name: Option<String>,
     pub(super) phone: Option<String>,
 }
@@ -33,22 +41,30 @@ pub(super) async fn read<T>(
 
 pub(super) async fn load_thread(world: &World, id: ThreadId) -> Result<Loading, StoreError> {
     let woken = world.conversations.wake(id).await?;
-    let Some(woken) = woken else { return Ok(Loading { woken: None, name: None, phone: None }) };
+    let Some(woken) = woken else { return Ok(Loading { woken: None, contact: None }) };
     let settled = world.conversations.guarantees().settled;
     if !settled && !woken.case.as_ref().is_some_and(|case| case.clean) {
         // A row that a lost answer left on its way would replace the one that was read.
-        world.conversations.put_thread(&woken.thread, &[], world.stamps.next()).await?;
+        world.conversations.put_thread(&woken.thread, &[], None, world.stamps.next()).await?;
         if let (Some(newest), Some(case)) = (&woken.newest, &woken.case) {
             world.conversations.redo(newest, case, world.stamps.next()).await?;
         }
     }
-    let contact = world.contacts.get(woken.thread.contact).await?;
-    let (name, phone) = shown(contact);
-    Ok(Loading { woken: Some(woken), name, phone })
+    let contact = world.contacts.current(woken.thread.contact).await?.map(Shown::of);
+    Ok(Loading { woken: Some(woken), contact })
 }
 
-/// What of a contact its conversations show.
-pub(super) fn shown(contact: Option<Contact>) -> (Option<String>, Option<String>) {
-    let phone = contact.as_ref().and_then(|contact| contact.phone()).map(str::to_owned);
-    (contact.and_then(|contact| contact.name), phone)
+impl Shown {
+    pub(super) fn of(contact: Contact) -> Self {
+        let phone = contact.phone().map(str::to_owned);
+        Self { contact: contact.id, name: contact.name, phone }
+    }
+
+    /// Whether a case shows this; where there is none nothing else is shown.
+    pub(super) fn is_in(&self, case: Option<&Conversation>) -> bool {
+        case.is_none_or(|case| {
+            (case.contact, &case.contact_name, &case.contact_phone)
+                == (self.contact, &self.name, &self.phone)
+        })
+    }
 }

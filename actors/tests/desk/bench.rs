@@ -122,7 +122,7 @@ impl Bench {
         for id in listed {
             all.push(contacts.get(id).await.unwrap().unwrap());
         }
-        all.retain(|contact| contact.merged_into.is_none());
+        all.retain(Contact::is_listed);
         all
     }
 

@@ -10,6 +10,8 @@ mod effects;
 #[cfg(test)]
 mod first;
 #[cfg(test)]
+mod identities;
+#[cfg(test)]
 mod outbox;
 #[cfg(test)]
 mod overload;

@@ -152,18 +152,10 @@ async fn what_waits_is_counted_once_however_often_it_is_handed_over() {
     let tenants = tenants(&store, &clock, &Arc::new(Stamps::above(Stamp(0))));
     let options = OutboxOptions { queue: 2, ..options() };
     let outbox = outbox(&store, at("http://127.0.0.1:1".into()), tenants, options);
-    let thread = engine::conversation::Thread {
-        id: ThreadId(Uuid::from_u128(1)),
-        tenant: account().tenant,
-        account: account().id,
-        channel: account().channel,
-        contact: engine::id::ContactId(Uuid::from_u128(2)),
-        case: 1,
-        current: None,
-        moved_to: None,
-        waiting: Vec::new(),
-        history: None,
-    };
+    let of = (account().id, account().channel);
+    let contact = engine::id::ContactId(Uuid::from_u128(2));
+    let id = ThreadId(Uuid::from_u128(1));
+    let thread = engine::conversation::Thread::new(id, account().tenant, of, contact);
     let head = Conversation::blank(ConversationId(Uuid::from_u128(3)), &thread);
     let place = Place { block: 0, ordinal: 1 };
     outbox.stop_account(&head, "190".into(), "the token has expired".into());

@@ -5,7 +5,7 @@ use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::Method;
 use engine::consent::OptOut;
-use engine::contact::{Contact, ContactPatch, Identity};
+use engine::contact::{Contact, ContactPatch, Identity, MergeSuggestion};
 use engine::conversation::ConversationView;
 use engine::id::ContactId;
 use engine::time::Timestamp;
@@ -73,13 +73,17 @@ struct ContactView {
     identities: Vec<Identity>,
     /// What they want no more of.
     opt_outs: Vec<OptOut>,
+    /// Other contacts that may be the same person.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    merge_suggestions: Vec<MergeSuggestion>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
 
-impl From<Contact> for ContactView {
-    fn from(contact: Contact) -> Self {
-        Self {
+impl ContactView {
+    async fn of(contact: Contact, app: &App) -> Result<Self, ApiError> {
+        let merge_suggestions = app.desk.merge_suggestions(&contact).await?;
+        Ok(Self {
             id: contact.id,
             phone: contact.phone().map(str::to_owned),
             opt_outs: contact.opt_outs(),
@@ -87,9 +91,10 @@ impl From<Contact> for ContactView {
             email: contact.email,
             tags: contact.tags,
             identities: contact.identities,
+            merge_suggestions,
             created_at: contact.created_at,
             updated_at: contact.updated_at,
-        }
+        })
     }
 }
 
@@ -118,8 +123,11 @@ async fn list(
         }
     }
     let total = found.len();
-    let items = found.into_iter().skip(page.skip()).take(page.per_page);
-    Ok(Listed { items: items.map(ContactView::from).collect(), total, page, uri })
+    let mut items = Vec::with_capacity(page.per_page);
+    for contact in found.into_iter().skip(page.skip()).take(page.per_page) {
+        items.push(ContactView::of(contact, &app).await?);
+    }
+    Ok(Listed { items, total, page, uri })
 }
 
 fn fits(contact: &Contact, wanted: Option<&str>) -> bool {
@@ -135,7 +143,7 @@ async fn get(
     Id(id): Id<ContactId>,
 ) -> Result<Json<ContactView>, ApiError> {
     let contact = app.desk.contact(caller.tenant, id, ContactCommand::Look).await?;
-    Ok(Json(contact.into()))
+    Ok(Json(ContactView::of(contact, &app).await?))
 }
 
 async fn update(
@@ -145,7 +153,7 @@ async fn update(
     Body(patch, _): Body<ContactPatch>,
 ) -> Result<Json<ContactView>, ApiError> {
     let contact = app.desk.contact(caller.tenant, id, ContactCommand::Patch(patch)).await?;
-    Ok(Json(contact.into()))
+    Ok(Json(ContactView::of(contact, &app).await?))
 }
 
 async fn conversations(
@@ -157,7 +165,7 @@ async fn conversations(
 ) -> Result<Listed<ConversationView>, ApiError> {
     let page = Page::of(paging.page, paging.per_page, &app)?;
     let contact = app.desk.contact(caller.tenant, id, ContactCommand::Look).await?;
-    let ids = app.desk.of_contact(contact.id, CONVERSATIONS_MAX).await?;
+    let ids = app.desk.of_contact(&contact, CONVERSATIONS_MAX).await?;
     let heads = app.desk.heads(caller.tenant, &ids).await?;
     let viewer = caller.viewer();
     let seen: Vec<_> = heads.iter().filter(|head| viewer.may_see(head.assignee)).collect();

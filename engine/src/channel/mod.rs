@@ -4,12 +4,15 @@
 pub mod signature;
 pub mod whatsapp;
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::contact::IdentityKind;
 use crate::id::{ContactId, ConversationId, MessageId, ThreadId};
 use crate::message::{Content, MessageError, MessageStatus, Place, Referral, Sender, SenderKind};
+use crate::phone;
 use crate::saying::Saying;
 use crate::time::Timestamp;
 
@@ -51,6 +54,8 @@ pub enum Inbound {
     Echo(Echo),
     /// Something happened to a message: a reaction, an edit, a deletion.
     Amendment(Amendment),
+    /// Who a customer is changed.
+    Identity(IdentityChange),
     /// Understood, and nothing to do: nothing to be stored either.
     #[serde(skip)]
     Ignored(#[serde(skip)] &'static str),
@@ -63,10 +68,29 @@ pub enum Inbound {
 }
 
 /// A handle as a payload names it, before it is known whose it is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub struct Handle {
     pub kind: IdentityKind,
     pub value: String,
+}
+
+impl Handle {
+    /// Its value as it is compared: two handles of a kind are one where these are the same.
+    pub fn compared(&self) -> Cow<'_, str> {
+        match self.kind {
+            IdentityKind::Phone => phone::comparable(&self.value),
+            _ => Cow::Borrowed(&self.value),
+        }
+    }
+
+    /// Whether it is a business-scoped id that several of the provider's businesses share, e.g.
+    /// `US.ENT.118`.
+    pub fn is_parent(&self) -> bool {
+        self.kind == IdentityKind::Bsuid
+            && self.value.get(2..).is_some_and(|id| id.starts_with(".ENT."))
+    }
 }
 
 /// A customer's message.
@@ -213,6 +237,26 @@ pub enum Amend {
     Edit(Content),
     /// What it said is gone.
     Deletion,
+}
+
+/// The provider says that a customer's handles are not what they were, or that something else about
+/// who they are changed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IdentityChange {
+    /// Handles of the customer that stay as they are.
+    pub of: Vec<Handle>,
+    /// Those that are the customer's no more.
+    pub previous: Vec<Handle>,
+    /// Those that are the customer's from now on.
+    pub current: Vec<Handle>,
+    pub at: Option<Timestamp>,
+    /// What people at the desk read of it.
+    pub text: String,
+    /// The provider's id of the message that says so.
+    pub provider_id: Option<String>,
+    /// What this change is told apart by: of several events that share one, the first is shown.
+    pub marks: Vec<String>,
 }
 
 /// What goes along with a send so that a receipt finds its message without a look-up. It holds no

@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use super::inbound::{at, find, nothing};
+use super::inbound::{at, case, find, nothing};
 use super::turn::Turn;
 use super::{
     ContentAt, Context, Conversation, Decision, Loaded, PARKED_FOR, Refused, State, Thread,
@@ -45,6 +45,12 @@ pub(super) fn amend(
     };
     turn.amend(place, &known)?;
     Ok(turn.done(Some(place)))
+}
+
+/// Whether an amendment speaks of a message in a case of this very thread.
+pub(super) fn is_of_this(state: &State, amendment: &Amendment, context: &Context<'_>) -> bool {
+    let found = find(state, context, &amendment.target);
+    found.is_some_and(|(conversation, _)| case(state, context, conversation).is_some())
 }
 
 fn sender(state: &State, context: &Context<'_>, by: &Amender) -> Sender {

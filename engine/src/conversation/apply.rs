@@ -4,8 +4,8 @@
 use sha2::{Digest, Sha256};
 
 use super::{
-    Conversation, Decision, Loaded, PARKED_FOR, PREVIEW_CHARS, Pending, Preview, Recent, State,
-    Thread, UNREAD_KEPT, UNSETTLED_MAX, WINDOW, WINDOW_MARGIN,
+    Conversation, Decision, Joined, Loaded, PARKED_FOR, PREVIEW_CHARS, Pending, Preview, Recent,
+    State, Thread, UNREAD_KEPT, UNSETTLED_MAX, WINDOW, WINDOW_MARGIN,
 };
 use crate::fact::{By, ConversationStatus, Fact, Recorded};
 use crate::id::{ConversationId, MessageId};
@@ -101,6 +101,13 @@ impl Conversation {
                 let last = self.last_message_at;
                 self.added(*place, last.max(sent_at.unwrap_or(last)), row);
             }
+            Fact::Noted { place, joined, .. } => {
+                // It neither opens the window nor is it what lists show and go by.
+                self.messages = place.ordinal;
+                if let Some(joined) = joined {
+                    self.join(joined);
+                }
+            }
             Fact::Queued { message, place } => {
                 self.pending.push(Pending::new(*message, *place, at));
                 self.added(*place, at, row);
@@ -169,7 +176,8 @@ impl Conversation {
                 let read = self.unread_at.len().saturating_sub(*unread as usize);
                 self.unread_at.drain(..read);
             }
-            Fact::ContactChanged { name, phone } => {
+            Fact::ContactChanged { name, phone, contact } => {
+                self.contact = contact.unwrap_or(self.contact);
                 self.contact_name.clone_from(name);
                 self.contact_phone.clone_from(phone);
             }
@@ -217,6 +225,15 @@ impl Conversation {
         let is_last = self.last_message.as_ref().is_some_and(|last| last.id == message);
         if let Some(row) = row.filter(|_| is_last) {
             self.last_message = Some(Preview::of(&row.message));
+        }
+    }
+
+    /// What the customer wrote elsewhere counts as if it had been written here.
+    fn join(&mut self, joined: &Joined) {
+        self.unread = self.unread.saturating_add(joined.unread);
+        if joined.last_inbound_at > self.last_inbound_at {
+            self.last_inbound_at = joined.last_inbound_at;
+            self.last_inbound_id.clone_from(&joined.last_inbound_id);
         }
     }
 

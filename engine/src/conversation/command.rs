@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use crate::channel::{Amendment, Echo, Import, Inbound, InboundMessage, Outcome, Receipt};
+use crate::channel::{
+    Amendment, Echo, IdentityChange, Import, Inbound, InboundMessage, Outcome, Receipt,
+};
 use crate::conversation::contents::Changed;
-use crate::conversation::{Conversation, MovedTo, Thread};
+use crate::conversation::{Conversation, Joined, MovedTo, Thread};
 use crate::fact::{By, ConversationStatus, Recorded, UsedKey};
-use crate::id::{AgentId, ConversationId, MessageId};
+use crate::id::{AgentId, ContactId, ConversationId, MessageId};
 use crate::message::{Message, MessageRow, Place, Sender};
 use crate::permission::Viewer;
 use crate::saying::Saying;
@@ -53,6 +55,8 @@ pub enum Command {
     Amend(Amendment),
     /// A part of what was written before the account was connected.
     Import(Import),
+    /// Who the customer is changed: it is noted, once.
+    Identity(IdentityChange),
     /// Say something to the customer.
     Send(Draft),
     /// React to a message of the conversation.
@@ -95,8 +99,9 @@ pub enum Command {
     Expire {
         older_than: Duration,
     },
-    /// The contact's name or number changed.
+    /// The contact's name or number changed, or it is another one.
     ContactChanged {
+        contact: ContactId,
         name: Option<String>,
         phone: Option<String>,
     },
@@ -110,6 +115,15 @@ pub enum Command {
     /// The customer turned out to be the one of another thread, which is older: from now on
     /// everything goes there, unless people have worked here.
     MoveTo(MovedTo),
+    /// Another thread turned out to be this one and is about to be moved here; with `stays`, though
+    /// it is the older one.
+    TakeIn {
+        stays: bool,
+    },
+    /// Another thread was moved here while its customer waited for an answer.
+    Join(Joined),
+    /// Everything that follows from this thread's move is done.
+    Settle,
     /// Nothing: answers the conversation as it stands, in order.
     Look,
 }
@@ -122,6 +136,7 @@ impl Command {
             Self::Receipt(receipt) => Some(Inbound::Receipt(receipt.clone())),
             Self::Echo(echo) => Some(Inbound::Echo(echo.clone())),
             Self::Amend(amendment) => Some(Inbound::Amendment(amendment.clone())),
+            Self::Identity(change) => Some(Inbound::Identity(change.clone())),
             _ => None,
         }
     }

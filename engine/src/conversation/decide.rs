@@ -3,12 +3,11 @@
 
 use super::turn::Turn;
 use super::{
-    Answer, Command, Context, Conversation, Decision, Effect, Envelope, IdempotencyKey, MovedTo,
-    Refused, State, TAGS_MAX, Target, amend, history, inbound, outbound, reactions,
+    Answer, Command, Context, Conversation, Decision, Effect, Envelope, IdempotencyKey, Refused,
+    State, TAGS_MAX, Target, amend, belonging, history, inbound, outbound, reactions,
 };
-use uuid::Uuid;
 
-use crate::fact::{By, ConversationStatus, Fact, UsedKey};
+use crate::fact::{ConversationStatus, Fact, UsedKey};
 use crate::id::{AgentId, ConversationId};
 
 /// What this command would do to the thread as it stands. Everything that
@@ -18,7 +17,7 @@ pub fn decide(
     envelope: &Envelope,
     context: &mut Context<'_>,
 ) -> Result<Decision, Refused> {
-    if let Some(to) = state.thread.moved_to.filter(|_| envelope.target == Target::Current) {
+    if let Some(to) = state.thread.moved_to.filter(|_| goes_along(state, envelope, context)) {
         return Err(Refused::Moved(to));
     }
     if let Some(answer) = repeated(state, envelope, context)? {
@@ -30,6 +29,7 @@ pub fn decide(
         Command::Echo(echo) => inbound::echo(state, echo, context),
         Command::Amend(amendment) => amend::amend(state, amendment, context),
         Command::Import(import) => history::import(state, import, context),
+        Command::Identity(change) => belonging::note(state, change, context),
         Command::Send(draft) => {
             let turn = turn(state, envelope, context)?;
             outbound::send(turn, draft, open_case(state), context)
@@ -79,15 +79,14 @@ pub fn decide(
             }
             Ok(turn.done(None))
         }
-        Command::ContactChanged { name, phone } => {
-            let mut turn = turn(state, envelope, context)?;
-            if (&turn.head.contact_name, &turn.head.contact_phone) != (name, phone) {
-                let (name, phone) = (name.clone(), phone.clone());
-                turn.record(Fact::ContactChanged { name, phone });
-            }
-            Ok(turn.done(None))
+        Command::ContactChanged { contact, name, phone } => {
+            let (name, phone) = (name.as_deref(), phone.as_deref());
+            Ok(belonging::contact_changed(state, *contact, name, phone, context))
         }
-        Command::MoveTo(to) => move_to(state, *to, context),
+        Command::MoveTo(to) => belonging::move_to(state, *to, context),
+        Command::TakeIn { stays } => Ok(belonging::take_in(state, *stays, context)),
+        Command::Join(joined) => Ok(belonging::join(state, joined, context)),
+        Command::Settle => Ok(belonging::settle(state, context)),
         Command::Look => Ok(turn(state, envelope, context)?.done(None)),
     }?;
     if let Some(IdempotencyKey { key, digest }) = envelope.key.filter(|_| decision.answer.changed) {
@@ -97,6 +96,18 @@ pub fn decide(
         decision.key = Some(UsedKey { key, digest, place: made.map(|row| row.place) });
     }
     Ok(decision)
+}
+
+/// Whether a command goes where a moved thread went: everything for its current case does, but for
+/// what happens to messages of the time when it was a thread of its own.
+fn goes_along(state: &State, envelope: &Envelope, context: &Context<'_>) -> bool {
+    envelope.target == Target::Current
+        && match &envelope.command {
+            Command::Settle => false,
+            Command::Receipt(receipt) => !inbound::is_of_this(state, receipt, context),
+            Command::Amend(amendment) => !amend::is_of_this(state, amendment, context),
+            _ => true,
+        }
 }
 
 /// The answer that a used idempotency key had.
@@ -142,25 +153,6 @@ fn turn<'a>(
 /// The case that may take new messages.
 fn open_case(state: &State) -> Option<ConversationId> {
     state.thread.current.filter(|_| state.thread.moved_to.is_none())
-}
-
-/// Closes the case at hand, if there is one, and sends everything to another thread.
-fn move_to(state: &State, to: MovedTo, context: &Context<'_>) -> Result<Decision, Refused> {
-    let mut thread = state.thread.clone();
-    let head = match &state.case {
-        Some(case) if case.touched => return Err(Refused::Touched),
-        Some(case) => case.clone(),
-        None => Conversation::blank(ConversationId(Uuid::nil()), &thread),
-    };
-    let mut turn = Turn::new(head, context.loaded, By::System, context.now, context.commit_first);
-    if thread.id != to.thread {
-        if state.case.is_some() {
-            turn.record(Fact::Moved { to: to.thread });
-        }
-        thread.moved_to = Some(to);
-        turn.thread = Some(thread);
-    }
-    Ok(turn.done(None))
 }
 
 fn may_see(case: &Conversation, envelope: &Envelope) -> bool {

@@ -147,6 +147,12 @@ fn next(turn: &mut Turn<'_>, done: Place) {
     }
 }
 
+/// Whether a receipt speaks of a message in a case of this very thread.
+pub(super) fn is_of_this(state: &State, receipt: &Receipt, context: &Context<'_>) -> bool {
+    let found = ours(state, context, receipt.opaque, &receipt.provider_id);
+    found.is_some_and(|(conversation, _)| case(state, context, conversation).is_some())
+}
+
 /// Where a message with this provider id (or hash) lies, in any case of the thread.
 pub(super) fn find(
     state: &State,
@@ -199,7 +205,7 @@ fn settled_by(
 }
 
 /// A case of this thread. Whatever an id says, those of other threads have other owners.
-fn case<'a>(
+pub(super) fn case<'a>(
     state: &'a State,
     context: &'a Context<'_>,
     id: ConversationId,
@@ -222,7 +228,7 @@ pub(super) fn at<'a>(
 
 /// A turn on the case that takes a new message: the current one, reopened if it was closed shortly
 /// before, or the next.
-fn open<'a>(state: &State, context: &mut Context<'a>, by: By) -> Turn<'a> {
+pub(super) fn open<'a>(state: &State, context: &mut Context<'a>, by: By) -> Turn<'a> {
     let (now, first) = (context.now, context.commit_first);
     if let Some(case) = &state.case {
         let recent = case.closed_at.is_none_or(|closed| now < closed + context.rules.reopen_within);
@@ -250,6 +256,8 @@ fn next_case<'a>(state: &State, context: &mut Context<'a>, by: By) -> Turn<'a> {
     let unwritten = thread.current.filter(|_| state.case.is_none());
     let id = unwritten.unwrap_or_else(|| context.mint.conversation(thread.id.shard()));
     if unwritten.is_none() {
+        // Where people have worked is where the customer stays, however many cases later.
+        thread.stays |= state.case.as_ref().is_some_and(|case| case.touched);
         thread.case += 1;
         thread.current = Some(id);
     }

@@ -2,6 +2,7 @@
 
 mod amend;
 mod apply;
+mod belonging;
 pub mod command;
 pub mod contents;
 mod decide;
@@ -53,6 +54,68 @@ pub struct Thread {
     /// What was written before the account was connected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<History>,
+    /// The customer waited for an answer when it moved: the other one is to say so.
+    #[serde(default)]
+    pub left_waiting: bool,
+    /// All that follows from the move is done: names and contacts say the same.
+    #[serde(default)]
+    pub settled: bool,
+    /// Another one, though older, was moved here, or people worked here: this one is not moved.
+    #[serde(default)]
+    pub stays: bool,
+    /// When another one last turned out to be this one: what it had taken until then is no news.
+    #[serde(default)]
+    pub joined_at: Option<Timestamp>,
+}
+
+impl Thread {
+    /// One that nothing is known of but whose it is.
+    pub fn new(
+        id: ThreadId,
+        tenant: TenantId,
+        (account, channel): (AccountId, Channel),
+        contact: ContactId,
+    ) -> Self {
+        let (case, current, moved_to) = (0, None, None);
+        let (left_waiting, settled, stays, joined_at) = (false, false, false, None);
+        Self {
+            id,
+            tenant,
+            account,
+            channel,
+            contact,
+            case,
+            current,
+            moved_to,
+            left_waiting,
+            settled,
+            stays,
+            joined_at,
+            waiting: Vec::new(),
+            history: None,
+        }
+    }
+
+    /// Whether a message of that time may have been taken by a thread that was moved here since.
+    pub fn may_have_joined(&self, sent_at: Option<Timestamp>) -> bool {
+        self.joined_at.is_some_and(|joined| sent_at.is_none_or(|at| at <= joined + AHEAD_MAX))
+    }
+}
+
+/// What of a case goes along when its thread turns out to be another one. Its messages stay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    pub conversation: ConversationId,
+    pub unread: u32,
+    pub last_inbound_at: Option<Timestamp>,
+    pub last_inbound_id: Option<String>,
+}
+
+impl Joined {
+    /// What it is told apart by: once is enough.
+    pub fn mark(&self) -> String {
+        format!("joined:{}", self.conversation)
+    }
 }
 
 /// The cases of a thread that hold what was written before the account was connected.
@@ -231,6 +294,8 @@ pub const THROTTLED_MAX: u32 = 1_000;
 /// So long after a message the provider takes reactions to it (Cloud API reference, "Reaction
 /// messages").
 pub const REACTABLE_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// A provider's time is at most this far ahead of ours.
+pub const AHEAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a receipt or an amendment waits for its message.
 pub const PARKED_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// The longest tag, in characters.

@@ -86,6 +86,12 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
                 }
             }
         }
+        Command::Identity(change) => {
+            for mark in &change.marks {
+                look.id(mark, None);
+            }
+        }
+        Command::Join(joined) => look.id(&joined.mark(), None),
         Command::Send(draft) => {
             if let (Some(quoted), Some(id)) = (draft.reply_to, case) {
                 look.message(id, quoted);
@@ -134,6 +140,8 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
         | Command::Expire { .. }
         | Command::ContactChanged { .. }
         | Command::MoveTo(_)
+        | Command::TakeIn { .. }
+        | Command::Settle
         | Command::Look => {}
     }
     look.needs.sort();
@@ -199,15 +207,22 @@ impl Look<'_> {
 
     /// Whether an id is new: a look-up only where memory cannot tell.
     fn id(&mut self, id: &str, sent_at: Option<Timestamp>) {
-        let history = self.state.thread.history.as_ref();
-        let may_be_known = self.state.recent.may_have_forgotten(sent_at)
-            || history.is_some_and(|history| history.may_hold(sent_at));
         if self.state.recent.find(id).is_none()
-            && may_be_known
+            && self.may_be_known(sent_at)
             && !self.loaded.refs.contains_key(id)
         {
             self.needs.push(Need::Ref(id.to_owned()));
         }
+    }
+
+    /// Whether an id that is not remembered may still be one of this thread, of one that was moved
+    /// here, or of before the account was connected.
+    fn may_be_known(&self, sent_at: Option<Timestamp>) -> bool {
+        let State { thread, recent, .. } = self.state;
+        let history = thread.history.as_ref();
+        recent.may_have_forgotten(sent_at)
+            || thread.may_have_joined(sent_at)
+            || history.is_some_and(|history| history.may_hold(sent_at))
     }
 
     fn found(&self, id: &str) -> Option<(ConversationId, Place)> {

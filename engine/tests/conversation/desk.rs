@@ -53,18 +53,9 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) fn new() -> Self {
-        let thread = Thread {
-            id: ThreadId(Uuid::from_u128(0x7)),
-            tenant: TenantId(Uuid::from_u128(1)),
-            account: AccountId(Uuid::from_u128(2)),
-            channel: Channel::Whatsapp,
-            contact: ContactId(Uuid::from_u128(3)),
-            case: 0,
-            current: None,
-            moved_to: None,
-            waiting: Vec::new(),
-            history: None,
-        };
+        let account = (AccountId(Uuid::from_u128(2)), Channel::Whatsapp);
+        let (id, tenant) = (ThreadId(Uuid::from_u128(0x7)), TenantId(Uuid::from_u128(1)));
+        let thread = Thread::new(id, tenant, account, ContactId(Uuid::from_u128(3)));
         let rules = Rules {
             reopen_within: 24 * HOUR,
             recent_ids: 64,

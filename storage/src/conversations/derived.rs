@@ -2,7 +2,7 @@
 
 use engine::conversation::contents::{self, Changed};
 use engine::conversation::{ContentAt, Conversation};
-use engine::id::{AccountId, ConversationId};
+use engine::id::{AccountId, ConversationId, ThreadId};
 
 use super::{View, Write};
 use crate::body::encode;
@@ -50,12 +50,15 @@ pub(super) fn ref_key(account: AccountId, external: &str) -> Key {
 pub(super) fn thread_changes<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a {
     let head = write.head;
     let thread = write.thread.map(|thread| put(&THREADS, alone(id(thread.id.0)), encode(thread)));
-    let dirty = write.dirty.then(|| {
-        let shard = Part::Int(i64::from(head.thread.shard()));
-        let key = Key::new(vec![shard, Part::Int(hour(write.commit.at))], vec![id(head.thread.0)]);
-        put(&DIRTY, key, Vec::new())
-    });
+    let dirty = write.dirty.then(|| dirty(head.thread, hour(write.commit.at)));
     thread.into_iter().chain(dirty)
+}
+
+/// That a thread may have something left undone in an hour.
+pub(super) fn dirty(thread: ThreadId, hour: i64) -> Change {
+    let shard = Part::Int(i64::from(thread.shard()));
+    let key = Key::new(vec![shard, Part::Int(hour)], vec![id(thread.0)]);
+    put(&DIRTY, key, Vec::new())
 }
 
 /// Provider ids and idempotency keys of a commit.
@@ -76,7 +79,7 @@ pub(super) fn lists(write: &Write<'_>) -> Vec<Change> {
     let mut changes = Vec::new();
     let was_open = write.before.map(|before| !before.status.is_closed());
     let is_open = !after.status.is_closed();
-    if was_open.is_none() {
+    if write.before.is_none_or(|before| before.contact != after.contact) {
         let key = Key::new(vec![id(after.contact.0)], vec![conversation.clone()]);
         changes.push(put(&CONTACT_CONVERSATIONS, key, Vec::new()));
     }

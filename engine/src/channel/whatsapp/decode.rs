@@ -7,9 +7,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::envelope::{Change, ID_BYTES_MAX};
+use super::identity;
 use super::message::{Around, echo, inbound};
 use super::status::receipt;
-use crate::channel::{Amender, Inbound};
+use crate::channel::{Amender, IdentityChange, Inbound};
 use crate::time::Timestamp;
 
 /// Larger items are not read: the longest text takes a tenth of it.
@@ -17,8 +18,10 @@ pub(super) const ITEM_BYTES_MAX: usize = 256 << 10;
 
 /// The items of a change. `now` tells which of the provider's times are plausible.
 pub fn decode(change: &Change<'_>, now: Timestamp) -> Vec<Inbound> {
-    if !matches!(change.field.as_str(), "messages" | "smb_message_echoes" | "message_echoes") {
-        return vec![Inbound::Ignored(field(&change.field))];
+    match change.field.as_str() {
+        "messages" | "smb_message_echoes" | "message_echoes" => {}
+        "user_id_update" => return updates(change, now),
+        other => return vec![Inbound::Ignored(field(other))],
     }
     let Some(contents) = &change.contents else {
         return vec![dead("the change is not what a change should be", change.kept())];
@@ -35,7 +38,7 @@ pub fn decode(change: &Change<'_>, now: Timestamp) -> Vec<Inbound> {
     for raw in &contents.messages {
         let kept = || change.kept_alone("messages", raw);
         items.push(item(raw, kept, "the message is not what a message should be", |message| {
-            inbound(message, raw.get(), &around)
+            inbound(message, raw, &around)
         }));
     }
     for raw in &contents.message_echoes {
@@ -67,6 +70,19 @@ fn field(name: &str) -> &'static str {
         "payment_configuration_update",
     ];
     FIELDS.into_iter().find(|field| *field == name).unwrap_or("event")
+}
+
+/// Changes of customers' ids, each on its own.
+fn updates(change: &Change<'_>, now: Timestamp) -> Vec<Inbound> {
+    let Some(updates) = identity::updates(change.value) else {
+        return vec![dead("the change is not what a change should be", change.kept())];
+    };
+    let read = |raw: &RawValue| {
+        let kept = || change.kept_alone("user_id_update", raw);
+        let wrong = "the update of an id is not what one should be";
+        item(raw, kept, wrong, |update| identity::update(update, now))
+    };
+    updates.into_iter().map(read).collect()
 }
 
 fn item<T: DeserializeOwned>(
@@ -112,6 +128,11 @@ fn has_long_id(item: &Inbound) -> bool {
                 Amender::Customer | Amender::Business => None,
             };
             (ids, &amendment.customer, author)
+        }
+        Inbound::Identity(change) => {
+            let IdentityChange { of, previous, current, .. } = change;
+            let mut all = of.iter().chain(previous).chain(current);
+            return all.any(|handle| handle.value.len() > ID_BYTES_MAX);
         }
         Inbound::Ignored(_) | Inbound::Dead { .. } => return false,
     };

@@ -1,18 +1,19 @@
 //! What customers write, what the business writes in its phone app, and what both do to messages.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::content::{self, kind_of};
 use super::envelope::text;
+use super::identity;
 use super::outcome::error_of;
 use super::people;
 use crate::channel::{
     Amend, Amender, Amendment, Author, Echo, Handle, Inbound, InboundMessage, Opaque,
 };
+use crate::conversation::AHEAD_MAX;
 use crate::message::Content;
 use crate::time::Timestamp;
 
@@ -79,9 +80,13 @@ const EMOJI_BYTES_MAX: usize = 128;
 /// A customer wrote, or did something to a message.
 pub(super) fn inbound(
     mut message: Message,
-    raw: &str,
+    raw: &RawValue,
     around: &Around<'_>,
 ) -> Result<Inbound, &'static str> {
+    if message.kind.as_deref() == Some("system") {
+        return identity::system(raw, around.contacts, around.now);
+    }
+    let raw = raw.get();
     let said = said(&mut message, raw)?;
     let author = people::handles(
         message.from_user_id.as_deref(),
@@ -245,7 +250,7 @@ pub(super) fn time(value: Option<&Value>, now: Timestamp) -> Option<Timestamp> {
     let seconds: i64 = text(value?)?.parse().ok()?;
     let at = Timestamp::from_secs(seconds);
     let first = Timestamp::from_secs(1_230_768_000);
-    (at >= first && at <= now + Duration::from_secs(24 * 60 * 60)).then_some(at)
+    (at >= first && at <= now + AHEAD_MAX).then_some(at)
 }
 
 /// What tells a message without an id apart: the account, and all that was sent of it.

@@ -7,6 +7,7 @@ mod decode;
 mod encode;
 mod envelope;
 mod history;
+mod identity;
 mod limits;
 mod message;
 mod news;

@@ -50,8 +50,12 @@ pub(super) fn shown(name: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.chars().take(NAME_CHARS_MAX).collect())
 }
 
+/// The provider's name for a contact: that of its profile, else its username as `@username`.
 fn name(contact: &Value) -> Option<String> {
-    shown(contact.pointer("/profile/name")?.as_str()?)
+    let of = |key: &str| shown(contact.get("profile")?.get(key)?.as_str()?);
+    let username =
+        || of("username").and_then(|name| shown(&format!("@{}", name.trim_start_matches('@'))));
+    of("name").or_else(username)
 }
 
 fn of_contact(contact: &Value) -> Vec<Handle> {

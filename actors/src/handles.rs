@@ -1,0 +1,254 @@
+//! The names of handles: who holds each, and what was found before.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use engine::account::Account;
+use engine::channel::Handle;
+use engine::id::{AccountId, ContactId, TenantId, ThreadId};
+use engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use storage::StoreError;
+use storage::names::{Name, Names};
+
+/// Who a handle belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    // First, so that of two owners the older thread is the smaller one.
+    pub thread: ThreadId,
+    /// Whose the thread was when it was made. It may have turned out to be another contact since.
+    pub contact: ContactId,
+}
+
+/// What the name of a handle holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Held {
+    pub(crate) thread: ThreadId,
+    pub(crate) contact: ContactId,
+    /// When its owner left it. It still finds them, but somebody else may have it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ended_at: Option<Timestamp>,
+}
+
+/// An account of a tenant: where handles of one provider count.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope {
+    pub(crate) tenant: TenantId,
+    pub(crate) account: AccountId,
+}
+
+/// The names of handles.
+pub(crate) struct Handles(Names);
+
+impl Handles {
+    pub(crate) fn new(names: Names) -> Self {
+        Self(names)
+    }
+
+    /// Who holds a handle on an account.
+    pub(crate) async fn get(
+        &self,
+        scope: Scope,
+        handle: &Handle,
+    ) -> Result<Option<Held>, StoreError> {
+        let name = on_account(scope, handle);
+        let held = self.0.get(&name).await?;
+        if held.is_some() || name.name == handle.value {
+            return Ok(held);
+        }
+        // Claimed as it is written, before such numbers were compared.
+        match self.0.get(&Name { name: handle.value.clone(), ..name.clone() }).await? {
+            Some(held) => self.0.claim(&name, held).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Claims a handle; answers who holds it then.
+    pub(crate) async fn claim(
+        &self,
+        scope: Scope,
+        handle: &Handle,
+        held: Held,
+    ) -> Result<Held, StoreError> {
+        self.0.claim(&on_account(scope, handle), held).await
+    }
+
+    /// Gives a handle to somebody else, if it is still held so. Answers whether it was.
+    pub(crate) async fn swap(
+        &self,
+        scope: Scope,
+        handle: &Handle,
+        (from, to): (Held, Held),
+    ) -> Result<bool, StoreError> {
+        self.0.swap(&on_account(scope, handle), &from, &to).await
+    }
+
+    /// Which contact a handle names on every account of the tenant.
+    pub(crate) async fn contact(
+        &self,
+        tenant: TenantId,
+        handle: &Handle,
+    ) -> Result<Option<ContactId>, StoreError> {
+        self.0.get(&everywhere(tenant, handle)).await
+    }
+
+    /// Claims a handle on every account of the tenant; answers whose it is then.
+    pub(crate) async fn claim_contact(
+        &self,
+        tenant: TenantId,
+        handle: &Handle,
+        contact: ContactId,
+    ) -> Result<ContactId, StoreError> {
+        self.0.claim(&everywhere(tenant, handle), contact).await
+    }
+
+    /// Lets a handle name another contact on every account, if it still names that one.
+    pub(crate) async fn swap_contact(
+        &self,
+        tenant: TenantId,
+        handle: &Handle,
+        (from, to): (ContactId, ContactId),
+    ) -> Result<bool, StoreError> {
+        self.0.swap(&everywhere(tenant, handle), &from, &to).await
+    }
+}
+
+impl Owner {
+    pub(crate) fn held(self) -> Held {
+        Held { thread: self.thread, contact: self.contact, ended_at: None }
+    }
+}
+
+impl Held {
+    /// Whether its owner had it when something was sent; what does not say is of now.
+    pub(crate) fn counts(self, sent_at: Option<Timestamp>) -> bool {
+        self.ended_at.is_none_or(|ended| sent_at.is_some_and(|at| at <= ended))
+    }
+
+    pub(crate) fn owner(self) -> Owner {
+        Owner { thread: self.thread, contact: self.contact }
+    }
+}
+
+impl Scope {
+    pub(crate) fn of(account: &Account) -> Self {
+        Self { tenant: account.tenant, account: account.id }
+    }
+}
+
+fn on_account(Scope { tenant, account }: Scope, handle: &Handle) -> Name {
+    let kind = format!("{}:{}", handle.kind.as_str(), account.0.simple());
+    Name { scope: tenant.0, kind, name: handle.compared().into_owned() }
+}
+
+fn everywhere(tenant: TenantId, handle: &Handle) -> Name {
+    Name {
+        scope: tenant.0,
+        kind: handle.kind.as_str().to_owned(),
+        name: handle.compared().into_owned(),
+    }
+}
+
+/// Whom payloads were found to name, by hash of account and handles. Whatever makes one of them
+/// another's forgets all: that is seldom, and each is found again by one read a handle.
+pub(crate) struct Known {
+    found: Mutex<Found>,
+    most: usize,
+}
+
+struct Found {
+    owners: HashMap<u128, Owner>,
+    /// How often all was forgotten.
+    forgotten: u64,
+}
+
+impl Known {
+    /// At most so many are remembered.
+    pub(crate) fn new(most: usize) -> Self {
+        let found = Found { owners: HashMap::new(), forgotten: 0 };
+        Self { found: Mutex::new(found), most }
+    }
+
+    /// Who was found for this key; else up to where things were forgotten before what is now read.
+    pub(crate) fn look(&self, key: u128) -> Result<Owner, u64> {
+        let found = self.found();
+        found.owners.get(&key).copied().ok_or(found.forgotten)
+    }
+
+    /// Remembers what was read after that look, unless it may be otherwise since.
+    pub(crate) fn remember(&self, key: u128, owner: Owner, looked: u64) {
+        let mut found = self.found();
+        if found.forgotten != looked {
+            return;
+        }
+        if found.owners.len() >= self.most {
+            found.owners.clear();
+        }
+        found.owners.insert(key, owner);
+    }
+
+    /// How often all was forgotten.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.found().forgotten
+    }
+
+    /// Something became another's: what is being read now may be from before.
+    pub(crate) fn forget(&self) {
+        let mut found = self.found();
+        found.owners.clear();
+        found.forgotten += 1;
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a payload of an account with these handles is remembered by.
+pub(crate) fn key(account: AccountId, handles: &[Handle]) -> u128 {
+    let mut hash = Sha256::new();
+    hash.update(account.0.as_bytes());
+    for handle in handles {
+        hash.update(handle.kind.as_str());
+        hash.update(":");
+        hash.update(handle.value.len().to_le_bytes());
+        hash.update(&handle.value);
+    }
+    hash.finalize().iter().take(16).fold(0, |hash, byte| hash << 8 | u128::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::id::{ContactId, ThreadId};
+    use uuid::Uuid;
+
+    use super::{Known, Owner};
+
+    fn owner(n: u128) -> Owner {
+        Owner { thread: ThreadId(Uuid::from_u128(n)), contact: ContactId(Uuid::from_u128(n)) }
+    }
+
+    #[test]
+    fn what_was_read_before_something_became_another_s_is_not_remembered() {
+        let known = Known::new(2);
+        let looked = known.look(1).unwrap_err();
+        known.forget();
+        known.remember(1, owner(1), looked);
+        let looked = known.look(1).expect_err("it may be stale");
+        known.remember(1, owner(2), looked);
+        assert_eq!(known.look(1), Ok(owner(2)));
+        known.forget();
+        assert!(known.look(1).is_err());
+    }
+
+    #[test]
+    fn at_most_so_many_are_remembered() {
+        let known = Known::new(2);
+        for key in 0..5 {
+            let looked = known.look(key).unwrap_err();
+            known.remember(key, owner(key), looked);
+        }
+        assert_eq!((0..5).filter(|key| known.look(*key).is_ok()).count(), 1);
+    }
+}

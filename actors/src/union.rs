@@ -1,0 +1,360 @@
+//! Two owners that prove to be one: a thread is moved to the other, contacts are merged, and what
+//! cannot be done by itself is suggested.
+//!
+//! A thread is moved to an older one, or to one that has promised to stay; a contact is merged
+//! into an older one. So neither ever goes in a circle. The row of the moved thread is the journal:
+//! until it says that all is settled, whoever meets it, and the next start, goes on with it.
+
+use engine::account::Account;
+use engine::channel::Handle;
+use engine::contact::{ABSORBED_MAX, MergeReason, MergeSuggestion};
+use engine::conversation::{Command, Joined, MovedTo, Refused, Thread};
+use engine::id::{ContactId, TenantId, ThreadId};
+use storage::StoreError;
+
+use crate::contact::ContactCommand;
+use crate::failure::Failure;
+use crate::handles::{Held, Owner, Scope};
+use crate::identity::{Identities, origin};
+use crate::thread::Origin;
+
+/// What says that two are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Evidence {
+    /// One payload names both: one of them must be nobody else as far as is known.
+    Together,
+    /// The provider said so.
+    Said,
+}
+
+/// What became of two.
+pub(crate) enum United {
+    One(Owner),
+    Two,
+}
+
+/// While one is looked at, another may move; so often it is looked at again.
+const LOOKS_MAX: usize = 16;
+
+impl Identities {
+    /// Makes one of two owners, if one of them can give way: the younger one rather than the
+    /// older one. These handles may name either.
+    pub(crate) async fn unite(
+        &self,
+        account: &Account,
+        one: Owner,
+        other: Owner,
+        evidence: Evidence,
+        handles: &[Handle],
+    ) -> Result<United, Failure> {
+        if one.thread == other.thread {
+            return Ok(United::One(one));
+        }
+        for _ in 0..LOOKS_MAX {
+            let mut both = [one, other];
+            for owner in &mut both {
+                *owner = self.settled(*owner, handles).await?;
+            }
+            let [one, other] = both;
+            if one.thread == other.thread {
+                return Ok(United::One(one));
+            }
+            let (older, younger) = (one.min(other), one.max(other));
+            let mut may_move = false;
+            for (from, to) in [(younger, older), (older, younger)] {
+                if !self.gives_way(account, from, to, evidence).await? {
+                    continue;
+                }
+                match self.move_thread(account, from, to).await? {
+                    Moving::Refused => {}
+                    Moving::Done | Moving::Again => {
+                        may_move = true;
+                        break;
+                    }
+                }
+            }
+            if !may_move {
+                return Ok(United::Two);
+            }
+        }
+        Err(Failure::Unavailable)
+    }
+
+    /// Makes one of two contacts without a thread in common, if one of them can give way. Answers
+    /// whether they are one.
+    pub(crate) async fn unite_contacts(
+        &self,
+        account: &Account,
+        one: ContactId,
+        other: ContactId,
+    ) -> Result<bool, Failure> {
+        let mut free = false;
+        for contact in [one, other] {
+            free = free || self.is_free(account, contact, None, Evidence::Together).await?;
+        }
+        if free {
+            self.merge(account.tenant, one, other, None).await?;
+        }
+        Ok(free)
+    }
+
+    /// That two contacts may be one is shown on both, if both are there.
+    pub(crate) async fn suggest(
+        &self,
+        tenant: TenantId,
+        one: ContactId,
+        other: ContactId,
+        reason: MergeReason,
+        handle: &Handle,
+    ) -> Result<(), Failure> {
+        let both = (self.root(one).await?, self.root(other).await?);
+        for contact in [both.0, both.1] {
+            if both.0 == both.1 || self.world.contacts.get(contact).await?.is_none() {
+                return Ok(());
+            }
+        }
+        let (since, identity) = (self.world.clock.now(), handle.clone());
+        for (contact, contact_id) in [both, (both.1, both.0)] {
+            let identity = identity.clone();
+            let suggestion = MergeSuggestion { contact_id, reason, identity, since };
+            let suggest = ContactCommand::Suggest(suggestion);
+            self.tell_if_there(tenant, contact, suggest).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether an owner's thread may be moved to that of another one. The thread has the last word.
+    async fn gives_way(
+        &self,
+        account: &Account,
+        from: Owner,
+        to: Owner,
+        evidence: Evidence,
+    ) -> Result<bool, StoreError> {
+        let thread = self.world.conversations.thread(from.thread).await?;
+        if thread.is_some_and(|thread| thread.stays) {
+            return Ok(false);
+        }
+        let is_same = self.root(from.contact).await? == self.root(to.contact).await?;
+        Ok(is_same || self.is_free(account, from.contact, Some(from.thread), evidence).await?)
+    }
+
+    /// Whether nobody at the desk did anything with a contact, but for this thread of it, and, by
+    /// weak evidence, whether nothing says that it is somebody else.
+    async fn is_free(
+        &self,
+        account: &Account,
+        contact: ContactId,
+        but_for: Option<ThreadId>,
+        evidence: Evidence,
+    ) -> Result<bool, StoreError> {
+        let Some(contact) = self.world.contacts.current(contact).await? else { return Ok(true) };
+        let may_be_another = evidence == Evidence::Together && !contact.is_bare(account.id);
+        if contact.is_touched() || may_be_another || contact.absorbed.len() >= ABSORBED_MAX {
+            return Ok(false);
+        }
+        for thread in contact.threads.iter().filter(|thread| Some(**thread) != but_for) {
+            if self.is_touched(*thread).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn is_touched(&self, thread: ThreadId) -> Result<bool, StoreError> {
+        let conversations = &self.world.conversations;
+        let Some(thread) = conversations.thread(thread).await? else { return Ok(false) };
+        if thread.moved_to.is_some() {
+            return Ok(false);
+        }
+        let case = match thread.current {
+            Some(current) => conversations.folded(current).await?,
+            None => None,
+        };
+        Ok(thread.stays || case.is_some_and(|case| case.touched))
+    }
+
+    /// Has one thread moved to another. The other one knows first: ids that are new to it may be
+    /// known to what comes, and where it is the younger one it must stay.
+    async fn move_thread(
+        &self,
+        account: &Account,
+        from: Owner,
+        to: Owner,
+    ) -> Result<Moving, Failure> {
+        let take_in = Command::TakeIn { stays: to > from };
+        match self.ask(to.thread, Some(origin(account, to)), take_in).await {
+            Ok(_) => {}
+            Err(Failure::Refused(Refused::Moved(_))) => return Ok(Moving::Again),
+            Err(failure) => return Err(failure),
+        }
+        let Owner { thread, contact } = to;
+        let move_to = Command::MoveTo(MovedTo { thread, contact });
+        match self.ask(from.thread, Some(origin(account, from)), move_to).await {
+            Ok(_) => Ok(Moving::Done),
+            Err(Failure::Refused(Refused::Moved(_))) => Ok(Moving::Again),
+            Err(Failure::Refused(_)) => Ok(Moving::Refused),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Where an owner's thread went, all that follows from its move being done.
+    async fn settled(&self, owner: Owner, handles: &[Handle]) -> Result<Owner, Failure> {
+        Ok(self.settle(owner.thread, handles).await?.unwrap_or(owner))
+    }
+
+    /// Does what is left to do of a thread's move: names of handles, these too, say where it went,
+    /// and its contact is that one's. Answers who that is; `None`: it was not moved.
+    pub async fn settle(
+        &self,
+        thread: ThreadId,
+        handles: &[Handle],
+    ) -> Result<Option<Owner>, Failure> {
+        let Some(row) = self.world.conversations.thread(thread).await? else { return Ok(None) };
+        if row.moved_to.is_none() {
+            return Ok(None);
+        }
+        let to = self.joined(&row).await?;
+        self.rename(&row, to, handles).await?;
+        if !row.settled {
+            self.merge(row.tenant, row.contact, to.contact, Some(thread)).await?;
+            let (identities, name) = (Vec::new(), None);
+            let learn = ContactCommand::Learn { identities, thread: Some(to.thread), name };
+            if self
+                .world
+                .contacts
+                .get(row.contact)
+                .await?
+                .is_some_and(|row| !row.threads.is_empty())
+            {
+                self.tell(row.tenant, to.contact, learn).await?;
+            }
+            while self.ask(thread, None, Command::Settle).await?.changed {}
+        }
+        Ok(Some(to))
+    }
+
+    /// Where a thread went, which knows by then that the customer waits.
+    async fn joined(&self, row: &Thread) -> Result<Owner, Failure> {
+        let conversations = &self.world.conversations;
+        let case = match row.current.filter(|_| row.left_waiting && !row.settled) {
+            Some(current) => conversations.folded(current).await?,
+            None => None,
+        };
+        for _ in 0..LOOKS_MAX {
+            let to = self.root_of(Owner { thread: row.id, contact: row.contact }).await?;
+            let Some(case) = &case else { return Ok(to) };
+            let join = Command::Join(Joined {
+                conversation: case.id,
+                unread: case.unread,
+                last_inbound_at: case.last_inbound_at,
+                last_inbound_id: case.last_inbound_id.clone(),
+            });
+            let (tenant, account, channel) = (row.tenant, row.account, row.channel);
+            let origin = Origin { tenant, account, channel, contact: to.contact };
+            match self.ask(to.thread, Some(origin), join).await {
+                Err(Failure::Refused(Refused::Moved(_))) => {}
+                Err(failure) => return Err(failure),
+                Ok(_) => return Ok(to),
+            }
+        }
+        Err(Failure::Unavailable)
+    }
+
+    /// The handles of a moved thread name the one that it was moved to.
+    async fn rename(&self, row: &Thread, to: Owner, handles: &[Handle]) -> Result<(), Failure> {
+        let scope = Scope { tenant: row.tenant, account: row.account };
+        let mut handles = handles.to_vec();
+        if !row.settled {
+            let contact = self.world.contacts.get(row.contact).await?;
+            handles.extend(contact.iter().flat_map(|c| &c.identities).map(|i| i.handle()));
+        }
+        let mut renamed = false;
+        for handle in &handles {
+            let held = self.handles.get(scope, handle).await?;
+            if let Some(held) = held.filter(|held| held.thread == row.id) {
+                let new = Held { ended_at: held.ended_at, ..to.held() };
+                renamed |= self.handles.swap(scope, handle, (held, new)).await?;
+            }
+        }
+        if renamed {
+            self.known.forget();
+        }
+        Ok(())
+    }
+
+    /// Merges the younger of two contacts into the older one; where that was begun before it is
+    /// completed. The thread `gone` was moved.
+    pub(crate) async fn merge(
+        &self,
+        tenant: TenantId,
+        one: ContactId,
+        other: ContactId,
+        gone: Option<ThreadId>,
+    ) -> Result<(), Failure> {
+        for _ in 0..LOOKS_MAX {
+            let (a, b) = (self.root(one).await?, self.root(other).await?);
+            if a != b {
+                let merge = ContactCommand::MergeInto { into: a.min(b), gone };
+                self.tell(tenant, a.max(b), merge).await?;
+                continue;
+            }
+            for merged in [one, other].into_iter().filter(|contact| *contact != a) {
+                self.handed_over(tenant, merged, a).await?;
+            }
+            return Ok(());
+        }
+        Err(Failure::Unavailable)
+    }
+
+    /// What a contact had that was merged away is the other one's, and its numbers and addresses
+    /// name that one on every account.
+    async fn handed_over(
+        &self,
+        tenant: TenantId,
+        merged: ContactId,
+        into: ContactId,
+    ) -> Result<(), Failure> {
+        let Some(row) = self.world.contacts.get(merged).await? else { return Ok(()) };
+        if !row.handed_over {
+            // Woken by whatever it is told, it hands over what it has.
+            self.tell_if_there(tenant, merged, ContactCommand::Look).await?;
+        }
+        for identity in row.identities.iter().filter(|identity| identity.kind.is_global()) {
+            let swap = (merged, into);
+            self.handles.swap_contact(tenant, &identity.handle(), swap).await?;
+        }
+        Ok(())
+    }
+
+    /// The thread that an owner's turned out to be.
+    pub(crate) async fn root_of(&self, owner: Owner) -> Result<Owner, StoreError> {
+        let mut owner = owner;
+        // None goes in a circle.
+        while let Some(row) = self.world.conversations.thread(owner.thread).await? {
+            let Some(MovedTo { thread, contact }) = row.moved_to else { break };
+            owner = Owner { thread, contact };
+        }
+        Ok(owner)
+    }
+
+    /// The contact that one turned out to be.
+    pub(crate) async fn root(&self, contact: ContactId) -> Result<ContactId, StoreError> {
+        let mut root = contact;
+        while let Some(into) = self.world.contacts.get(root).await?.and_then(|row| row.merged_into)
+        {
+            root = into;
+        }
+        Ok(root)
+    }
+}
+
+/// What became of a thread that was to be moved.
+enum Moving {
+    /// It is.
+    Done,
+    /// People work there.
+    Refused,
+    /// One of both went elsewhere meanwhile.
+    Again,
+}
