@@ -364,6 +364,23 @@ impl Content {
     pub fn text(text: impl Into<String>) -> Self {
         Self { text: Some(text.into()), ..Self::default() }
     }
+
+    /// About how many bytes it takes.
+    pub fn bytes(&self) -> usize {
+        bytes([&self.text, &self.payload, &self.raw], &self.attachments)
+    }
+}
+
+/// About how many bytes a content takes that lies in these.
+fn bytes(texts: [&Option<String>; 3], attachments: &[Attachment]) -> usize {
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let texts: usize = texts.into_iter().map(length).sum();
+    let of = |of: &Attachment| {
+        let texts = [&of.url, &of.caption, &of.filename, &of.name, &of.address];
+        let cards = of.phones.iter().chain(&of.emails).map(|one| one.value.len() + 64);
+        128 + texts.into_iter().map(length).sum::<usize>() + cards.sum::<usize>()
+    };
+    256 + texts + attachments.iter().map(of).sum::<usize>()
 }
 
 impl Sender {
@@ -395,6 +412,13 @@ impl MessageRow {
             payload: payload.clone(),
             raw: self.raw.clone(),
         }
+    }
+
+    /// About how many bytes it takes.
+    pub fn bytes(&self) -> usize {
+        let Message { text, payload, attachments, .. } = &self.message;
+        let earlier = self.earlier.iter().map(|version| version.content.bytes());
+        bytes([text, payload, &self.raw], attachments) + earlier.sum::<usize>()
     }
 
     /// Says this from now on.

@@ -60,8 +60,7 @@ impl Batch {
         let effects = decision.effects.into_iter();
         self.effects.extend(effects.map(|effect| (span.clone(), effect)));
         for (at, content) in decision.contents {
-            let text = content.as_ref().and_then(|content: &Content| content.text.as_ref());
-            self.bytes += 256 + text.map_or(0, String::len);
+            self.bytes += content.as_ref().map_or(0, Content::bytes);
             self.contents.push((at, content));
         }
         if decision.facts.is_empty() {
@@ -79,8 +78,7 @@ impl Batch {
         commit.facts.extend(decision.facts);
         commit.keys.extend(decision.key);
         for row in decision.rows {
-            self.bytes += 256 + row.message.text.as_ref().map_or(0, String::len);
-            self.bytes += row.raw.as_ref().map_or(0, String::len);
+            self.bytes += row.bytes();
             match self.rows.iter_mut().find(|known| known.place == row.place) {
                 Some(known) => *known = row,
                 None => self.rows.push(row),

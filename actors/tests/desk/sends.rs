@@ -11,9 +11,11 @@ use engine::conversation::{Command, Draft, Effect, IdempotencyKey, Target};
 use engine::id::{ConversationId, TenantId};
 use engine::message::{Message, MessageStatus, Sender, SenderKind};
 use engine::permission::Viewer;
-use engine::saying::Saying;
+use engine::saying::{Interactive, Saying};
 use engine::time::Timestamp;
-use storage::faulty::{Call, Fate, Faulty};
+use serde_json::Map;
+use storage::Change;
+use storage::faulty::{Call, Fate, Faulty, Write};
 use storage::memory::Memory;
 use storage::tables::LOG;
 use uuid::Uuid;
@@ -173,4 +175,41 @@ async fn a_customer_is_shown_that_somebody_types_once_in_a_while_and_within_the_
     assert_eq!(shown(admin(), id).await, []);
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(shown(admin(), id).await, typing);
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_messages_at_once_are_cut_into_small_commits() {
+    let largest = Arc::new(AtomicUsize::new(0));
+    let seen = largest.clone();
+    let size = |change: &Change| match change {
+        Change::Put { body, .. } => body.len(),
+        Change::Delete { .. } | Change::Clear { .. } => 0,
+    };
+    let decide = move |call: &Call<'_>| match call {
+        Call::Write(Write::Apply(batch)) => {
+            seen.fetch_max(batch.changes.iter().map(size).sum(), Ordering::Relaxed);
+            // While one is written the others queue.
+            Fate::Slow(Duration::from_millis(10))
+        }
+        _ => Fate::Done,
+    };
+    let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
+    let now = clock.clone();
+    let memory = Arc::new(Memory::new(Arc::new(move || now.now())));
+    let bench = Bench::over(Arc::new(Faulty::new(memory, decide)), clock).await;
+    bench.desk.ingest(&account(), vec![says(vec![phone("1")], "m1", "hello")]).await.unwrap();
+    let id = bench.open().await[0].id;
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let Command::Send(draft) = draft("") else { unreachable!("it is a send") };
+        let action = Map::from_iter([("cards".to_owned(), "c".repeat(20_000).into())]);
+        let (kind, header, body, footer) = ("carousel".to_owned(), None, None, None);
+        let saying = Saying::Interactive(Interactive { kind, header, body, footer, action });
+        let desk = bench.desk.clone();
+        let send = Command::Send(Draft { saying, ..draft });
+        all.spawn(async move { desk.ask(admin(), id, None, send).await.unwrap() });
+    }
+    all.join_all().await;
+    let largest = largest.load(Ordering::Relaxed);
+    assert!((40_000..100_000).contains(&largest), "{largest} bytes in one write");
 }
