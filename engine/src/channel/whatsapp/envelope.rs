@@ -201,7 +201,7 @@ impl<'a> Change<'a> {
 
     /// All of it, as a text that can be opened again.
     pub(super) fn kept(&self) -> String {
-        json!({"field": self.field, "value": self.value}).to_string()
+        self.around(self.value.get())
     }
 
     /// Of it one item of one of its lists, with what the item is read by.
@@ -210,9 +210,21 @@ impl<'a> Change<'a> {
         let size: usize = contacts.iter().map(|contact| contact.get().len()).sum();
         // Many customers' names are not worth keeping with every item of theirs.
         let contacts = if size <= CONTACTS_BYTES_KEPT { contacts } else { &[] };
-        let metadata = json!({"phone_number_id": self.phone_number_id});
-        let value = json!({"metadata": metadata, "contacts": contacts, list: [item]});
-        json!({"field": self.field, "value": value}).to_string()
+        let shown = self.contents.as_ref().and_then(|contents| contents.metadata.as_ref());
+        let metadata = json!({
+            "phone_number_id": self.phone_number_id,
+            "display_phone_number": shown.and_then(|of| of.display_phone_number.as_ref()),
+        });
+        let contacts: Vec<_> = contacts.iter().map(|contact| contact.get()).collect();
+        let (contacts, item) = (contacts.join(","), item.get());
+        self.around(&format!(
+            r#"{{"metadata":{metadata},"contacts":[{contacts}],"{list}":[{item}]}}"#
+        ))
+    }
+
+    /// Put together as text: what was sent may hold numbers that no value can.
+    fn around(&self, value: &str) -> String {
+        format!(r#"{{"field":{},"value":{value}}}"#, json!(self.field))
     }
 }
 
