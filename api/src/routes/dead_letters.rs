@@ -164,12 +164,11 @@ fn items(account: &Account, raw: &str, now: Timestamp) -> Vec<Inbound> {
         Channel::Whatsapp => whatsapp::reopen(raw),
         Channel::Instagram | Channel::Messenger | Channel::Email => None,
     };
-    match change {
-        // History is not an item: it is handed over again when the business shares it again.
-        Some(change) if change.field != "history" => whatsapp::decode(&change, now),
-        _ => vec![Inbound::Dead {
-            reason: "it is still not understood".to_owned(),
-            raw: String::new(),
-        }],
+    let items = change.map(|change| whatsapp::decode(&change, now)).unwrap_or_default();
+    // What nothing is done about stays: a part of a history, say.
+    if items.iter().any(|item| !matches!(item, Inbound::Ignored(_))) {
+        return items;
     }
+    let (reason, raw) = ("it is still not understood".to_owned(), String::new());
+    vec![Inbound::Dead { reason, raw }]
 }

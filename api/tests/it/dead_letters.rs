@@ -50,6 +50,25 @@ async fn what_is_still_not_understood_stays_with_its_reason_and_is_counted() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_by_itself_is_not_taken_for_done() {
+    let org = Org::found().await;
+    let value = format!(
+        r#"{{"metadata":{{"phone_number_id":"{}"}},"history":[{{"threads":[1e400]}}]}}"#,
+        org.number
+    );
+    let change = format!(r#"{{"field":"history","value":{value}}}"#);
+    let body = format!(
+        r#"{{"object":"whatsapp_business_account","entry":[{{"id":"1","changes":[{change}]}}]}}"#
+    );
+    org.deliver_raw(body.as_bytes()).await.is(200);
+    let letter = list(&org, "").await.remove(0);
+    assert_eq!(letter["raw"], r#"{"field":"history","value":1e400}"#);
+    let answer = org.admin.post(&retry(&letter), Value::Null).await.is(200);
+    assert_eq!(answer["done"], false);
+    assert_eq!(list(&org, "").await.len(), 1);
+}
+
+#[tokio::test]
 async fn dead_letters_come_in_pages_newest_first_and_by_where_they_stopped() {
     let org = Org::found().await;
     for n in 0..5 {

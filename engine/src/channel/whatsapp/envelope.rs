@@ -201,7 +201,7 @@ impl<'a> Change<'a> {
 
     /// All of it, as a text that can be opened again.
     pub(super) fn kept(&self) -> String {
-        self.around(self.value.get())
+        kept_as(&self.field, self.value.get())
     }
 
     /// Of it one item of one of its lists, with what the item is read by.
@@ -217,15 +217,16 @@ impl<'a> Change<'a> {
         });
         let contacts: Vec<_> = contacts.iter().map(|contact| contact.get()).collect();
         let (contacts, item) = (contacts.join(","), item.get());
-        self.around(&format!(
-            r#"{{"metadata":{metadata},"contacts":[{contacts}],"{list}":[{item}]}}"#
-        ))
+        let value =
+            format!(r#"{{"metadata":{metadata},"contacts":[{contacts}],"{list}":[{item}]}}"#);
+        kept_as(&self.field, &value)
     }
+}
 
-    /// Put together as text: what was sent may hold numbers that no value can.
-    fn around(&self, value: &str) -> String {
-        format!(r#"{{"field":{},"value":{value}}}"#, json!(self.field))
-    }
+/// What was sent under this field. It is put together as text: it may hold numbers that no value
+/// can.
+pub(super) fn kept_as(field: &str, sent: &str) -> String {
+    format!(r#"{{"field":{},"value":{sent}}}"#, json!(field))
 }
 
 impl Contents<'_> {

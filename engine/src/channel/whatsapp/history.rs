@@ -3,11 +3,11 @@
 //! files come behind.
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::decode::{ITEM_BYTES_MAX, dead};
-use super::envelope::{Change, ID_BYTES_MAX, text};
+use super::envelope::{Change, ID_BYTES_MAX, kept_as, text};
 use super::message::{Message, Said, context, said, time};
 use super::people;
 use crate::channel::{Amender, Amendment, Author, Handle, Import, Imported, Inbound};
@@ -169,7 +169,7 @@ impl Thread<'_> {
 
 /// What could not be understood of a history.
 fn lost(reason: &str, raw: &RawValue) -> Inbound {
-    dead(reason, json!({"field": "history", "value": raw}).to_string())
+    dead(reason, kept_as("history", raw.get()))
 }
 
 enum Read {
