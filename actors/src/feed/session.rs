@@ -225,10 +225,18 @@ impl<W: Wire> Session<W> {
     }
 
     /// Moves the desk's read mark of a conversation up to this fact. Answers the conversation.
-    pub async fn seen(&self, id: ConversationId, seq: u64) -> Result<Conversation, Failure> {
+    pub async fn seen(&mut self, id: ConversationId, seq: u64) -> Result<Conversation, Failure> {
+        if !self.renew_caller().await? {
+            return Err(Failure::Refused(Refused::NotFound));
+        }
         let command = Command::MarkRead { up_to: Some(seq) };
         let answer = self.sources.desk.ask(self.caller.viewer(), id, None, command).await?;
         answer.conversation.ok_or(Failure::Refused(Refused::NotFound))
+    }
+
+    /// Whether its person may still do anything, as of now.
+    pub async fn still_counts(&mut self) -> bool {
+        self.renew_caller().await.unwrap_or(false)
     }
 
     /// Now: as long as it stays what it is, nobody may see less.

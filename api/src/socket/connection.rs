@@ -247,8 +247,10 @@ impl<'a> Connection<'a> {
                 }
             }
             Command::Away { state } => {
-                let caller = self.session.caller().clone();
-                agents::is_available(&self.app, &caller, (*state).into()).await;
+                if self.session.still_counts().await {
+                    let caller = self.session.caller().clone();
+                    agents::is_available(&self.app, &caller, (*state).into()).await;
+                }
             }
             _ => return false,
         }

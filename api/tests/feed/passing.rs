@@ -6,7 +6,7 @@ use actors::feed::{Encoding, FeedLimits, Stream};
 use engine::conversation::Command;
 use engine::id::{AgentId, ConversationId};
 use engine::identity::agent::{Agent, Availability};
-use engine::identity::role::AGENT;
+use engine::identity::role::{AGENT, SUPERVISOR};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -176,6 +176,32 @@ async fn when_a_queue_is_half_full_what_passes_is_left_out_and_rows_make_way_for
     let told = passed(&mut boss, &shop).await;
     assert!(told.iter().all(|told| told["t"] != "eph"), "{told:?}");
     boss.is_at_the_top(&shop).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_asks_whose_role_or_login_has_ended_meanwhile_is_not_done() {
+    let people = [(ANA, Encoding::Json), (BEN, Encoding::Json)];
+    let (shop, id, [mut ana, mut ben]) = shop(limits(), people).await;
+    let stream = Stream::Conversation(id);
+    shop.change(|changing| changing.put(person(BEN, SUPERVISOR))).await;
+    ben.drain(&shop, &Owners::default()).await;
+    shop.ask(id, Command::Assign { agent: Some(BOSS) }).await.unwrap();
+    // Nobody has looked at these sessions since.
+    shop.change(|changing| changing.put(person(BEN, AGENT))).await;
+    let rests = Agent { is_active: false, ..person(ANA, AGENT) };
+    shop.change(|changing| changing.put(rests)).await;
+    let unread = shop.head(id).await.unread;
+    for client in [&mut ana, &mut ben] {
+        let session = client.session.as_mut().unwrap();
+        assert!(session.seen(id, 1_000).await.is_err());
+        assert!(!session.typing(stream, true).await);
+        assert!(session.present(stream).await.is_err());
+    }
+    assert!(!ana.session.as_mut().unwrap().still_counts().await);
+    assert!(ben.session.as_mut().unwrap().still_counts().await);
+    assert_eq!(shop.head(id).await.unread, unread);
+    ana.drain(&shop, &Owners::default()).await;
+    assert!(ana.session.is_none());
 }
 
 #[tokio::test(start_paused = true)]
