@@ -33,6 +33,8 @@ mod messages;
 #[cfg(test)]
 mod openapi;
 #[cfg(test)]
+mod provider;
+#[cfg(test)]
 mod quick_replies;
 #[cfg(test)]
 mod random;
