@@ -23,6 +23,8 @@ mod people;
 #[cfg(test)]
 mod phone_app;
 #[cfg(test)]
+mod program;
+#[cfg(test)]
 mod stand;
 #[cfg(test)]
 mod templates;
