@@ -116,6 +116,8 @@ pub struct Caller {
 
 /// How long a used idempotency key is remembered.
 const USED_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+/// So many of a tenant; over it the oldest leave.
+const USED_MAX: usize = 10_000;
 
 impl TenantState {
     /// Of its rows; `None`: there is no such tenant.
@@ -209,6 +211,12 @@ impl Changing {
     pub fn used(&mut self, id: Uuid, digest: [u8; 16]) -> Result<bool, KeyReused> {
         let now = self.now;
         self.state.used.retain(|_, used| now <= used.at + USED_FOR);
+        while self.state.used.len() >= USED_MAX && !self.state.used.contains_key(&id) {
+            let oldest = self.state.used.iter().min_by_key(|(_, used)| used.at);
+            let Some(oldest) = oldest.map(|(id, _)| *id) else { break };
+            self.changes.push(SettingChange::Delete(SettingKind::UsedKey, oldest));
+            self.state.used.remove(&oldest);
+        }
         match self.state.used.get(&id) {
             Some(used) if used.digest == digest => Ok(true),
             Some(_) => Err(KeyReused),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actors::clock::{Clock, Stamps};
-use actors::tenants::{Following, TenantState, Tenants};
+use actors::tenants::{Changing, Following, TenantState, Tenants};
 use engine::account::Account;
 use engine::id::{AgentId, RoleId, TenantId};
 use engine::identity::agent::{Agent, Availability, Credential};
@@ -196,4 +196,32 @@ async fn what_was_checked_is_checked_again_when_somebody_may_do_other_things_and
     let before = owner.epoch();
     tenants.end_session(login.id).await.unwrap();
     assert_ne!(owner.epoch(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_used_idempotency_keys_are_remembered_and_the_oldest_leave() {
+    let clock = Clock::standing_at(NOW);
+    let now = clock.clone();
+    let memory = Arc::new(Memory::new(Arc::new(move || now.now())));
+    let (store, stamps): (Arc<dyn Store>, _) = (memory, Arc::new(Stamps::above(Stamp(0))));
+    let settings = tenants(&store, &clock, &stamps);
+    made(&settings).await;
+    let key = |n: u64| Uuid::from_u128(1_000 + u128::from(n));
+    let mark = async |settings: &Tenants, keys: std::ops::Range<u64>| {
+        let mark = |changing: &mut Changing| {
+            let used: Result<Vec<_>, _> = keys.map(|n| changing.used(key(n), [0; 16])).collect();
+            used.map_err(|_| ())
+        };
+        settings.change(TENANT, mark).await.unwrap()
+    };
+    for minute in 0..11 {
+        clock.set(NOW + Duration::from_secs(60 * minute));
+        mark(&settings, minute * 1_000..(minute + 1) * 1_000).await;
+    }
+    // Another process knows the same.
+    for settings in [settings, tenants(&store, &clock, &stamps)] {
+        assert_eq!(mark(&settings, 10_999..11_000).await, [true], "the newest");
+        assert_eq!(mark(&settings, 1_000..1_001).await, [true], "the oldest that is kept");
+    }
+    assert_eq!(mark(&tenants(&store, &clock, &stamps), 999..1_000).await, [false], "it left");
 }

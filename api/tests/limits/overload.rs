@@ -21,6 +21,12 @@ use crate::small::{Person, error, first_line, server, small, unfinished};
 /// Longer than any test.
 const FOR_EVER: Duration = Duration::from_secs(3_600);
 
+/// A number has nothing to say.
+fn entry(number: &str) -> Value {
+    let value = json!({"metadata": {"phone_number_id": number}, "messages": []});
+    json!({"id": "1", "changes": [{"field": "messages", "value": value}]})
+}
+
 /// Somebody else takes so much of the process.
 fn fill(server: &Server, percent: usize) -> Arc<Share> {
     let other = TenantId(Uuid::from_u128(7));
@@ -197,4 +203,37 @@ async fn so_much_is_worked_on_at_once_and_the_rest_waits_for_its_turn() {
         held.abort();
         server.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_body_of_strangers_is_looked_at_only_so_far() {
+    let (server, person) = shop(|_| ()).await;
+    for (strangers, status) in [(63, 200), (64, 401)] {
+        let unknown = (0..strangers).map(|n| entry(&format!("9{n}")));
+        let entries: Vec<_> = unknown.chain([entry("7001")]).collect();
+        let answer = person.deliver(&json!({"entry": entries})).await;
+        assert_eq!(answer.status(), status, "behind {strangers} strangers");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_is_tried_with_only_so_many_secrets() {
+    let (server, person) = shop(|_| ()).await;
+    for n in 0..16 {
+        let org = Person::of(&server, &format!("other-{n}")).await;
+        let answer = org.account_with(&format!("80{n}"), &format!("secret {n}")).await;
+        assert_eq!(answer.status(), 201);
+    }
+    let entry = |number: &str| {
+        let value = json!({"metadata": {"phone_number_id": number}, "messages": []});
+        json!({"id": "1", "changes": [{"field": "messages", "value": value}]})
+    };
+    for (others, status) in [(15, 200), (16, 401)] {
+        let before = (0..others).map(|n| entry(&format!("80{n}")));
+        let entries: Vec<_> = before.chain([entry("7001")]).collect();
+        let answer = person.deliver(&json!({"entry": entries})).await;
+        assert_eq!(answer.status(), status, "behind {others} others");
+    }
+    server.stop().await;
 }

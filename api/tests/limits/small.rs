@@ -67,8 +67,12 @@ impl Person {
     }
 
     pub(crate) async fn account(&self, number: &str) -> Response {
+        self.account_with(number, SECRET).await
+    }
+
+    pub(crate) async fn account_with(&self, number: &str, secret: &str) -> Response {
         let config = json!({
-            "phone_number_id": number, "waba_id": "1", "access_token": "t", "app_secret": SECRET,
+            "phone_number_id": number, "waba_id": "1", "access_token": "t", "app_secret": secret,
         });
         let body = json!({"channel": "whatsapp", "config": config});
         self.post("/api/integrations/accounts", &body).await
@@ -95,7 +99,14 @@ impl Person {
         let mut value = what.clone();
         value["metadata"] = json!({"phone_number_id": "7001"});
         let entry = json!({"id": "1", "changes": [{"field": "messages", "value": value}]});
-        let body = json!({"object": "whatsapp_business_account", "entry": [entry]}).to_string();
+        self.deliver(&json!({"entry": [entry]})).await
+    }
+
+    /// A webhook, signed with the app's secret.
+    pub(crate) async fn deliver(&self, body: &Value) -> Response {
+        let mut body = body.clone();
+        body["object"] = json!("whatsapp_business_account");
+        let body = body.to_string();
         let signature = simulator::sign(SECRET, body.as_bytes());
         let request = self.client.post(format!("{}/webhook", self.base));
         let request = request.header("x-hub-signature-256", signature).body(body);
