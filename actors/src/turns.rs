@@ -2,6 +2,7 @@
 //! tenant, each as many bytes. So a tenant that sends more than the machine takes fills its own
 //! queue, and no commit is made of one tenant's work alone while others wait.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,16 +14,22 @@ use tokio::sync::oneshot;
 pub struct Turns(Arc<Mutex<State>>);
 
 /// A place, until it is dropped.
-pub struct Turn(Option<Turns>);
+pub struct Turn(Option<(Turns, TenantId)>);
 
 struct State {
     free: usize,
+    /// So many one tenant may hold: what it waits for may take long, and others go on.
+    share: usize,
+    held: HashMap<TenantId, usize>,
     /// What comes in, and what waited.
     live: Ring,
     waited: Ring,
     /// Places that what comes in was given one after the other.
     in_a_row: u32,
 }
+
+/// Whose turn it is, and where it is awaited.
+type Next = (TenantId, oneshot::Sender<Turn>);
 
 /// Who waits, in turn (deficit round robin).
 #[derive(Default)]
@@ -48,8 +55,9 @@ const LIVE_IN_A_ROW: u32 = 3;
 impl Turns {
     /// So many places.
     pub fn new(places: usize) -> Self {
-        let (live, waited) = (Ring::default(), Ring::default());
-        Self(Arc::new(Mutex::new(State { free: places, live, waited, in_a_row: 0 })))
+        let (live, waited, held) = (Ring::default(), Ring::default(), HashMap::new());
+        let share = (places - places / 4).max(1);
+        Self(Arc::new(Mutex::new(State { free: places, share, held, live, waited, in_a_row: 0 })))
     }
 
     /// A place for something that comes in.
@@ -71,9 +79,9 @@ impl Turns {
         loop {
             let given = {
                 let mut state = self.state();
-                if state.free > 0 {
-                    state.free -= 1;
-                    return Turn(Some(self.clone()));
+                if state.free > 0 && state.may(tenant) {
+                    state.hold(tenant);
+                    return Turn(Some((self.clone(), tenant)));
                 }
                 let (give, given) = oneshot::channel();
                 ring(&mut state).push(tenant, bytes.saturating_add(WORK_BYTES), give);
@@ -86,16 +94,19 @@ impl Turns {
         }
     }
 
-    fn give_back(&self) {
+    fn give_back(&self, tenant: TenantId) {
         let mut state = self.state();
-        while let Some(give) = state.next() {
-            match give.send(Turn(Some(self.clone()))) {
-                Ok(()) => return,
-                // Whoever waited has gone: this place is still the one to be given.
-                Err(mut turn) => turn.0 = None,
+        state.leave(tenant);
+        while state.free > 0
+            && let Some((tenant, give)) = state.next()
+        {
+            state.hold(tenant);
+            if let Err(mut turn) = give.send(Turn(Some((self.clone(), tenant)))) {
+                // Whoever waited has gone.
+                turn.0 = None;
+                state.leave(tenant);
             }
         }
-        state.free += 1;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -105,22 +116,43 @@ impl Turns {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if let Some(turns) = self.0.take() {
-            turns.give_back();
+        if let Some((turns, tenant)) = self.0.take() {
+            turns.give_back(tenant);
         }
     }
 }
 
 impl State {
-    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
-        if self.in_a_row < LIVE_IN_A_ROW
-            && let Some(live) = self.live.next()
-        {
-            self.in_a_row += 1;
-            return Some(live);
+    fn may(&self, tenant: TenantId) -> bool {
+        self.held.get(&tenant).is_none_or(|held| *held < self.share)
+    }
+
+    fn hold(&mut self, tenant: TenantId) {
+        self.free -= 1;
+        *self.held.entry(tenant).or_default() += 1;
+    }
+
+    fn leave(&mut self, tenant: TenantId) {
+        self.free += 1;
+        if let Entry::Occupied(mut held) = self.held.entry(tenant) {
+            *held.get_mut() -= 1;
+            if *held.get() == 0 {
+                held.remove();
+            }
         }
-        self.in_a_row = 0;
-        self.waited.next().or_else(|| self.live.next())
+    }
+
+    fn next(&mut self) -> Option<Next> {
+        let Self { share, held, live, waited, in_a_row, .. } = self;
+        let may = |tenant: TenantId| held.get(&tenant).is_none_or(|held| *held < *share);
+        if *in_a_row < LIVE_IN_A_ROW
+            && let Some(next) = live.next(may)
+        {
+            *in_a_row += 1;
+            return Some(next);
+        }
+        *in_a_row = 0;
+        waited.next(may).or_else(|| live.next(may))
     }
 }
 
@@ -137,9 +169,17 @@ impl Ring {
         queue.waiters.push_back((cost, give));
     }
 
-    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
-        loop {
+    /// The next of those who may.
+    fn next(&mut self, may: impl Fn(TenantId) -> bool) -> Option<Next> {
+        let mut passed = 0;
+        while passed < self.order.len() {
             let tenant = *self.order.front()?;
+            if !may(tenant) {
+                passed += 1;
+                self.order.rotate_left(1);
+                continue;
+            }
+            passed = 0;
             let queue = self.tenants.entry(tenant).or_default();
             match queue.waiters.front() {
                 None => {
@@ -149,7 +189,7 @@ impl Ring {
                 Some((_, give)) if give.is_closed() => drop(queue.waiters.pop_front()),
                 Some((cost, _)) if *cost <= queue.credit => {
                     queue.credit -= cost;
-                    return queue.waiters.pop_front().map(|(_, give)| give);
+                    return queue.waiters.pop_front().map(|(_, give)| (tenant, give));
                 }
                 Some(_) => {
                     queue.credit += ROUND_BYTES;
@@ -157,12 +197,14 @@ impl Ring {
                 }
             }
         }
+        None
     }
 }
 
 #[cfg(test)]
 mod tests {
     use engine::id::TenantId;
+    use futures_util::FutureExt;
     use tokio::task::JoinSet;
     use uuid::Uuid;
 
@@ -250,6 +292,25 @@ mod tests {
             queue.wait("w", 1, 0, true).await;
         }
         assert_eq!(queue.order().await, "lllwlllwlllwww");
+    }
+
+    #[tokio::test]
+    async fn one_tenant_does_not_hold_all_places() {
+        let turns = Turns::new(8);
+        let mut held = Vec::new();
+        while let Some(turn) = turns.take(tenant(1), 0).now_or_never() {
+            held.push(turn);
+        }
+        assert_eq!(held.len(), 6);
+        let mut more = Box::pin(turns.take(tenant(1), 0));
+        assert!(more.as_mut().now_or_never().is_none());
+        held.extend(turns.take(tenant(2), 0).now_or_never());
+        held.extend(turns.take(tenant(3), 0).now_or_never());
+        assert_eq!(held.len(), 8, "there is room for others");
+        held.pop();
+        assert!(more.as_mut().now_or_never().is_none(), "not for more of the first");
+        held.remove(0);
+        assert!(more.as_mut().now_or_never().is_some());
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, Weak, mpsc};
 use std::time::Duration;
 
+use actors::permits::{Amount, Share};
 use config::Config;
 use engine::id::TenantId;
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ use simulator::{Graph, GraphOptions, StatusDelays, sign};
 use storage::Store;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use uuid::Uuid;
 
 use crate::caller::{Answer, Caller, PASSWORD};
 
@@ -118,6 +120,15 @@ impl Server {
     pub(crate) fn metrics(&self) -> String {
         let running = self.running.lock().unwrap();
         format!("http://{}/metrics", running.as_ref().unwrap().metrics)
+    }
+
+    /// Somebody else takes so much of the process, in percent, as long as this is held.
+    pub(crate) fn fill(&self, percent: usize) -> Arc<Share> {
+        let running = self.running.lock().unwrap();
+        let app = &running.as_ref().unwrap().app;
+        let items = app.config.limits.inflight_node * percent / 100;
+        let nobody = TenantId(Uuid::nil());
+        app.desk.permits().share(nobody, Amount::items(items)).ok().unwrap()
     }
 
     /// Why letters of an organization are dead.

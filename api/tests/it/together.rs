@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Org, unique};
+use crate::harness::{Org, Server, unique};
 use crate::live::{JSON, Live, MSGPACK};
 
 async fn follow(live: &mut Live, stream: &str) {
@@ -48,6 +48,36 @@ async fn who_writes_is_shown_to_who_may_see_the_conversation_in_any_encoding() {
             assert_ne!(told["k"], "typing", "nobody is shown themselves, nor told twice");
         }
     }
+}
+
+#[tokio::test]
+async fn who_writes_and_who_is_there_is_not_told_while_the_server_is_full() {
+    let server = Server::start(|config| {
+        config.limits.inflight_tenant = config.limits.inflight_node;
+    })
+    .await;
+    let org = Org::on(&server).await;
+    let ana = org.hire("agent").await;
+    let id = org.hears(&unique("1555"), "Hello").await;
+    let c = format!("c:{id}");
+    let mut boss = Live::following(&org.admin, &[&c]).await;
+    let typing = json!({"op": "typing", "s": c, "on": true}).to_string();
+    let full = server.fill(70);
+    let mut unseen = Live::following(&ana, &[&c]).await;
+    unseen.say(&typing).await;
+    // It has been heard when this is answered.
+    unseen.ask(json!({"op": "unsub", "s": "u:me"})).await.unwrap();
+    drop(full);
+    let mut seen = Live::following(&ana, &[&c]).await;
+    seen.say(&typing).await;
+    let mut told = boss.next().await;
+    while told["k"] != "typing" {
+        // Nor is the second socket of somebody who is there already.
+        assert_ne!(told["t"], "pres", "the first one was not told of");
+        told = boss.next().await;
+    }
+    assert_eq!(told["d"]["on"], true);
+    assert!(boss.waiting().await.is_none_or(|told| told["k"] != "typing"), "it was told once");
 }
 
 #[tokio::test]
