@@ -44,7 +44,7 @@ pub(crate) fn writes(second: i64, from: &[Handle], text: &str) -> Inbound {
 }
 
 /// The business wrote to the customer, in the provider's own app.
-fn written(second: i64, to: &[Handle], text: &str) -> Inbound {
+pub(crate) fn written(second: i64, to: &[Handle], text: &str) -> Inbound {
     Inbound::Echo(Echo {
         to: to.to_vec(),
         provider_id: text.into(),

@@ -23,3 +23,5 @@ mod protocol;
 mod sends;
 #[cfg(test)]
 mod settings;
+#[cfg(test)]
+mod unions;
