@@ -7,6 +7,8 @@ mod content;
 #[cfg(test)]
 mod history;
 #[cfg(test)]
+mod identity;
+#[cfg(test)]
 mod kept;
 #[cfg(test)]
 mod news;
