@@ -23,6 +23,8 @@ mod edge;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod identities;
+#[cfg(test)]
 mod inbound;
 #[cfg(test)]
 mod isolation;
