@@ -127,9 +127,7 @@ impl Outbox {
             }
             if let Ok(Some(account)) = self.account(line.tenant, line.account).await {
                 line.set_rate(self.rate(&account));
-                if account.paused {
-                    line.stop();
-                }
+                self.stop_if_paused(line, &account);
             }
             let Some(next) = line.next(turn, &self.0.stopping) else { continue };
             let (outbox, line) = (self.clone(), line.clone());
@@ -141,6 +139,14 @@ impl Outbox {
                 line.leave(message, ticket);
             };
             tokio::spawn(begins.instrument(span));
+        }
+    }
+
+    /// A paused account's line stands still, for as long as the provider has said.
+    fn stop_if_paused(&self, line: &Line, account: &Account) {
+        let now = self.0.tenants.now();
+        if account.is_paused(now) {
+            line.stop(account.paused_until.map(|until| Instant::now() + until.since(now)));
         }
     }
 
@@ -228,7 +234,7 @@ impl Outbox {
 
     /// Everything of the account would fail: it stops until [`Outbox::resume`], and says why.
     pub fn stop_account(&self, head: &Conversation, code: String, message: String) {
-        self.line(head).stop();
+        self.line(head).stop(None);
         let words = MessageError { code, message }.to_string();
         let change = |account: &mut Account, _| {
             account.stands(Err(Trouble { words, pauses: true }));
@@ -254,29 +260,12 @@ impl Outbox {
         let tenants = &self.0.tenants;
         let heard = tenants.change_account(account.tenant, account.id, change).await?;
         let Some(account) = heard else { return Ok(()) };
-        let is_paused = account.is_paused(tenants.now());
-        if is_paused {
-            self.line_of(account.tenant, account.id).stop();
+        if account.is_paused(tenants.now()) {
+            self.stop_if_paused(&self.line_of(account.tenant, account.id), &account);
         } else if was_paused {
             self.resume(account.id);
         }
-        if let Some(until) = account.paused_until.filter(|_| is_paused) {
-            let (outbox, account) = (self.clone(), account.clone());
-            tokio::spawn(async move {
-                sleep(until.since(outbox.0.tenants.now())).await;
-                outbox.resume_if_over(&account).await;
-            });
-        }
         Ok(())
-    }
-
-    /// What waits goes on, unless something else has stopped the account meanwhile.
-    async fn resume_if_over(&self, account: &Account) {
-        let state = self.0.tenants.state(account.tenant).await.ok().flatten();
-        let known = state.and_then(|state| state.accounts.get(&account.id).cloned());
-        if known.is_some_and(|known| !known.is_paused(self.0.tenants.now())) {
-            self.resume(account.id);
-        }
     }
 
     /// Somebody has looked after an account: what waits goes on.

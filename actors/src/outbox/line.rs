@@ -31,8 +31,8 @@ struct Inside {
     queue: BTreeMap<(Instant, u64), MessageId>,
     waiting: HashMap<MessageId, Waiting>,
     tickets: u64,
-    /// The provider refuses everything until somebody looks after the account.
-    is_stopped: bool,
+    /// The provider refuses everything: until then, or until somebody looks after the account.
+    stopped: Option<Stop>,
     /// Somebody takes from the queue.
     is_driven: bool,
 }
@@ -47,6 +47,13 @@ struct Waiting {
     turn: Option<OwnedSemaphorePermit>,
     /// Where it comes from.
     span: Span,
+}
+
+/// How long a line stands still.
+#[derive(Clone, Copy)]
+enum Stop {
+    Until(Instant),
+    UntilResumed,
 }
 
 /// A message whose turn it is.
@@ -73,7 +80,7 @@ impl Line {
             queue: BTreeMap::new(),
             waiting: HashMap::new(),
             tickets: 0,
-            is_stopped: false,
+            stopped: None,
             is_driven: false,
         };
         let requests = Arc::new(Semaphore::new(options.requests));
@@ -125,7 +132,8 @@ impl Line {
     pub(super) fn next(&self, turn: OwnedSemaphorePermit, stopping: &AtomicBool) -> Option<Next> {
         let (mut inside, now) = (self.inside(), Instant::now());
         // Looked at under the lock: who stops sees either this turn or nothing begin.
-        if stopping.load(Ordering::Acquire) || inside.is_stopped || inside.pace.next() > now {
+        if stopping.load(Ordering::Acquire) || inside.stopped.is_some() || inside.pace.next() > now
+        {
             return None;
         }
         loop {
@@ -183,13 +191,13 @@ impl Line {
         self.inside().waiting.values().any(|waiting| waiting.turn.is_some())
     }
 
-    /// Nothing goes until [`Line::resume`].
-    pub(super) fn stop(&self) {
-        self.inside().is_stopped = true;
+    /// Nothing goes until then, or until [`Line::resume`].
+    pub(super) fn stop(&self, until: Option<Instant>) {
+        self.inside().stopped = Some(until.map_or(Stop::UntilResumed, Stop::Until));
     }
 
     pub(super) fn resume(&self) {
-        self.inside().is_stopped = false;
+        self.inside().stopped = None;
         self.changed.notify_one();
     }
 
@@ -220,13 +228,17 @@ impl Line {
 
 impl Inside {
     fn ahead(&mut self) -> Ahead {
-        match self.queue.first_key_value() {
-            None => {
-                self.is_driven = false;
-                Ahead::Nothing
+        let Some(((at, _), _)) = self.queue.first_key_value() else {
+            self.is_driven = false;
+            return Ahead::Nothing;
+        };
+        match self.stopped {
+            Some(Stop::UntilResumed) => Ahead::Somebody,
+            Some(Stop::Until(until)) if until > Instant::now() => Ahead::Time(until),
+            Some(Stop::Until(_)) | None => {
+                self.stopped = None;
+                Ahead::Time((*at).max(self.pace.next()))
             }
-            Some(_) if self.is_stopped => Ahead::Somebody,
-            Some(((at, _), _)) => Ahead::Time((*at).max(self.pace.next())),
         }
     }
 

@@ -44,7 +44,7 @@ impl Outbox {
             Outcome::Retry { slow: Slow::Account, .. } => line.slow(left),
             Outcome::Retry { slow: Slow::Pair, .. } => line.slow_pair(slip.thread),
             // The account itself is told once the conversation has noted it.
-            Outcome::AccountStopped { .. } => line.stop(),
+            Outcome::AccountStopped { .. } => line.stop(None),
             _ => {}
         }
         count(&outcome);

@@ -12,6 +12,7 @@ use actors::tenants::Tenants;
 use actors::world::Outside;
 use axum::Router;
 use axum::http::StatusCode;
+use engine::account::Account;
 use engine::conversation::{Conversation, Effect};
 use engine::id::{ConversationId, MessageId, ThreadId};
 use engine::message::{Message, MessageRow, MessageStatus, Place};
@@ -235,4 +236,41 @@ async fn a_send_that_panics_is_of_unknown_outcome_and_holds_nothing_up() {
         }
     }
     outbox.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_is_paused_for_a_time_goes_on_by_itself() {
+    let (store, clock) = (store(), Clock::standing_at(NOW));
+    let stamps = Arc::new(Stamps::above(Stamp(0)));
+    let tenants = tenants(&store, &clock, &stamps);
+    made(&tenants).await;
+    let hour = Duration::from_secs(3600);
+    let pause = tenants.change(account().tenant, |changing| {
+        let until = Some(NOW + hour);
+        changing.put(Account { paused: true, paused_until: until, ..account() });
+        Ok::<_, ()>(())
+    });
+    pause.await.unwrap();
+    // Nobody is there: an attempt is put off, and says why.
+    let outbox = outbox(&store, at("http://127.0.0.1:1".into()), tenants, options());
+    let outside = Arc::new(Sending(outbox.clone()));
+    let desk = desk(&store, &clock, &stamps, outside, None).await;
+    outbox.connect(desk.clone());
+    desk.ingest(&account(), vec![says(vec![phone("1")], "m1", "hello")]).await.unwrap();
+    let conversations = storage::conversations::Conversations::new(store.clone());
+    let id = conversations.open_set(account().tenant).await.unwrap()[0];
+    desk.ask(admin(), id, None, draft("hello")).await.unwrap();
+    let attempts = async || {
+        let rows = desk.messages(admin(), id, (u64::MAX, 0), 1).await.unwrap();
+        rows[0].attempts
+    };
+    tokio::time::sleep(hour - Duration::from_secs(1)).await;
+    assert_eq!(attempts().await, 0, "it is paused");
+    clock.set(NOW + hour);
+    let goes_on = async {
+        while attempts().await == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(hour, goes_on).await.expect("it goes on by itself");
 }

@@ -295,6 +295,7 @@ fn each_class_of_error_means_what_it_should() {
     assert_eq!(held.code, "held_for_quality_assessment");
     assert!(matches!(with(200, json!({})), Outcome::Unknown { .. }));
     assert!(matches!(with(502, json!({})), Outcome::Unknown { .. }));
+    assert!(matches!(with(429, json!({})), Outcome::Retry { slow: Slow::Account, .. }));
     assert!(matches!(with(503, json!({"error": {"code": 2}})), Outcome::Retry { .. }));
     assert!(matches!(outcome(Answered::NotSent("refused".into())), Outcome::Retry { .. }));
     assert!(matches!(outcome(Answered::PerhapsSent("cut".into())), Outcome::Unknown { .. }));

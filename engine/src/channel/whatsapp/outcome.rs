@@ -47,12 +47,15 @@ pub fn outcome(answered: Answered) -> Outcome {
         None if status >= 500 => {
             Outcome::Unknown { reason: format!("the provider answered {status} without a reason") }
         }
-        None => Outcome::Refused {
-            error: MessageError {
-                code: status.to_string(),
-                message: "the provider refused the message without a reason".to_owned(),
-            },
-        },
+        None => {
+            let message = "the provider refused the message without a reason".to_owned();
+            let error = MessageError { code: status.to_string(), message };
+            match status {
+                // Whatever stands before the API has taken nothing, and takes it later.
+                429 => Outcome::Retry { error, slow: Slow::Account },
+                _ => Outcome::Refused { error },
+            }
+        }
     }
 }
 
