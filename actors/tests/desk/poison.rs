@@ -127,7 +127,7 @@ async fn what_the_decider_panics_on_parks_its_conversation_until_it_is_retried_a
     // A retry before the fix changes nothing but its count.
     let still = retry(&bench, letters(&bench).await.remove(0)).await.unwrap();
     assert_eq!((still.attempts, still.source), (1, Source::Decide));
-    assert_eq!(letters(&bench).await, [still.clone()]);
+    assert_eq!(letters(&bench).await, std::slice::from_ref(&still));
     assert!(matches!(ask(&bench, id, tags("vip")).await, Err(Failure::Parked)));
     assert_eq!(mended("poison"), 6, "three times at first, three at the retry");
     assert_eq!(retry(&bench, still).await, None);
@@ -293,7 +293,7 @@ async fn what_was_not_understood_is_taken_once_it_is_and_stays_with_its_reason_u
     let account = account();
     let still = bench.desk.retry(letter, Some(&account), half).await.unwrap().unwrap();
     assert_eq!((still.attempts, &*still.reason, &still.raw), (1, "half of it is odd", &raw));
-    assert_eq!(letters(&bench).await, [still.clone()]);
+    assert_eq!(letters(&bench).await, std::slice::from_ref(&still));
     let gone = bench.desk.retry(still.clone(), None, |_| Vec::new()).await.unwrap().unwrap();
     assert_eq!(gone.reason, "its channel account is not there any more");
     let all = |_: &str| vec![message("1", "understood"), message("1", "now")];
