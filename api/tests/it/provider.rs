@@ -135,3 +135,34 @@ async fn a_window_that_is_closed_at_the_provider_fails_the_message_until_the_cus
     customer.does(says("Still there?")).await.unwrap();
     becomes(&org, &answers(&org, &phone).await, "read").await;
 }
+
+#[tokio::test]
+async fn whoever_gets_another_user_id_or_number_stays_one_contact_in_whichever_order_it_is_told() {
+    let (server, org) = beside(graph()).await;
+    let contacts = async || {
+        let all = org.admin.get("/api/contacts?per_page=100").await.is(200);
+        all.as_array().unwrap().len()
+    };
+    let ines = Who::with_username("ines", "Ines");
+    let customer = server.graph.customer(&org.number, &ines).unwrap();
+    let script = [
+        says("one"),
+        Act::ChangeUserId { update_first: true },
+        says("two"),
+        Act::ChangeUserId { update_first: false },
+        says("three"),
+    ];
+    customer.plays(&script).await.unwrap();
+    assert_eq!(contacts().await, 1);
+
+    let phone = unique("1555");
+    let who = Who::with_phone(&*phone, "Max").and_user_id();
+    let customer = server.graph.customer(&org.number, &who).unwrap();
+    let script = [says("one"), Act::ChangeNumber { to: unique("1555") }, says("two")];
+    customer.plays(&script).await.unwrap();
+    assert_eq!(contacts().await, 2);
+    let all = org.admin.get("/api/conversations?per_page=100").await.is(200);
+    let mut unread: Vec<_> = all.as_array().unwrap().iter().map(|it| &it["unread_count"]).collect();
+    unread.sort_by_key(|count| count.as_u64());
+    assert_eq!(unread, [2, 3], "{all}");
+}
