@@ -75,6 +75,12 @@ impl Told {
         for news in news.iter().filter(is_meant) {
             app.outbox.hear(&account, news).await?;
         }
+        let messages = history.imports.iter().flat_map(|import| &import.messages);
+        if let Some(oldest) = messages.filter_map(|message| message.sent_at).min() {
+            // Before it is imported, so that it is in lists once it is there.
+            let change = |account: &mut Account, now| account.reaches_back_to(oldest, now);
+            app.tenants.change_account(account.tenant, account.id, change).await?;
+        }
         ingress.import(&account, history.imports).await?;
         app.desk.ingest(&account, history.behind).await
     }

@@ -1,5 +1,7 @@
 //! What a provider says of an account, and what that makes of it.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -61,8 +63,13 @@ pub struct Heard {
     pub at: Option<Timestamp>,
     #[serde(default)]
     pub messaging_limit: Option<String>,
+    /// When the oldest message of its history was written.
+    #[serde(default)]
+    pub history_since: Option<Timestamp>,
 }
 
+/// History that is older is not in lists: nobody hands over so much.
+const HISTORY_LISTED: Duration = Duration::from_secs(3 * 365 * 24 * 60 * 60);
 /// So many notices of an account are kept.
 pub const NOTICES_MAX: usize = 20;
 
@@ -106,6 +113,17 @@ impl Account {
             self.heard.notices.truncate(NOTICES_MAX);
         }
         *self != before
+    }
+
+    /// Its history reaches back so far: lists have to look there, too. Answers whether that is news.
+    pub fn reaches_back_to(&mut self, oldest: Timestamp, now: Timestamp) -> bool {
+        let oldest = oldest.max(now - HISTORY_LISTED);
+        let known = self.heard.history_since;
+        let is_older = known.is_none_or(|known| oldest < known);
+        if is_older {
+            self.heard.history_since = Some(oldest);
+        }
+        is_older
     }
 
     /// Whether the provider would refuse every message now.

@@ -128,6 +128,11 @@ impl<W: Wire> Hub<W> {
                 topic.tell(first.offset, last.offset, |encoding| W::events(encoding, events));
             }
         }
+        let is_deletion = |recorded: &Recorded| matches!(recorded.fact, Fact::Deleted { .. });
+        if commit.facts.iter().any(is_deletion) {
+            // Rows from before show what is gone.
+            feed.topics().values().for_each(|topic| topic.forget(after.id));
+        }
         if let Some(change) = change
             && before.as_ref().is_none_or(|before| looks_different(before, after))
         {

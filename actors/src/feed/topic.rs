@@ -180,6 +180,19 @@ impl<W: Wire> Topic<W> {
         }
     }
 
+    /// Forgets what the ring shows of a conversation, and what lies before it: whoever comes back
+    /// from further behind takes a snapshot.
+    pub(super) fn forget(&self, conversation: ConversationId) {
+        let mut state = self.state();
+        let ring = &mut state.ring;
+        let is_of_it = |(_, hint): &(usize, Hint<W>)| {
+            hint.about.is_some_and(|about| about.conversation == conversation)
+        };
+        let until = ring.hints.iter().rposition(is_of_it).map_or(0, |last| last + 1);
+        let forgotten: usize = ring.hints.drain(..until).map(|(bytes, _)| bytes).sum();
+        ring.bytes -= forgotten;
+    }
+
     /// Passes on what passes, to all others than this agent.
     pub(super) fn pass(self: &Arc<Self>, from: AgentId, what: Passing) {
         self.state().pass(self, from, what);

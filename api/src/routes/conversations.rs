@@ -9,6 +9,7 @@ use engine::conversation::{Answer, Command, Conversation, ConversationView, Refu
 use engine::fact::ConversationStatus;
 use engine::id::{AgentId, ConversationId};
 use engine::permission::Permission;
+use engine::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -210,7 +211,9 @@ async fn list(
     let page = Page::of(query.page, query.per_page, &app)?;
     let filter =
         Filter { status: query.status, assignee: query.assigned_agent_id, unassigned: false };
-    let since = state(&app, &caller).await?.tenant.created_at;
+    let tenant = state(&app, &caller).await?;
+    let imported = tenant.accounts.values().filter_map(|account| account.heard.history_since);
+    let since = imported.fold(tenant.tenant.created_at, Timestamp::min);
     let times = (app.tenants.now(), since);
     let viewer = caller.viewer();
     let found = app.inboxes.page(viewer, filter, page.skip(), page.per_page, times).await?;

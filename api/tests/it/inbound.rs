@@ -78,6 +78,25 @@ async fn a_message_is_reacted_to_edited_and_deleted_before_everybody_s_eyes() {
 }
 
 #[tokio::test]
+async fn whoever_returns_after_a_deletion_is_not_sent_what_was_deleted() {
+    let org = Org::found().await;
+    let (phone, first) = (unique("1555"), unique("wamid."));
+    let live = Live::following(&org.admin, &["i:all"]).await;
+    let (epoch, off) = live.vanish()["i:all"].clone();
+    org.gets(&first, &phone, "text", json!({"body": "a secret"})).await;
+    org.gets(&unique("wamid."), &phone, "revoke", json!({"original_message_id": first})).await;
+    let since = json!({"epoch": epoch, "off": off});
+    let (mut live, ok) =
+        Live::hello(&org.admin, json!([{"s": "i:all", "since": since, "snap": true}])).await;
+    org.gets(&unique("wamid."), &phone, "text", json!({"body": "the end"})).await;
+    let mut told = ok.to_string();
+    while !told.contains("the end") {
+        told.push_str(&live.next().await.to_string());
+    }
+    assert!(!told.contains("a secret"), "{told}");
+}
+
+#[tokio::test]
 async fn what_comes_before_the_first_message_of_a_customer_waits_for_it_also_over_a_restart() {
     let server = Server::start(|_| {}).await;
     let org = Org::on(&server).await;
@@ -153,7 +172,8 @@ async fn history_is_there_to_be_read_and_nobody_is_told() {
     let server = Server::start(|_| {}).await;
     let org = Org::on(&server).await;
     let (phone, own) = (unique("1555"), format!("49{}", org.number));
-    let at = unix_now() - 90_000;
+    // Longer ago than the organization is there.
+    let at = unix_now() - 400 * 86_400;
     let live = unique("wamid.");
     org.gets(&live, &phone, "text", json!({"body": "today"})).await;
     let past = |id: &str, from: &str, at: i64, body: &str| {

@@ -100,7 +100,8 @@ pub(super) fn inbound(
         let name = name.take();
         author = (!handles.is_empty()).then_some(Author { handles, name, contact: None });
     }
-    if from.is_empty() {
+    let is_nothing = matches!(said, Said::Nothing(_));
+    if from.is_empty() && !is_nothing {
         return Err("the message has no sender");
     }
     let provider_id = message.id.filter(|id| !id.is_empty());
