@@ -110,7 +110,7 @@ impl History {
         for raw in &thread.messages {
             match past(raw, &customer, own_phone, now) {
                 Ok(Read::Message(message)) => messages.push((*message, raw.get().len())),
-                Ok(Read::Behind(item)) => self.behind.push(item),
+                Ok(Read::Behind(item)) => self.behind.push(*item),
                 Err(reason) => self.behind.push(lost(reason, raw)),
             }
         }
@@ -147,7 +147,7 @@ impl History {
                 let messages = vec![*message];
                 self.imports.push(Import { customer, phase: None, messages });
             }
-            Ok(Read::Behind(item)) => self.behind.push(item),
+            Ok(Read::Behind(item)) => self.behind.push(*item),
             Err(reason) => self.behind.push(lost(reason, raw)),
         }
     }
@@ -174,7 +174,7 @@ fn lost(reason: &str, raw: &RawValue) -> Inbound {
 
 enum Read {
     Message(Box<Imported>),
-    Behind(Inbound),
+    Behind(Box<Inbound>),
 }
 
 fn past(
@@ -207,7 +207,7 @@ fn past(
     }
     let content = match said {
         Said::Content(content) => content,
-        Said::Nothing(what) => return Ok(Read::Behind(Inbound::Ignored(what))),
+        Said::Nothing(what) => return Ok(Read::Behind(Box::new(Inbound::Ignored(what)))),
         Said::Amendment { target, what } => {
             let by = match (is_ours, author) {
                 (true, _) => Amender::Business,
@@ -216,7 +216,7 @@ fn past(
             };
             let (customer, at) = (customer.to_vec(), sent_at);
             let amendment = Amendment { customer, by, target, provider_id, at, what };
-            return Ok(Read::Behind(Inbound::Amendment(amendment)));
+            return Ok(Read::Behind(Box::new(Inbound::Amendment(amendment))));
         }
     };
     let status = match history_context.and_then(|context| context.status).as_deref() {

@@ -146,7 +146,7 @@ fn restriction(value: &Value) -> (Means, Vec<Option<String>>) {
         let stops = of(one, "restriction_type").is_none_or(|kind| kind.contains("MESSAGING"));
         stops.then(|| of(one, "expiration")?.parse().ok().map(Timestamp::from_secs))
     };
-    let ends: Vec<Option<Timestamp>> = all.iter().filter_map(|one| ends(&one)).collect();
+    let ends: Vec<Option<Timestamp>> = all.iter().filter_map(ends).collect();
     let means = match (types.is_empty(), ends.is_empty()) {
         (false, true) => Means::Warns,
         _ if ends.iter().any(Option::is_none) => Means::Stops { until: None },
