@@ -81,7 +81,7 @@ impl Item {
     pub(crate) fn of(thread: ThreadId, waiting: WaitingItem) -> Option<Self> {
         let WaitingItem { tenant, account, channel, contact, item, .. } = waiting;
         let origin = Origin { tenant, account, channel, contact };
-        Some(Self { thread, origin, envelope: envelope(command(item).ok()?) })
+        Some(Self { thread, origin, envelope: envelope(command(item)?) })
     }
 
     fn class(&self) -> Class {
@@ -154,20 +154,20 @@ impl Ingress {
         let mut routed: Vec<Item> = Vec::with_capacity(items.len());
         let changes = self.identities.changes();
         for item in items {
-            let (kind, mut command) = match command(item) {
-                Ok(command) => (kind(&command), command),
-                Err(Inbound::Dead { reason, raw }) => {
+            let command = match item {
+                Inbound::Dead { reason, raw } => {
                     let whose = (Some(account.tenant), Some(account.id));
                     self.keep(whose, Source::Decode, reason, raw).await?;
                     continue;
                 }
-                Err(Inbound::Ignored(what)) => {
+                Inbound::Ignored(what) => {
                     count(what);
                     continue;
                 }
-                Err(_) => continue,
+                item => command(item),
             };
-            count(kind);
+            let Some(mut command) = command else { continue };
+            count(kind(&command));
             let Ok(place) = self.place(account, &mut command).await else {
                 let raw = raw(&command);
                 let whose = (Some(account.tenant), Some(account.id));
@@ -372,7 +372,7 @@ impl Ingress {
         item: Inbound,
         first: bool,
     ) -> Result<Option<String>, Failure> {
-        let Ok(mut command) = command(item) else { return Ok(None) };
+        let Some(mut command) = command(item) else { return Ok(None) };
         let Ok(place) = self.place(account, &mut command).await else {
             return Ok(Some(UNPLACED.to_owned()));
         };
@@ -527,15 +527,15 @@ impl Ingress {
 }
 
 /// What is wanted of its thread by an item, unless it is for none.
-fn command(item: Inbound) -> Result<Command, Inbound> {
-    match item {
-        Inbound::Message(message) => Ok(Command::Receive(message)),
-        Inbound::Receipt(receipt) => Ok(Command::Receipt(receipt)),
-        Inbound::Echo(echo) => Ok(Command::Echo(echo)),
-        Inbound::Amendment(amendment) => Ok(Command::Amend(amendment)),
-        Inbound::Identity(change) => Ok(Command::Identity(change)),
-        other @ (Inbound::Ignored(_) | Inbound::Dead { .. }) => Err(other),
-    }
+fn command(item: Inbound) -> Option<Command> {
+    Some(match item {
+        Inbound::Message(message) => Command::Receive(message),
+        Inbound::Receipt(receipt) => Command::Receipt(receipt),
+        Inbound::Echo(echo) => Command::Echo(echo),
+        Inbound::Amendment(amendment) => Command::Amend(amendment),
+        Inbound::Identity(change) => Command::Identity(change),
+        Inbound::Ignored(_) | Inbound::Dead { .. } => return None,
+    })
 }
 
 /// An item's name in metrics.

@@ -46,6 +46,9 @@ async fn shop(change: impl FnOnce(&mut Limits)) -> (Server, Person) {
     (server, person)
 }
 
+/// One of the limits.
+type Key = fn(&mut Limits) -> &mut usize;
+
 async fn is_full(refused: Response, status: u16, what: &str) {
     assert_eq!(refused.status(), status, "{what}");
     assert!(refused.headers().contains_key("retry-after"), "{what}");
@@ -86,7 +89,7 @@ async fn one_organization_s_bodies_leave_room_for_those_of_others() {
 
 #[tokio::test]
 async fn what_may_wait_is_bounded_and_the_answer_names_what_is_full() {
-    let keys: [(&str, fn(&mut Limits) -> &mut usize, usize); 6] = [
+    let keys: [(&str, Key, usize); 6] = [
         ("conversation", |limits| &mut limits.waiting_conversation, 2),
         ("conversation", |limits| &mut limits.waiting_conversation_bytes, 1),
         ("organization", |limits| &mut limits.waiting_tenant, 2),
