@@ -8,20 +8,23 @@ use engine::channel::{Import, Imported};
 use engine::consent::ContactNews;
 use engine::conversation::{Command, Envelope, Refused, Target};
 use engine::fact::By;
+use storage::dead_letters::Source;
 use tokio::sync::oneshot;
 
 use crate::contact::{ContactCommand, ContactFailure, ContactOrder};
 use crate::failure::{Failure, Full};
 use crate::identity::{Owner, origin};
 use crate::ingress::{Ingress, MOVES_MAX};
+use crate::panics::caught_in;
+use crate::parking::raw;
 use crate::permits::Class;
 use crate::reply::Reply;
 use crate::thread::{Order, Origin};
 
 impl Ingress {
     /// Takes parts of an account's history, one after another: whatever else comes is not behind
-    /// it. When it answers `Ok`, all are durable; otherwise some may be, and all may be delivered
-    /// again.
+    /// it. When it answers `Ok`, all are durable, those that the program fails on as dead letters;
+    /// otherwise some may be, and all may be delivered again.
     pub async fn import(&self, account: &Account, imports: Vec<Import>) -> Result<(), Failure> {
         if imports.is_empty() {
             return Ok(());
@@ -29,26 +32,65 @@ impl Ingress {
         let one_of =
             self.imports.try_acquire().ok().filter(|_| !self.permits.sheds(Class::Receipt));
         let _one_of = one_of.ok_or_else(|| Failure::busy(Full::Imports))?;
-        for mut import in imports {
+        for import in imports {
+            let (taken, envelope) = self.import_part(account, import).await;
+            match taken {
+                Ok(()) => {}
+                Err(failure @ (Failure::Panicked | Failure::Parked)) => {
+                    let whose = (Some(account.tenant), Some(account.id));
+                    let reason = format!("a part of a history was not taken: {failure}");
+                    self.keep(whose, Source::Place, reason, raw(&envelope.command)).await?;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries a part of a history again. Answers why it is still not taken.
+    pub(crate) async fn retry_import(
+        &self,
+        account: &Account,
+        import: Import,
+    ) -> Result<Option<String>, Failure> {
+        match self.import_part(account, import).await.0 {
+            Ok(()) => Ok(None),
+            Err(failure @ (Failure::Panicked | Failure::Parked)) => Ok(Some(failure.to_string())),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// One part, and as what it was ordered.
+    async fn import_part(
+        &self,
+        account: &Account,
+        mut import: Import,
+    ) -> (Result<(), Failure>, Arc<Envelope>) {
+        let placing = async {
             for message in &mut import.messages {
                 if let Some(author) = &mut message.author {
                     self.know(account, author, message.sent_at).await?;
                 }
             }
             let newest = import.messages.iter().filter_map(|message| message.sent_at).max();
-            let owner = self.identities.resolve(account, &import.customer, None, newest).await?;
-            let origin = origin(account, owner);
-            let bytes = import.messages.iter().map(Imported::bytes).sum();
-            metrics::counter!("omnistream_imported_messages_total")
-                .increment(import.messages.len() as u64);
-            let (target, by) = (Target::Current, By::Provider);
-            let command = Command::Import(import);
-            let envelope = Envelope { target, by, viewer: None, key: None, command };
-            // What comes in goes before, as it does before what waited.
-            let _turn = self.turns.take_waited(account.tenant, bytes).await;
-            self.import_one(owner.thread, origin, Arc::new(envelope)).await?;
-        }
-        Ok(())
+            self.identities.resolve(account, &import.customer, None, newest).await
+        };
+        let placed = caught_in("place", Box::pin(placing)).await;
+        let bytes = import.messages.iter().map(Imported::bytes).sum();
+        metrics::counter!("omnistream_imported_messages_total")
+            .increment(import.messages.len() as u64);
+        let (target, by) = (Target::Current, By::Provider);
+        let command = Command::Import(import);
+        let envelope = Arc::new(Envelope { target, by, viewer: None, key: None, command });
+        let owner = match placed {
+            Ok(Ok(owner)) => owner,
+            Ok(Err(failure)) => return (Err(failure), envelope),
+            Err(panicked) => return (Err(panicked.into()), envelope),
+        };
+        // What comes in goes before, as it does before what waited.
+        let _turn = self.turns.take_waited(account.tenant, bytes).await;
+        let taken = self.import_one(owner.thread, origin(account, owner), envelope.clone()).await;
+        (taken, envelope)
     }
 
     async fn import_one(

@@ -514,7 +514,7 @@ impl Ingress {
         self.keep((None, None), Source::Decode, reason, raw).await
     }
 
-    async fn keep(
+    pub(crate) async fn keep(
         &self,
         whose: (Option<TenantId>, Option<AccountId>),
         source: Source,

@@ -55,7 +55,10 @@ impl Desk {
                         let first = letter.source == Source::Decide;
                         self.ingress().retry(account, item, first).await?
                     }
-                    Err(_) => Some("what is kept of it cannot be read".to_owned()),
+                    Err(_) => match serde_json::from_str(&letter.raw) {
+                        Ok(import) => self.ingress().retry_import(account, import).await?,
+                        Err(_) => Some("what is kept of it cannot be read".to_owned()),
+                    },
                 }
             }
         };

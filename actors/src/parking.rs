@@ -151,11 +151,14 @@ impl Parking {
     }
 }
 
-/// The item that a command comes from, as a dead letter keeps it; empty where it comes from none.
+/// What a command comes from, as a dead letter keeps it; empty where it comes from none.
 pub(crate) fn raw(command: &Command) -> String {
     // It has texts, numbers and ids: nothing that JSON does not know.
-    let item = command.item().and_then(|item| serde_json::to_string(&item).ok());
-    item.unwrap_or_default()
+    let raw = match command {
+        Command::Import(import) => serde_json::to_string(import).ok(),
+        command => command.item().and_then(|item| serde_json::to_string(&item).ok()),
+    };
+    raw.unwrap_or_default()
 }
 
 impl From<NotKept> for Failure {

@@ -66,12 +66,14 @@ impl State {
         panics
     }
 
-    /// The first order is not tried any more. A provider's would come again for days, so it is kept
-    /// and its thread is parked; whoever else asked is told.
+    /// The first order is not tried any more. A provider's item would come again for days, so it is
+    /// kept and its thread is parked; whoever else asked is told.
     pub(super) fn give_up(&mut self, myself: &ActorRef<ThreadMessage>) {
         let Some(order) = self.queue.pop_front() else { return };
         match (&order.envelope.command, order.envelope.by) {
             (Command::Wake { .. }, _) => self.park(None, myself),
+            // What comes later does not wait for what was written long before.
+            (Command::Import(_), _) => order.reply.send(Err(Failure::Panicked)),
             (_, By::Provider) if !order.again => self.park(Some(order), myself),
             _ => order.reply.send(Err(Failure::Panicked)),
         }

@@ -8,12 +8,12 @@ use std::time::Duration;
 use actors::clock::{Clock, Stamps};
 use actors::committed::Committed;
 use actors::failure::{Failure, Full};
-use engine::channel::Inbound;
+use engine::channel::{Import, Imported, Inbound};
 use engine::conversation::{
     Answer, Command, Context, Conversation, Decision, Effect, Envelope, Refused, State,
 };
 use engine::id::{ConversationId, MessageId, ThreadId};
-use engine::message::{MessageKind, MessageRow};
+use engine::message::{MessageKind, MessageRow, MessageStatus};
 use engine::time::Timestamp;
 use storage::dead_letters::{DeadLetter, LetterLimits, Source};
 use storage::faulty::{Call, Fate, Faulty};
@@ -34,6 +34,7 @@ fn fragile(
     let word = match &envelope.command {
         Command::Receive(message) => message.content.text.clone(),
         Command::SetTags { tags } => tags.first().cloned(),
+        Command::Import(import) => import.messages[0].content.text.clone(),
         Command::Wake { .. } => Some(format!("wake of {}", state.thread.account)),
         _ => None,
     };
@@ -279,6 +280,42 @@ async fn an_item_whose_place_is_not_found_without_a_panic_is_a_dead_letter_and_i
         assert_eq!(said(&bench, "1").await.0, ["lost"]);
         assert_eq!(letters(&bench).await, []);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_of_a_history_on_which_the_decider_panics_is_a_dead_letter_and_parks_nothing() {
+    let bench = bench().await;
+    takes(&bench, vec![message("1", "hello")]).await;
+    breaks_on("poison of long ago");
+    let part = |from: &str, text: &str| {
+        let Inbound::Message(said) = message(from, text) else { panic!("a message") };
+        let imported = Imported {
+            provider_id: format!("old-{from}"),
+            sent_at: Some(Timestamp(1_780_000_000_000)),
+            is_ours: false,
+            author: None,
+            status: MessageStatus::Received,
+            content: said.content,
+            reply_to: None,
+            forwarded: false,
+        };
+        Import { customer: vec![phone(from)], phase: Some(0), messages: vec![imported] }
+    };
+    let history = vec![part("1", "poison of long ago"), part("2", "old times")];
+    bench.desk.ingress().import(&account(), history).await.unwrap();
+    assert_eq!(mended("poison of long ago"), 3);
+    let letter = letters(&bench).await.remove(0);
+    assert_eq!((letter.source, letter.thread), (Source::Place, None));
+    assert!(letter.raw.contains("poison of long ago"));
+    takes(&bench, vec![message("1", "more")]).await;
+    assert_eq!(said(&bench, "1").await.0, ["hello", "more"]);
+    assert_eq!(retry(&bench, letter).await, None);
+    assert_eq!(letters(&bench).await, []);
+    let known = |id: &'static str| {
+        let conversations = bench.conversations();
+        async move { conversations.reference(account().id, id).await.unwrap().is_some() }
+    };
+    assert!(known("old-1").await && known("old-2").await);
 }
 
 #[tokio::test(start_paused = true)]

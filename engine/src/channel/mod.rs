@@ -176,7 +176,7 @@ impl Author {
 }
 
 /// A part of a conversation of before the account was connected.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Import {
     /// The customer's handles; of a group the group's.
     pub customer: Vec<Handle>,
@@ -187,7 +187,7 @@ pub struct Import {
 }
 
 /// A message of before the account was connected.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Imported {
     pub provider_id: String,
     pub sent_at: Option<Timestamp>,
