@@ -2,6 +2,8 @@
 //! in one conversation.
 
 #[cfg(test)]
+mod amendments;
+#[cfg(test)]
 mod bench;
 #[cfg(test)]
 mod deluge;

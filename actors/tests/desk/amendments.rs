@@ -1,0 +1,118 @@
+//! Edits and deletions of a message whose row lies in another partition than their commit, on a store
+//! that writes each partition for itself and fails: what was said last is there, what was deleted
+//! is nowhere.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use actors::clock::Clock;
+use engine::channel::{Amend, Amender, Amendment, Inbound};
+use engine::conversation::{Loaded, Need};
+use engine::message::{BLOCK_SEQS, Content, MessageRow};
+use engine::time::Timestamp;
+use storage::Store;
+use storage::faulty::{Call, Fate, Faulty};
+use storage::memory::Memory;
+
+use crate::bench::{Bench, account, phone, says};
+use crate::protocol::block_on;
+
+const START: Timestamp = Timestamp(1_790_000_000_000);
+
+fn amends(id: &str, what: Amend) -> Inbound {
+    Inbound::Amendment(Amendment {
+        customer: vec![phone("1")],
+        by: Amender::Customer,
+        target: "first".to_owned(),
+        provider_id: Some(id.to_owned()),
+        at: Some(START),
+        what,
+    })
+}
+
+/// A provider delivers until it is taken.
+async fn deliver(bench: &Bench, item: &Inbound) {
+    for _ in 0..20 {
+        if bench.desk.ingest(&account(), vec![item.clone()]).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    panic!("it is taken in the end");
+}
+
+/// The first message's row, and all that is kept of what was said in it, as text.
+async fn kept(bench: &Bench) -> (MessageRow, String) {
+    let head = bench.open().await.remove(0);
+    let conversations = bench.conversations();
+    let oldest = conversations.messages(&head, (2 + BLOCK_SEQS, 0), 1_000).await.unwrap();
+    let row = oldest.last().unwrap().clone();
+    assert_eq!(row.message.provider_message_id.as_deref(), Some("first"));
+    let mut loaded = Loaded::default();
+    let commits = conversations.commits(head.id, 1, 1_000).await.unwrap();
+    let facts = commits.iter().flat_map(|commit| &commit.facts);
+    for place in facts.filter_map(|recorded| recorded.fact.content()) {
+        assert_ne!(place.block, row.place.block, "the row lies elsewhere");
+        let need = Need::Content((head.id, place));
+        conversations.load(account().id, need, &mut loaded).await.unwrap();
+    }
+    let all = format!("{row:?} {head:?} {commits:?} {:?}", loaded.contents);
+    (row, all)
+}
+
+/// An edit, and perhaps a deletion, with this fate of the n-th write since; answers how many there
+/// were.
+async fn run(deletes: bool, fault: Option<(usize, Fate)>) -> usize {
+    let clock = Clock::standing_at(START);
+    let now = clock.clone();
+    let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(move || now.now())));
+    let writes = Arc::new(AtomicUsize::new(usize::MAX));
+    let counted = writes.clone();
+    let decide = move |call: &Call<'_>| {
+        let armed = counted.load(Ordering::SeqCst);
+        if !matches!(call, Call::Write(_)) || armed == usize::MAX {
+            return Fate::Done;
+        }
+        counted.store(armed + 1, Ordering::SeqCst);
+        fault.filter(|(at, _)| *at == armed).map_or(Fate::Done, |(_, fate)| fate)
+    };
+    let faulty = Arc::new(Faulty::new(memory.clone(), decide));
+    let bench = Bench::over(faulty.clone(), clock.clone()).await;
+    deliver(&bench, &says(vec![phone("1")], "first", "the first words")).await;
+    let more: Vec<_> =
+        (0..BLOCK_SEQS).map(|n| says(vec![phone("1")], &format!("m{n}"), "more")).collect();
+    bench.desk.ingest(&account(), more).await.unwrap();
+    writes.store(0, Ordering::SeqCst);
+    let edit = amends("edit", Amend::Edit(Content::text("the second words")));
+    deliver(&bench, &edit).await;
+    if deletes {
+        deliver(&bench, &amends("deletion", Amend::Deletion)).await;
+    }
+    faulty.land().await;
+    drop(bench);
+    // The same kind of store, without faults from now on.
+    let bench = Bench::over(Arc::new(Faulty::new(memory.clone(), |_| Fate::Done)), clock).await;
+    bench.desk.recover().await.unwrap();
+    deliver(&bench, &edit).await;
+    let (row, all) = kept(&bench).await;
+    if deletes {
+        assert!(row.message.deleted_at.is_some(), "{fault:?}");
+        assert!(!all.contains("words"), "{fault:?}: what was deleted is there");
+    } else {
+        assert_eq!(row.message.text.as_deref(), Some("the second words"), "{fault:?}");
+        assert_eq!(row.earlier.len(), 1, "{fault:?}");
+    }
+    writes.load(Ordering::SeqCst)
+}
+
+#[test]
+fn what_was_said_last_is_there_and_what_was_deleted_is_nowhere_whichever_write_fails() {
+    for deletes in [false, true] {
+        let writes = block_on(run(deletes, None));
+        for at in 0..writes {
+            for fate in [Fate::Unavailable, Fate::Lost, Fate::Torn(1), Fate::Late(3)] {
+                block_on(run(deletes, Some((at, fate))));
+            }
+        }
+    }
+}
