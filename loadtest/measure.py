@@ -328,10 +328,13 @@ echo $! | tee "$PID"
 
 
 def flood(args):
-    """The server's own memory is counted flat when its last quarter of the flood needs at most a tenth more
-    than the second: the first fills caches."""
+    """More webhooks are under way than one organization may have: the connections are four times
+    `limits.inflight_tenant` unless both are set otherwise. The server's own memory is counted flat when the
+    last quarter of the flood needs at most a tenth more than the second: the first fills caches."""
     address = free_address()
-    chosen = {"OMNISTREAM__SERVER__LISTEN": address} | settings(args.set)
+    share = {"OMNISTREAM__LIMITS__INFLIGHT_TENANT": str(max(1, args.connections // 4))}
+    chosen = {"OMNISTREAM__SERVER__LISTEN": address} | share | settings(args.set)
+    open_files(args.connections)
     options = {"for": args.seconds, "search": 5, "connections": args.connections, "seed": args.seed}
     if args.rate:
         options["rate"] = args.rate
@@ -341,7 +344,7 @@ def flood(args):
         pid = place / "pid"
         # Who ends while somebody waits for it is gone for the others, too.
         threading.Thread(target=server.child.wait, daemon=True).start()
-        share = quiet(args.quiet)
+        idle_before = quiet(args.quiet)
         own = {"PROGRAM": str(RELEASE / "omnistream"), "LOG": str(server.log), "PID": str(pid)}
         try:
             report, is_kept = loadtest(
@@ -357,7 +360,7 @@ def flood(args):
     quarter = len(resident) // 4
     early, late = (statistics.median(part or [0]) for part in (resident[quarter : 2 * quarter], resident[3 * quarter :]))
     report["bars"] = {
-        "idle_before": share,
+        "idle_before": idle_before,
         "word_kept": is_kept,
         "bystander_refused": sum(n for status, n in during["statuses"].items() if not status.startswith("2")),
         "bystander_p99_ms": during["latency_us"]["p99"] / 1000,
@@ -372,14 +375,20 @@ def flood(args):
     return 0 if is_kept else 1
 
 
-def sockets(args):
-    """Processor time for a message that is delivered to many sockets, and memory of an idle one; the same
-    sockets beside a bare server in the same rounds."""
-    most = max(args.sockets, args.idle) + 500
+def open_files(connections):
+    """Lets both sides have so many connections; answers how many files that makes."""
+    most = connections + 500
     _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
     if allowed < most:
         raise SystemExit(f"each side needs {most} open files, and `ulimit -Hn` allows {allowed}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, allowed))
+    return most
+
+
+def sockets(args):
+    """Processor time for a message that is delivered to many sockets, and memory of an idle one; the same
+    sockets beside a bare server in the same rounds."""
+    most = open_files(max(args.sockets, args.idle))
     roomy = {"limits.sockets_per_user": most, "limits.connections": most, "limits.handshakes_per_second": 5000}
     chosen = settings(f"{key}={value}" for key, value in roomy.items()) | settings(args.set)
     watch = {"rate": args.rate, "for": args.seconds, "sockets": args.sockets}
@@ -403,6 +412,7 @@ def sockets(args):
         row = {"idle_before": quiet(args.quiet)}
         for name, options in (("engine", watch), ("engine idle", idle_ones)):
             with scratch(args.dir / "measure-sockets") as place, engine(place, chosen) as server:
+                rested(server)
                 own = {"secret": SECRET, "phone_number_id": NUMBER, "token": server.token}
                 row[name] = run(name, server, **own, **options)
         for name, options in (("beside", watch), ("beside idle", idle_ones)) if args.beside else ():
@@ -451,7 +461,7 @@ def main():
     of_flood.set_defaults(measure=flood)
     of_flood.add_argument("--seconds", type=float, default=60)
     of_flood.add_argument("--rate", type=float, default=0, help="webhooks a second; 0: three times what a closed loop finds")
-    of_flood.add_argument("--connections", type=int, default=512)
+    of_flood.add_argument("--connections", type=int, default=4000)
     of_flood.add_argument("--seed", type=int, default=4711)
     of_flood.add_argument("--restart-after", type=float, help="kill -9 so many seconds after the flood began, and start again")
     of_flood.add_argument("--quiet", type=float, default=0, help="seconds to wait for an idle machine before")

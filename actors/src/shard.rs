@@ -46,7 +46,7 @@ pub enum Kind {
 
 /// A contact's actor leaves so soon: it is spoken to when its customer first writes, and seldom
 /// again.
-const CONTACT_IDLE: Duration = Duration::from_secs(5);
+const CONTACT_IDLE: Duration = Duration::from_secs(1);
 
 impl Shards {
     /// Starts so many shard actors, which keep so many virtual actors in memory.

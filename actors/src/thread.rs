@@ -107,7 +107,8 @@ pub(crate) struct State {
     phase: Phase,
     /// The commit on its way, where the actor goes on with it itself.
     writing: Option<Writing>,
-    queue: VecDeque<Order>,
+    /// Boxed: it keeps the room that it once had.
+    queue: VecDeque<Box<Order>>,
     core: Option<Core>,
     /// `None`: its contact was never written.
     contact: Option<Shown>,
@@ -201,7 +202,7 @@ impl Actor for ThreadActor {
                 order.span.in_scope(|| debug!(thread = %state.id, "at its conversation"));
                 match state.is_parked_for(&order) {
                     true => order.reply.send(Err(Failure::Parked)),
-                    false => state.queue.push_back(*order),
+                    false => state.queue.push_back(order),
                 }
             }
             ThreadMessage::Leave(handled) => {
@@ -301,11 +302,12 @@ impl State {
         self.core = Some(Core { thread, case, recent });
         if let Some(Shown { contact, name, phone }) = other {
             let command = Command::ContactChanged { contact, name, phone };
-            self.queue.push_front(Order { panics, ..own(command) });
+            self.queue.push_front(Box::new(Order { panics, ..own(command) }));
         }
         if current.is_some() {
             let held = self.world.outside.held(self.id);
-            self.queue.push_front(Order { panics, ..own(Command::Wake { mark, held }) });
+            let wake = own(Command::Wake { mark, held });
+            self.queue.push_front(Box::new(Order { panics, ..wake }));
         }
         Ok(())
     }
@@ -422,7 +424,7 @@ impl State {
             if order.origin.is_some_and(|origin| !origin.fits(&core.thread)) {
                 // An id that names this thread came from another account: it names nothing there.
                 if let Some(order) = self.queue.pop_front() {
-                    let Order { reply, permit, span, .. } = order;
+                    let Order { reply, permit, span, .. } = *order;
                     let answer = Err(Refused::NotFound);
                     batch.waiters.push(Waiter { reply, answer, permit, span });
                 }
@@ -477,7 +479,7 @@ impl State {
                 batch.add(decision, now, &order.span);
                 answer
             });
-            let Order { reply, permit, span, .. } = order;
+            let Order { reply, permit, span, .. } = *order;
             batch.waiters.push(Waiter { reply, answer, permit, span });
             if is_suspect {
                 break;

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), String> {
+    use_small_pages();
     if matches!(cli.command, Some(Command::Openapi)) {
         let document = serde_json::to_string_pretty(&api::openapi::document());
         return print(&document.map_err(|error| error.to_string())?);
@@ -93,6 +94,14 @@ fn stop() -> Result<impl Future<Output = ()>, String> {
 /// The one line that a program waits for.
 fn announce(address: SocketAddr) -> Result<(), String> {
     print(&format!("listening on http://{address}"))
+}
+
+/// The allocator asks for pages of 2 MiB, which are resident whole although little of each is in use
+/// when many small things live long: up to twice the memory, for no processor time that is seen.
+fn use_small_pages() {
+    // A system that does not know of it goes on with large pages.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 fn print(text: &str) -> Result<(), String> {

@@ -79,13 +79,13 @@ impl State {
         }
     }
 
-    fn park(&mut self, order: Option<Order>, myself: &ActorRef<ThreadMessage>) {
+    fn park(&mut self, order: Option<Box<Order>>, myself: &ActorRef<ThreadMessage>) {
         let envelope = order.as_ref().map(|order| order.envelope.clone());
         let origins = order.iter().chain(&self.queue).filter_map(|order| order.origin);
         let of = origins.map(|origin| (origin.tenant, origin.account)).next();
         let of = of.or(self.core.as_ref().map(|core| (core.thread.tenant, core.thread.account)));
         let span = order.as_ref().map_or_else(Span::none, |order| order.span.clone());
-        self.phase = Phase::Parking(order.map(Box::new));
+        self.phase = Phase::Parking(order);
         let (world, id, myself) = (self.world.clone(), self.id, myself.clone());
         let parking = async move {
             let command = envelope.as_ref().map(|envelope| &envelope.command);
