@@ -108,7 +108,7 @@ fn stories() -> Vec<Story> {
             name: "an id and its parent, rotated again and again",
             items: vec![
                 writes(1, &[b1.clone(), pb1.clone()], "first"),
-                changes(2, &[b1.clone(), pb1.clone()], &[b2.clone(), pb2.clone()]),
+                changes(2, &[b1.clone(), pb1], &[b2.clone(), pb2.clone()]),
                 writes(3, std::slice::from_ref(&pb2), "parent"),
                 writes(4, &[b2.clone(), pb2.clone()], "second"),
                 changes(5, std::slice::from_ref(&b2), std::slice::from_ref(&b3)),
@@ -129,7 +129,7 @@ fn stories() -> Vec<Story> {
                 writes(4, std::slice::from_ref(&b2), "id"),
             ],
             last: None,
-            reached_by: vec![b2.clone(), p2.clone()],
+            reached_by: vec![b2.clone(), p2],
             notes: 1,
         },
         Story {
@@ -212,7 +212,7 @@ pub(crate) async fn is_one(bench: &Bench, texts: &[String], notes: usize, what: 
         for row in conversations.messages(&head, (u64::MAX, 0), 1_000).await.unwrap() {
             match row.message.kind {
                 MessageKind::System => {
-                    noted += usize::from(row.message.text.as_deref() == Some("changed"))
+                    noted += usize::from(row.message.text.as_deref() == Some("changed"));
                 }
                 _ => found.extend(row.message.text),
             }
