@@ -214,6 +214,13 @@ impl Identities {
         if row.moved_to.is_none() {
             return Ok(None);
         }
+        if !row.settled {
+            // Awake, it has its newest commit settled: what it took is found by whoever asks.
+            match self.ask(thread, None, Command::Look).await {
+                Ok(_) | Err(Failure::Refused(_)) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
         let to = self.joined(&row).await?;
         self.rename(&row, to, handles).await?;
         if !row.settled {

@@ -310,3 +310,15 @@ fn however_a_customer_s_handles_change_it_stays_one_contact_with_one_open_conver
         }
     }
 }
+
+/// Seeds of runs that once failed.
+const FAILED_ONCE: [u64; 1] = [9_033_918_580_612_579_174];
+
+#[test]
+fn a_thread_is_moved_with_its_newest_commit_settled() {
+    for seed in FAILED_ONCE {
+        for story in stories() {
+            block_on(tell(&story, seed));
+        }
+    }
+}

@@ -103,7 +103,8 @@ pub fn decide(
 fn goes_along(state: &State, envelope: &Envelope, context: &Context<'_>) -> bool {
     envelope.target == Target::Current
         && match &envelope.command {
-            Command::Settle => false,
+            // A write still on its way is of this thread: it must lose here.
+            Command::Settle | Command::Wake { .. } => false,
             Command::Receipt(receipt) => !inbound::is_of_this(state, receipt, context),
             Command::Amend(amendment) => !amend::is_of_this(state, amendment, context),
             _ => true,
