@@ -142,7 +142,7 @@ fn restriction(value: &Value) -> (Means, Vec<Option<String>>) {
     let all: Vec<_> = all.into_iter().flatten().collect();
     let of = |one: &Value, key: &str| one.get(key).and_then(text);
     let types: Vec<_> = all.iter().filter_map(|one| of(one, "restriction_type")).collect();
-    let ends = |one: &&Value| {
+    let ends = |one: &&Value| -> Option<Option<Timestamp>> {
         let stops = of(one, "restriction_type").is_none_or(|kind| kind.contains("MESSAGING"));
         stops.then(|| of(one, "expiration")?.parse().ok().map(Timestamp::from_secs))
     };
