@@ -12,6 +12,8 @@ mod effects;
 #[cfg(test)]
 mod first;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod identities;
 #[cfg(test)]
 mod outbox;
