@@ -15,7 +15,6 @@ use storage::faulty::{Call, Fate, Faulty};
 use storage::memory::Memory;
 
 use crate::bench::{Bench, account, phone, says};
-use crate::protocol::block_on;
 
 const START: Timestamp = Timestamp(1_790_000_000_000);
 
@@ -105,13 +104,13 @@ async fn run(deletes: bool, fault: Option<(usize, Fate)>) -> usize {
     writes.load(Ordering::SeqCst)
 }
 
-#[test]
-fn what_was_said_last_is_there_and_what_was_deleted_is_nowhere_whichever_write_fails() {
+#[tokio::test(start_paused = true)]
+async fn what_was_said_last_is_there_and_what_was_deleted_is_nowhere_whichever_write_fails() {
     for deletes in [false, true] {
-        let writes = block_on(run(deletes, None));
+        let writes = run(deletes, None).await;
         for at in 0..writes {
             for fate in [Fate::Unavailable, Fate::Lost, Fate::Torn(1), Fate::Late(3)] {
-                block_on(run(deletes, Some((at, fate))));
+                run(deletes, Some((at, fate))).await;
             }
         }
     }

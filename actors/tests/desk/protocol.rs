@@ -127,7 +127,7 @@ async fn check_log(bench: &Bench, wanted: &[String]) {
     }
 }
 
-pub(crate) fn block_on<T>(run: impl Future<Output = T>) -> T {
+fn block_on<T>(run: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
