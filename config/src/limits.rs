@@ -31,6 +31,8 @@ pub struct Limits {
     pub shed_messages_percent: usize,
     #[serde(with = "crate::duration")]
     pub webhook_patience: Duration,
+    #[serde(with = "crate::duration")]
+    pub webhook_refusal_delay: Duration,
     pub waiting_conversation: usize,
     pub waiting_conversation_bytes: usize,
     pub waiting_tenant: usize,

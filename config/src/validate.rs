@@ -160,6 +160,11 @@ fn under_load(limits: &Limits) -> Result<(), ConfigError> {
         "must lie between `limits.shed_ephemeral_percent` and `limits.shed_messages_percent`, which is at most 100",
     )?;
     rule(
+        limits.webhook_refusal_delay < limits.webhook_timeout,
+        "limits.webhook_refusal_delay",
+        "must be less than `limits.webhook_timeout`",
+    )?;
+    rule(
         limits.webhook_patience < limits.webhook_timeout,
         "limits.webhook_patience",
         "must be less than `limits.webhook_timeout`",

@@ -71,14 +71,24 @@ const SECRETS_MAX: usize = 16;
 const STRANGERS_MAX: usize = 64;
 
 async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiError> {
+    let refused = match take(&app, request).await {
+        Err(error) if error.status == StatusCode::SERVICE_UNAVAILABLE => error,
+        answer => return answer,
+    };
+    // Refusing costs nearly as much as taking: who delivers too much would leave no time for others.
+    tokio::time::sleep(app.config.limits.webhook_refusal_delay).await;
+    Err(refused)
+}
+
+async fn take(app: &App, request: Request) -> Result<(), ApiError> {
     // Nothing is read of what carries no signature.
     let signature = signature(request.headers()).ok_or_else(unsigned)?;
-    let body = bytes(request, &app, app.config.limits.webhook_body_bytes).await?;
+    let body = bytes(request, app, app.config.limits.webhook_body_bytes).await?;
     let fallback = app.config.meta.app_secret.as_ref().map(|secret| secret.expose());
     let is_ours = || fallback.is_some_and(|secret| is_signed(secret, &signature, &body));
     let envelope = match whatsapp::open(&body) {
         Ok(envelope) => envelope,
-        Err(reason) if is_ours() => return bury(&app, reason.to_string(), &body).await,
+        Err(reason) if is_ours() => return bury(app, reason.to_string(), &body).await,
         Err(_) => return Err(unsigned()),
     };
     if envelope.object != "whatsapp_business_account" {
@@ -86,7 +96,7 @@ async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiErro
             return Err(unsigned());
         }
         let reason = format!("nothing here understands `{}`", envelope.object);
-        return bury(&app, reason, &body).await;
+        return bury(app, reason, &body).await;
     }
     let mut proofs: HashMap<String, bool> = HashMap::new();
     let mut proven = |secret: &str| match proofs.get(secret) {
@@ -106,7 +116,7 @@ async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiErro
         if at == STRANGERS_MAX && !any {
             break;
         }
-        let meant = accounts(&app, change).await?;
+        let meant = accounts(app, change).await?;
         if meant.is_empty() && fallback.is_some_and(&mut proven) {
             any = true;
             homeless.push(change.value.get().to_owned());
@@ -125,10 +135,10 @@ async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiErro
     }
     body.proven();
     for raw in homeless {
-        bury(&app, "no connected account has this number".to_owned(), raw.as_bytes()).await?;
+        bury(app, "no connected account has this number".to_owned(), raw.as_bytes()).await?;
     }
     // All at once: none takes the time of the others.
-    let told = join_all(told.into_iter().map(|told| told.pass_on(&app))).await;
+    let told = join_all(told.into_iter().map(|told| told.pass_on(app))).await;
     told.into_iter().collect::<Result<(), _>>().map_err(again)
 }
 

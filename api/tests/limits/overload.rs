@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actors::permits::{Amount, Share};
 use api::server::Server;
@@ -111,6 +111,21 @@ async fn what_may_wait_is_bounded_and_the_answer_names_what_is_full() {
         assert_eq!(person.hears_all(&from, "a").await.status(), 200, "they are taken");
         server.stop().await;
     }
+}
+
+#[tokio::test]
+async fn who_delivers_too_much_is_told_so_only_after_a_while() {
+    let delay = Duration::from_millis(700);
+    let (server, person) = shop(|limits| {
+        limits.waiting_conversation = 1;
+        limits.webhook_refusal_delay = delay;
+    })
+    .await;
+    let (full, began) = (fill(&server, 95), Instant::now());
+    assert_eq!(person.hears_all(&["15550001"; 2], "a").await.status(), 503);
+    assert!(began.elapsed() >= delay);
+    drop(full);
+    server.stop().await;
 }
 
 #[tokio::test]
