@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actors::permits::{Amount, Share};
 use api::server::Server;
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use storage::faulty::{Call, Fate, Faulty, Write};
 use storage::memory::Memory;
 use storage::{Change, Store};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::small::{Person, error, first_line, server, small, unfinished};
