@@ -136,7 +136,7 @@ pub fn open(body: &[u8]) -> Result<Envelope<'_>, NotAnEnvelope> {
     part_by_part(body)
 }
 
-/// Opens one change again that was kept as [`Change::kept`] or [`Change::kept_alone`] tells it.
+/// Opens one change again that was kept as `Change::kept` or `Change::kept_alone` tells it.
 pub fn reopen(raw: &str) -> Option<Change<'_>> {
     let RawChange { field, value } = serde_json::from_str(raw).ok()?;
     Some(Change::new(&(None, None), field, value?))
