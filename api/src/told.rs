@@ -52,7 +52,10 @@ impl Told {
         self.items.extend(whatsapp::decode(change, now));
         self.of_contacts.extend(whatsapp::contact_news(change, now));
         self.news.extend(whatsapp::news(change, now));
-        self.phone = change.own_phone().or(self.phone.take());
+        // Only what comes from its own business account tells that it is of that.
+        if change.entry_id.as_deref() == self.account.text("waba_id") {
+            self.phone = change.own_phone().or(self.phone.take());
+        }
         let History { imports, behind } = whatsapp::history(change, now);
         self.history.imports.extend(imports);
         self.history.behind.extend(behind);

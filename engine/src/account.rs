@@ -129,6 +129,10 @@ impl Account {
 
     /// Merges a config sent by a client: null removes, a secret in its masked form stays.
     pub fn merge_config(&mut self, config: BTreeMap<String, Value>) {
+        let proof = |account: &Self| {
+            ["app_secret", "waba_id"].map(|key| account.text(key).map(str::to_owned))
+        };
+        let before = proof(self);
         for (key, value) in config {
             if is_secret(&key) && value.as_str() == Some(MASK) {
                 continue;
@@ -138,6 +142,10 @@ impl Account {
             } else {
                 self.config.insert(key, value);
             }
+        }
+        if proof(self) != before {
+            // It was seen by another proof, or as of another business account.
+            self.phone = None;
         }
     }
 

@@ -161,13 +161,16 @@ async fn accounts(app: &App, change: &Change<'_>) -> Result<Vec<Arc<Account>>, A
         return Ok(account.filter(|account| account.is_active).into_iter().collect());
     }
     let Some(waba) = whatsapp::waba(change) else { return Ok(Vec::new()) };
-    let mut all = holders::all(app, Shared::Waba, &waba).await?;
-    if all.iter().any(|account| account.tenant != all[0].tenant) {
-        // Where organizations disagree whose it is, a secret of one's own proves it, or that the
-        // provider has delivered to the number.
-        all.retain(|account| account.app_secret().is_some() || account.phone.is_some());
+    let all = holders::all(app, Shared::Waba, &waba).await?;
+    // Who has a secret proves by it that it is meant, and takes nothing from those who have none.
+    let (mut meant, mut shared): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|account| account.app_secret().is_some());
+    if shared.iter().any(|account| account.tenant != shared[0].tenant) {
+        // Where organizations disagree whose it is, the provider has delivered to the number.
+        shared.retain(|account| account.phone.is_some());
     }
-    Ok(all)
+    meant.append(&mut shared);
+    Ok(meant)
 }
 
 async fn bury(app: &App, reason: String, raw: &[u8]) -> Result<(), ApiError> {

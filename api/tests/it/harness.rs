@@ -184,7 +184,7 @@ pub(crate) struct Org {
     /// The account's.
     pub(crate) account: String,
     pub(crate) number: String,
-    secret: String,
+    pub(crate) secret: String,
 }
 
 impl Org {

@@ -262,7 +262,7 @@ async fn an_account_that_meta_disables_sends_nothing_until_it_is_reinstated() {
 async fn a_business_account_that_two_organizations_name_is_whose_number_was_delivered_to() {
     let secret = || Some("for all".to_owned().into());
     let server = Server::start(|config| config.meta.app_secret = secret()).await;
-    let (one, other) =
+    let (one, mut other) =
         (Org::with_secret(&server, "for all").await, Org::with_secret(&server, "for all").await);
     let waba = unique("88");
     for org in [&one, &other] {
@@ -272,12 +272,54 @@ async fn a_business_account_that_two_organizations_name_is_whose_number_was_deli
             .await
             .is(200);
     }
-    one.hears(&unique("1555"), "Hello").await;
-    let entry = json!([{"id": waba, "changes": [{"field": "account_update", "value": {"event": "ACCOUNT_DELETED"}}]}]);
-    let gone = json!({"object": "whatsapp_business_account", "entry": entry});
+    let hears = async |org: &Org, entry: &str| {
+        let mut webhook = org.text(&unique("wamid."), &unique("1555"), "Hello");
+        webhook["entry"][0]["id"] = json!(entry);
+        org.deliver(&webhook).await.is(200);
+    };
+    let all = |field: &str, value: Value| {
+        let entry = json!([{"id": waba, "changes": [{"field": field, "value": value}]}]);
+        json!({"object": "whatsapp_business_account", "entry": entry})
+    };
+    // What was signed by a secret of one's own, or is of another business account, proves nothing.
+    let path = format!("/api/integrations/accounts/{}", other.account);
+    let own = json!({"config": {"app_secret": "of its own"}});
+    other.admin.patch(&path, own).await.is(200);
+    other.secret = "of its own".to_owned();
+    hears(&other, &waba).await;
+    other.admin.patch(&path, json!({"config": {"app_secret": null}})).await.is(200);
+    other.secret = "for all".to_owned();
+    hears(&other, "another").await;
+    hears(&one, &waba).await;
+    let gone = all("account_update", json!({"event": "ACCOUNT_DELETED"}));
     one.deliver(&gone).await.is(200);
     assert_eq!(one.account().await["status"], "attention");
     assert_eq!(other.account().await["status"], "connected");
+    let texts = json!([{"id": unique("wamid."), "from": unique("1555"), "type": "text", "text": {"body": "Whose?"}}]);
+    one.deliver(&all("messages", json!({"messages": texts}))).await.is(200);
+    for org in [&one, &other] {
+        let shown = org.admin.get("/api/conversations").await.is(200).to_string();
+        assert!(!shown.contains("Whose?"), "a message without a number is nobody's: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn who_names_a_business_account_with_a_secret_takes_nothing_from_who_has_none() {
+    let secret = || Some("for all".to_owned().into());
+    let server = Server::start(|config| config.meta.app_secret = secret()).await;
+    let (one, claims) =
+        (Org::with_secret(&server, "for all").await, Org::with_secret(&server, "its own").await);
+    let waba = unique("88");
+    for (org, secret) in [(&one, Value::Null), (&claims, json!("its own"))] {
+        let config = json!({"config": {"waba_id": waba, "app_secret": secret}});
+        let path = format!("/api/integrations/accounts/{}", org.account);
+        org.admin.patch(&path, config).await.is(200);
+    }
+    let value = json!({"event": "ACCOUNT_DELETED", "beyond": 1});
+    let entry = json!([{"id": waba, "changes": [{"field": "account_update", "value": value}]}]);
+    one.deliver(&json!({"object": "whatsapp_business_account", "entry": entry})).await.is(200);
+    assert_eq!(one.account().await["status"], "attention");
+    assert_eq!(claims.account().await["status"], "connected");
 }
 
 #[tokio::test]

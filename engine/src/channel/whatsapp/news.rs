@@ -15,11 +15,26 @@ use crate::time::Timestamp;
 const WORDS_CHARS_MAX: usize = 500;
 
 /// The business account that a change is about, where it says so itself: an entry may be that of a
-/// partner.
+/// partner. `None` for what customers do: that is one number's, and nobody guesses whose.
 pub fn waba(change: &Change<'_>) -> Option<String> {
-    let value: Value = serde_json::from_str(change.value.get()).ok()?;
-    value.pointer("/waba_info/waba_id").and_then(text).or_else(|| change.entry_id.clone())
+    if OF_NUMBERS.contains(&change.field.as_str()) {
+        return None;
+    }
+    let value = serde_json::from_str::<Value>(change.value.get()).ok();
+    let told = value.and_then(|value| value.pointer("/waba_info/waba_id").and_then(text));
+    told.or_else(|| change.entry_id.clone())
 }
+
+/// Fields that are always of one number.
+const OF_NUMBERS: [&str; 7] = [
+    "messages",
+    "smb_message_echoes",
+    "message_echoes",
+    "history",
+    "smb_app_state_sync",
+    "user_preferences",
+    "user_id_update",
+];
 
 /// What a change says of its account, if it says anything.
 pub fn news(change: &Change<'_>, now: Timestamp) -> Vec<News> {
