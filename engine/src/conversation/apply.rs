@@ -1,11 +1,9 @@
 //! What a fact changes: the head of its case, the row of its message, the ids known in memory.
 //! The same code follows a decision and replays the log.
 
-use sha2::{Digest, Sha256};
-
 use super::{
-    Conversation, Decision, Joined, Loaded, PARKED_FOR, PREVIEW_CHARS, Pending, Preview, Recent,
-    State, Thread, UNREAD_KEPT, UNSETTLED_MAX, WINDOW, WINDOW_MARGIN,
+    Conversation, Decision, Joined, Loaded, PARKED_FOR, PREVIEW_CHARS, Pending, Preview, State,
+    Thread, UNREAD_KEPT, UNSETTLED_MAX, WINDOW, WINDOW_MARGIN,
 };
 use crate::fact::{By, ConversationStatus, Fact, Recorded};
 use crate::id::{ConversationId, MessageId};
@@ -357,52 +355,6 @@ impl MessageRow {
 fn unknown_reaction() -> MessageError {
     let message = "nobody knows whether the reaction has arrived; react again to be sure";
     MessageError { code: "unknown".to_owned(), message: message.to_owned() }
-}
-
-impl Recent {
-    /// Nothing is remembered, everything has to be looked up.
-    pub fn unknown() -> Self {
-        Self { watermark: Some(Timestamp(i64::MAX)), ..Self::default() }
-    }
-
-    /// Where the message with this id lies, if it is remembered.
-    pub fn find(&self, id: &str) -> Option<(ConversationId, Place)> {
-        self.find_hash(hash(id))
-    }
-
-    fn find_hash(&self, hash: u128) -> Option<(ConversationId, Place)> {
-        self.ids.iter().rev().find(|known| known.0 == hash).map(|known| (known.1, known.2))
-    }
-
-    /// Whether an id that is not remembered may still be a known one, and has to be looked up.
-    pub fn may_have_forgotten(&self, sent_at: Option<Timestamp>) -> bool {
-        self.watermark.is_some_and(|mark| sent_at.is_none_or(|at| at <= mark))
-    }
-
-    /// Remembers the id that a fact brought, and forgets the oldest beyond `max`.
-    pub fn learn(&mut self, conversation: ConversationId, fact: &Fact, max: usize) {
-        // What was imported would take the room of what may be delivered again; its thread knows
-        // how new it can be.
-        let brought = fact.reference().filter(|_| !matches!(fact, Fact::Imported { .. }));
-        let Some((id, place)) = brought else { return };
-        let (hash, sent_at) = (hash(id), fact.provider_time());
-        if self.find_hash(hash).is_some() {
-            return;
-        }
-        self.ids.push_back((hash, conversation, place, sent_at));
-        while self.ids.len() > max {
-            if let Some((.., at)) = self.ids.pop_front() {
-                // An id without a time can only be told from new ones by looking it up.
-                self.watermark = self.watermark.max(Some(at.unwrap_or(Timestamp(i64::MAX))));
-            }
-        }
-    }
-}
-
-/// Sixteen bytes of SHA-256: nobody finds two ids that meet, not even on purpose.
-fn hash(id: &str) -> u128 {
-    let digest = Sha256::digest(id.as_bytes());
-    digest.iter().take(16).fold(0, |hash, byte| hash << 8 | u128::from(*byte))
 }
 
 impl State {

@@ -11,10 +11,11 @@ mod inbound;
 mod needs;
 mod outbound;
 mod reactions;
+mod recent;
 mod turn;
 mod view;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,7 @@ pub use command::{
 };
 pub use decide::decide;
 pub use needs::needs;
+pub use recent::Recent;
 pub use view::ConversationView;
 
 use crate::channel::Channel;
@@ -223,17 +225,6 @@ pub struct State {
     /// The case at hand: the current one, or an earlier one for the time of a commit.
     pub case: Option<Conversation>,
     pub recent: Recent,
-}
-
-/// The newest provider ids of a thread, as hashes, so that a duplicate needs no look-up. It is kept
-/// with the head's row.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Recent {
-    /// Oldest first: hash, where the message lies, and the provider's time of it.
-    pub ids: VecDeque<(u128, ConversationId, Place, Option<Timestamp>)>,
-    /// The highest provider time of what was forgotten: a new id that is younger is no duplicate.
-    /// `None`: nothing was ever forgotten or left unread, so absence from `ids` means new.
-    pub watermark: Option<Timestamp>,
 }
 
 /// What was read from the store for the commands at hand.

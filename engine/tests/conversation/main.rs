@@ -11,6 +11,8 @@ mod order;
 #[cfg(test)]
 mod reactions;
 #[cfg(test)]
+mod recent;
+#[cfg(test)]
 mod sends;
 
 use desk::{
