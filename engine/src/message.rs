@@ -1,11 +1,17 @@
 //! A message: what people read, and how far it got.
 
+mod row;
+
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use self::row::{
+    BLOCK_SEQS, MessageRow, Place, REACTIONS_MAX, Reacted, Reacting, VERSIONS_MAX, Version,
+    block_of,
+};
 use crate::id::{ConversationId, MessageId};
 use crate::time::Timestamp;
 
@@ -288,77 +294,6 @@ impl fmt::Display for MessageError {
     }
 }
 
-/// Where a message's row lies in its conversation: `block` is that of the first seq of the commit
-/// that made it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Place {
-    pub block: u32,
-    /// The message's own number in its conversation, from 1.
-    pub ordinal: u64,
-}
-
-/// A message as it is stored: with its place, and what only the engine needs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MessageRow {
-    pub message: Message,
-    pub place: Place,
-    /// What the provider sent, where the engine does not understand it (JSON).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub raw: Option<String>,
-    /// How often a send was begun.
-    #[serde(default)]
-    pub attempts: u32,
-    /// What it said before, oldest first: as it came, and the newest edits but the last.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub earlier: Vec<Version>,
-    /// Where its newest content lies once more, since the fact that brought it became durable
-    /// before this row.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content: Option<Place>,
-    /// The last reaction of each person, taken back ones too: what is older changes nothing.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reacted: Vec<Reacted>,
-    /// The desk's newest reaction, until nothing is to be heard of it any more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reacting: Option<Reacting>,
-}
-
-/// What a message said at some time.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Version {
-    /// When it was changed to this; `None`: as it came.
-    pub at: Option<Timestamp>,
-    pub content: Content,
-}
-
-/// A reaction as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reacted {
-    pub sender: Sender,
-    /// `None`: taken back.
-    pub emoji: Option<String>,
-    pub at: Timestamp,
-}
-
-/// A reaction of the desk, on its way or sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reacting {
-    /// Its own id: it is no message, and is sent like one.
-    pub id: MessageId,
-    pub sender: Sender,
-    /// `None`: taken back.
-    pub emoji: Option<String>,
-    /// What there was before, and is again if this one fails later.
-    pub before: Option<String>,
-    /// The provider's id, once it was taken.
-    pub provider_id: Option<String>,
-}
-
-/// So many earlier versions of a message are kept: the first, and the newest ones.
-pub const VERSIONS_MAX: usize = 10;
-/// So many people's reactions to one message are kept.
-pub const REACTIONS_MAX: usize = 256;
-
 impl Content {
     /// A text.
     pub fn text(text: impl Into<String>) -> Self {
@@ -392,113 +327,4 @@ impl Sender {
             _ => true,
         }
     }
-}
-
-impl MessageRow {
-    /// One that is new.
-    pub fn new(message: Message, place: Place) -> Self {
-        let (earlier, reacted) = (Vec::new(), Vec::new());
-        let (raw, content, reacting) = (None, None, None);
-        Self { message, place, raw, attempts: 0, earlier, content, reacted, reacting }
-    }
-
-    /// What it says.
-    pub fn content(&self) -> Content {
-        let Message { kind, text, attachments, payload, .. } = &self.message;
-        Content {
-            kind: *kind,
-            text: text.clone(),
-            attachments: attachments.clone(),
-            payload: payload.clone(),
-            raw: self.raw.clone(),
-        }
-    }
-
-    /// About how many bytes it takes.
-    pub fn bytes(&self) -> usize {
-        let Message { text, payload, attachments, .. } = &self.message;
-        let earlier = self.earlier.iter().map(|version| version.content.bytes());
-        bytes([text, payload, &self.raw], attachments) + earlier.sum::<usize>()
-    }
-
-    /// Says this from now on.
-    pub fn say(&mut self, content: Content) {
-        let Content { kind, text, attachments, payload, raw } = content;
-        let message = &mut self.message;
-        (message.kind, message.text, message.payload) = (kind, text, payload);
-        message.attachments = attachments;
-        self.raw = raw;
-    }
-
-    /// Its author changed it at some time. All orders of the same edits end the same.
-    pub(crate) fn edit(&mut self, at: Timestamp, content: Option<Content>) {
-        let newest = self.message.edited_at.is_none_or(|edited| at >= edited);
-        if let Some(content) = content.filter(|_| self.message.deleted_at.is_none()) {
-            if newest {
-                let before = Version { at: self.message.edited_at, content: self.content() };
-                self.earlier.push(before);
-                self.say(content);
-            } else {
-                let behind = self.earlier.iter().rposition(|version| version.at <= Some(at));
-                let place = behind.map_or(0, |behind| behind + 1);
-                self.earlier.insert(place, Version { at: Some(at), content });
-            }
-            if self.earlier.len() > VERSIONS_MAX {
-                // The second: the first is what was said.
-                self.earlier.remove(1);
-            }
-        }
-        self.message.edited_at = self.message.edited_at.max(Some(at));
-    }
-
-    /// Its author deleted it: all that was said is gone, and what others thought of it.
-    pub(crate) fn delete(&mut self, at: Timestamp) {
-        let kind = self.message.kind;
-        self.say(Content { kind, ..Content::default() });
-        self.earlier.clear();
-        self.reacted.clear();
-        self.message.reactions.clear();
-        (self.reacting, self.message.reaction_error) = (None, None);
-        (self.message.deleted_at, self.content) = (Some(at), None);
-    }
-
-    /// Whether a reaction changes anything: the last one of a person counts.
-    pub fn would_take(&self, reaction: &Reacted) -> bool {
-        let mut known = self.reacted.iter();
-        self.message.deleted_at.is_none()
-            && match known.find(|known| known.sender.is_one_with(&reaction.sender)) {
-                Some(known) => known.at <= reaction.at && known != reaction,
-                None => self.reacted.len() < REACTIONS_MAX,
-            }
-    }
-
-    /// The emoji of this person, or of whoever is one with them.
-    pub(crate) fn emoji_of(&self, sender: &Sender) -> Option<&str> {
-        let known = self.reacted.iter().find(|known| known.sender.is_one_with(sender))?;
-        known.emoji.as_deref()
-    }
-
-    /// Takes a reaction, or that one is taken back.
-    pub(crate) fn react(&mut self, reaction: Reacted) {
-        if !self.would_take(&reaction) {
-            return;
-        }
-        self.reacted.retain(|known| !known.sender.is_one_with(&reaction.sender));
-        let behind = self.reacted.iter().rposition(|known| known.at <= reaction.at);
-        self.reacted.insert(behind.map_or(0, |behind| behind + 1), reaction);
-        let shown = |reacted: &Reacted| {
-            let Reacted { sender, emoji, .. } = reacted.clone();
-            emoji.map(|emoji| Reaction { emoji, sender })
-        };
-        self.message.reactions = self.reacted.iter().filter_map(shown).collect();
-    }
-}
-
-/// How many seqs a block of a conversation's log holds. A commit lies whole in the block of its
-/// first seq.
-pub const BLOCK_SEQS: u64 = 512;
-
-/// The block of a commit whose first fact has this seq.
-pub fn block_of(first_seq: u64) -> u32 {
-    u32::try_from(first_seq / BLOCK_SEQS).unwrap_or(u32::MAX)
 }
