@@ -1,29 +1,29 @@
-//! Threads and conversations: one commit, what is derived from it, and what is read back.
+//! Threads and conversations: one commit, what follows from it, and what a wake makes of it. What is
+//! read back beside that lies in `log` and `lists`.
 
 mod derived;
+mod lists;
+mod log;
 
 use std::sync::Arc;
 
 use engine::conversation::contents::{Changed, needed, needed_by_thread};
-use engine::conversation::{ContentAt, Conversation, Loaded, Need, Recent, Thread};
-use engine::fact::{Commit, ConversationStatus, UsedKey};
-use engine::id::{AccountId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
-use engine::message::{Content, MessageRow, Place, block_of};
-use engine::time::Timestamp;
+use engine::conversation::{Conversation, Recent, Thread};
+use engine::fact::Commit;
+use engine::id::{ConversationId, ThreadId};
+use engine::message::{MessageRow, block_of};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use self::derived::{
-    COMMIT, MESSAGE, SLICES, content_key, dirty, gone, let_go, lists, log_key, put, ref_key,
-    references, thread_changes,
+    COMMIT, MESSAGE, content_key, gone, let_go, log_key, put, references, thread_changes,
 };
+pub use self::lists::View;
+use self::lists::{dirty, lists};
 use crate::body::{decode, encode};
 use crate::error::StoreError;
-use crate::keys::{alone, id, int, text, uuid};
-use crate::port::{Batch, Change, Key, Part, Row, Scan, Stamp, Store, Table};
-use crate::tables::{
-    ARCHIVE, CONTACT_CONVERSATIONS, DIRTY, HEADS, KEYS, LOG, OPEN_SET, RECENT, REFS, SWEPT, THREADS,
-};
+use crate::keys::{alone, id};
+use crate::port::{Batch, Change, Key, Stamp, Store, Table};
+use crate::tables::{HEADS, LOG, RECENT, THREADS};
 
 /// The most facts of one commit: a reader who looks for a seq goes back at most so far.
 pub const COMMIT_FACTS_MAX: usize = 256;
@@ -302,316 +302,11 @@ impl Conversations {
         Ok(current.or(Some(head)))
     }
 
-    /// Reads what a command needs.
-    pub async fn load(
-        &self,
-        account: AccountId,
-        need: Need,
-        into: &mut Loaded,
-    ) -> Result<(), StoreError> {
-        match need {
-            Need::Ref(external) => {
-                let found = self.reference(account, &external).await?;
-                into.refs.insert(external, found);
-            }
-            Need::Key(key) => {
-                let used: Option<UsedKey> = self.read(&KEYS, alone(Part::Uuid(key))).await?;
-                into.keys.insert(key, used);
-            }
-            Need::Row(conversation, place) => {
-                let row = self.row(conversation, place).await?;
-                into.rows.insert((conversation, place), row);
-            }
-            Need::Content(at) => {
-                let content = self.content(at).await?;
-                into.contents.insert(at, content);
-            }
-            Need::Message(conversation, message) => {
-                let place = self.place(conversation, message).await?;
-                into.messages.insert((conversation, message), place);
-            }
-            Need::Case(conversation) => {
-                let head = self.head(conversation).await?;
-                into.cases.insert(conversation, head);
-            }
-        }
-        Ok(())
-    }
-
-    /// Where the message with this provider id (or hash) lies. A reference counts only if the row
-    /// is there: it may be of a commit that never was.
-    pub async fn reference(
-        &self,
-        account: AccountId,
-        external: &str,
-    ) -> Result<Option<(ConversationId, Place)>, StoreError> {
-        let found = self.read(&REFS, ref_key(account, external)).await?;
-        let Some((conversation, place)) = found else { return Ok(None) };
-        if self.store.guarantees().atomic {
-            return Ok(Some((conversation, place)));
-        }
-        Ok(self.row(conversation, place).await?.map(|_| (conversation, place)))
-    }
-
-    /// A message's row.
-    pub async fn row(
-        &self,
-        conversation: ConversationId,
-        place: Place,
-    ) -> Result<Option<MessageRow>, StoreError> {
-        self.read(&LOG, log_key(conversation, place.block, MESSAGE, place.ordinal)).await
-    }
-
-    /// What an edit says.
-    async fn content(&self, at: ContentAt) -> Result<Option<Content>, StoreError> {
-        self.read(&LOG, content_key(at)).await
-    }
-
-    /// Where a message lies that is known by its id; newest blocks first.
-    pub async fn place(
-        &self,
-        conversation: ConversationId,
-        message: MessageId,
-    ) -> Result<Option<Place>, StoreError> {
-        let Some(head) = self.head(conversation).await? else { return Ok(None) };
-        let mut before = head.seq + 1;
-        loop {
-            let page = self.messages(&head, (before, 0), 200).await?;
-            if let Some(found) = page.iter().find(|row| row.message.id == message) {
-                return Ok(Some(found.place));
-            }
-            match page.last() {
-                Some(oldest) if oldest.message.seq > 1 => before = oldest.message.seq,
-                _ => return Ok(None),
-            }
-        }
-    }
-
-    /// Messages of a head with `after < seq < before`, newest first, at most `limit`. Rows above
-    /// what the head knows do not exist: they are of commits that never were.
-    pub async fn messages(
-        &self,
-        head: &Conversation,
-        (before, after): (u64, u64),
-        limit: usize,
-    ) -> Result<Vec<MessageRow>, StoreError> {
-        let (conversation, before) = (head.id, before.min(head.seq + 1));
-        let mut found = Vec::new();
-        let mut block = i64::from(block_of(before));
-        // A commit that begins in one block may reach into the seqs of the next.
-        let last = i64::from(block_of((after + 1).saturating_sub(COMMIT_FACTS_MAX as u64)));
-        while block >= last && found.len() < limit {
-            let mut behind = None;
-            loop {
-                let scan = Scan {
-                    table: &LOG,
-                    partition: vec![id(conversation.0), Part::Int(block)],
-                    prefix: vec![Part::Int(MESSAGE)],
-                    after: behind.take(),
-                    until: None,
-                    reverse: true,
-                    limit: limit.max(64),
-                };
-                let wanted = scan.limit;
-                let rows = self.store.scan(scan).await?;
-                let full = rows.len() == wanted;
-                behind = rows.last().map(|row| row.clustering.clone());
-                for row in rows {
-                    let row: MessageRow = decode(&row.body)?;
-                    let seq = row.message.seq;
-                    let exists = row.place.ordinal <= head.messages;
-                    if exists && seq > after && seq < before && found.len() < limit {
-                        found.push(row);
-                    }
-                }
-                if !full || found.len() >= limit {
-                    break;
-                }
-            }
-            block -= 1;
-        }
-        Ok(found)
-    }
-
-    /// The commits that hold facts from `from` on, oldest first, at most `limit`.
-    pub async fn commits(
-        &self,
-        conversation: ConversationId,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<Commit>, StoreError> {
-        let mut found: Vec<Commit> = Vec::new();
-        let start = from.saturating_sub(COMMIT_FACTS_MAX as u64);
-        let mut block = block_of(start);
-        let mut behind = start.checked_sub(1).map(|n| vec![Part::Int(COMMIT), int(n)]);
-        loop {
-            let scan = Scan {
-                table: &LOG,
-                partition: vec![id(conversation.0), Part::Int(i64::from(block))],
-                prefix: vec![Part::Int(COMMIT)],
-                after: behind.take(),
-                until: None,
-                reverse: false,
-                limit: 256,
-            };
-            let rows = self.store.scan(scan).await?;
-            let full = rows.len() == 256;
-            behind = rows.last().filter(|_| full).map(|row| row.clustering.clone());
-            let empty = rows.is_empty();
-            for row in rows {
-                let commit: Commit = decode(&row.body)?;
-                if commit.last() >= from {
-                    found.push(commit);
-                    if found.len() == limit {
-                        return Ok(found);
-                    }
-                }
-            }
-            if full {
-                continue;
-            }
-            if empty && block > block_of(from) {
-                return Ok(found);
-            }
-            block += 1;
-        }
-    }
-
-    /// The conversations of a contact, newest first, behind one of them.
-    pub async fn of_contact(
-        &self,
-        contact: ContactId,
-        behind: Option<ConversationId>,
-        limit: usize,
-    ) -> Result<Vec<ConversationId>, StoreError> {
-        let scan = Scan {
-            table: &CONTACT_CONVERSATIONS,
-            partition: vec![id(contact.0)],
-            prefix: Vec::new(),
-            after: behind.map(|behind| vec![id(behind.0)]),
-            until: None,
-            reverse: false,
-            limit,
-        };
-        Ok(self.ids(scan).await?.into_iter().map(ConversationId).collect())
-    }
-
-    /// All conversations of a tenant that are not closed.
-    pub async fn open_set(&self, tenant: TenantId) -> Result<Vec<ConversationId>, StoreError> {
-        let mut all = Vec::new();
-        for slice in 0..SLICES {
-            let mut behind: Option<Uuid> = None;
-            loop {
-                let scan = Scan {
-                    table: &OPEN_SET,
-                    partition: vec![id(tenant.0), Part::Int(i64::from(slice))],
-                    prefix: Vec::new(),
-                    after: behind.map(|behind| vec![id(behind)]),
-                    until: None,
-                    reverse: false,
-                    limit: 1000,
-                };
-                let page = self.ids(scan).await?;
-                behind = page.last().copied();
-                let full = page.len() == 1000;
-                all.extend(page.into_iter().map(ConversationId));
-                if !full {
-                    break;
-                }
-            }
-        }
-        Ok(all)
-    }
-
-    /// One month of a list of closed conversations, newest first, behind one of its rows.
-    pub async fn archive(
-        &self,
-        tenant: TenantId,
-        view: View,
-        month: i64,
-        behind: Option<(Timestamp, ConversationId)>,
-        limit: usize,
-    ) -> Result<Vec<(Timestamp, ConversationId, ConversationStatus)>, StoreError> {
-        let scan = Scan {
-            table: &ARCHIVE,
-            partition: vec![id(tenant.0), text(&view.name()), Part::Int(month)],
-            prefix: Vec::new(),
-            after: behind.map(|(at, behind)| vec![Part::Int(at.0), id(behind.0)]),
-            until: None,
-            reverse: false,
-            limit,
-        };
-        let mut found = Vec::new();
-        for row in self.store.scan(scan).await? {
-            let [Part::Int(at), conversation] = &row.clustering[..] else { continue };
-            let Some(conversation) = uuid(Some(conversation)) else { continue };
-            found.push((Timestamp(*at), ConversationId(conversation), decode(&row.body)?));
-        }
-        Ok(found)
-    }
-
-    /// Threads of a shard with commits in an hour, and that were perhaps left undone.
-    pub async fn dirty(&self, shard: u8, hour: i64) -> Result<Vec<ThreadId>, StoreError> {
-        let mut all = Vec::new();
-        loop {
-            let scan = Scan {
-                table: &DIRTY,
-                partition: vec![Part::Int(i64::from(shard)), Part::Int(hour)],
-                prefix: Vec::new(),
-                after: all.last().map(|last: &ThreadId| vec![id(last.0)]),
-                until: None,
-                reverse: false,
-                limit: 1000,
-            };
-            let page = self.ids(scan).await?;
-            let full = page.len() == 1000;
-            all.extend(page.into_iter().map(ThreadId));
-            if !full {
-                return Ok(all);
-            }
-        }
-    }
-
-    /// The first hour in which a shard may have left something undone.
-    pub async fn swept(&self, shard: u8) -> Result<Option<i64>, StoreError> {
-        self.read(&SWEPT, alone(Part::Int(i64::from(shard)))).await
-    }
-
-    /// Before this hour nothing of a shard is left to look at.
-    pub async fn set_swept(&self, shard: u8, hour: i64, stamp: Stamp) -> Result<(), StoreError> {
-        let changes = vec![put(&SWEPT, alone(Part::Int(i64::from(shard))), encode(&hour))];
-        self.store.apply(Batch { stamp, changes }).await
-    }
-
-    async fn ids(&self, scan: Scan) -> Result<Vec<Uuid>, StoreError> {
-        let rows: Vec<Row> = self.store.scan(scan).await?;
-        Ok(rows.iter().filter_map(|row| uuid(row.clustering.first())).collect())
-    }
-
     async fn read<T: serde::de::DeserializeOwned>(
         &self,
         table: &'static Table,
         key: Key,
     ) -> Result<Option<T>, StoreError> {
         self.store.get(table, &key).await?.map(|body| decode(&body)).transpose()
-    }
-}
-
-/// A list of closed conversations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum View {
-    All,
-    /// Nobody's.
-    Unassigned,
-    Of(engine::id::AgentId),
-}
-
-impl View {
-    fn name(self) -> String {
-        match self {
-            Self::All => "all".to_owned(),
-            Self::Unassigned => "none".to_owned(),
-            Self::Of(agent) => agent.0.simple().to_string(),
-        }
     }
 }
