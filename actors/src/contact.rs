@@ -219,7 +219,9 @@ impl State {
                 return self.merge_into(contact, known, into, gone).await;
             }
             ContactCommand::Hear { account, at, said } => contact.hear(account, at, &said, now),
-            ContactCommand::Absorb { other, gone } => contact.absorb(&other, gone, now),
+            ContactCommand::Absorb { other, gone } => {
+                contact.absorb(&other, gone, self.world.merge_suggestions, now)
+            }
             ContactCommand::Suggest(suggestion) => {
                 contact.suggest(suggestion, self.world.merge_suggestions, now)
             }

@@ -54,9 +54,15 @@ impl Contact {
         self.merged_into.is_none() && !self.threads.is_empty()
     }
 
-    /// Takes in all of another one, whose thread `gone` was moved to one of this one's. Answers
-    /// whether anything changed: twice is as once.
-    pub fn absorb(&mut self, other: &Self, gone: Option<ThreadId>, now: Timestamp) -> bool {
+    /// Takes in all of another one, whose thread `gone` was moved to one of this one's, and of its
+    /// suggestions as many as there may be. Answers whether anything changed: twice is as once.
+    pub fn absorb(
+        &mut self,
+        other: &Self,
+        gone: Option<ThreadId>,
+        most: usize,
+        now: Timestamp,
+    ) -> bool {
         if self.absorbed.contains(&other.id) || other.id == self.id {
             return false;
         }
@@ -109,6 +115,8 @@ impl Contact {
         let other_than_this =
             |s: &MergeSuggestion| s.contact_id != id && !absorbed.contains(&s.contact_id);
         next.merge_suggestions.retain(other_than_this);
+        next.merge_suggestions.sort_by_key(|suggestion| suggestion.since);
+        next.forget_suggestions(most);
         self.become_of(next, now)
     }
 
@@ -122,9 +130,14 @@ impl Contact {
         }
         let mut next = self.clone();
         next.merge_suggestions.push(suggestion);
-        let surplus = next.merge_suggestions.len().saturating_sub(most);
-        next.merge_suggestions.drain(..surplus);
+        next.forget_suggestions(most);
         self.become_of(next, now)
+    }
+
+    /// Of too many suggestions the oldest go.
+    fn forget_suggestions(&mut self, most: usize) {
+        let surplus = self.merge_suggestions.len().saturating_sub(most);
+        self.merge_suggestions.drain(..surplus);
     }
 }
 
@@ -176,7 +189,7 @@ mod tests {
         older.suggest(suggestion(7), 5, NOW);
         younger.suggest(suggestion(3), 5, NOW);
         younger.suggest(suggestion(8), 5, NOW);
-        assert!(older.absorb(&younger, Some(moved), NOW));
+        assert!(older.absorb(&younger, Some(moved), 5, NOW));
         assert_eq!(older.identities.len(), 2);
         assert_eq!(older.threads, [kept, ThreadId(Uuid::from_u128(30))]);
         assert_eq!((older.name.as_deref(), older.is_touched()), (Some("Noor"), true));
@@ -184,7 +197,23 @@ mod tests {
         assert_eq!(older.absorbed, [younger.id]);
         let with: Vec<_> = older.merge_suggestions.iter().map(|s| s.contact_id.0).collect();
         assert_eq!(with, [7, 8].map(Uuid::from_u128), "none of what is one by now");
-        assert!(!older.absorb(&younger, Some(moved), NOW), "twice is as once");
+        assert!(!older.absorb(&younger, Some(moved), 5, NOW), "twice is as once");
+    }
+
+    #[test]
+    fn of_the_suggestions_of_two_that_are_one_the_newest_stay() {
+        let (mut older, mut younger) = (contact(3, &["US.1"], 30), contact(4, &["1"], 40));
+        let since = |with, at| MergeSuggestion { since: Timestamp(at), ..suggestion(with) };
+        for (contact, suggestions) in
+            [(&mut older, [(5, 10), (6, 40)]), (&mut younger, [(7, 20), (8, 30)])]
+        {
+            for (with, at) in suggestions {
+                contact.suggest(since(with, at), 3, NOW);
+            }
+        }
+        older.absorb(&younger, None, 3, NOW);
+        let with: Vec<_> = older.merge_suggestions.iter().map(|s| s.contact_id.0).collect();
+        assert_eq!(with, [7, 8, 6].map(Uuid::from_u128));
     }
 
     #[test]
