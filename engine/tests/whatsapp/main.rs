@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod amendments;
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod content;
 #[cfg(test)]
 mod history;

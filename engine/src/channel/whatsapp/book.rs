@@ -1,8 +1,11 @@
 //! What concerns customers and is no message: what they want to be sent, and what the business calls
 //! them in its phone's book.
 
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::decode::value_of;
 use super::envelope::{Change, ID_BYTES_MAX, text};
 use super::message::time;
 use super::people;
@@ -14,16 +17,24 @@ const CATEGORY_CHARS_MAX: usize = 64;
 
 /// What a change says of customers.
 pub fn contact_news(change: &Change<'_>, now: Timestamp) -> Vec<ContactNews> {
-    let (list, read): (_, fn(&Value, Timestamp) -> Option<ContactNews>) =
-        match change.field.as_str() {
-            "user_preferences" => ("user_preferences", preference),
-            "smb_app_state_sync" => ("state_sync", entry),
-            _ => return Vec::new(),
-        };
-    let Ok(value) = serde_json::from_str::<Value>(change.value.get()) else { return Vec::new() };
-    let all = value.get(list).and_then(Value::as_array);
+    let lists = || serde_json::from_str::<Lists<'_>>(change.value.get()).unwrap_or_default();
+    let (all, read): (_, fn(&Value, Timestamp) -> Option<ContactNews>) = match change.field.as_str()
+    {
+        "user_preferences" => (lists().user_preferences, preference),
+        "smb_app_state_sync" => (lists().state_sync, entry),
+        _ => return Vec::new(),
+    };
     let fits = |news: &ContactNews| news.of.iter().all(|of| of.value.len() <= ID_BYTES_MAX);
-    all.into_iter().flatten().filter_map(|one| read(one, now)).filter(fits).collect()
+    all.into_iter().filter_map(|one| read(&value_of(one)?, now)).filter(fits).collect()
+}
+
+/// Each may be long: a whole book.
+#[derive(Default, Deserialize)]
+struct Lists<'a> {
+    #[serde(borrow, default)]
+    user_preferences: Vec<&'a RawValue>,
+    #[serde(borrow, default)]
+    state_sync: Vec<&'a RawValue>,
 }
 
 fn preference(one: &Value, now: Timestamp) -> Option<ContactNews> {

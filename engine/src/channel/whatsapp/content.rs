@@ -6,6 +6,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::envelope::text;
+use super::limits::CARDS_MAX;
 use crate::message::{Attachment, Content, Labelled, MessageKind, Referral};
 
 /// File names are cut behind so many characters.
@@ -150,7 +151,8 @@ fn place(part: &Value) -> Option<Content> {
 }
 
 fn cards(part: &Value) -> Option<Content> {
-    let attachments: Vec<_> = part.as_array()?.iter().map(card).collect();
+    let cards = part.as_array().filter(|cards| cards.len() <= CARDS_MAX)?;
+    let attachments: Vec<_> = cards.iter().map(card).collect();
     let kind = MessageKind::Contacts;
     (!attachments.is_empty()).then(|| Content { kind, attachments, ..Content::default() })
 }

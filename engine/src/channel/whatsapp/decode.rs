@@ -9,12 +9,25 @@ use serde_json::value::RawValue;
 use super::envelope::{Change, ID_BYTES_MAX};
 use super::identity;
 use super::message::{Around, echo, inbound};
+use super::people::Contacts;
 use super::status::receipt;
 use crate::channel::{Amender, IdentityChange, Inbound};
 use crate::time::Timestamp;
 
 /// Larger items are not read: the longest text takes a tenth of it.
 pub(super) const ITEM_BYTES_MAX: usize = 256 << 10;
+
+/// A thing as it was sent, unless it is larger: a value takes many times as much memory.
+pub(super) fn value_of(sent: &RawValue) -> Option<Value> {
+    let is_small = sent.get().len() <= ITEM_BYTES_MAX;
+    is_small.then(|| serde_json::from_str(sent.get()).ok())?
+}
+
+/// What is wrong with a change that cannot be taken apart.
+pub(super) const NO_CHANGE: &str = "the change is not what a change should be";
+
+/// What is wrong where [`has_long_id`] says so.
+pub(super) const LONG_ID: &str = "an id in it is too long";
 
 /// The items of a change. `now` tells which of the provider's times are plausible.
 pub fn decode(change: &Change<'_>, now: Timestamp) -> Vec<Inbound> {
@@ -24,12 +37,10 @@ pub fn decode(change: &Change<'_>, now: Timestamp) -> Vec<Inbound> {
         other => return vec![Inbound::Ignored(field(other))],
     }
     let Some(contents) = &change.contents else {
-        return vec![dead("the change is not what a change should be", change.kept())];
+        return vec![dead(NO_CHANGE, change.kept())];
     };
-    let of_contact = |raw: &&RawValue| serde_json::from_str(raw.get()).ok();
-    let contacts: Vec<Value> = contents.contacts.iter().filter_map(of_contact).collect();
     let around = Around {
-        contacts: &contacts,
+        contacts: &Contacts::read(&contents.contacts),
         number: change.phone_number_id.as_deref().unwrap_or_default(),
         own_phone: &contents.own_phone(),
         now,
@@ -75,7 +86,7 @@ fn field(name: &str) -> &'static str {
 /// Changes of customers' ids, each on its own.
 fn updates(change: &Change<'_>, now: Timestamp) -> Vec<Inbound> {
     let Some(updates) = identity::updates(change.value) else {
-        return vec![dead("the change is not what a change should be", change.kept())];
+        return vec![dead(NO_CHANGE, change.kept())];
     };
     let read = |raw: &RawValue| {
         let kept = || change.kept_alone("user_id_update", raw);
@@ -97,7 +108,7 @@ fn item<T: DeserializeOwned>(
     let Ok(value) = serde_json::from_str(raw.get()) else { return dead(wrong, kept()) };
     // A bug that one item meets is not its neighbours'.
     match catch_unwind(AssertUnwindSafe(|| read(value))) {
-        Ok(Ok(item)) if has_long_id(&item) => dead("an id in it is too long", kept()),
+        Ok(Ok(item)) if has_long_id(&item) => dead(LONG_ID, kept()),
         Ok(Ok(item)) => item,
         Ok(Err(reason)) => dead(reason, kept()),
         Err(_) => dead("the program fails when it reads it", kept()),
@@ -109,7 +120,7 @@ pub(super) fn dead(reason: &str, raw: String) -> Inbound {
 }
 
 /// Ids become keys of the store, and are kept in memory.
-fn has_long_id(item: &Inbound) -> bool {
+pub(super) fn has_long_id(item: &Inbound) -> bool {
     let (ids, handles, author) = match item {
         Inbound::Message(message) => {
             let ids = [message.provider_id.as_deref(), message.reply_to.as_deref()];
@@ -130,9 +141,9 @@ fn has_long_id(item: &Inbound) -> bool {
             (ids, &amendment.customer, author)
         }
         Inbound::Identity(change) => {
-            let IdentityChange { of, previous, current, .. } = change;
-            let mut all = of.iter().chain(previous).chain(current);
-            return all.any(|handle| handle.value.len() > ID_BYTES_MAX);
+            let IdentityChange { of, previous, current, provider_id, .. } = change;
+            let handles = of.iter().chain(previous).chain(current).map(|handle| &handle.value);
+            return handles.chain(provider_id).any(|id| id.len() > ID_BYTES_MAX);
         }
         Inbound::Ignored(_) | Inbound::Dead { .. } => return false,
     };

@@ -1,6 +1,8 @@
 //! The envelope of a webhook: opened just far enough to know whose each part is. Nothing in it is
 //! believed before its account's signature fits.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -10,6 +12,11 @@ use crate::time::Timestamp;
 
 /// Longer ids name nothing: those of providers have about a hundred bytes.
 pub(super) const ID_BYTES_MAX: usize = 1024;
+
+/// A provider puts a thousand changes into a body. Each takes memory before anybody has signed it.
+const CHANGES_MAX: usize = 10_000;
+/// More items of a body are not taken apart: each may become a letter, however small it is.
+pub(super) const ITEMS_MAX: usize = 10_000;
 
 /// More of contacts is not kept with an item that is not understood.
 const CONTACTS_BYTES_KEPT: usize = 4 << 10;
@@ -26,9 +33,9 @@ pub struct Envelope<'a> {
 #[derive(Debug)]
 pub struct Change<'a> {
     /// The WhatsApp business account (WABA).
-    pub entry_id: Option<String>,
-    /// When, as its sender says.
-    time: Option<serde_json::Value>,
+    pub entry_id: Option<Arc<str>>,
+    /// When, as its sender says, in seconds.
+    time: Option<i64>,
     /// What changed; `messages` where the payload does not say.
     pub field: String,
     /// The number it came to; absent from events of the whole account.
@@ -41,7 +48,8 @@ pub struct Change<'a> {
 /// What is in a change, each part as it was sent.
 #[derive(Debug, Deserialize)]
 pub(super) struct Contents<'a> {
-    metadata: Option<Metadata>,
+    #[serde(borrow)]
+    metadata: Option<Metadata<'a>>,
     #[serde(borrow, default)]
     pub(super) contacts: Vec<&'a RawValue>,
     #[serde(borrow, default)]
@@ -65,11 +73,14 @@ pub enum NotAnEnvelope {
     NoObject,
     #[error("the body's `entry` is not a list")]
     NoEntries,
+    #[error("the body has more changes than any provider puts into one")]
+    TooManyChanges,
 }
 
 #[derive(Deserialize)]
 struct Body<'a> {
-    object: Option<serde_json::Value>,
+    #[serde(borrow)]
+    object: Option<&'a RawValue>,
     #[serde(borrow)]
     entry: Option<&'a RawValue>,
 }
@@ -84,16 +95,20 @@ struct Regular<'a> {
 
 #[derive(Deserialize)]
 struct RegularEntry<'a> {
-    id: Option<serde_json::Value>,
-    time: Option<serde_json::Value>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    time: Option<&'a RawValue>,
     #[serde(borrow)]
     changes: Vec<RawChange<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Entry<'a> {
-    id: Option<serde_json::Value>,
-    time: Option<serde_json::Value>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    time: Option<&'a RawValue>,
     #[serde(borrow, default)]
     changes: Vec<&'a RawValue>,
 }
@@ -106,14 +121,24 @@ struct RawChange<'a> {
 }
 
 #[derive(Deserialize)]
-struct Peek {
-    metadata: Option<Metadata>,
+struct Peek<'a> {
+    #[serde(borrow)]
+    metadata: Option<Metadata<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Metadata {
-    phone_number_id: Option<serde_json::Value>,
-    display_phone_number: Option<serde_json::Value>,
+struct Metadata<'a> {
+    #[serde(borrow)]
+    phone_number_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    display_phone_number: Option<&'a RawValue>,
+}
+
+/// What all changes of an entry share.
+#[derive(Default)]
+struct OfEntry {
+    id: Option<Arc<str>>,
+    time: Option<i64>,
 }
 
 /// Opens a body. An entry or a change that is not what it should be is a change of its own without
@@ -121,17 +146,15 @@ struct Metadata {
 pub fn open(body: &[u8]) -> Result<Envelope<'_>, NotAnEnvelope> {
     // Read at one go where that can be; part by part only where a part is not what it should be.
     if let Ok(Regular { object, entry }) = serde_json::from_slice(body) {
-        let mut changes = Vec::with_capacity(entry.len());
-        for RegularEntry { id, time, changes: raw } in entry {
-            let Some(values) = raw.iter().map(|change| change.value).collect::<Option<Vec<_>>>()
-            else {
-                return part_by_part(body);
-            };
-            let of_entry = (id.as_ref().and_then(text), time);
-            let each = raw.into_iter().zip(values);
-            changes.extend(each.map(|(raw, value)| Change::new(&of_entry, raw.field, value)));
+        let mut opening = Opening::default();
+        for RegularEntry { id, time, changes } in entry {
+            let of_entry = OfEntry::new(id, time);
+            for RawChange { field, value } in changes {
+                let Some(value) = value else { return part_by_part(body) };
+                opening.add(&of_entry, field, value)?;
+            }
         }
-        return Ok(Envelope { object, changes });
+        return Ok(Envelope { object, changes: opening.changes });
     }
     part_by_part(body)
 }
@@ -139,55 +162,89 @@ pub fn open(body: &[u8]) -> Result<Envelope<'_>, NotAnEnvelope> {
 /// Opens one change again that was kept as `Change::kept` or `Change::kept_alone` tells it.
 pub fn reopen(raw: &str) -> Option<Change<'_>> {
     let RawChange { field, value } = serde_json::from_str(raw).ok()?;
-    Some(Change::new(&(None, None), field, value?))
+    let mut opening = Opening::default();
+    opening.add(&OfEntry::default(), field, value?).ok()?;
+    opening.changes.pop()
 }
 
 fn part_by_part(body: &[u8]) -> Result<Envelope<'_>, NotAnEnvelope> {
     let body: Body<'_> = serde_json::from_slice(body).map_err(|_| NotAnEnvelope::NotJson)?;
-    let object = body.object.as_ref().and_then(|object| object.as_str());
-    let object = object.ok_or(NotAnEnvelope::NoObject)?.to_owned();
+    let object = body.object.and_then(|object| serde_json::from_str(object.get()).ok());
+    let object = object.ok_or(NotAnEnvelope::NoObject)?;
     let entries: Vec<&RawValue> = body
         .entry
         .and_then(|entry| serde_json::from_str(entry.get()).ok())
         .ok_or(NotAnEnvelope::NoEntries)?;
-    let mut changes = Vec::new();
+    let mut opening = Opening::default();
     for raw in entries {
         let Ok(entry) = serde_json::from_str::<Entry<'_>>(raw.get()) else {
-            let (entry_id, time, phone_number_id, contents) = (None, None, None, None);
-            let field = "messages".to_owned();
-            changes.push(Change { entry_id, time, field, phone_number_id, value: raw, contents });
+            opening.add_closed(raw)?;
             continue;
         };
-        let of_entry = (entry.id.as_ref().and_then(text), entry.time);
+        let of_entry = OfEntry::new(entry.id, entry.time);
         for raw in entry.changes {
             let change = serde_json::from_str::<RawChange<'_>>(raw.get()).ok();
             let value = change.as_ref().and_then(|change| change.value).unwrap_or(raw);
             let field = change.and_then(|change| change.field);
-            changes.push(Change::new(&of_entry, field, value));
+            opening.add(&of_entry, field, value)?;
         }
     }
-    Ok(Envelope { object, changes })
+    Ok(Envelope { object, changes: opening.changes })
 }
 
-impl<'a> Change<'a> {
-    fn new(
-        (entry_id, time): &(Option<String>, Option<serde_json::Value>),
+/// The changes of a body, as far as they are opened.
+#[derive(Default)]
+struct Opening<'a> {
+    changes: Vec<Change<'a>>,
+    items: usize,
+}
+
+impl<'a> Opening<'a> {
+    fn add(
+        &mut self,
+        of_entry: &OfEntry,
         field: Option<String>,
         value: &'a RawValue,
-    ) -> Self {
-        let contents = serde_json::from_str::<Contents<'_>>(value.get()).ok();
+    ) -> Result<(), NotAnEnvelope> {
+        let mut contents = serde_json::from_str::<Contents<'_>>(value.get()).ok();
         let phone_number_id = match &contents {
             Some(contents) => contents.metadata.as_ref().and_then(Metadata::number),
             None => {
-                let peek = serde_json::from_str::<Peek>(value.get()).ok();
+                let peek = serde_json::from_str::<Peek<'_>>(value.get()).ok();
                 peek.and_then(|peek| peek.metadata?.number())
             }
         };
+        self.items += contents.as_ref().map_or(0, Contents::items);
+        contents = contents.filter(|_| self.items <= ITEMS_MAX);
         let field = field.unwrap_or_else(|| "messages".to_owned());
-        let (entry_id, time) = (entry_id.clone(), time.clone());
-        Self { entry_id, time, field, phone_number_id, value, contents }
+        let (entry_id, time) = (of_entry.id.clone(), of_entry.time);
+        self.push(Change { entry_id, time, field, phone_number_id, value, contents })
     }
 
+    /// What is no entry, as a change that nobody can read.
+    fn add_closed(&mut self, value: &'a RawValue) -> Result<(), NotAnEnvelope> {
+        let (entry_id, time, phone_number_id, contents) = (None, None, None, None);
+        let field = "messages".to_owned();
+        self.push(Change { entry_id, time, field, phone_number_id, value, contents })
+    }
+
+    fn push(&mut self, change: Change<'a>) -> Result<(), NotAnEnvelope> {
+        if self.changes.len() == CHANGES_MAX {
+            return Err(NotAnEnvelope::TooManyChanges);
+        }
+        self.changes.push(change);
+        Ok(())
+    }
+}
+
+impl OfEntry {
+    fn new(id: Option<&RawValue>, time: Option<&RawValue>) -> Self {
+        let time = time.and_then(sent_text).and_then(|time| time.parse().ok());
+        Self { id: id.and_then(sent_text).map(Arc::from), time }
+    }
+}
+
+impl Change<'_> {
     /// The number that it came to, as digits.
     pub fn own_phone(&self) -> Option<String> {
         let phone = self.contents.as_ref()?.own_phone();
@@ -196,7 +253,7 @@ impl<'a> Change<'a> {
 
     /// When, as its sender says, if that can be.
     pub(super) fn at(&self, now: Timestamp) -> Option<Timestamp> {
-        super::message::time(self.time.as_ref(), now)
+        super::message::plausible(self.time?, now)
     }
 
     /// All of it, as a text that can be opened again.
@@ -210,10 +267,10 @@ impl<'a> Change<'a> {
         let size: usize = contacts.iter().map(|contact| contact.get().len()).sum();
         // Many customers' names are not worth keeping with every item of theirs.
         let contacts = if size <= CONTACTS_BYTES_KEPT { contacts } else { &[] };
-        let shown = self.contents.as_ref().and_then(|contents| contents.metadata.as_ref());
+        let of = self.contents.as_ref().and_then(|contents| contents.metadata.as_ref());
         let metadata = json!({
             "phone_number_id": self.phone_number_id,
-            "display_phone_number": shown.and_then(|of| of.display_phone_number.as_ref()),
+            "display_phone_number": of.and_then(|of| sent_text(of.display_phone_number?)),
         });
         let contacts: Vec<_> = contacts.iter().map(|contact| contact.get()).collect();
         let (contacts, item) = (contacts.join(","), item.get());
@@ -230,17 +287,32 @@ pub(super) fn kept_as(field: &str, sent: &str) -> String {
 }
 
 impl Contents<'_> {
+    /// How many things are in it.
+    fn items(&self) -> usize {
+        let Self { metadata: _, contacts, messages, statuses, message_echoes, errors, history } =
+            self;
+        let lists = [contacts, messages, statuses, message_echoes, errors, history];
+        lists.into_iter().map(Vec::len).sum()
+    }
+
     /// The number that it came to, as digits.
     pub(super) fn own_phone(&self) -> String {
-        let shown = self.metadata.as_ref().and_then(|of| text(of.display_phone_number.as_ref()?));
+        let shown = self.metadata.as_ref().and_then(|of| sent_text(of.display_phone_number?));
         digits(&shown.unwrap_or_default())
     }
 }
 
-impl Metadata {
+impl Metadata<'_> {
     fn number(&self) -> Option<String> {
-        self.phone_number_id.as_ref().and_then(text).filter(|id| id.len() <= ID_BYTES_MAX)
+        self.phone_number_id.and_then(sent_text)
     }
+}
+
+/// The same, where it is no longer than an id; of anything else no value is made.
+pub(super) fn sent_text(sent: &RawValue) -> Option<String> {
+    let is_short = sent.get().len() <= ID_BYTES_MAX + "\"\"".len();
+    let value = is_short.then(|| serde_json::from_str(sent.get()).ok())??;
+    text(&value).filter(|id| id.len() <= ID_BYTES_MAX)
 }
 
 /// An id, which some senders write as a number.

@@ -3,11 +3,10 @@
 //! files come behind.
 
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::decode::{ITEM_BYTES_MAX, dead};
-use super::envelope::{Change, ID_BYTES_MAX, kept_as, text};
+use super::decode::{ITEM_BYTES_MAX, LONG_ID, NO_CHANGE, dead, has_long_id};
+use super::envelope::{Change, ID_BYTES_MAX, kept_as, sent_text};
 use super::message::{Message, Said, context, said, time};
 use super::people;
 use crate::channel::{Amender, Amendment, Author, Handle, Import, Imported, Inbound};
@@ -23,6 +22,9 @@ pub struct History {
     pub behind: Vec<Inbound>,
 }
 
+/// So many threads and messages of a change are taken apart: of more none can be a message.
+const READ_MAX: usize = 100_000;
+
 /// So many messages are taken as one,
 const IMPORT_MESSAGES_MAX: usize = 64;
 /// unless they have more bytes.
@@ -30,19 +32,22 @@ const IMPORT_BYTES_MAX: usize = 32 * 1024;
 
 #[derive(Deserialize)]
 struct Chunk<'a> {
-    metadata: Option<Metadata>,
+    #[serde(borrow)]
+    metadata: Option<Metadata<'a>>,
     #[serde(borrow, default)]
     threads: Vec<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Metadata {
-    phase: Option<Value>,
+struct Metadata<'a> {
+    #[serde(borrow)]
+    phase: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 struct Thread<'a> {
-    id: Option<Value>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
     user_id: Option<String>,
     wa_id: Option<String>,
     group_id: Option<String>,
@@ -65,53 +70,72 @@ struct HistoryContext {
 /// The history in a change.
 pub fn history(change: &Change<'_>, now: Timestamp) -> History {
     let mut history = History::default();
-    let Some(contents) = change.contents.as_ref().filter(|_| change.field == "history") else {
+    if change.field != "history" {
+        return history;
+    }
+    let Some(contents) = &change.contents else {
+        history.behind.push(dead(NO_CHANGE, change.kept()));
         return history;
     };
-    let own_phone = contents.own_phone();
+    let mut reader =
+        Reader { own_phone: &contents.own_phone(), now, left: READ_MAX, into: history };
     for raw in &contents.history {
-        match serde_json::from_str::<Chunk<'_>>(raw.get()) {
-            Ok(chunk) => history.take(&chunk, &own_phone, now),
-            Err(_) => history.behind.push(lost("it is no part of a history", raw)),
-        }
+        reader.take(raw);
     }
     for raw in &contents.messages {
-        history.take_file(raw, &own_phone, now);
+        reader.take_file(raw);
     }
-    history
+    reader.into
 }
 
-impl History {
-    fn take(&mut self, chunk: &Chunk<'_>, own_phone: &str, now: Timestamp) {
-        let phase = chunk.metadata.as_ref().and_then(|metadata| text(metadata.phase.as_ref()?));
+struct Reader<'a> {
+    own_phone: &'a str,
+    now: Timestamp,
+    /// How much may still be taken apart.
+    left: usize,
+    into: History,
+}
+
+impl Reader<'_> {
+    fn take(&mut self, raw: &RawValue) {
+        let Ok(chunk) = serde_json::from_str::<Chunk<'_>>(raw.get()) else {
+            return self.lose("it is no part of a history", raw);
+        };
+        if !self.may_take(chunk.threads.len()) {
+            return self.lose("there are more threads in it than in any history", raw);
+        }
+        let phase = chunk.metadata.as_ref().and_then(|metadata| sent_text(metadata.phase?));
         let phase = phase.and_then(|phase| phase.parse().ok()).unwrap_or(0);
         for raw in &chunk.threads {
             let thread = serde_json::from_str::<Thread<'_>>(raw.get());
             let Some((thread, customer)) = thread.ok().and_then(|thread| {
-                let customer = thread.customer();
-                (!customer.is_empty()).then_some((thread, customer))
+                let customer = somebody(thread.customer())?;
+                Some((thread, customer))
             }) else {
-                self.behind.push(lost("nobody can tell whose history it is", raw));
+                self.lose("nobody can tell whose history it is", raw);
                 continue;
             };
-            self.take_thread(&thread, customer, phase, own_phone, now);
+            if self.may_take(thread.messages.len()) {
+                self.take_thread(&thread, customer, phase);
+            } else {
+                self.lose("there are more messages in it than in any history", raw);
+            }
         }
     }
 
-    fn take_thread(
-        &mut self,
-        thread: &Thread<'_>,
-        customer: Vec<Handle>,
-        phase: u8,
-        own_phone: &str,
-        now: Timestamp,
-    ) {
+    fn may_take(&mut self, more: usize) -> bool {
+        let left = self.left.checked_sub(more);
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
+    }
+
+    fn take_thread(&mut self, thread: &Thread<'_>, customer: Vec<Handle>, phase: u8) {
         let mut messages = Vec::new();
         for raw in &thread.messages {
-            match past(raw, &customer, own_phone, now) {
+            match past(raw, &customer, self.own_phone, self.now) {
                 Ok(Read::Message(message)) => messages.push((*message, raw.get().len())),
-                Ok(Read::Behind(item)) => self.behind.push(*item),
-                Err(reason) => self.behind.push(lost(reason, raw)),
+                Ok(Read::Behind(item)) => self.into.behind.push(*item),
+                Err(reason) => self.lose(reason, raw),
             }
         }
         messages.sort_by_key(|(message, _)| message.sent_at);
@@ -130,27 +154,36 @@ impl History {
     fn add(&mut self, customer: &[Handle], phase: u8, messages: Vec<Imported>) {
         if !messages.is_empty() {
             let (customer, phase) = (customer.to_vec(), Some(phase));
-            self.imports.push(Import { customer, phase, messages });
+            self.into.imports.push(Import { customer, phase, messages });
         }
     }
 
     /// A file whose message had come without it.
-    fn take_file(&mut self, raw: &RawValue, own_phone: &str, now: Timestamp) {
-        let names = serde_json::from_str::<Message>(raw.get());
-        let customer = names.map(|names| correspondent(&names, own_phone)).unwrap_or_default();
-        if customer.is_empty() {
-            self.behind.push(lost("nobody can tell whose file it is", raw));
-            return;
-        }
-        match past(raw, &customer, own_phone, now) {
+    fn take_file(&mut self, raw: &RawValue) {
+        let names = serde_json::from_str::<Message>(raw.get()).ok();
+        let customer = names.and_then(|names| somebody(correspondent(&names, self.own_phone)));
+        let Some(customer) = customer else {
+            return self.lose("nobody can tell whose file it is", raw);
+        };
+        match past(raw, &customer, self.own_phone, self.now) {
             Ok(Read::Message(message)) => {
                 let messages = vec![*message];
-                self.imports.push(Import { customer, phase: None, messages });
+                self.into.imports.push(Import { customer, phase: None, messages });
             }
-            Ok(Read::Behind(item)) => self.behind.push(*item),
-            Err(reason) => self.behind.push(lost(reason, raw)),
+            Ok(Read::Behind(item)) => self.into.behind.push(*item),
+            Err(reason) => self.lose(reason, raw),
         }
     }
+
+    fn lose(&mut self, reason: &str, raw: &RawValue) {
+        self.into.behind.push(dead(reason, kept_as("history", raw.get())));
+    }
+}
+
+/// Handles that can be those of a customer.
+fn somebody(handles: Vec<Handle>) -> Option<Vec<Handle>> {
+    let is_short = |handle: &Handle| handle.value.len() <= ID_BYTES_MAX;
+    (!handles.is_empty() && handles.iter().all(is_short)).then_some(handles)
 }
 
 impl Thread<'_> {
@@ -159,17 +192,11 @@ impl Thread<'_> {
         if let Some(group) = self.group_id.as_deref().filter(|group| !group.is_empty()) {
             return people::group(group);
         }
-        let id = self.id.as_ref().and_then(text).filter(|id| id.len() <= ID_BYTES_MAX);
-        let id = id.unwrap_or_default();
+        let id = self.id.and_then(sent_text).unwrap_or_default();
         let is_number = id.chars().all(|c| c.is_ascii_digit() || "+ -".contains(c));
         let (user, phone) = if is_number { (None, Some(&*id)) } else { (Some(&*id), None) };
         people::handles(self.user_id.as_deref().or(user), None, self.wa_id.as_deref().or(phone))
     }
-}
-
-/// What could not be understood of a history.
-fn lost(reason: &str, raw: &RawValue) -> Inbound {
-    dead(reason, kept_as("history", raw.get()))
 }
 
 enum Read {
@@ -202,9 +229,6 @@ fn past(
     let is_ours = from.iter().any(is_own) || !is_theirs;
     let is_author = is_group && !is_ours && !from.is_empty();
     let author = is_author.then_some(Author { handles: from, name: None, contact: None });
-    if provider_id.as_ref().is_some_and(|id| id.len() > ID_BYTES_MAX) {
-        return Err("an id in it is too long");
-    }
     let content = match said {
         Said::Content(content) => content,
         Said::Nothing(what) => return Ok(Read::Behind(Box::new(Inbound::Ignored(what)))),
@@ -216,7 +240,12 @@ fn past(
             };
             let (customer, at) = (customer.to_vec(), sent_at);
             let amendment = Amendment { customer, by, target, provider_id, at, what };
-            return Ok(Read::Behind(Box::new(Inbound::Amendment(amendment))));
+            let item = Inbound::Amendment(amendment);
+            return if has_long_id(&item) {
+                Err(LONG_ID)
+            } else {
+                Ok(Read::Behind(Box::new(item)))
+            };
         }
     };
     let status = match history_context.and_then(|context| context.status).as_deref() {
@@ -228,6 +257,10 @@ fn past(
     };
     let provider_id = provider_id.ok_or("the message has no id")?;
     let (reply_to, forwarded) = context(message.context);
+    let of_author = author.iter().flat_map(|author| &author.handles).map(|handle| &handle.value);
+    if of_author.chain([&provider_id]).chain(&reply_to).any(|id| id.len() > ID_BYTES_MAX) {
+        return Err(LONG_ID);
+    }
     Ok(Read::Message(Box::new(Imported {
         provider_id,
         sent_at,

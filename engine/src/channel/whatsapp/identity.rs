@@ -4,9 +4,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::envelope::text;
+use super::envelope::{ID_BYTES_MAX, ITEMS_MAX, text};
 use super::message::time;
-use super::people::{handles, known};
+use super::people::{Contacts, handles};
 use crate::channel::{Handle, IdentityChange, Inbound};
 use crate::contact::IdentityKind;
 use crate::time::Timestamp;
@@ -68,7 +68,7 @@ const NOTE_CHARS_MAX: usize = 1_000;
 /// What a message of type `system` says, with the contacts of its envelope.
 pub(super) fn system(
     raw: &RawValue,
-    contacts: &[Value],
+    contacts: &Contacts,
     now: Timestamp,
 ) -> Result<Inbound, &'static str> {
     let message: System = serde_json::from_str(raw.get())
@@ -79,7 +79,7 @@ pub(super) fn system(
         message.from_parent_user_id.as_deref(),
         message.from.as_deref(),
     );
-    let (contact, _) = known(author.clone(), contacts);
+    let (contact, _) = contacts.known(author.clone());
     let phone = event.wa_id.as_deref().or(event.new_wa_id.as_deref());
     let ids = (event.user_id.as_deref(), event.parent_user_id.as_deref());
     let (kind, current, fallback) = match event.kind.as_deref() {
@@ -118,7 +118,7 @@ pub(super) fn system(
 /// The changes that the field `user_id_update` tells of, each as it was sent.
 pub(super) fn updates(value: &RawValue) -> Option<Vec<&RawValue>> {
     let Updates { user_id_update } = serde_json::from_str(value.get()).ok()?;
-    Some(user_id_update)
+    Some(user_id_update).filter(|all| all.len() <= ITEMS_MAX)
 }
 
 /// One of them.
@@ -140,6 +140,7 @@ pub(super) fn update(update: Update, now: Timestamp) -> Result<Inbound, &'static
 fn security_code(message: &System, of: Vec<Handle>, now: Timestamp) -> IdentityChange {
     let hash = message.identity.as_ref().and_then(|identity| identity.hash.clone());
     let hash = hash.or_else(|| text(message.system.identity.as_ref()?));
+    let hash = hash.filter(|hash| hash.len() <= ID_BYTES_MAX);
     let mark = hash.or_else(|| message.id.clone());
     IdentityChange {
         of,

@@ -9,7 +9,7 @@ use super::content::{self, kind_of};
 use super::envelope::text;
 use super::identity;
 use super::outcome::error_of;
-use super::people;
+use super::people::{self, Contacts};
 use crate::channel::{
     Amend, Amender, Amendment, Author, Echo, Handle, Inbound, InboundMessage, Opaque,
 };
@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 
 /// What the items of a change share.
 pub(super) struct Around<'a> {
-    pub contacts: &'a [Value],
+    pub contacts: &'a Contacts,
     /// The id of the number that the change is for.
     pub number: &'a str,
     /// The number itself, as digits.
@@ -93,7 +93,7 @@ pub(super) fn inbound(
         message.from_parent_user_id.as_deref(),
         message.from.as_deref(),
     );
-    let (mut from, mut name) = people::known(author, around.contacts);
+    let (mut from, mut name) = around.contacts.known(author);
     let mut author = None;
     if let Some(group) = message.group_id.as_deref().filter(|group| !group.is_empty()) {
         let handles = std::mem::replace(&mut from, people::group(group));
@@ -246,9 +246,13 @@ pub(super) fn context(context: Option<Context>) -> (Option<String>, bool) {
     (context.and_then(|context| context.id).filter(|id| !id.is_empty()), forwarded)
 }
 
-/// Seconds, as text or number. Nothing was sent before 2009, nor more than a day from now.
+/// Seconds, as text or number.
 pub(super) fn time(value: Option<&Value>, now: Timestamp) -> Option<Timestamp> {
-    let seconds: i64 = text(value?)?.parse().ok()?;
+    plausible(text(value?)?.parse().ok()?, now)
+}
+
+/// Nothing was sent before 2009, nor more than a day from now.
+pub(super) fn plausible(seconds: i64, now: Timestamp) -> Option<Timestamp> {
     let at = Timestamp::from_secs(seconds);
     let first = Timestamp::from_secs(1_230_768_000);
     (at >= first && at <= now + AHEAD_MAX).then_some(at)

@@ -5,7 +5,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::envelope::{Change, text};
+use super::decode::value_of;
+use super::envelope::{Change, sent_text, text};
 use super::outcome::{error_of, is_of_account};
 use super::people::digits;
 use crate::news::{Means, News};
@@ -20,9 +21,21 @@ pub fn waba(change: &Change<'_>) -> Option<String> {
     if OF_NUMBERS.contains(&change.field.as_str()) {
         return None;
     }
-    let value = serde_json::from_str::<Value>(change.value.get()).ok();
-    let told = value.and_then(|value| value.pointer("/waba_info/waba_id").and_then(text));
-    told.or_else(|| change.entry_id.clone())
+    let told = serde_json::from_str::<OfPartner<'_>>(change.value.get()).ok();
+    let told = told.and_then(|told| sent_text(told.waba_info?.waba_id?));
+    told.or_else(|| change.entry_id.as_deref().map(str::to_owned))
+}
+
+#[derive(Deserialize)]
+struct OfPartner<'a> {
+    #[serde(borrow)]
+    waba_info: Option<WabaInfo<'a>>,
+}
+
+#[derive(Deserialize)]
+struct WabaInfo<'a> {
+    #[serde(borrow)]
+    waba_id: Option<&'a RawValue>,
 }
 
 /// Fields that are always of one number.
@@ -55,13 +68,14 @@ pub fn news(change: &Change<'_>, now: Timestamp) -> Vec<News> {
         | "template_category_update" => template,
         _ => return Vec::new(),
     };
-    let Ok(value) = serde_json::from_str::<Value>(change.value.get()) else { return Vec::new() };
+    let Some(value) = value_of(change.value) else { return Vec::new() };
     let phone = value.get("display_phone_number").and_then(text).map(|phone| digits(&phone));
     let Said { kind, words, means } = said(&change.field, &value);
     let limits = ["current_limit", "max_daily_conversations_per_business"];
     let messaging_limit = limits.into_iter().find_map(|key| value.get(key).and_then(text));
+    let messaging_limit = messaging_limit.map(|limit| short(&limit));
     vec![News {
-        kind: kind.to_lowercase(),
+        kind: short(&kind.to_lowercase()),
         words: short(&words),
         at,
         phone,
@@ -71,15 +85,17 @@ pub fn news(change: &Change<'_>, now: Timestamp) -> Vec<News> {
 }
 
 #[derive(Deserialize)]
-struct Part {
-    metadata: Option<Metadata>,
-    #[serde(default)]
-    errors: Vec<Value>,
+struct Part<'a> {
+    #[serde(borrow)]
+    metadata: Option<Metadata<'a>>,
+    #[serde(borrow, default)]
+    errors: Vec<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Metadata {
-    progress: Option<Value>,
+struct Metadata<'a> {
+    #[serde(borrow)]
+    progress: Option<&'a RawValue>,
 }
 
 struct Said {
@@ -92,7 +108,7 @@ struct Said {
 fn errors(change: &Change<'_>, at: Option<Timestamp>) -> Vec<News> {
     let errors = change.contents.iter().flat_map(|contents| &contents.errors);
     let of_one = |raw: &&RawValue| {
-        let error: Value = serde_json::from_str(raw.get()).ok()?;
+        let error = value_of(raw)?;
         let means = if is_of_account(&error) { Means::Stops { until: None } } else { Means::Tells };
         let words = short(&error_of(&error).to_string());
         let (phone, messaging_limit) = (None, None);
@@ -106,10 +122,10 @@ fn history(change: &Change<'_>, at: Option<Timestamp>) -> Vec<News> {
     let parts = change.contents.iter().flat_map(|contents| &contents.history);
     let of_one = |raw: &&RawValue| {
         // A part may be large: only what stands around its messages is read.
-        let part: Part = serde_json::from_str(raw.get()).ok()?;
-        let progress = part.metadata.and_then(|metadata| text(metadata.progress.as_ref()?));
+        let part: Part<'_> = serde_json::from_str(raw.get()).ok()?;
+        let progress = part.metadata.and_then(|metadata| sent_text(metadata.progress?));
         let words = match part.errors.first() {
-            Some(error) => error_of(error).to_string(),
+            Some(error) => error_of(&value_of(error)?).to_string(),
             None if progress.as_deref() == Some("100") => "all of it was handed over".to_owned(),
             None => return None,
         };

@@ -2,7 +2,9 @@
 //! place in a list.
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::decode::value_of;
 use crate::channel::Handle;
 use crate::contact::IdentityKind;
 use crate::resource::NAME_CHARS_MAX;
@@ -33,14 +35,47 @@ pub(super) fn digits(phone: &str) -> String {
     phone.chars().filter(char::is_ascii_digit).collect()
 }
 
-/// Whom these handles name, with what their contact adds, and the provider's name for them.
-pub(super) fn known(author: Vec<Handle>, contacts: &[Value]) -> (Vec<Handle>, Option<String>) {
-    let contact = contacts.iter().find(|contact| names(contact, &author));
-    // A lone contact of a lone message is its sender, whatever the message itself leaves out.
-    let contact = contact.or(contacts.first().filter(|_| author.is_empty() && contacts.len() == 1));
-    match contact {
-        Some(contact) => (with(author, contact), name(contact)),
-        None => (author, None),
+/// The contacts of a change, found by their handles.
+#[derive(Default)]
+pub(super) struct Contacts {
+    all: Vec<Contact>,
+    /// Each handle with the place of its contact, in order.
+    places: Vec<(Handle, usize)>,
+}
+
+struct Contact {
+    handles: Vec<Handle>,
+    name: Option<String>,
+}
+
+impl Contacts {
+    /// As they were sent; one that is none is left out.
+    pub(super) fn read(sent: &[&RawValue]) -> Self {
+        let read = |raw: &&RawValue| {
+            let value = value_of(raw)?;
+            Some(Contact { handles: handles_of(&value), name: name_of(&value) })
+        };
+        let all: Vec<_> = sent.iter().filter_map(read).collect();
+        let named = |(at, contact): (usize, &Contact)| {
+            contact.handles.iter().map(|handle| (handle.clone(), at)).collect::<Vec<_>>()
+        };
+        let mut places: Vec<_> = all.iter().enumerate().flat_map(named).collect();
+        places.sort_unstable();
+        Self { all, places }
+    }
+
+    /// Whom these handles name, with what their contact adds, and the provider's name for them.
+    pub(super) fn known(&self, author: Vec<Handle>) -> (Vec<Handle>, Option<String>) {
+        let first = |handle: &Handle| {
+            let at = self.places.partition_point(|(other, _)| other < handle);
+            self.places.get(at).filter(|(other, _)| other == handle).map(|(_, place)| *place)
+        };
+        // A lone contact of a lone message is its sender, whatever the message itself leaves out.
+        let lone = (author.is_empty() && self.all.len() == 1).then_some(0);
+        match author.iter().filter_map(first).min().or(lone).map(|at| &self.all[at]) {
+            Some(contact) => (with(author, &contact.handles), contact.name.clone()),
+            None => (author, None),
+        }
     }
 }
 
@@ -51,28 +86,23 @@ pub(super) fn shown(name: &str) -> Option<String> {
 }
 
 /// The provider's name for a contact: that of its profile, else its username as `@username`.
-fn name(contact: &Value) -> Option<String> {
+fn name_of(contact: &Value) -> Option<String> {
     let of = |key: &str| shown(contact.get("profile")?.get(key)?.as_str()?);
     let username =
         || of("username").and_then(|name| shown(&format!("@{}", name.trim_start_matches('@'))));
     of("name").or_else(username)
 }
 
-fn of_contact(contact: &Value) -> Vec<Handle> {
+fn handles_of(contact: &Value) -> Vec<Handle> {
     let of = |key: &str| contact.get(key).and_then(Value::as_str);
     handles(of("user_id"), of("parent_user_id"), of("wa_id"))
 }
 
-/// Whether a contact is whom these handles name.
-fn names(contact: &Value, handles: &[Handle]) -> bool {
-    of_contact(contact).iter().any(|handle| handles.contains(handle))
-}
-
 /// The handles of a message's sender with those of its contact.
-fn with(mut author: Vec<Handle>, contact: &Value) -> Vec<Handle> {
-    for handle in of_contact(contact) {
-        if !author.contains(&handle) {
-            author.push(handle);
+fn with(mut author: Vec<Handle>, contact: &[Handle]) -> Vec<Handle> {
+    for handle in contact {
+        if !author.contains(handle) {
+            author.push(handle.clone());
         }
     }
     // Stable: of two business-scoped ids the parent stays second.

@@ -16,7 +16,8 @@ const CAPTION_CHARS_MAX: usize = 1024;
 const FILENAME_CHARS_MAX: usize = 240;
 /// Of a place's name and address; the reference names none.
 const PLACE_CHARS_MAX: usize = 1000;
-const CARDS_MAX: usize = 257;
+/// The most cards of a message.
+pub(super) const CARDS_MAX: usize = 257;
 /// Of each field of a card; the reference names none.
 const CARD_CHARS_MAX: usize = 1000;
 const CARD_LIST_MAX: usize = 20;
