@@ -43,6 +43,8 @@ pub struct Waiting {
     totals: Mutex<Totals>,
     calls: Mutex<Calls>,
     called: Notify,
+    /// A thread has left.
+    left: Notify,
 }
 
 #[derive(Default)]
@@ -94,8 +96,9 @@ impl Waiting {
     ) -> Arc<Self> {
         held().increment(0.0);
         let shards = (0..=u8::MAX).map(|_| Shard::default()).collect();
-        let (totals, calls, called) = (Mutex::default(), Mutex::default(), Notify::new());
-        Arc::new(Self { rows, letters, clock, stamps, limits, shards, totals, calls, called })
+        let (totals, calls) = (Mutex::default(), Mutex::default());
+        let (called, left) = (Notify::new(), Notify::new());
+        Arc::new(Self { rows, letters, clock, stamps, limits, shards, totals, calls, called, left })
     }
 
     /// Finds what an earlier run left waiting in a shard, once: before anything is answered for its
@@ -141,6 +144,20 @@ impl Waiting {
     /// How many threads wait, those that are held included.
     pub fn threads(&self) -> usize {
         self.shards.iter().map(|shard| lock(&shard.set).len()).sum()
+    }
+
+    /// Returns once no thread waits, also of what an earlier run left waiting.
+    pub async fn emptied(&self) -> Result<(), StoreError> {
+        for shard in 0..=u8::MAX {
+            self.load(shard).await?;
+        }
+        loop {
+            let left = self.left.notified();
+            if self.threads() == 0 {
+                return Ok(());
+            }
+            left.await;
+        }
     }
 
     /// Since when the oldest item waits for a thread that is not held.
@@ -274,7 +291,11 @@ impl Waiting {
     }
 
     fn begin(&self, thread: ThreadId) -> Found {
-        self.set(thread).begin(thread, TURN_ROWS, TURN_BYTES)
+        let found = self.set(thread).begin(thread, TURN_ROWS, TURN_BYTES);
+        if found == Found::Left {
+            self.left.notify_waiters();
+        }
+        found
     }
 
     /// Ends a turn; the thread is called up for the next.

@@ -35,7 +35,6 @@ async fn deliver(bench: &Bench, item: &Inbound) {
         if bench.desk.ingest(&account(), vec![item.clone()]).await.is_ok() {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
     panic!("it is taken in the end");
 }

@@ -16,6 +16,7 @@ use storage::faulty::{Call, Fate, Faulty};
 use storage::memory::Memory;
 use storage::seed::{Chance, seeds};
 use storage::{Stamp, Store};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::bench::{Bench, Tuning, account, permits, phone, says};
@@ -29,14 +30,17 @@ struct Processes {
     store: Arc<dyn Store>,
     bench: Bench,
     /// Nothing of the one that runs reaches the store any more.
-    dead: Arc<AtomicBool>,
+    dead: Dead,
     /// How full the process is, in percent, and who fills it.
     filled: (usize, Option<Arc<Share>>),
     decide: Arc<Decide>,
 }
 
+/// Whether a process has ended.
+type Dead = watch::Sender<bool>;
+
 /// Decides about a call of a process, and whether it ends by it.
-type Decide = dyn Fn(&Call<'_>, &AtomicBool) -> Fate + Send + Sync;
+type Decide = dyn Fn(&Call<'_>, &Dead) -> Fate + Send + Sync;
 
 fn tuning() -> Tuning {
     Tuning { permits: permits(20), turns: 8, ..Tuning::default() }
@@ -46,20 +50,20 @@ impl Processes {
     /// The first one. `decide` is asked about every call of one that lives.
     async fn new(
         store: Arc<dyn Store>,
-        decide: impl Fn(&Call<'_>, &AtomicBool) -> Fate + Send + Sync + 'static,
+        decide: impl Fn(&Call<'_>, &Dead) -> Fate + Send + Sync + 'static,
     ) -> Self {
-        let (decide, dead) = (Arc::new(decide), Arc::new(AtomicBool::new(false)));
+        let (decide, dead) = (Arc::new(decide), Dead::new(false));
         let bench = begin(&store, &dead, decide.clone()).await;
         Self { store, bench, dead, filled: (0, None), decide }
     }
 
     /// The process ends where it is, and another begins.
     async fn restart(&mut self) {
-        self.dead.store(true, Ordering::Release);
+        self.dead.send_replace(true);
         // Whatever was on its way to the store has arrived when this has.
         let nothing = storage::Batch { stamp: Stamp(1), changes: Vec::new() };
         self.store.apply(nothing).await.unwrap();
-        self.dead = Arc::new(AtomicBool::new(false));
+        self.dead = Dead::new(false);
         self.bench = begin(&self.store, &self.dead, self.decide.clone()).await;
         self.fill(self.filled.0);
     }
@@ -78,25 +82,28 @@ impl Processes {
             if self.bench.desk.ingest(&account(), vec![item.clone()]).await.is_ok() {
                 return;
             }
-            if self.dead.load(Ordering::Acquire) {
+            if *self.dead.borrow() {
                 self.restart().await;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         panic!("{item:?} is never taken");
     }
 
-    /// Waits until nothing waits.
+    /// Waits until nothing waits; a process that ends before is started again.
     async fn settle(&mut self) {
         loop {
-            if self.dead.load(Ordering::Acquire) {
-                self.restart().await;
+            let (mut dead, waiting) = (self.dead.subscribe(), self.bench.desk.waiting().clone());
+            let emptied = tokio::select! {
+                biased;
+                _ = dead.wait_for(|dead| *dead) => None,
+                emptied = waiting.emptied() => Some(emptied),
+            };
+            match emptied {
+                None => self.restart().await,
+                Some(Ok(())) => return assert_eq!(waiting.amount(), Amount::default()),
+                // It failed to look; it looks again.
+                Some(Err(_)) => {}
             }
-            if self.bench.desk.waiting().threads() == 0 {
-                assert_eq!(self.bench.desk.waiting().amount(), Amount::default());
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
@@ -112,12 +119,15 @@ impl Processes {
     }
 }
 
-async fn begin(store: &Arc<dyn Store>, dead: &Arc<AtomicBool>, decide: Arc<Decide>) -> Bench {
+async fn begin(store: &Arc<dyn Store>, dead: &Dead, decide: Arc<Decide>) -> Bench {
     let dead = dead.clone();
-    let decide = move |call: &Call<'_>| match (dead.load(Ordering::Acquire), call) {
-        (false, call) => decide(call, &dead),
-        (true, Call::Write(_)) => Fate::Lost,
-        (true, _) => Fate::Unavailable,
+    let decide = move |call: &Call<'_>| {
+        let is_dead = *dead.borrow();
+        match (is_dead, call) {
+            (false, call) => decide(call, &dead),
+            (true, Call::Write(_)) => Fate::Lost,
+            (true, _) => Fate::Unavailable,
+        }
     };
     let faulty = Faulty::new(store.clone(), decide);
     let bench = Bench::tuned(Arc::new(faulty), Clock::standing_at(START), tuning()).await;
@@ -160,12 +170,12 @@ fn block_on<T>(run: impl Future<Output = T>) -> T {
 async fn ends_at(end: Option<(usize, usize)>) -> usize {
     let writes = Arc::new(AtomicUsize::new(0));
     let counted = writes.clone();
-    let decide = move |call: &Call<'_>, dead: &AtomicBool| {
+    let decide = move |call: &Call<'_>, dead: &Dead| {
         let Call::Write(_) = call else { return Fate::Done };
         let n = counted.fetch_add(1, Ordering::AcqRel);
         match end {
             Some((at, rows)) if at == n => {
-                dead.store(true, Ordering::Release);
+                dead.send_replace(true);
                 Fate::Torn(rows)
             }
             _ => Fate::Done,
@@ -272,7 +282,7 @@ fn whatever_the_store_does_each_customer_s_messages_come_once_in_order() {
     for seed in seeds(8, 4) {
         let failing = Arc::new(AtomicBool::new(true));
         let (fails, chance) = (failing.clone(), std::sync::Mutex::new(Chance::of(seed)));
-        let decide = move |_: &Call<'_>, _: &AtomicBool| {
+        let decide = move |_: &Call<'_>, _: &Dead| {
             let mut chance = chance.lock().unwrap();
             if !fails.load(Ordering::Acquire) || !chance.permille(150) {
                 return Fate::Done;

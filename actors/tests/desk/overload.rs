@@ -58,9 +58,7 @@ async fn hears(bench: &Bench, n: usize) -> Result<(), Failure> {
 
 /// Waits until nothing waits.
 async fn drained(bench: &Bench) {
-    while bench.desk.waiting().threads() > 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    bench.desk.waiting().emptied().await.unwrap();
     assert_eq!(bench.desk.waiting().amount(), Amount::default());
 }
 

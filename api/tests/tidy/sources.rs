@@ -8,8 +8,7 @@ const LINES_MAX: usize = 700;
 const LONGER: [(&str, &str); 0] = [];
 
 /// Tests that wait in real time, each with its reason.
-const WAITING: [(&str, &str); 3] = [
-    ("actors/tests/desk/deluge.rs", "the embedded store's threads do not follow paused time"),
+const WAITING: [(&str, &str); 2] = [
     ("api/tests/crash/main.rs", "the moment of the kill is drawn from the seed: it is the test"),
     ("loadtest/tests/it/webhooks.rs", "its server takes the time that is to be measured"),
 ];
