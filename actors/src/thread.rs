@@ -1,79 +1,35 @@
-//! A thread's actor: decides what has queued, has it committed as one, then applies, answers,
-//! tells and acts. It never waits in a handler: loads and commits come back as messages.
+//! A thread's actor: reads what it needs, decides what has queued and has it committed as one. It
+//! never waits in a handler: loads come back as messages, and a message says when a commit can go on.
 
 mod batch;
+mod commit;
 mod load;
+mod order;
 mod poison;
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, Wake, Waker};
 
-use engine::channel::Channel;
 use engine::conversation::{
-    Command, Context, Conversation, Effect, Envelope, Loaded, Need, Recent, Refused, State as Core,
-    Target, Thread, needs,
+    Command, Context, Conversation, Loaded, Need, Recent, Refused, State as Core, Thread, needs,
 };
-use engine::fact::By;
-use engine::id::{AccountId, ContactId, ConversationId, TenantId, ThreadId};
+use engine::id::{ConversationId, ThreadId};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use storage::StoreError;
-use storage::conversations::{COMMIT_FACTS_MAX, RecentRow, Woken, Write};
-use tokio::sync::oneshot;
-use tracing::{Instrument, Span, debug};
+use storage::conversations::{COMMIT_FACTS_MAX, RecentRow, Woken};
+use tracing::debug;
 
-use self::batch::{Batch, Ready, Waiter};
+use self::batch::{Batch, Waiter};
+use self::commit::Writing;
 pub use self::load::{Loading, Shown, Unread};
 use self::load::{load_thread, read};
-use crate::committed::{Committed, Durable};
-use crate::contact::{ContactCommand, ContactOrder};
+use self::order::own;
+pub use self::order::{Order, Origin};
 use crate::failure::Failure;
 use crate::panics::caught;
-use crate::permits::Permit;
-use crate::reply::Reply;
 use crate::shard::{Kind, ShardMessage, Shards};
 use crate::slots::{Start, Virtual};
 use crate::world::World;
-
-/// A command for a thread, and who waits for it.
-pub struct Order {
-    pub envelope: Arc<Envelope>,
-    /// What the thread is made of, if it is not there yet.
-    pub origin: Option<Origin>,
-    pub reply: Reply,
-    pub permit: Permit,
-    /// How often deciding it has panicked.
-    pub(crate) panics: u8,
-    /// It is what its thread is parked for, tried again.
-    pub(crate) again: bool,
-    /// Where it comes from, for the traces of what is done about it.
-    pub(crate) span: Span,
-}
-
-/// What a thread is made of.
-#[derive(Clone, Copy, Debug)]
-pub struct Origin {
-    pub tenant: TenantId,
-    pub account: AccountId,
-    pub channel: Channel,
-    pub contact: ContactId,
-}
-
-impl Order {
-    /// Of the engine itself, for a thread that is there.
-    pub fn new(envelope: impl Into<Arc<Envelope>>, reply: Reply) -> Self {
-        let (envelope, origin, permit) = (envelope.into(), None, Permit::own());
-        let span = Span::current();
-        Self { envelope, origin, reply, permit, panics: 0, again: false, span }
-    }
-}
-
-impl Origin {
-    fn fits(&self, thread: &Thread) -> bool {
-        (self.tenant, self.account) == (thread.tenant, thread.account)
-    }
-}
 
 /// What a thread's actor is told.
 pub enum ThreadMessage {
@@ -95,8 +51,6 @@ pub enum ThreadMessage {
 const COMMIT_BYTES_MAX: usize = 40 * 1024;
 /// At most so many orders are looked at for one load or commit.
 const BATCH_MAX: usize = 64;
-/// The newest provider ids are written this many facts apart, at the latest.
-const RECENT_EVERY: u64 = 200;
 
 pub(crate) struct ThreadActor;
 
@@ -132,19 +86,6 @@ enum Phase {
     Committing(Box<Batch>),
     /// With the order that it fails on, unless it fails on itself.
     Parking(Option<Box<Order>>),
-}
-
-/// A commit on its way. In a task of its own it would be handed over once more each way.
-type Writing = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
-
-/// Tells the actor when its commit can go on.
-struct Waiting(ActorRef<ThreadMessage>);
-
-impl Wake for Waiting {
-    fn wake(self: Arc<Self>) {
-        // An actor that is gone has nothing to go on with.
-        drop(self.0.send_message(ThreadMessage::GoOn));
-    }
 }
 
 impl Virtual for ThreadActor {
@@ -454,7 +395,7 @@ impl State {
                 && (!decision.facts.is_empty() || decision.thread.is_some())
             {
                 let facts = batch.commit.as_ref().map_or(0, |commit| commit.facts.len());
-                let other = batch.conversation.is_some_and(|id| id != decision.head.id);
+                let other = batch.conversation().is_some_and(|id| id != decision.head.id);
                 if other || facts + decision.facts.len() > COMMIT_FACTS_MAX {
                     break;
                 }
@@ -468,7 +409,7 @@ impl State {
             let answer = decision.map(|mut decision| {
                 let answer = std::mem::take(&mut decision.answer);
                 let before = core.take(&decision, self.world.rules.recent_ids);
-                if !decision.facts.is_empty() && batch.conversation.is_none() {
+                if !decision.facts.is_empty() && batch.commit.is_none() {
                     let id = decision.head.id;
                     let earlier = || self.loaded.cases.get(&id)?.clone();
                     batch.before = before.filter(|case| case.id == id).or_else(earlier);
@@ -486,150 +427,6 @@ impl State {
             }
         }
         batch
-    }
-
-    fn commit(&mut self, mut batch: Batch, myself: &ActorRef<ThreadMessage>) {
-        let (Some(core), Some(after)) = (&self.core, batch.after.take()) else {
-            let thread = batch.thread.take();
-            return match thread {
-                Some(thread) => self.put_thread(thread, batch, myself),
-                // Nothing to be made durable: everything it depends on is.
-                None => self.finish(batch),
-            };
-        };
-        let Some(commit) = batch.commit.take() else { return self.finish(batch) };
-        let hour = storage::keys::hour(commit.at);
-        let dirty = self.dirty_hour != Some(hour);
-        let recent = (self.recent_at.0 != Some(after.id)
-            || after.seq >= self.recent_at.1 + RECENT_EVERY)
-            .then(|| recent_row(core, &after));
-        let ready = Ready {
-            commit: Arc::new(commit),
-            rows: std::mem::take(&mut batch.rows).into(),
-            before: batch.before.take().map(Arc::new),
-            after: Arc::new(after),
-        };
-        if recent.is_some() {
-            self.recent_at = (Some(ready.after.id), ready.after.seq);
-        }
-        self.dirty_hour = Some(hour);
-        let (world, thread) = (self.world.clone(), batch.thread.take());
-        let contents = std::mem::take(&mut batch.contents);
-        batch.ready = Some(ready.clone());
-        batch.age = Some(world.commits.begin());
-        let span = batch.span(self.id, &ready);
-        self.phase = Phase::Committing(Box::new(batch));
-        let writing = async move {
-            let write = Write {
-                commit: &ready.commit,
-                rows: &ready.rows,
-                contents: &contents,
-                thread: thread.as_ref(),
-                before: ready.before.as_deref(),
-                head: &ready.after,
-                dirty,
-                recent: recent.as_ref(),
-            };
-            world.conversations.commit(&write, world.stamps.next()).await
-        };
-        self.writing = Some(match span.is_disabled() {
-            true => Box::pin(writing),
-            false => Box::pin(writing.instrument(span)),
-        });
-    }
-
-    /// Goes on with the commit on its way, as far as it gets.
-    fn go_on(&mut self, myself: &ActorRef<ThreadMessage>) -> Result<(), ActorProcessingErr> {
-        let Some(writing) = &mut self.writing else { return Ok(()) };
-        let waker = Waker::from(Arc::new(Waiting(myself.clone())));
-        match writing.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
-            Poll::Pending => Ok(()),
-            Poll::Ready(result) => {
-                self.writing = None;
-                self.committed(result)
-            }
-        }
-    }
-
-    fn put_thread(&mut self, thread: Thread, mut batch: Batch, myself: &ActorRef<ThreadMessage>) {
-        let (world, myself) = (self.world.clone(), myself.clone());
-        let contents = std::mem::take(&mut batch.contents);
-        self.phase = Phase::Committing(Box::new(batch));
-        tokio::spawn(async move {
-            let is_undone = thread.moved_to.is_some() && !thread.settled;
-            let hour = is_undone.then(|| storage::keys::hour(world.clock.now()));
-            let stamp = world.stamps.next();
-            let result = world.conversations.put_thread(&thread, &contents, hour, stamp).await;
-            drop(myself.send_message(ThreadMessage::Committed(result)));
-        });
-    }
-
-    fn committed(&mut self, result: Result<(), StoreError>) -> Result<(), ActorProcessingErr> {
-        let Phase::Committing(mut batch) = std::mem::replace(&mut self.phase, Phase::Idle) else {
-            return Ok(());
-        };
-        self.loaded = Loaded::default();
-        batch.age = None;
-        match result {
-            Ok(()) => {
-                if let Some(Ready { commit, rows, before, after }) = batch.ready.take() {
-                    let committed = Committed { commit, rows, before, after, _durable: Durable };
-                    batch.trace(self.id, &committed.commit);
-                    self.world.outside.follow(&committed);
-                    self.act(&mut batch, &committed);
-                }
-                self.finish(*batch);
-                Ok(())
-            }
-            Err(error @ StoreError::Unavailable(_)) => {
-                // Certainly not written: what was decided is forgotten, and read again.
-                batch.answer(Some(&error.into()));
-                (self.core, self.dirty_hour, self.phase) = (None, None, Phase::Asleep);
-                self.fail(Failure::Unavailable);
-                Ok(())
-            }
-            Err(error) => {
-                batch.answer(Some(&Failure::Unavailable));
-                // Perhaps written: nothing that was decided on it may be told.
-                self.core = None;
-                Err(error.into())
-            }
-        }
-    }
-
-    fn act(&self, batch: &mut Batch, committed: &Committed) {
-        for (span, effect) in batch.effects.drain(..) {
-            let _in = span.enter();
-            if let Effect::LearnName { name } = effect {
-                self.learn_name(&committed.after, name);
-                continue;
-            }
-            let place = match &effect {
-                Effect::Enqueue { place, .. } | Effect::Perform { place, .. } => Some(*place),
-                _ => None,
-            };
-            let row = committed.rows.iter().find(|row| Some(row.place) == place);
-            self.world.outside.act(&committed.after, effect, row);
-        }
-    }
-
-    fn learn_name(&self, head: &Conversation, name: String) {
-        let (identities, thread, name) = (Vec::new(), Some(self.id), Some(name));
-        let command = ContactCommand::Learn { identities, thread, name };
-        // Nobody waits: the next message names the customer again.
-        let (reply, _) = oneshot::channel();
-        let order = ContactOrder { tenant: head.tenant, command, reply };
-        self.shards.tell_contact(head.contact, order);
-    }
-
-    /// Answers, and does what is to be done without a commit.
-    fn finish(&mut self, mut batch: Batch) {
-        if let Some(case) = self.core.as_ref().and_then(|core| core.case.as_ref()) {
-            for (span, effect) in batch.effects.drain(..) {
-                span.in_scope(|| self.world.outside.act(case, effect, None));
-            }
-        }
-        batch.answer(None);
     }
 
     /// Answers everybody who waits that it cannot be done now.
@@ -653,16 +450,4 @@ impl State {
             tracing::warn!(thread = %thread.id, %error, "a thread left without its snapshot");
         }
     }
-}
-
-fn recent_row(core: &Core, after: &Conversation) -> RecentRow {
-    RecentRow { recent: core.recent.clone(), conversation: after.id, seq: after.seq }
-}
-
-/// What the actor orders itself.
-fn own(command: Command) -> Order {
-    let (target, by) = (Target::Current, By::System);
-    let envelope = Envelope { target, by, viewer: None, key: None, command };
-    let (reply, _) = Reply::new();
-    Order::new(envelope, reply)
 }

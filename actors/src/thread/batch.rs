@@ -19,7 +19,6 @@ use crate::reply::Reply;
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) waiters: Vec<Waiter>,
-    pub(super) conversation: Option<ConversationId>,
     pub(super) before: Option<Conversation>,
     pub(super) after: Option<Conversation>,
     pub(super) thread: Option<Thread>,
@@ -52,6 +51,11 @@ pub(super) struct Ready {
 }
 
 impl Batch {
+    /// Whose facts it records, if any.
+    pub(super) fn conversation(&self) -> Option<ConversationId> {
+        self.commit.as_ref().map(|commit| commit.conversation)
+    }
+
     pub(super) fn add(&mut self, decision: Decision, at: Timestamp, span: &Span) {
         let first = decision.head.seq + 1 - decision.facts.len() as u64;
         if decision.thread.is_some() {
@@ -67,7 +71,6 @@ impl Batch {
             return;
         }
         let conversation = decision.head.id;
-        self.conversation = Some(conversation);
         let commit = self.commit.get_or_insert_with(|| Commit {
             conversation,
             first,

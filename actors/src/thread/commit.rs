@@ -1,0 +1,192 @@
+//! A thread's commit: handed to the store, gone on with by the actor itself, then told, acted upon
+//! and answered.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use engine::conversation::{Conversation, Effect, Loaded, State as Core, Thread};
+use ractor::{ActorProcessingErr, ActorRef};
+use storage::StoreError;
+use storage::conversations::{RecentRow, Write};
+use storage::keys::hour;
+use tokio::sync::oneshot;
+use tracing::Instrument;
+
+use super::batch::{Batch, Ready};
+use super::{Phase, State, ThreadMessage};
+use crate::committed::{Committed, Durable};
+use crate::contact::{ContactCommand, ContactOrder};
+use crate::failure::Failure;
+
+/// The newest provider ids are written this many facts apart, at the latest.
+const RECENT_EVERY: u64 = 200;
+
+/// A commit on its way. In a task of its own it would be handed over once more each way.
+pub(super) type Writing = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+
+/// Tells the actor when its commit can go on.
+struct Waiting(ActorRef<ThreadMessage>);
+
+impl Wake for Waiting {
+    fn wake(self: Arc<Self>) {
+        // An actor that is gone has nothing to go on with.
+        drop(self.0.send_message(ThreadMessage::GoOn));
+    }
+}
+
+impl State {
+    pub(super) fn commit(&mut self, mut batch: Batch, myself: &ActorRef<ThreadMessage>) {
+        let (Some(core), Some(after)) = (&self.core, batch.after.take()) else {
+            let thread = batch.thread.take();
+            return match thread {
+                Some(thread) => self.put_thread(thread, batch, myself),
+                // Nothing to be made durable: everything it depends on is.
+                None => self.finish(batch),
+            };
+        };
+        let Some(commit) = batch.commit.take() else { return self.finish(batch) };
+        let hour = hour(commit.at);
+        let dirty = self.dirty_hour != Some(hour);
+        let recent = (self.recent_at.0 != Some(after.id)
+            || after.seq >= self.recent_at.1 + RECENT_EVERY)
+            .then(|| recent_row(core, &after));
+        let ready = Ready {
+            commit: Arc::new(commit),
+            rows: std::mem::take(&mut batch.rows).into(),
+            before: batch.before.take().map(Arc::new),
+            after: Arc::new(after),
+        };
+        if recent.is_some() {
+            self.recent_at = (Some(ready.after.id), ready.after.seq);
+        }
+        self.dirty_hour = Some(hour);
+        let (world, thread) = (self.world.clone(), batch.thread.take());
+        let contents = std::mem::take(&mut batch.contents);
+        batch.ready = Some(ready.clone());
+        batch.age = Some(world.commits.begin());
+        let span = batch.span(self.id, &ready);
+        self.phase = Phase::Committing(Box::new(batch));
+        let writing = async move {
+            let write = Write {
+                commit: &ready.commit,
+                rows: &ready.rows,
+                contents: &contents,
+                thread: thread.as_ref(),
+                before: ready.before.as_deref(),
+                head: &ready.after,
+                dirty,
+                recent: recent.as_ref(),
+            };
+            world.conversations.commit(&write, world.stamps.next()).await
+        };
+        self.writing = Some(match span.is_disabled() {
+            true => Box::pin(writing),
+            false => Box::pin(writing.instrument(span)),
+        });
+    }
+
+    /// Goes on with the commit on its way, as far as it gets.
+    pub(super) fn go_on(
+        &mut self,
+        myself: &ActorRef<ThreadMessage>,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(writing) = &mut self.writing else { return Ok(()) };
+        let waker = Waker::from(Arc::new(Waiting(myself.clone())));
+        match writing.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(result) => {
+                self.writing = None;
+                self.committed(result)
+            }
+        }
+    }
+
+    fn put_thread(&mut self, thread: Thread, mut batch: Batch, myself: &ActorRef<ThreadMessage>) {
+        let (world, myself) = (self.world.clone(), myself.clone());
+        let contents = std::mem::take(&mut batch.contents);
+        self.phase = Phase::Committing(Box::new(batch));
+        tokio::spawn(async move {
+            let is_undone = thread.moved_to.is_some() && !thread.settled;
+            let hour = is_undone.then(|| hour(world.clock.now()));
+            let stamp = world.stamps.next();
+            let result = world.conversations.put_thread(&thread, &contents, hour, stamp).await;
+            drop(myself.send_message(ThreadMessage::Committed(result)));
+        });
+    }
+
+    pub(super) fn committed(
+        &mut self,
+        result: Result<(), StoreError>,
+    ) -> Result<(), ActorProcessingErr> {
+        let Phase::Committing(mut batch) = std::mem::replace(&mut self.phase, Phase::Idle) else {
+            return Ok(());
+        };
+        self.loaded = Loaded::default();
+        batch.age = None;
+        match result {
+            Ok(()) => {
+                if let Some(Ready { commit, rows, before, after }) = batch.ready.take() {
+                    let committed = Committed { commit, rows, before, after, _durable: Durable };
+                    batch.trace(self.id, &committed.commit);
+                    self.world.outside.follow(&committed);
+                    self.act(&mut batch, &committed);
+                }
+                self.finish(*batch);
+                Ok(())
+            }
+            Err(error @ StoreError::Unavailable(_)) => {
+                // Certainly not written: what was decided is forgotten, and read again.
+                batch.answer(Some(&error.into()));
+                (self.core, self.dirty_hour, self.phase) = (None, None, Phase::Asleep);
+                self.fail(Failure::Unavailable);
+                Ok(())
+            }
+            Err(error) => {
+                batch.answer(Some(&Failure::Unavailable));
+                // Perhaps written: nothing that was decided on it may be told.
+                self.core = None;
+                Err(error.into())
+            }
+        }
+    }
+
+    fn act(&self, batch: &mut Batch, committed: &Committed) {
+        for (span, effect) in batch.effects.drain(..) {
+            let _in = span.enter();
+            if let Effect::LearnName { name } = effect {
+                self.learn_name(&committed.after, name);
+                continue;
+            }
+            let place = match &effect {
+                Effect::Enqueue { place, .. } | Effect::Perform { place, .. } => Some(*place),
+                _ => None,
+            };
+            let row = committed.rows.iter().find(|row| Some(row.place) == place);
+            self.world.outside.act(&committed.after, effect, row);
+        }
+    }
+
+    fn learn_name(&self, head: &Conversation, name: String) {
+        let (identities, thread, name) = (Vec::new(), Some(self.id), Some(name));
+        let command = ContactCommand::Learn { identities, thread, name };
+        // Nobody waits: the next message names the customer again.
+        let (reply, _) = oneshot::channel();
+        let order = ContactOrder { tenant: head.tenant, command, reply };
+        self.shards.tell_contact(head.contact, order);
+    }
+
+    /// Answers, and does what is to be done without a commit.
+    fn finish(&mut self, mut batch: Batch) {
+        if let Some(case) = self.core.as_ref().and_then(|core| core.case.as_ref()) {
+            for (span, effect) in batch.effects.drain(..) {
+                span.in_scope(|| self.world.outside.act(case, effect, None));
+            }
+        }
+        batch.answer(None);
+    }
+}
+
+fn recent_row(core: &Core, after: &Conversation) -> RecentRow {
+    RecentRow { recent: core.recent.clone(), conversation: after.id, seq: after.seq }
+}
