@@ -11,12 +11,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use engine::conversation::{
-    Command, Context, Conversation, Loaded, Need, Recent, Refused, State as Core, Thread, needs,
+    Command, Context, Conversation, Decision, Loaded, Need, Recent, Refused, State as Core, Thread,
+    needs,
 };
 use engine::id::{ConversationId, ThreadId};
+use engine::time::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use storage::StoreError;
-use storage::conversations::{COMMIT_FACTS_MAX, RecentRow, Woken};
+use storage::conversations::{RecentRow, Woken};
 use tracing::debug;
 
 use self::batch::{Batch, Waiter};
@@ -350,32 +352,29 @@ impl State {
     /// another case than this commit, or the commit is full.
     fn decide(&mut self) -> Batch {
         let mut batch = Batch::default();
-        let Some(core) = &mut self.core else { return batch };
         let (now, mut ids) = (self.world.clock.now(), self.world.ids.clone());
         while batch.waiters.len() < BATCH_MAX && batch.bytes < COMMIT_BYTES_MAX {
+            let Some(core) = &self.core else { break };
             let Some(order) = self.queue.front_mut().filter(|order| !order.reply.is_broken())
             else {
                 break;
             };
             let is_first = batch.waiters.is_empty();
             // What has panicked is decided alone, and on what is durable.
-            if order.panics > 0 && !is_first {
+            let is_suspect = order.panics > 0;
+            if is_suspect && !is_first {
                 break;
             }
             if order.origin.is_some_and(|origin| !origin.fits(&core.thread)) {
                 // An id that names this thread came from another account: it names nothing there.
-                if let Some(order) = self.queue.pop_front() {
-                    let Order { reply, permit, span, .. } = *order;
-                    let answer = Err(Refused::NotFound);
-                    batch.waiters.push(Waiter { reply, answer, permit, span });
-                }
+                let order = self.queue.pop_front();
+                batch.waiters.extend(order.map(|order| Waiter::of(*order, Err(Refused::NotFound))));
                 continue;
             }
             // What the first one needs was looked at before.
             if !is_first && !needs(core, &self.loaded, &order.envelope).is_empty() {
                 break;
             }
-            let commit_first = batch.commit.as_ref().map(|commit| commit.first);
             let mut context = Context {
                 now,
                 mint: &mut ids,
@@ -383,7 +382,7 @@ impl State {
                 rules: &self.world.rules,
                 contact_name: self.contact.as_ref().and_then(|shown| shown.name.as_deref()),
                 contact_phone: self.contact.as_ref().and_then(|shown| shown.phone.as_deref()),
-                commit_first,
+                commit_first: batch.commit.as_ref().map(|commit| commit.first),
             };
             let decide = self.world.decide;
             let deciding = || decide(core, &order.envelope, &mut context);
@@ -391,42 +390,46 @@ impl State {
                 order.panics = order.panics.saturating_add(1);
                 break;
             };
-            if let Ok(decision) = &decision
-                && (!decision.facts.is_empty() || decision.thread.is_some())
-            {
-                let facts = batch.commit.as_ref().map_or(0, |commit| commit.facts.len());
-                let other = batch.conversation().is_some_and(|id| id != decision.head.id);
-                if other || facts + decision.facts.len() > COMMIT_FACTS_MAX {
-                    break;
-                }
+            if decision.as_ref().is_ok_and(|decision| !batch.has_room(decision)) {
+                break;
             }
             let Some(order) = self.queue.pop_front() else { break };
-            let is_suspect = order.panics > 0;
-            if let Command::ContactChanged { contact, name, phone } = &order.envelope.command {
-                let (contact, name, phone) = (*contact, name.clone(), phone.clone());
-                self.contact = Some(Shown { contact, name, phone });
-            }
-            let answer = decision.map(|mut decision| {
-                let answer = std::mem::take(&mut decision.answer);
-                let before = core.take(&decision, self.world.rules.recent_ids);
-                if !decision.facts.is_empty() && batch.commit.is_none() {
-                    let id = decision.head.id;
-                    let earlier = || self.loaded.cases.get(&id)?.clone();
-                    batch.before = before.filter(|case| case.id == id).or_else(earlier);
-                }
-                if !self.queue.is_empty() {
-                    self.loaded.take(core, &decision);
-                }
-                batch.add(decision, now, &order.span);
-                answer
-            });
-            let Order { reply, permit, span, .. } = *order;
-            batch.waiters.push(Waiter { reply, answer, permit, span });
+            self.decided(&mut batch, *order, decision, now);
             if is_suspect {
                 break;
             }
         }
         batch
+    }
+
+    /// An order was decided: what comes behind it is decided on that.
+    fn decided(
+        &mut self,
+        batch: &mut Batch,
+        order: Order,
+        decision: Result<Decision, Refused>,
+        now: Timestamp,
+    ) {
+        let Some(core) = &mut self.core else { return };
+        if let Command::ContactChanged { contact, name, phone } = &order.envelope.command {
+            let (contact, name, phone) = (*contact, name.clone(), phone.clone());
+            self.contact = Some(Shown { contact, name, phone });
+        }
+        let answer = decision.map(|mut decision| {
+            let answer = std::mem::take(&mut decision.answer);
+            let before = core.take(&decision, self.world.rules.recent_ids);
+            if !decision.facts.is_empty() && batch.commit.is_none() {
+                let id = decision.head.id;
+                let earlier = || self.loaded.cases.get(&id)?.clone();
+                batch.before = before.filter(|case| case.id == id).or_else(earlier);
+            }
+            if !self.queue.is_empty() {
+                self.loaded.take(core, &decision);
+            }
+            batch.add(decision, now, &order.span);
+            answer
+        });
+        batch.waiters.push(Waiter::of(order, answer));
     }
 
     /// Answers everybody who waits that it cannot be done now.

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use engine::conversation::contents::Changed;
 use engine::conversation::{Answer, Conversation, Decision, Effect, Refused, Thread};
 use engine::fact::Commit;
-use engine::id::{ConversationId, ThreadId};
+use engine::id::ThreadId;
 use engine::message::{Content, MessageRow};
 use engine::time::Timestamp;
+use storage::conversations::COMMIT_FACTS_MAX;
 use tracing::{Level, Span, debug, debug_span};
 
+use super::order::Order;
 use crate::ages::Age;
 use crate::failure::Failure;
 use crate::permits::Permit;
@@ -50,10 +52,24 @@ pub(super) struct Ready {
     pub(super) after: Arc<Conversation>,
 }
 
+impl Waiter {
+    /// Whoever has ordered this.
+    pub(super) fn of(order: Order, answer: Result<Answer, Refused>) -> Self {
+        let Order { reply, permit, span, .. } = order;
+        Self { reply, answer, permit, span }
+    }
+}
+
 impl Batch {
-    /// Whose facts it records, if any.
-    pub(super) fn conversation(&self) -> Option<ConversationId> {
-        self.commit.as_ref().map(|commit| commit.conversation)
+    /// Whether what was decided may be part of it: a commit is of one conversation, and has so many
+    /// facts at most.
+    pub(super) fn has_room(&self, decision: &Decision) -> bool {
+        let changes = !decision.facts.is_empty() || decision.thread.is_some();
+        let (of, more) = (decision.head.id, decision.facts.len());
+        !changes
+            || self.commit.as_ref().is_none_or(|commit| {
+                commit.conversation == of && commit.facts.len() + more <= COMMIT_FACTS_MAX
+            })
     }
 
     pub(super) fn add(&mut self, decision: Decision, at: Timestamp, span: &Span) {

@@ -4,15 +4,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use actors::clock::Clock;
+use actors::clock::{Clock, Stamps};
+use actors::desk::{Desk, DeskOptions};
 use engine::channel::{Amend, Amender, Amendment, Inbound};
-use engine::conversation::{Loaded, Need};
+use engine::conversation::{Loaded, Need, Rules};
 use engine::message::{BLOCK_SEQS, Content, MessageRow};
 use engine::time::Timestamp;
-use storage::Store;
+use storage::conversations::COMMIT_FACTS_MAX;
 use storage::faulty::{Call, Fate, Faulty};
 use storage::memory::Memory;
+use storage::{Stamp, Store};
 
 use crate::bench::{Bench, account, phone, says};
 
@@ -113,4 +116,29 @@ async fn what_was_said_last_is_there_and_what_was_deleted_is_nowhere_whichever_w
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_message_comes_with_it_also_where_that_is_more_than_a_commit_takes() {
+    let mut bench = Bench::new().await;
+    let (clock, stamps) = (Clock::standing_at(START), Arc::new(Stamps::above(Stamp(0))));
+    let rules = Rules { parked_max: 2 * COMMIT_FACTS_MAX, ..DeskOptions::default().rules };
+    let options = DeskOptions { rules, ..DeskOptions::default() };
+    let (store, heard) = (bench.store.clone(), bench.heard.clone());
+    bench.desk = Desk::start(store, clock, stamps, heard, options).await;
+    deliver(&bench, &says(vec![phone("1")], "another", "hello")).await;
+    let reacts = |n: usize| {
+        let what = Amend::Reaction(Some(n.to_string()));
+        let Inbound::Amendment(amendment) = amends(&format!("r{n}"), what) else { unreachable!() };
+        let at = Some(START + Duration::from_secs(n as u64));
+        Inbound::Amendment(Amendment { at, ..amendment })
+    };
+    let all = (0..COMMIT_FACTS_MAX).map(reacts).collect();
+    bench.desk.ingest(&account(), all).await.unwrap();
+    deliver(&bench, &says(vec![phone("1")], "first", "the first words")).await;
+    let head = bench.open().await.remove(0);
+    let rows = bench.conversations().messages(&head, (u64::MAX, 0), 1).await.unwrap();
+    let last = (COMMIT_FACTS_MAX - 1).to_string();
+    assert_eq!(rows[0].message.reactions.len(), 1);
+    assert_eq!(rows[0].message.reactions[0].emoji, last);
 }
