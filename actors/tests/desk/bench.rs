@@ -11,11 +11,11 @@ use actors::permits::PermitLimits;
 use actors::waiting::WaitingLimits;
 use actors::world::{Decide, Outside};
 use engine::account::{Account, AccountStatus};
-use engine::channel::{Channel, Handle, Inbound, InboundMessage};
+use engine::channel::{Channel, Handle, Inbound, InboundMessage, Receipt};
 use engine::contact::{Contact, IdentityKind};
 use engine::conversation::{Conversation, Effect};
 use engine::id::{AccountId, AgentId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
-use engine::message::{Content, MessageRow};
+use engine::message::{Content, MessageRow, MessageStatus};
 use engine::permission::{Permissions, Viewer};
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
@@ -235,6 +235,28 @@ pub(crate) fn says(from: Vec<Handle>, provider_id: &str, text: &str) -> Inbound 
         content: Content::text(text),
         ..InboundMessage::default()
     }))
+}
+
+/// Of a message of ours that is nowhere.
+pub(crate) fn receipt(to: &str, n: usize) -> Inbound {
+    Inbound::Receipt(Receipt {
+        provider_id: format!("theirs-{n}"),
+        opaque: None,
+        status: MessageStatus::Delivered,
+        at: None,
+        recipient: vec![phone(to)],
+        error: None,
+    })
+}
+
+/// Runs this by itself, on a time of its own that passes where everybody waits.
+pub(crate) fn block_on<T>(run: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(run)
 }
 
 pub(crate) fn admin() -> Viewer {

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use actors::clock::Clock;
 use actors::permits::{Amount, Share};
-use engine::channel::{Inbound, Receipt};
+use engine::channel::Inbound;
 use engine::id::TenantId;
-use engine::message::MessageStatus;
 use engine::time::Timestamp;
 use storage::embedded::{Embedded, Options};
 use storage::faulty::{Call, Fate, Faulty};
@@ -19,7 +18,7 @@ use storage::{Stamp, Store};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::bench::{Bench, Tuning, account, permits, phone, says};
+use crate::bench::{Bench, Tuning, account, block_on, permits, phone, receipt, says};
 
 const START: Timestamp = Timestamp(1_790_000_000_000);
 /// Somebody else, who fills the process.
@@ -144,27 +143,6 @@ fn message(from: usize, n: usize) -> Inbound {
     says(vec![phone(&from.to_string())], &format!("m{from}-{n}"), &n.to_string())
 }
 
-/// Of a message of ours that is nowhere.
-fn receipt(to: usize, n: usize) -> Inbound {
-    Inbound::Receipt(Receipt {
-        provider_id: format!("theirs-{n}"),
-        opaque: None,
-        status: MessageStatus::Delivered,
-        at: None,
-        recipient: vec![phone(&to.to_string())],
-        error: None,
-    })
-}
-
-fn block_on<T>(run: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(run)
-}
-
 /// One customer says seven things, of which the second to fifth come while the process is full; it
 /// ends at a write, of which so many partitions are written. Answers how many writes there were.
 async fn ends_at(end: Option<(usize, usize)>) -> usize {
@@ -225,7 +203,7 @@ async fn play(store: Arc<dyn Store>, seed: u64) -> Vec<Vec<(String, u32, Vec<Str
                 said[from] += 1;
             }
             5 => {
-                processes.deliver(&receipt(chance.index(3), told)).await;
+                processes.deliver(&receipt(&chance.index(3).to_string(), told)).await;
                 told += 1;
             }
             6 | 7 => processes.fill([0, 70, 85, 95][chance.index(4)]),

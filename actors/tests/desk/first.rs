@@ -9,7 +9,7 @@ use engine::permission::Viewer;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::bench::{Bench, TENANT, account, account_of, admin, bsuid, phone, says};
+use crate::bench::{Bench, TENANT, account, account_of, admin, block_on, bsuid, phone, says};
 
 async fn deliver(bench: &Bench, times: usize, count: usize) {
     let mut all = tokio::task::JoinSet::new();
@@ -181,11 +181,6 @@ proptest! {
     fn whatever_races_one_customer_is_one_contact_with_one_open_conversation(
         steps in prop::collection::vec(prop::collection::vec(0_usize..3, 1..5), 1..4)
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(meet(&steps));
+        block_on(meet(&steps));
     }
 }

@@ -14,7 +14,7 @@ use storage::faulty::{Call, Fate, Faulty, Odds};
 use storage::memory::Memory;
 use storage::seed::{Chance, seeds};
 
-use crate::bench::{Bench, Tuning, account, bsuid, phone, says};
+use crate::bench::{Bench, Tuning, account, block_on, bsuid, phone, says};
 
 const NOW: i64 = 1_790_000_000_000;
 
@@ -291,15 +291,6 @@ fn text(item: &Inbound) -> Option<String> {
         Inbound::Echo(echo) => echo.content.text.clone(),
         _ => None,
     }
-}
-
-fn block_on<T>(run: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(run)
 }
 
 #[test]

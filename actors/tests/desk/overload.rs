@@ -8,9 +8,7 @@ use actors::clock::Clock;
 use actors::failure::{Failure, Full};
 use actors::permits::{Amount, PermitLimits};
 use actors::waiting::WaitingLimits;
-use engine::channel::{Inbound, Receipt};
 use engine::id::{TenantId, ThreadId};
-use engine::message::MessageStatus;
 use engine::time::Timestamp;
 use storage::faulty::{Call, Fate, Faulty, Write};
 use storage::memory::Memory;
@@ -18,7 +16,7 @@ use storage::tables::{LOG, WAITING, WAITING_HOURS};
 use storage::{Batch, Change, Store};
 use uuid::Uuid;
 
-use crate::bench::{Bench, TENANT, Tuning, account, account_of, permits, phone, says};
+use crate::bench::{Bench, TENANT, Tuning, account, account_of, permits, phone, receipt, says};
 
 const START: Timestamp = Timestamp(1_790_000_000_000);
 
@@ -216,18 +214,6 @@ async fn what_comes_behind_a_failure_in_one_webhook_is_not_done_before_it() {
     assert_eq!(bench.texts(first.id).await, numbers(3));
 }
 
-/// A receipt of a message that is nowhere, for the customer.
-fn receipt(n: usize) -> Inbound {
-    Inbound::Receipt(Receipt {
-        provider_id: format!("theirs-{n}"),
-        opaque: None,
-        status: MessageStatus::Delivered,
-        at: None,
-        recipient: vec![phone("1")],
-        error: None,
-    })
-}
-
 #[tokio::test(start_paused = true)]
 async fn receipts_wait_before_messages_do_when_the_process_fills() {
     let (bench, slow) = slow(Tuning::default()).await;
@@ -253,7 +239,7 @@ async fn receipts_wait_before_messages_do_when_the_process_fills() {
             .enumerate()
     {
         let full = fill(percent);
-        assert_eq!(waited(receipt(n)).await, receipts, "a receipt at {percent} %");
+        assert_eq!(waited(receipt("1", n)).await, receipts, "a receipt at {percent} %");
         assert_eq!(waited(message(n + 1)).await, messages, "a message at {percent} %");
         drop(full);
         // What was being committed has been.

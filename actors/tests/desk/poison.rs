@@ -20,7 +20,9 @@ use storage::faulty::{Call, Fate, Faulty};
 use storage::memory::Memory;
 use storage::{Stamp, Store, Table};
 
-use crate::bench::{Bench, TENANT, Tuning, account, account_of, admin, phone, says, tuned};
+use crate::bench::{
+    Bench, TENANT, Tuning, account, account_of, admin, block_on, phone, says, tuned,
+};
 
 /// What the decider panics on, and how often it did.
 static BUGS: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
@@ -441,11 +443,7 @@ async fn parked_on(fault: Option<(usize, Fate)>) -> usize {
 
 #[test]
 fn whatever_becomes_of_a_write_what_is_parked_is_neither_lost_nor_overtaken() {
-    let run = |fault| {
-        let runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = { runtime }.enable_all().start_paused(true).build().unwrap();
-        runtime.block_on(parked_on(fault))
-    };
+    let run = |fault| block_on(parked_on(fault));
     breaks_on("poison under faults");
     let fates =
         [Fate::Unavailable, Fate::Applied, Fate::Lost, Fate::Torn(1), Fate::Torn(2), Fate::Late(3)];

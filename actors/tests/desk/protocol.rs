@@ -13,7 +13,7 @@ use storage::memory::Memory;
 use storage::tables::DIRTY;
 use storage::{Change, Store};
 
-use crate::bench::{Bench, account, phone, says};
+use crate::bench::{Bench, account, block_on, phone, says};
 
 /// What a run shows in the end.
 #[derive(Debug, PartialEq)]
@@ -125,15 +125,6 @@ async fn check_log(bench: &Bench, wanted: &[String]) {
         let times = texts.iter().filter(|found| *found == text).count();
         assert_eq!(times, 1, "{text} was acknowledged: {texts:?}");
     }
-}
-
-fn block_on<T>(run: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(run)
 }
 
 const FATES: [Fate; 7] = [

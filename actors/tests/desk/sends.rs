@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actors::clock::Clock;
-use engine::channel::{Inbound, Outcome, Receipt};
+use engine::channel::{Inbound, Outcome};
 use engine::conversation::{Command, Draft, Effect, IdempotencyKey, Target};
 use engine::id::{ConversationId, TenantId};
 use engine::message::{Message, MessageStatus, Sender, SenderKind};
@@ -20,7 +20,7 @@ use storage::memory::Memory;
 use storage::tables::LOG;
 use uuid::Uuid;
 
-use crate::bench::{Bench, account, admin, phone, says};
+use crate::bench::{Bench, account, admin, phone, receipt, says};
 
 pub(crate) fn draft(text: &str) -> Command {
     Command::Send(Draft {
@@ -51,18 +51,8 @@ async fn status(bench: &Bench, id: ConversationId, message: &Message) -> Message
 #[tokio::test(start_paused = true)]
 async fn a_receipt_that_finds_no_place_to_wait_in_is_a_dead_letter() {
     let (bench, _) = opened().await;
-    let receipt = |n: usize| {
-        Inbound::Receipt(Receipt {
-            provider_id: format!("theirs-{n}"),
-            opaque: None,
-            status: MessageStatus::Delivered,
-            at: None,
-            recipient: vec![phone("1")],
-            error: None,
-        })
-    };
     // Sixteen may wait.
-    bench.desk.ingest(&account(), (0..18).map(receipt).collect()).await.unwrap();
+    bench.desk.ingest(&account(), (0..18).map(|n| receipt("1", n)).collect()).await.unwrap();
     let (dead, _) = bench.desk.letters(account().tenant, None, (0, 10)).await.unwrap();
     let raw: Vec<_> = dead.iter().map(|letter| letter.raw.as_str()).collect();
     assert_eq!(raw.len(), 2, "{raw:?}");
