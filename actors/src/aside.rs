@@ -6,20 +6,19 @@ use std::sync::Arc;
 use engine::account::Account;
 use engine::channel::{Import, Imported};
 use engine::consent::ContactNews;
-use engine::conversation::{Command, Envelope, Refused, Target};
+use engine::conversation::{Command, Envelope, Refused};
 use engine::fact::By;
+use engine::id::ThreadId;
 use storage::dead_letters::Source;
-use tokio::sync::oneshot;
 
-use crate::contact::{ContactCommand, ContactFailure, ContactOrder};
+use crate::contact::ContactCommand;
 use crate::failure::{Failure, Full};
 use crate::identity::{Owner, origin};
 use crate::ingress::{Ingress, MOVES_MAX};
 use crate::panics::caught_in;
 use crate::parking::raw;
 use crate::permits::Class;
-use crate::reply::Reply;
-use crate::thread::{Order, Origin};
+use crate::thread::{Order, Origin, envelope};
 
 impl Ingress {
     /// Takes parts of an account's history, one after another: whatever else comes is not behind
@@ -79,9 +78,7 @@ impl Ingress {
         let bytes = import.messages.iter().map(Imported::bytes).sum();
         metrics::counter!("omnistream_imported_messages_total")
             .increment(import.messages.len() as u64);
-        let (target, by) = (Target::Current, By::Provider);
-        let command = Command::Import(import);
-        let envelope = Arc::new(Envelope { target, by, viewer: None, key: None, command });
+        let envelope = Arc::new(envelope(By::Provider, Command::Import(import)));
         let owner = match placed {
             Ok(Ok(owner)) => owner,
             Ok(Err(failure)) => return (Err(failure), envelope),
@@ -95,17 +92,18 @@ impl Ingress {
 
     async fn import_one(
         &self,
-        mut thread: engine::id::ThreadId,
+        mut thread: ThreadId,
         mut origin: Origin,
         envelope: Arc<Envelope>,
     ) -> Result<(), Failure> {
         for _ in 0..MOVES_MAX {
             let permit = self.permits.take(origin.tenant, thread).map_err(Failure::busy)?;
-            let (reply, answer) = Reply::new();
-            let order = Order::new(envelope.clone(), reply);
-            let order = Order { origin: Some(origin), permit, ..order };
-            self.shards.tell_thread(thread, order);
-            match answer.await.unwrap_or(Err(Failure::Unavailable)) {
+            let order = |reply| Order {
+                origin: Some(origin),
+                permit,
+                ..Order::new(envelope.clone(), reply)
+            };
+            match self.shards.ask_thread(thread, order).await {
                 Ok(_) => return Ok(()),
                 Err(Failure::Refused(Refused::Moved(_))) => {
                     let to = self.identities.settle(thread, &[]).await?;
@@ -127,14 +125,7 @@ impl Ingress {
     pub async fn hear(&self, account: &Account, news: ContactNews) -> Result<(), Failure> {
         let ContactNews { of, at, said } = news;
         let owner = self.identities.resolve(account, &of, None, at).await?;
-        let (reply, answer) = oneshot::channel();
-        let command = ContactCommand::Hear { account: account.id, at, said };
-        self.shards
-            .tell_contact(owner.contact, ContactOrder { tenant: account.tenant, command, reply });
-        match answer.await.unwrap_or(Err(Failure::Unavailable.into())) {
-            Ok(_) => Ok(()),
-            Err(ContactFailure::Failed(failure)) => Err(failure),
-            Err(ContactFailure::NotFound | ContactFailure::Invalid(_)) => Err(Failure::Unavailable),
-        }
+        let hear = ContactCommand::Hear { account: account.id, at, said };
+        self.identities.tell(account.tenant, owner.contact, hear).await.map(|_| ())
     }
 }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use engine::consent::ContactSaid;
 use engine::contact::{Contact, ContactPatch, Identity, MergeSuggestion};
-use engine::conversation::{Command, Envelope, Target};
-use engine::fact::By;
+use engine::conversation::Command;
 use engine::id::{AccountId, ContactId, TenantId, ThreadId};
 use engine::resource::Invalid;
 use engine::time::Timestamp;
@@ -15,7 +14,6 @@ use tokio::sync::oneshot;
 
 use crate::failure::Failure;
 use crate::panics::caught_in;
-use crate::reply::Reply;
 use crate::shard::{Kind, ShardMessage, Shards};
 use crate::slots::{Start, Virtual};
 use crate::thread::Order;
@@ -259,11 +257,8 @@ impl State {
         let Some(into) = contact.merged_into.filter(|_| !contact.handed_over) else {
             return Ok(());
         };
-        let (reply, answer) = oneshot::channel();
-        let command = ContactCommand::Absorb { other: Box::new(contact.clone()), gone };
-        let order = ContactOrder { tenant: contact.tenant, command, reply };
-        self.shards.tell_contact(into, order);
-        answer.await.unwrap_or(Err(Failure::Unavailable.into()))?;
+        let absorb = ContactCommand::Absorb { other: Box::new(contact.clone()), gone };
+        self.shards.ask_contact(contact.tenant, into, absorb).await?;
         let done = Contact { handed_over: true, ..contact.clone() };
         Ok(self.write(&done, Some(contact)).await.map_err(Failure::from)?)
     }
@@ -313,11 +308,8 @@ impl State {
         for thread in &contact.threads {
             let (name, phone) = (contact.name.clone(), contact.phone().map(str::to_owned));
             let command = Command::ContactChanged { contact: contact.id, name, phone };
-            let (target, by) = (Target::Current, By::System);
-            let envelope = Envelope { target, by, viewer: None, key: None, command };
-            // Nobody waits: a thread that misses it compares when it wakes.
-            let (reply, _) = Reply::new();
-            self.shards.tell_thread(*thread, Order::new(envelope, reply));
+            // A thread that misses it compares when it wakes.
+            self.shards.tell_thread(*thread, Order::own(command));
         }
     }
 }

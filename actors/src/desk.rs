@@ -20,20 +20,19 @@ use storage::dead_letters::{DeadLetters, LetterLimits};
 use storage::names::Names;
 use storage::waiting::WaitingRows;
 use storage::{Store, StoreError};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tracing::{Instrument, debug_span};
 
 use crate::ages::Ages;
 use crate::clock::{Clock, Ids, Stamps};
-use crate::contact::{ContactCommand, ContactFailure, ContactOrder};
+use crate::contact::{ContactCommand, ContactFailure};
 use crate::failure::Failure;
 use crate::identity::Identities;
 use crate::ingress::Ingress;
 use crate::parking::Parking;
 use crate::permits::{Amount, Marks, Permit, PermitLimits, Permits};
-use crate::reply::Reply;
 use crate::shard::Shards;
-use crate::thread::Order;
+use crate::thread::{Order, envelope};
 use crate::turns::Turns;
 use crate::typing::Typing;
 use crate::waiting::{Drain, Waiting, WaitingLimits};
@@ -278,7 +277,7 @@ impl Desk {
         target: Target,
         command: Command,
     ) -> Result<Answer, Failure> {
-        let envelope = Envelope { target, by: By::System, viewer: None, key: None, command };
+        let envelope = Envelope { target, ..envelope(By::System, command) };
         self.order(thread, envelope, Permit::own()).await
     }
 
@@ -412,9 +411,7 @@ impl Desk {
         contact: ContactId,
         command: ContactCommand,
     ) -> Result<Contact, ContactFailure> {
-        let (reply, answer) = oneshot::channel();
-        self.shards.tell_contact(contact, ContactOrder { tenant, command, reply });
-        answer.await.unwrap_or(Err(Failure::Unavailable.into()))
+        self.shards.ask_contact(tenant, contact, command).await
     }
 
     /// Wakes what an earlier run left undone. Answers how many threads.
@@ -467,9 +464,8 @@ impl Desk {
         envelope: Envelope,
         permit: Permit,
     ) -> Result<Answer, Failure> {
-        let (reply, answer) = Reply::new();
-        self.shards.tell_thread(thread, Order { permit, ..Order::new(envelope, reply) });
-        answer.await.unwrap_or(Err(Failure::Unavailable))
+        let order = |reply| Order { permit, ..Order::new(envelope, reply) };
+        self.shards.ask_thread(thread, order).await
     }
 }
 

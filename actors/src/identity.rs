@@ -5,22 +5,20 @@ use std::sync::Arc;
 use engine::account::Account;
 use engine::channel::{Handle, IdentityChange};
 use engine::contact::{Contact, Identity, MergeReason};
-use engine::conversation::{Answer, Command, Envelope, Target};
+use engine::conversation::{Answer, Command};
 use engine::fact::By;
 use engine::id::{ContactId, TenantId, ThreadId};
 use engine::mint::Mint;
 use engine::time::Timestamp;
 use storage::StoreError;
 use storage::names::Names;
-use tokio::sync::oneshot;
 
-use crate::contact::{ContactCommand, ContactFailure, ContactOrder};
+use crate::contact::{ContactCommand, ContactFailure};
 use crate::failure::Failure;
 pub use crate::handles::Owner;
 use crate::handles::{Handles, Held, Known, Scope, key};
-use crate::reply::Reply;
 use crate::shard::Shards;
-use crate::thread::{Order, Origin};
+use crate::thread::{Order, Origin, envelope};
 use crate::union::{Evidence, United};
 use crate::world::World;
 
@@ -414,9 +412,7 @@ impl Identities {
         contact: ContactId,
         command: ContactCommand,
     ) -> Result<Option<Contact>, Failure> {
-        let (reply, answer) = oneshot::channel();
-        self.shards.tell_contact(contact, ContactOrder { tenant, command, reply });
-        match answer.await.unwrap_or(Err(Failure::Unavailable.into())) {
+        match self.shards.ask_contact(tenant, contact, command).await {
             Ok(contact) => Ok(Some(contact)),
             Err(ContactFailure::NotFound) => Ok(None),
             Err(ContactFailure::Failed(failure)) => Err(failure),
@@ -434,11 +430,9 @@ impl Identities {
         origin: Option<Origin>,
         command: Command,
     ) -> Result<Answer, Failure> {
-        let (target, by) = (Target::Current, By::System);
-        let envelope = Envelope { target, by, viewer: None, key: None, command };
-        let (reply, answer) = Reply::new();
-        self.shards.tell_thread(thread, Order { origin, ..Order::new(envelope, reply) });
-        answer.await.unwrap_or(Err(Failure::Unavailable))
+        let envelope = envelope(By::System, command);
+        let order = |reply| Order { origin, ..Order::new(envelope, reply) };
+        self.shards.ask_thread(thread, order).await
     }
 }
 

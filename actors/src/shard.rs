@@ -4,15 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::id::{ContactId, ThreadId};
+use engine::contact::Contact;
+use engine::id::{ContactId, TenantId, ThreadId};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use storage::StoreError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::contact::{ContactActor, ContactOrder};
+use crate::contact::{ContactActor, ContactCommand, ContactFailure, ContactMessage, ContactOrder};
+use crate::failure::Failure;
 use crate::panics::{caught, caught_in};
+use crate::reply::{Answered, Reply};
 use crate::slots::{End, Failed, Slots, Start};
 use crate::thread::{Order, ThreadActor, ThreadMessage};
 use crate::world::World;
@@ -74,6 +77,29 @@ impl Shards {
     /// A command for a contact.
     pub fn tell_contact(&self, contact: ContactId, order: ContactOrder) {
         self.send(contact.shard(), ShardMessage::Contact(contact, order));
+    }
+
+    /// Has a thread do what is ordered, and answers what became of it.
+    pub(crate) async fn ask_thread(
+        &self,
+        thread: ThreadId,
+        order: impl FnOnce(Reply) -> Order,
+    ) -> Answered {
+        let (reply, answer) = Reply::new();
+        self.tell_thread(thread, order(reply));
+        answer.await.unwrap_or(Err(Failure::Unavailable))
+    }
+
+    /// Has a contact do something. Answers it, or the one that it turned out to be.
+    pub(crate) async fn ask_contact(
+        &self,
+        tenant: TenantId,
+        contact: ContactId,
+        command: ContactCommand,
+    ) -> Result<Contact, ContactFailure> {
+        let (reply, answer) = oneshot::channel();
+        self.tell_contact(contact, ContactOrder { tenant, command, reply });
+        answer.await.unwrap_or(Err(Failure::Unavailable.into()))
     }
 
     pub(crate) fn send(&self, shard: u8, message: ShardMessage) {
@@ -173,7 +199,7 @@ impl Shard {
             }
             ShardMessage::Contact(id, order) => {
                 let Self { world, shards, contacts, .. } = self;
-                contacts.deliver(id.0, crate::contact::ContactMessage::Do(order), || {
+                contacts.deliver(id.0, ContactMessage::Do(order), || {
                     start(world, shards, id.0, myself)
                 });
             }

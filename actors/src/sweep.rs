@@ -1,17 +1,15 @@
 //! After a start: threads that may have been left with something undone are woken. A mark moves
 //! over the hours in which everything is done, so that a start looks at few.
 
-use engine::conversation::{Command, Envelope, Target, Thread};
+use engine::conversation::{Command, Thread};
 use engine::fact::By;
-use engine::id::ThreadId;
 use storage::StoreError;
 use storage::conversations::Conversations;
 use storage::keys::hour;
 
 use crate::identity::Identities;
-use crate::reply::Reply;
 use crate::shard::Shards;
-use crate::thread::Order;
+use crate::thread::{Order, envelope};
 use crate::world::World;
 
 /// Wakes what was left undone, and moves the mark. Answers how many threads were woken.
@@ -37,7 +35,9 @@ pub async fn sweep(
                     }
                 } else if is_undone(conversations, &row).await? {
                     undone += 1;
-                    wake(shards, thread).await;
+                    let look = envelope(By::System, Command::Look);
+                    // Whatever it answers, it was woken.
+                    drop(shards.ask_thread(thread, |reply| Order::new(look, reply)).await);
                 }
             }
         }
@@ -58,13 +58,4 @@ async fn is_undone(conversations: &Conversations, row: &Thread) -> Result<bool, 
     let guarantees = conversations.guarantees();
     let derived = head.clean || (guarantees.atomic && guarantees.settled);
     Ok(!derived || !head.pending.is_empty())
-}
-
-async fn wake(shards: &Shards, thread: ThreadId) {
-    let (target, by, command) = (Target::Current, By::System, Command::Look);
-    let envelope = Envelope { target, by, viewer: None, key: None, command };
-    let (reply, answer) = Reply::new();
-    shards.tell_thread(thread, Order::new(envelope, reply));
-    // Whatever it answers, it was woken.
-    drop(answer.await);
 }

@@ -25,7 +25,7 @@ use self::batch::{Batch, Waiter};
 use self::commit::Writing;
 pub use self::load::{Loading, Shown, Unread};
 use self::load::{load_thread, read};
-use self::order::own;
+pub(crate) use self::order::envelope;
 pub use self::order::{Order, Origin};
 use crate::failure::Failure;
 use crate::panics::caught;
@@ -245,11 +245,11 @@ impl State {
         self.core = Some(Core { thread, case, recent });
         if let Some(Shown { contact, name, phone }) = other {
             let command = Command::ContactChanged { contact, name, phone };
-            self.queue.push_front(Box::new(Order { panics, ..own(command) }));
+            self.queue.push_front(Box::new(Order { panics, ..Order::own(command) }));
         }
         if current.is_some() {
             let held = self.world.outside.held(self.id);
-            let wake = own(Command::Wake { mark, held });
+            let wake = Order::own(Command::Wake { mark, held });
             self.queue.push_front(Box::new(Order { panics, ..wake }));
         }
         Ok(())

@@ -42,6 +42,12 @@ impl Order {
         let span = Span::current();
         Self { envelope, origin, reply, permit, panics: 0, again: false, span }
     }
+
+    /// What the engine wants of a thread, whichever its case is by then; nobody waits for it.
+    pub(crate) fn own(command: Command) -> Self {
+        let (reply, _) = Reply::new();
+        Self::new(envelope(By::System, command), reply)
+    }
 }
 
 impl Origin {
@@ -50,10 +56,7 @@ impl Origin {
     }
 }
 
-/// What the actor orders itself.
-pub(super) fn own(command: Command) -> Order {
-    let (target, by) = (Target::Current, By::System);
-    let envelope = Envelope { target, by, viewer: None, key: None, command };
-    let (reply, _) = Reply::new();
-    Order::new(envelope, reply)
+/// What somebody who is no person wants of a thread, whichever its case is by then.
+pub(crate) fn envelope(by: By, command: Command) -> Envelope {
+    Envelope { target: Target::Current, by, viewer: None, key: None, command }
 }
