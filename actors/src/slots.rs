@@ -60,6 +60,8 @@ struct Failures {
     all: u32,
     /// Those of them that are bugs of ours.
     panics: u32,
+    /// When it failed last.
+    last: Option<Instant>,
 }
 
 /// How an actor has ended.
@@ -85,6 +87,16 @@ const BACKOFF: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// An actor that lived so long since its last failure has recovered.
 const RECOVERED: Duration = Duration::from_secs(60);
+
+impl Failures {
+    /// These, and one more now.
+    fn and(self, end: End) -> Self {
+        let in_a_row = self.last.is_some_and(|last| last.elapsed() < RECOVERED);
+        let Self { all, panics, .. } = if in_a_row { self } else { Self::default() };
+        let panics = panics + u32::from(end == End::Panicked);
+        Self { all: all.saturating_add(1), panics, last: Some(Instant::now()) }
+    }
+}
 
 impl<V: Virtual> Slots<V> {
     pub(crate) fn new() -> Self {
@@ -184,17 +196,14 @@ impl<V: Virtual> Slots<V> {
                 }
                 None
             }
-            Slot::Active { failures, last, .. } if end != End::Left => {
+            Slot::Active { failures, .. } if end != End::Left => {
                 metrics::counter!("omnistream_actor_failures_total", "kind" => V::KIND)
                     .increment(1);
-                let is_recovered = last.elapsed() >= RECOVERED;
-                let mut failures = if is_recovered { Failures::default() } else { failures };
+                let failures = failures.and(end);
                 let wait = match failures.all {
-                    0 => Duration::ZERO,
-                    n => (BACKOFF * 2_u32.saturating_pow(n - 1).min(1000)).min(BACKOFF_MAX),
+                    1 => Duration::ZERO,
+                    n => (BACKOFF * 2_u32.saturating_pow(n - 2).min(1000)).min(BACKOFF_MAX),
                 };
-                failures.all += 1;
-                failures.panics += u32::from(end == End::Panicked);
                 self.slots.insert(id, Slot::Backoff { waiting: Vec::new(), failures });
                 Some(Failed { id, wait, panics: failures.panics })
             }

@@ -1,6 +1,7 @@
 //! The write path on a store that loses, tears and delays writes, explored fault by fault: what was
 //! acknowledged is there once, facts are numbered without a hole, lists agree with the log.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use storage::faulty::{Call, Fate, Faulty, Write, Writes};
 use storage::memory::Memory;
 use storage::tables::DIRTY;
 use storage::{Change, Store};
+use tokio::time::Instant;
 
 use crate::bench::{Bench, account, block_on, phone, says};
 
@@ -266,4 +268,34 @@ async fn a_commit_that_lands_after_its_hour_was_swept_is_not_forgotten() {
     taken.await.unwrap().unwrap();
     bench.restart().await;
     assert!(bench.desk.recover().await.unwrap() > 0, "its thread is looked at");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_actor_that_fails_once_in_a_while_is_there_again_at_once_each_time() {
+    let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
+    let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(|| Timestamp(1_790_000_000_000))));
+    let fails = Arc::new(AtomicBool::new(false));
+    let on = fails.clone();
+    let decide = move |call: &Call<'_>| match call {
+        Call::Write(Write::Apply(_)) if on.swap(false, Ordering::Relaxed) => Fate::Lost,
+        _ => Fate::Done,
+    };
+    let bench = Bench::over(Arc::new(Faulty::new(memory, decide)), clock).await;
+    let hears = async |n: usize| {
+        let item = says(vec![phone("1")], &format!("m{n}"), &n.to_string());
+        bench.desk.ingest(&account(), vec![item]).await
+    };
+    hears(0).await.unwrap();
+    for n in 1..6 {
+        fails.store(true, Ordering::Relaxed);
+        hears(n).await.unwrap_err();
+        let before = Instant::now();
+        while hears(n).await.is_err() {}
+        assert_eq!(before.elapsed(), Duration::ZERO, "it failed {n} times, long ago");
+        // It is spoken to all the while.
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            hears(n).await.unwrap();
+        }
+    }
 }
