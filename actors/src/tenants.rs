@@ -320,12 +320,14 @@ impl Tenants {
         Ok(found)
     }
 
+    /// Remembers a login. One that has ended stays ended, whatever was read of it before.
     fn remember(&self, session: Session) {
         let mut sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if sessions.len() >= self.0.sessions_max {
+        let ended = session.ended;
+        if sessions.len() >= self.0.sessions_max && !sessions.contains_key(&session.id) {
             sessions.clear();
         }
-        sessions.insert(session.id, session);
+        sessions.entry(session.id).or_insert(session).ended |= ended;
     }
 
     /// The account that a provider names by this key.
@@ -424,5 +426,46 @@ impl Owner {
 
     fn raise(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use engine::id::{AgentId, TenantId};
+    use engine::identity::session::Session;
+    use engine::time::Timestamp;
+    use storage::memory::Memory;
+    use storage::names::Names;
+    use storage::settings::Settings;
+    use storage::{Stamp, Store};
+    use uuid::Uuid;
+
+    use super::{Following, TenantState, Tenants};
+    use crate::clock::{Clock, Stamps};
+
+    struct Nobody;
+
+    impl Following for Nobody {
+        fn changed(&self, _: &TenantState, _: &TenantState, _: Timestamp) {}
+
+        fn rechecked(&self, _: TenantId, _: Option<AgentId>) {}
+    }
+
+    #[tokio::test]
+    async fn a_login_that_has_ended_is_not_brought_back_by_what_was_read_of_it_before() {
+        let store: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(Timestamp::default)));
+        let (settings, names) = (Settings::new(store.clone()), Names::new(store));
+        let (clock, stamps) = (Clock::system(), Arc::new(Stamps::above(Stamp(0))));
+        let tenants = Tenants::new(settings, names, clock, stamps, 1, 1, Arc::new(Nobody));
+        let (tenant, agent) = (TenantId(Uuid::from_u128(1)), AgentId(Uuid::from_u128(2)));
+        let ttl = Duration::from_secs(60);
+        let session = tenants.open_session(tenant, agent, ttl).await.unwrap();
+        tenants.end_session(session.id).await.unwrap();
+        let read_before = Session { ended: false, ..session };
+        tenants.remember(read_before.clone());
+        assert!(tenants.find_session(read_before.id).await.unwrap().unwrap().ended);
     }
 }
