@@ -271,9 +271,11 @@ impl Waiting {
             Err(_) => (TenantId(Uuid::nil()), Timestamp(spot.hour * 3_600_000)),
         };
         let (hour, bytes) = (spot.hour, body.bytes().len());
-        self.set(spot.thread).found(spot, Row { tenant, hour, bytes, at });
-        // What is there is there, whatever the limits are by now.
-        self.totals().add(tenant, Amount { items: 1, bytes });
+        // Whoever looks again, as the store failed on the way, finds it again.
+        if self.set(spot.thread).found(spot, Row { tenant, hour, bytes, at }) {
+            // What is there is there, whatever the limits are by now.
+            self.totals().add(tenant, Amount { items: 1, bytes });
+        }
     }
 
     /// Calls a thread up for a turn of the drain.

@@ -107,12 +107,13 @@ impl Set {
         n
     }
 
-    /// A row was found at the start.
-    pub(super) fn found(&mut self, spot: Spot, row: Row) {
+    /// A row was found at the start. Answers whether it was not found before.
+    pub(super) fn found(&mut self, spot: Spot, row: Row) -> bool {
         let entry = self.0.entry(spot.thread).or_default();
         entry.next = entry.next.max(spot.n + 1);
-        entry.bytes += row.bytes;
-        entry.rows.insert(spot.n, row);
+        let is_new = entry.rows.insert(spot.n, row).is_none();
+        entry.bytes += if is_new { row.bytes } else { 0 };
+        is_new
     }
 
     /// A row's write has ended.

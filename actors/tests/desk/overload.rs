@@ -1,6 +1,6 @@
 //! More than can be taken: what cannot be taken in time waits, durable and in order, and comes once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -109,6 +109,30 @@ async fn what_waits_is_taken_out_by_the_next_process_before_anything_new() {
     }
     drained(&bench).await;
     assert_eq!(said(&bench).await.0, numbers(203));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_counts_once_also_when_looking_for_it_fails_on_the_way() {
+    let (mut bench, slow) = slow(patient(1)).await;
+    hears(&bench, 0).await.unwrap();
+    slow.store(true, Ordering::Relaxed);
+    for n in 1..100 {
+        hears(&bench, n).await.unwrap();
+    }
+    slow.store(false, Ordering::Relaxed);
+    let scans = AtomicUsize::new(0);
+    let second_page_fails = move |call: &Call<'_>| match call {
+        Call::Scan(scan) if *scan.table == WAITING => {
+            let n = scans.fetch_add(1, Ordering::Relaxed);
+            if n == 1 { Fate::Unavailable } else { Fate::Done }
+        }
+        _ => Fate::Done,
+    };
+    bench.store = Arc::new(Faulty::new(bench.store.clone(), second_page_fails));
+    bench.restart().await;
+    while hears(&bench, 100).await.is_err() {}
+    drained(&bench).await;
+    assert_eq!(said(&bench).await.0, numbers(101));
 }
 
 #[tokio::test(start_paused = true)]

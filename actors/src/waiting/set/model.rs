@@ -217,7 +217,9 @@ impl Model {
     fn crash(&mut self) {
         self.rare.crashes -= 1;
         self.set = Set::default();
-        self.store.keys().for_each(|n| self.set.found(Self::spot(*n), ROW));
+        for n in self.store.keys() {
+            assert!(self.set.found(Self::spot(*n), ROW));
+        }
         self.mailbox.clear();
         (self.called, self.drain) = (false, Drain::Idle);
         self.call();
