@@ -228,13 +228,12 @@ impl Waiting {
             let over: Vec<_> = {
                 let (set, mut hours) = (self.set_of(shard), lock(&self.shard(shard).hours));
                 // What is entered from now on begins the hour again, with a later stamp.
-                let over = hours.iter().copied().filter(|hour| *hour < now && !set.uses(*hour));
-                let over: Vec<_> = over.collect();
-                hours.retain(|hour| !over.contains(hour));
-                over
+                let is_over = |hour: &i64| *hour < now && !set.uses(*hour);
+                let over = hours.extract_if(.., is_over);
+                over.map(|hour| (hour, self.stamps.next())).collect()
             };
-            for hour in over {
-                self.rows.end_hour(shard, hour, self.stamps.next()).await?;
+            for (hour, stamp) in over {
+                self.rows.end_hour(shard, hour, stamp).await?;
             }
         }
         Ok(())
