@@ -17,6 +17,9 @@ const LIMIT_MAX: i64 = 1 << 40;
 /// What a customer may get at once is full again after so long.
 const PAIR_FULL_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// What waits for a message is recorded with it, in one commit of at most 256 facts.
+const PARKED_RECEIPTS_MAX: usize = 240;
+
 /// RFC 7518, 3.2: a key for HS256 is at least as long as its hash.
 const JWT_SECRET_BYTES_MIN: usize = 32;
 
@@ -116,6 +119,11 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
         limits.poison_attempts >= 2,
         "limits.poison_attempts",
         "must be from 2 to 255",
+    )?;
+    rule(
+        limits.parked_receipts <= PARKED_RECEIPTS_MAX,
+        "limits.parked_receipts",
+        "must be at most 240",
     )?;
     rule(
         limits.provider_connect_timeout <= limits.provider_timeout,

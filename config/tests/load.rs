@@ -179,6 +179,7 @@ fn each_rule_is_one_sentence_that_names_its_key() {
         ("LIMITS__DEAD_LETTER_BYTES_TENANT", "5", "limits.dead_letter_bytes_tenant"),
         ("LIMITS__POISON_ATTEMPTS", "1", "limits.poison_attempts"),
         ("LIMITS__POISON_ATTEMPTS", "256", "limits.poison_attempts"),
+        ("LIMITS__PARKED_RECEIPTS", "241", "limits.parked_receipts"),
         ("LIMITS__PROVIDER_TIMEOUT", "1s", "limits.provider_connect_timeout"),
     ] {
         let error = mistake(&format!("OMNISTREAM__{name}"), value);
