@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::account::Account;
-use engine::channel::{Amender, Amendment, Author, Handle, IdentityChange, Inbound, Receipt};
+use engine::channel::{Amend, Amender, Amendment, Author, Handle, IdentityChange, Inbound, Receipt};
 use engine::conversation::{Command, Envelope, Refused, Target};
 use engine::fact::By;
 use engine::id::{AccountId, TenantId, ThreadId};
@@ -202,11 +202,7 @@ impl Ingress {
     ) -> Result<Result<Option<(ThreadId, Origin)>, Failure>, Panicked> {
         let mut attempts = 1;
         loop {
-            let placing = async {
-                self.know_author(account, command).await?;
-                self.route(account, command).await
-            };
-            match caught_in("place", Box::pin(placing)).await {
+            match caught_in("place", Box::pin(self.route(account, command))).await {
                 Err(_) | Ok(Err(Failure::Panicked)) if attempts < self.poison_attempts => {
                     attempts += 1;
                 }
@@ -222,12 +218,23 @@ impl Ingress {
     async fn route(
         &self,
         account: &Account,
-        command: &Command,
+        command: &mut Command,
     ) -> Result<Option<(ThreadId, Origin)>, Failure> {
         let of_message = match command {
-            Command::Amend(amendment) => self.of_message(account, &amendment.target).await?,
+            Command::Amend(amendment) => {
+                let owner = self.of_message(account, &amendment.target).await?;
+                self.know_amender(account, amendment, owner).await?;
+                owner
+            }
+            Command::Receive(message) => {
+                if let Some(author) = message.author.as_mut() {
+                    self.know(account, author, message.sent_at).await?;
+                }
+                None
+            }
             _ => None,
         };
+        let command = &*command;
         let owner = match command {
             _ if of_message.is_some() => of_message,
             Command::Receipt(receipt) => self.owner_of(account, receipt).await?,
@@ -294,19 +301,37 @@ impl Ingress {
             .map(|known| Owner { thread, contact: known.contact }))
     }
 
-    /// Who of a group it was: a contact like every other.
-    async fn know_author(&self, account: &Account, command: &mut Command) -> Result<(), Failure> {
-        let (author, sent_at) = match command {
-            Command::Receive(message) => (message.author.as_mut(), message.sent_at),
-            Command::Amend(Amendment { by: Amender::Author(author), at, .. }) => {
-                (Some(author), *at)
+    /// Who amends a message: a contact like every other, unless it is the customer of its thread.
+    async fn know_amender(
+        &self,
+        account: &Account,
+        amendment: &mut Amendment,
+        owner: Option<Owner>,
+    ) -> Result<(), Failure> {
+        let Amendment { customer, by, at, what, .. } = amendment;
+        let (mut author, customer) = match (&*by, owner) {
+            (Amender::Business, _) | (Amender::Customer, None) => return Ok(()),
+            (Amender::Author(author), _) => (author.clone(), None),
+            (Amender::Customer, Some(of)) => {
+                let (name, contact) = (None, None);
+                (Author { handles: customer.clone(), name, contact }, Some(of.contact))
             }
-            _ => (None, None),
         };
-        match author {
-            Some(author) => self.know(account, author, sent_at).await,
-            None => Ok(()),
+        match self.identities.recognise(account, &author.handles, *at).await? {
+            Some(known) if customer == Some(known.contact) => return Ok(()),
+            Some(known) => author.contact = Some(self.identities.root(known.contact).await?),
+            // Nobody who is not known has written it, nor is known for this.
+            None if owner.is_some() && !matches!(what, Amend::Reaction(_)) => {}
+            None => self.know(account, &mut author, *at).await?,
         }
+        let is_customer = match customer {
+            Some(customer) => author.contact == Some(self.identities.root(customer).await?),
+            None => false,
+        };
+        if !is_customer {
+            *by = Amender::Author(author);
+        }
+        Ok(())
     }
 
     /// Finds out who of a group somebody is who did something at that time.
@@ -443,7 +468,10 @@ impl Ingress {
                 return Ok(Settled::Late(item));
             };
             match answered.unwrap_or(Err(Failure::Unavailable)) {
-                Ok(_) => return Ok(Settled::Done),
+                Ok(answer) => {
+                    count_so_many("foreign", answer.foreign);
+                    return Ok(Settled::Done);
+                }
                 Err(Failure::Parked) => return Ok(Settled::Late(item)),
                 Err(Failure::Refused(Refused::Moved(_))) => {
                     let handles = customer(&item.envelope.command);
@@ -575,5 +603,11 @@ fn customer(command: &Command) -> Cow<'_, [Handle]> {
 }
 
 fn count(item: &'static str) {
-    metrics::counter!("omnistream_webhook_items_total", "item" => item).increment(1);
+    count_so_many(item, 1);
+}
+
+fn count_so_many(item: &'static str, n: u32) {
+    if n > 0 {
+        metrics::counter!("omnistream_webhook_items_total", "item" => item).increment(n.into());
+    }
 }

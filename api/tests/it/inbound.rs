@@ -168,6 +168,55 @@ async fn a_group_is_one_contact_and_its_authors_are_others() {
 }
 
 #[tokio::test]
+async fn nobody_edits_or_deletes_what_another_one_wrote_in_a_group_or_alone() {
+    let org = Org::found().await;
+    let (group, noor, ola) = (unique("group"), unique("1555"), unique("1555"));
+    let tells = async |phone: &str, group: Option<&String>, id: &str, kind: &str, part: Value| {
+        let mut sent = message(id, phone, kind, &part);
+        sent["group_id"] = json!(group);
+        org.deliver(&org.webhook("messages", json!({"messages": [sent]}))).await.is(200);
+    };
+    let edit = |of: &str, text: &str| {
+        let message = json!({"type": "text", "text": {"body": text}});
+        json!({"original_message_id": of, "message": message})
+    };
+    let (first, second, alone) = (unique("wamid."), unique("wamid."), unique("wamid."));
+    tells(&noor, Some(&group), &first, "text", json!({"body": "one"})).await;
+    tells(&noor, None, &alone, "text", json!({"body": "three"})).await;
+    for (of, group) in [(&first, Some(&group)), (&second, Some(&group)), (&alone, None)] {
+        for phone in [&ola, &unique("1555")] {
+            tells(phone, group, &unique("wamid."), "edit", edit(of, "forged")).await;
+            let part = json!({"original_message_id": of});
+            tells(phone, group, &unique("wamid."), "revoke", part).await;
+        }
+    }
+    let reaction = json!({"message_id": first, "emoji": "🎉"});
+    tells(&ola, Some(&group), &unique("wamid."), "reaction", reaction).await;
+    tells(&noor, Some(&group), &second, "text", json!({"body": "two"})).await;
+    tells(&ola, Some(&group), &unique("wamid."), "text", json!({"body": "Hello"})).await;
+    let all = org.admin.get("/api/conversations").await.is(200);
+    let all = all.as_array().unwrap();
+    let of_group = all.iter().find(|one| one["contact_phone"].is_null()).unwrap();
+    let id = of_group["id"].as_str().unwrap();
+    let shown = org.reads(id).await;
+    let texts: Vec<_> = shown.iter().map(|message| &message["text"]).collect();
+    assert_eq!(texts, ["one", "two", "Hello"]);
+    assert_eq!(shown[0]["reactions"][0]["sender"]["id"], shown[2]["sender"]["id"]);
+    let of_noor = org.conversation(&noor).await["id"].as_str().unwrap().to_owned();
+    assert_eq!(org.reads(&of_noor).await[0]["text"], "three");
+    // Their author does.
+    tells(&noor, Some(&group), &unique("wamid."), "edit", edit(&first, "better")).await;
+    let part = json!({"original_message_id": second});
+    tells(&noor, Some(&group), &unique("wamid."), "revoke", part).await;
+    tells(&noor, None, &unique("wamid."), "edit", edit(&alone, "best")).await;
+    let shown = org.reads(id).await;
+    assert_eq!((&shown[0]["text"], &shown[1]["text"]), (&json!("better"), &Value::Null));
+    assert_eq!(org.reads(&of_noor).await[0]["text"], "best");
+    let figures = reqwest::get(org.server.metrics()).await.unwrap().text().await.unwrap();
+    assert!(figures.contains("omnistream_webhook_items_total{item=\"foreign\"}"), "{figures}");
+}
+
+#[tokio::test]
 async fn history_is_there_to_be_read_and_nobody_is_told() {
     let server = Server::start(|_| {}).await;
     let org = Org::on(&server).await;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::channel::{Amend, Amender, Amendment};
 use crate::fact::{By, Fact, Parked, ParkedAmendment};
-use crate::id::ConversationId;
+use crate::id::{ContactId, ConversationId};
 use crate::message::{Direction, Place, Reacted, Sender, SenderKind, block_of};
 use crate::time::Timestamp;
 
@@ -78,13 +78,14 @@ fn park(state: &State, amendment: &Amendment, context: &Context<'_>) -> Result<D
             (turn, &state.thread.waiting, free(&state.thread, context.loaded))
         }
     };
+    let by = sender(state, context, &amendment.by);
     let gone = waiting
         .iter()
-        .any(|waits| waits.target == amendment.target && matches!(waits.what, Parked::Deletion));
+        .any(|waits| waits.is_of(&amendment.target, &by) && matches!(waits.what, Parked::Deletion));
     let parked = ParkedAmendment {
         target: amendment.target.clone(),
         provider_id: amendment.provider_id.clone(),
-        sender: sender(state, context, &amendment.by),
+        sender: by,
         at: amendment.at.unwrap_or(context.now),
         what: match &amendment.what {
             Amend::Reaction(emoji) => Parked::Reaction { emoji: emoji.clone() },
@@ -145,13 +146,19 @@ impl ParkedAmendment {
     pub(super) fn join(self, waiting: &mut Vec<Self>) {
         waiting.retain(|waits| waits.waits_at(self.parked_at));
         if self.what == Parked::Deletion {
-            for waits in waiting.iter_mut().filter(|waits| waits.target == self.target) {
+            let is_of_it = |waits: &&mut Self| waits.is_of(&self.target, &self.sender);
+            for waits in waiting.iter_mut().filter(is_of_it) {
                 if let Parked::Edit { content } = &mut waits.what {
                     *content = None;
                 }
             }
         }
         waiting.push(self);
+    }
+
+    /// Whether it is of this message and by this person.
+    fn is_of(&self, target: &str, by: &Sender) -> bool {
+        self.target == target && self.sender.is_one_with(by)
     }
 
     /// Whether it is the same once more.
@@ -187,6 +194,17 @@ impl Conversation {
     }
 }
 
+impl Loaded {
+    /// Whether both are the same customer, by ids that may have been merged since.
+    fn are_one(&self, one: &Sender, other: &Sender) -> bool {
+        let contact = |of: &Sender| Some(ContactId(of.id?)).filter(|_| of.kind == SenderKind::Contact);
+        let (Some(one), Some(other)) = (contact(one), contact(other)) else { return false };
+        let all = |of: ContactId| self.persons.get(&of).map_or(&[][..], Vec::as_slice);
+        let root = |of: ContactId| all(of).first().copied().unwrap_or(of);
+        root(one) == root(other) || all(one).contains(&other)
+    }
+}
+
 impl Turn<'_> {
     /// What waited for a message follows it.
     pub(super) fn let_amendments_in(
@@ -211,22 +229,33 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Amends a message, if that changes anything. Only its author changes or deletes it.
+    /// Amends a message, if that changes anything. Only its author changes or deletes it, whoever
+    /// else is in the same conversation.
     fn amend(&mut self, place: Place, known: &Known<'_>) -> Result<(), Refused> {
         let &Known { provider_id, sender, at, what } = known;
         let row = self.row(place)?;
         let (message, before) = (row.message.id, row.content);
         let is_customer = sender.kind == SenderKind::Contact;
-        let is_author = is_customer == (row.message.direction == Direction::Inbound);
+        let is_author = match row.message.direction {
+            Direction::Inbound => is_customer && self.loaded.are_one(sender, &row.message.sender),
+            Direction::Outbound => !is_customer,
+        };
         let provider_id = provider_id.cloned();
         let fact = match what {
             Amend::Reaction(emoji) => {
-                let (sender, emoji) = (sender.clone(), emoji.clone());
+                // Who reacted before they were merged still is the same.
+                let known = row.reacted.iter().map(|reacted| &reacted.sender);
+                let known = known.into_iter().find(|known| self.loaded.are_one(sender, known));
+                let id = known.map_or(sender.id, |known| known.id);
+                let (sender, emoji) = (Sender { id, ..sender.clone() }, emoji.clone());
                 let reaction = Reacted { sender: sender.clone(), emoji: emoji.clone(), at };
                 let changes = row.would_take(&reaction);
                 changes.then_some(Fact::Reacted { message, place, provider_id, sender, emoji, at })
             }
-            _ if !is_author => None,
+            _ if !is_author => {
+                self.foreign += 1;
+                None
+            }
             Amend::Edit(content) => {
                 let edited = row.message.edited_at;
                 let changes = match row.message.deleted_at {

@@ -193,6 +193,8 @@ pub struct Answer {
     pub message: Option<Message>,
     /// The conversation as it is then; not for a provider's commands.
     pub conversation: Option<Conversation>,
+    /// How many edits and deletions did not count: they were of somebody else than the author.
+    pub foreign: u32,
 }
 
 /// Something to be done outside, after the commit.
@@ -261,4 +263,6 @@ pub enum Need {
     Message(ConversationId, MessageId),
     /// The head of an earlier case.
     Case(ConversationId),
+    /// Who else a contact is.
+    Person(ContactId),
 }

@@ -236,6 +236,8 @@ pub struct Loaded {
     pub contents: BTreeMap<ContentAt, Option<Content>>,
     pub messages: BTreeMap<(ConversationId, MessageId), Option<Place>>,
     pub cases: BTreeMap<ConversationId, Option<Conversation>>,
+    /// Who a contact turned out to be, first, and all others who turned out to be that one.
+    pub persons: BTreeMap<ContactId, Vec<ContactId>>,
 }
 
 /// The numbers that rules depend on.

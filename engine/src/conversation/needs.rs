@@ -1,10 +1,10 @@
 //! What has to be read before a command can be decided.
 
 use super::{Command, Conversation, Envelope, Loaded, Need, State, Target};
-use crate::channel::{Opaque, Outcome};
+use crate::channel::{Amender, Opaque, Outcome};
 use crate::fact::ParkedAmendment;
-use crate::id::{ConversationId, MessageId};
-use crate::message::Place;
+use crate::id::{ContactId, ConversationId, MessageId};
+use crate::message::{Place, Sender, SenderKind};
 use crate::time::Timestamp;
 
 /// What is still missing in `loaded`. What is read may name more: ask until nothing is missing.
@@ -38,6 +38,9 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
                 }
             }
             look.waiting_for(message.provider_id.as_deref());
+            let customer = state.case.as_ref().map_or(state.thread.contact, |case| case.contact);
+            let author = message.author.as_ref().map_or(Some(customer), |author| author.contact);
+            look.amenders(message.provider_id.as_deref(), author);
             if let Some(quoted) = &message.reply_to {
                 look.known(quoted, None);
             }
@@ -57,6 +60,9 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
                 }
             }
             look.known(&amendment.target, None);
+            if let Some(contact) = amender(state, &amendment.by) {
+                look.persons_at(&amendment.target, contact);
+            }
         }
         Command::Import(import) => {
             let history = state.thread.history.as_ref();
@@ -172,6 +178,28 @@ pub(super) fn known_opaque(state: &State, opaque: Option<Opaque>) -> Option<Opaq
     opaque.filter(|opaque| opaque.thread == state.thread.id)
 }
 
+/// What waits for its message.
+fn waiting(state: &State) -> &[ParkedAmendment] {
+    match &state.case {
+        Some(case) => &case.waiting,
+        None => &state.thread.waiting,
+    }
+}
+
+/// Whether a customer has another id than this contact.
+fn is_another(contact: ContactId, sender: &Sender) -> bool {
+    sender.kind == SenderKind::Contact && sender.id.is_some_and(|id| id != contact.0)
+}
+
+/// Which customer amends a message.
+fn amender(state: &State, by: &Amender) -> Option<ContactId> {
+    match by {
+        Amender::Customer => Some(state.thread.contact),
+        Amender::Author(author) => author.contact,
+        Amender::Business => None,
+    }
+}
+
 struct Look<'a> {
     state: &'a State,
     loaded: &'a Loaded,
@@ -231,15 +259,44 @@ impl Look<'_> {
 
     /// What the edits say that wait for the message with this id.
     fn waiting_for(&mut self, id: Option<&str>) {
-        let waiting = match &self.state.case {
-            Some(case) => &case.waiting,
-            None => &self.state.thread.waiting,
-        };
-        let of_it = waiting.iter().filter(|waits| Some(waits.target.as_str()) == id);
+        let of_it = waiting(self.state).iter().filter(|waits| Some(waits.target.as_str()) == id);
         for at in of_it.filter_map(ParkedAmendment::content) {
             if !self.loaded.contents.contains_key(&at) {
                 self.needs.push(Need::Content(at));
             }
+        }
+    }
+
+    /// Whether those are its author whose amendments wait for the message with this id.
+    fn amenders(&mut self, id: Option<&str>, author: Option<ContactId>) {
+        let (Some(id), Some(author)) = (id, author) else { return };
+        for waits in waiting(self.state).iter().filter(|waits| waits.target == id) {
+            self.persons(author, &waits.sender);
+        }
+    }
+
+    /// Whether this contact wrote the message with this id, or reacted to it before.
+    fn persons_at(&mut self, id: &str, contact: ContactId) {
+        let Some(found) = self.found(id) else { return };
+        let Some(Some(row)) = self.loaded.rows.get(&found) else { return };
+        self.persons(contact, &row.message.sender);
+        let others = row.reacted.iter().map(|reacted| &reacted.sender);
+        if others.into_iter().any(|other| is_another(contact, other)) {
+            self.person(contact);
+        }
+    }
+
+    /// Whether this is that contact: to be looked up only where the ids do not say so.
+    fn persons(&mut self, contact: ContactId, other: &Sender) {
+        if let Some(id) = other.id.filter(|_| is_another(contact, other)) {
+            self.person(contact);
+            self.person(ContactId(id));
+        }
+    }
+
+    fn person(&mut self, contact: ContactId) {
+        if !self.loaded.persons.contains_key(&contact) {
+            self.needs.push(Need::Person(contact));
         }
     }
 

@@ -22,7 +22,9 @@ pub(super) struct Turn<'a> {
     pub contents: Vec<Changed>,
     pub at: Timestamp,
     pub by: By,
-    loaded: &'a Loaded,
+    /// How many edits and deletions did not count.
+    pub foreign: u32,
+    pub(super) loaded: &'a Loaded,
     /// The first seq of the commit that this becomes part of.
     pub(super) first: u64,
     facts: Vec<Recorded>,
@@ -39,8 +41,8 @@ impl<'a> Turn<'a> {
     ) -> Self {
         let first = commit_first.unwrap_or(head.seq + 1);
         let (thread, effects, contents) = (None, Vec::new(), Vec::new());
-        let (facts, rows) = (Vec::new(), Vec::new());
-        Self { head, thread, effects, contents, at, by, loaded, first, facts, rows }
+        let (facts, rows, foreign) = (Vec::new(), Vec::new(), 0);
+        Self { head, thread, effects, contents, at, by, foreign, loaded, first, facts, rows }
     }
 
     /// Records what happened. A fact about a message changes its row, which must be loaded or made
@@ -221,7 +223,8 @@ impl<'a> Turn<'a> {
 
     /// The decision, with the message it answers, if it is about one. Providers are told nothing.
     pub(super) fn done(self, message: Option<Place>) -> Decision {
-        let mut answer = Answer { changed: !self.facts.is_empty(), ..Answer::default() };
+        let (changed, foreign) = (!self.facts.is_empty(), self.foreign);
+        let mut answer = Answer { changed, foreign, ..Answer::default() };
         if self.by != By::Provider {
             let row = message.and_then(|place| self.row(place).ok());
             answer.message = row.map(|row| row.message.clone());

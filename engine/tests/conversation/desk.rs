@@ -46,6 +46,8 @@ pub(crate) struct Desk {
     pub(crate) contents: BTreeMap<ContentAt, Content>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) rules: Rules,
+    /// Who else contacts are.
+    pub(crate) persons: BTreeMap<ContactId, Vec<ContactId>>,
     keys: BTreeMap<[u8; 16], UsedKey>,
     recent: Recent,
     mint: Counted,
@@ -73,6 +75,7 @@ impl Desk {
             contents: BTreeMap::new(),
             effects: Vec::new(),
             rules,
+            persons: BTreeMap::new(),
             keys: BTreeMap::new(),
             recent: Recent::default(),
             mint: Counted(100),
@@ -241,6 +244,10 @@ impl Desk {
                     }
                     Need::Case(id) => {
                         loaded.cases.insert(id, self.heads.get(&id).cloned());
+                    }
+                    Need::Person(contact) => {
+                        let all = self.persons.get(&contact).cloned().unwrap_or_default();
+                        loaded.persons.insert(contact, all);
                     }
                 }
             }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod amendments;
 #[cfg(test)]
+mod authors;
+#[cfg(test)]
 mod desk;
 #[cfg(test)]
 mod history;

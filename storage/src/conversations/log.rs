@@ -8,6 +8,7 @@ use engine::message::{Content, MessageRow, Place, block_of};
 use super::derived::{COMMIT, MESSAGE, content_key, log_key, ref_key};
 use super::{COMMIT_FACTS_MAX, Conversations};
 use crate::body::decode;
+use crate::contacts::Contacts;
 use crate::error::StoreError;
 use crate::keys::{alone, id, int};
 use crate::port::{Part, Scan};
@@ -45,6 +46,11 @@ impl Conversations {
             Need::Case(conversation) => {
                 let head = self.head(conversation).await?;
                 into.cases.insert(conversation, head);
+            }
+            Need::Person(contact) => {
+                let person = Contacts::new(self.store.clone()).current(contact).await?;
+                let all = person.map(|person| [vec![person.id], person.absorbed].concat());
+                into.persons.insert(contact, all.unwrap_or_default());
             }
         }
         Ok(())
