@@ -308,6 +308,28 @@ async fn an_account_that_meta_disables_sends_nothing_until_it_is_reinstated() {
 }
 
 #[tokio::test]
+async fn an_event_that_cannot_be_read_whole_is_followed_as_far_as_it_can_be_and_kept() {
+    let org = Org::found().await;
+    let waba = unique("88");
+    let config = json!({"config": {"waba_id": waba}});
+    org.admin.patch(&format!("/api/integrations/accounts/{}", org.account), config).await.is(200);
+    let deep = format!("{}{}", "[".repeat(300), "]".repeat(300));
+    for (event, part) in [("ACCOUNT_DELETED", "1e400"), ("ACCOUNT_RECONNECTED", &*deep)] {
+        // The entry is a partner's: only the event itself says whose it is.
+        let body = format!(
+            r#"{{"object":"whatsapp_business_account","entry":[{{"id":"1","time":{part},"changes":[
+            {{"field":"account_update","value":
+            {{"waba_info":{{"waba_id":"{waba}"}},"event":"{event}","more":{part}}}}}]}}]}}"#
+        );
+        org.deliver_raw(body.as_bytes()).await.is(200);
+        assert_eq!(org.account().await["notices"][0]["kind"], event.to_lowercase());
+        let letters = org.admin.get("/api/dead-letters").await.is(200);
+        assert!(letters[0]["raw"].as_str().unwrap().contains(part), "{letters}");
+    }
+    assert_eq!(org.account().await["status"], "connected");
+}
+
+#[tokio::test]
 async fn a_business_account_that_two_organizations_name_is_whose_number_was_delivered_to() {
     let secret = || Some("for all".to_owned().into());
     let server = Server::start(|config| config.meta.app_secret = secret()).await;

@@ -85,6 +85,47 @@ fn a_restriction_stops_only_what_sends_and_as_long_as_it_says() {
     );
 }
 
+/// What no value holds: a number that is too large, and lists that are too deep.
+fn unreadable() -> [String; 2] {
+    ["1e400".to_owned(), format!("{}{}", "[".repeat(300), "]".repeat(300))]
+}
+
+#[test]
+fn what_cannot_be_read_of_an_event_costs_nothing_of_the_rest_and_is_kept() {
+    let ban = json!({"waba_ban_state": "DISABLE", "more": "unreadable"});
+    let info = json!({"waba_id": "9002", "more": ["unreadable"]});
+    let event = json!({"event": "DISABLED_UPDATE", "ban_info": ban, "waba_info": info});
+    let preference = json!({"wa_id": "1555", "value": "stop", "more": "unreadable"});
+    let preferences = json!({"user_preferences": [preference]});
+    for part in unreadable() {
+        let sent = |field, value| {
+            let body = String::from_utf8(body(field, value)).unwrap();
+            body.replace("\"unreadable\"", &part).replace("1789999000", &part)
+        };
+        let body = sent("account_update", &event);
+        let change = &open(body.as_bytes()).unwrap().changes[0];
+        assert_eq!(waba(change).as_deref(), Some("9002"));
+        assert_eq!(change.entry_id.as_deref(), Some("9001"), "the entry's time is no number");
+        let [told] = &news(change, NOW)[..] else { panic!("{body}") };
+        assert_eq!((told.means, told.words.as_str()), (STOPS, "disabled update: DISABLE"));
+        let [Inbound::Dead { raw, .. }] = &decode(change, NOW)[..] else { panic!("{body}") };
+        assert!(raw.contains(&part), "{raw}");
+        let body = sent("user_preferences", &preferences);
+        let change = &open(body.as_bytes()).unwrap().changes[0];
+        assert_eq!(contact_news(change, NOW).len(), 1);
+        assert!(matches!(&decode(change, NOW)[..], [Inbound::Dead { .. }]));
+        let error =
+            json!({"errors": [{"code": 131_042, "title": "Payment", "more": "unreadable"}]});
+        let body = sent("messages", &error);
+        let told = news(&open(body.as_bytes()).unwrap().changes[0], NOW);
+        assert!(told[0].words.contains("131042"), "{told:?}");
+        let parts = json!({"history": [error]});
+        let body = sent("history", &parts);
+        let told = news(&open(body.as_bytes()).unwrap().changes[0], NOW);
+        assert!(told[0].words.contains("131042"), "{told:?}");
+    }
+}
+
 #[test]
 fn numbers_names_limits_alerts_and_templates_are_told_of() {
     let quality = |event: &str| json!({"display_phone_number": "+44 1234", "event": event, "current_limit": "TIER_10K"});

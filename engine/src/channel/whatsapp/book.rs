@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::decode::value_of;
+use super::decode::readable_of;
 use super::envelope::{Change, ID_BYTES_MAX, text};
 use super::message::time;
 use super::people;
@@ -17,19 +17,30 @@ const CATEGORY_CHARS_MAX: usize = 64;
 
 /// What a change says of customers.
 pub fn contact_news(change: &Change<'_>, now: Timestamp) -> Vec<ContactNews> {
-    let lists = || serde_json::from_str::<Lists<'_>>(change.value.get()).unwrap_or_default();
-    let (all, read): (_, fn(&Value, Timestamp) -> Option<ContactNews>) = match change.field.as_str()
-    {
-        "user_preferences" => (lists().user_preferences, preference),
-        "smb_app_state_sync" => (lists().state_sync, entry),
-        _ => return Vec::new(),
+    let read = match change.field.as_str() {
+        "user_preferences" => preference,
+        _ => entry,
     };
+    let Some((_, Some(all))) = list(change) else { return Vec::new() };
     let fits = |news: &ContactNews| news.of.iter().all(|of| of.value.len() <= ID_BYTES_MAX);
-    all.into_iter().filter_map(|one| read(&value_of(one)?, now)).filter(fits).collect()
+    all.into_iter().filter_map(|one| read(&readable_of(one)?, now)).filter(fits).collect()
+}
+
+/// The list of a change that says something of customers, by its name and as it was sent; `None` in
+/// it: there is none that can be read.
+pub(super) fn list<'a>(change: &Change<'a>) -> Option<(&'static str, Option<Vec<&'a RawValue>>)> {
+    let lists = || serde_json::from_str::<Lists<'_>>(change.value.get()).ok();
+    match change.field.as_str() {
+        "user_preferences" => {
+            Some(("user_preferences", lists().map(|lists| lists.user_preferences)))
+        }
+        "smb_app_state_sync" => Some(("state_sync", lists().map(|lists| lists.state_sync))),
+        _ => None,
+    }
 }
 
 /// Each may be long: a whole book.
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct Lists<'a> {
     #[serde(borrow, default)]
     user_preferences: Vec<&'a RawValue>,

@@ -1,14 +1,17 @@
 //! A change to items, each on its own: what is wrong with one never loses its neighbours.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::book;
 use super::envelope::{Change, ID_BYTES_MAX};
 use super::identity;
 use super::message::{Around, echo, inbound};
+use super::news::is_news;
 use super::people::Contacts;
 use super::status::receipt;
 use crate::channel::{Amender, IdentityChange, Inbound};
@@ -23,6 +26,28 @@ pub(super) fn value_of(sent: &RawValue) -> Option<Value> {
     is_small.then(|| serde_json::from_str(sent.get()).ok())?
 }
 
+/// What lies deeper is not looked for where a thing cannot be read at one go.
+const DEPTH_MAX: usize = 8;
+
+/// The same as far as a value can hold it: null stands for numbers that are too large for that, and
+/// for lists that are too deep.
+pub(super) fn readable_of(sent: &RawValue) -> Option<Value> {
+    (sent.get().len() <= ITEM_BYTES_MAX).then(|| readable(sent.get(), DEPTH_MAX))
+}
+
+fn readable(sent: &str, depth: usize) -> Value {
+    if let Ok(value) = serde_json::from_str(sent) {
+        return value;
+    }
+    let Some(depth) = depth.checked_sub(1) else { return Value::Null };
+    let each = |sent: &RawValue| readable(sent.get(), depth);
+    if let Ok(fields) = serde_json::from_str::<BTreeMap<String, &RawValue>>(sent) {
+        return fields.into_iter().map(|(name, field)| (name, each(field))).collect();
+    }
+    let all = serde_json::from_str::<Vec<&RawValue>>(sent).ok();
+    all.map_or(Value::Null, |all| all.into_iter().map(each).collect())
+}
+
 /// What is wrong with a change that cannot be taken apart.
 pub(super) const NO_CHANGE: &str = "the change is not what a change should be";
 
@@ -34,7 +59,7 @@ pub fn decode(change: &Change<'_>, now: Timestamp) -> Vec<Inbound> {
     match change.field.as_str() {
         "messages" | "smb_message_echoes" | "message_echoes" => {}
         "user_id_update" => return updates(change, now),
-        other => return vec![Inbound::Ignored(field(other))],
+        other => return event(other, change),
     }
     let Some(contents) = &change.contents else {
         return vec![dead(NO_CHANGE, change.kept())];
@@ -68,6 +93,34 @@ pub fn decode(change: &Change<'_>, now: Timestamp) -> Vec<Inbound> {
         items.push(Inbound::Ignored("nothing"));
     }
     items
+}
+
+/// Where more of an event cannot be read, all of it is one letter.
+const LETTERS_MAX: usize = 16;
+
+/// An event is no item. It is followed as far as it can be read, and kept where that is not all.
+fn event(name: &str, change: &Change<'_>) -> Vec<Inbound> {
+    let wrong = "not all of it can be read; what can be read was followed";
+    let mut letters = Vec::new();
+    if is_news(name) && value_of(change.value).is_none() {
+        letters.push(dead(wrong, change.kept()));
+    }
+    match book::list(change) {
+        Some((list, Some(mut all))) => {
+            all.retain(|one| value_of(one).is_none());
+            if all.len() > LETTERS_MAX {
+                letters.push(dead(wrong, change.kept()));
+            } else {
+                letters.extend(all.iter().map(|one| dead(wrong, change.kept_alone(list, one))));
+            }
+        }
+        Some((_, None)) => letters.push(dead(NO_CHANGE, change.kept())),
+        None => {}
+    }
+    if letters.is_empty() {
+        letters.push(Inbound::Ignored(field(name)));
+    }
+    letters
 }
 
 /// What is told apart of all that is no item, when it is counted.

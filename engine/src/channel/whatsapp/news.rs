@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::decode::value_of;
+use super::decode::readable_of;
 use super::envelope::{Change, sent_text, text};
 use super::outcome::{error_of, is_of_account};
 use super::people::digits;
@@ -55,20 +55,9 @@ pub fn news(change: &Change<'_>, now: Timestamp) -> Vec<News> {
     let said = match change.field.as_str() {
         "messages" => return errors(change, at),
         "history" => return history(change, at),
-        "account_update" => account_update,
-        "account_alerts" => account_alert,
-        "account_review_update" => account_review,
-        "phone_number_quality_update" => number_quality,
-        "phone_number_name_update" => number_name,
-        "business_capability_update" => capability,
-        "security" => security,
-        "message_template_status_update"
-        | "message_template_quality_update"
-        | "message_template_components_update"
-        | "template_category_update" => template,
-        _ => return Vec::new(),
+        field => reader(field),
     };
-    let Some(value) = value_of(change.value) else { return Vec::new() };
+    let (Some(said), Some(value)) = (said, readable_of(change.value)) else { return Vec::new() };
     let phone = value.get("display_phone_number").and_then(text).map(|phone| digits(&phone));
     let Said { kind, words, means } = said(&change.field, &value);
     let limits = ["current_limit", "max_daily_conversations_per_business"];
@@ -82,6 +71,29 @@ pub fn news(change: &Change<'_>, now: Timestamp) -> Vec<News> {
         means,
         messaging_limit,
     }]
+}
+
+/// What reads the events of a field; `None`: they are of no account.
+fn reader(field: &str) -> Option<fn(&str, &Value) -> Said> {
+    Some(match field {
+        "account_update" => account_update,
+        "account_alerts" => account_alert,
+        "account_review_update" => account_review,
+        "phone_number_quality_update" => number_quality,
+        "phone_number_name_update" => number_name,
+        "business_capability_update" => capability,
+        "security" => security,
+        "message_template_status_update"
+        | "message_template_quality_update"
+        | "message_template_components_update"
+        | "template_category_update" => template,
+        _ => return None,
+    })
+}
+
+/// Whether the events of a field say something of an account.
+pub(super) fn is_news(field: &str) -> bool {
+    reader(field).is_some()
 }
 
 #[derive(Deserialize)]
@@ -108,7 +120,7 @@ struct Said {
 fn errors(change: &Change<'_>, at: Option<Timestamp>) -> Vec<News> {
     let errors = change.contents.iter().flat_map(|contents| &contents.errors);
     let of_one = |raw: &&RawValue| {
-        let error = value_of(raw)?;
+        let error = readable_of(raw)?;
         let means = if is_of_account(&error) { Means::Stops { until: None } } else { Means::Tells };
         let words = short(&error_of(&error).to_string());
         let (phone, messaging_limit) = (None, None);
@@ -125,7 +137,7 @@ fn history(change: &Change<'_>, at: Option<Timestamp>) -> Vec<News> {
         let part: Part<'_> = serde_json::from_str(raw.get()).ok()?;
         let progress = part.metadata.and_then(|metadata| sent_text(metadata.progress?));
         let words = match part.errors.first() {
-            Some(error) => error_of(&value_of(error)?).to_string(),
+            Some(error) => error_of(&readable_of(error)?).to_string(),
             None if progress.as_deref() == Some("100") => "all of it was handed over".to_owned(),
             None => return None,
         };
