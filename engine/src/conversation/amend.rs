@@ -97,8 +97,7 @@ fn park(state: &State, amendment: &Amendment, context: &Context<'_>) -> Result<D
     if waiting.iter().any(|waits| waits.is_same(&parked)) {
         return Ok(turn.done(None));
     }
-    let still = waiting.iter().filter(|waits| waits.waits_at(context.now)).count();
-    if still + turn.head.receipts_waiting(context.now) >= context.rules.parked_max {
+    if in_the_way(&parked, waiting, &turn.head) >= context.rules.parked_max {
         return Err(Refused::TooManyParked);
     }
     if let (Amend::Edit(said), false) = (&amendment.what, gone) {
@@ -115,6 +114,16 @@ fn park(state: &State, amendment: &Amendment, context: &Context<'_>) -> Result<D
         turn.thread = Some(thread);
     }
     Ok(turn.done(None))
+}
+
+/// How much waits that takes the place of one more. Deletions have as many places of their own:
+/// whatever else is lost, what somebody took back must not be shown.
+fn in_the_way(parked: &ParkedAmendment, waiting: &[ParkedAmendment], head: &Conversation) -> usize {
+    let still = waiting.iter().filter(|waits| waits.waits_at(parked.parked_at));
+    match parked.what {
+        Parked::Deletion => still.filter(|waits| waits.what == Parked::Deletion).count(),
+        _ => still.count() + head.receipts_waiting(parked.parked_at),
+    }
 }
 
 /// A place for a content among those of a thread that has no case; none that was free shortly
@@ -259,7 +268,7 @@ impl Turn<'_> {
             Amend::Edit(content) => {
                 let edited = row.message.edited_at;
                 let changes = match row.message.deleted_at {
-                    Some(_) => edited < Some(at),
+                    Some(deleted) => edited < Some(at) && at < deleted,
                     None => edited != Some(at) || row.content() != *content,
                 };
                 let to = self.next_content();

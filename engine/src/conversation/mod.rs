@@ -253,7 +253,8 @@ pub struct Rules {
     pub pair_ladder: Vec<Duration>,
     /// How many outbound messages of one conversation may wait.
     pub pending_max: usize,
-    /// How many receipts and amendments of a conversation may wait for their message.
+    /// How many receipts and amendments of a conversation may wait for their message; deletions
+    /// until there are so many of them alone.
     pub parked_max: usize,
 }
 

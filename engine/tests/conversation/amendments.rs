@@ -3,7 +3,8 @@
 use engine::channel::{Amend, Amender};
 use engine::conversation::{Command, Envelope, Refused, Target};
 use engine::fact::ConversationStatus;
-use engine::message::{Content, Message, MessageRow, Reaction, VERSIONS_MAX};
+use engine::message::{Content, Message, MessageRow, Reaction, Referral, VERSIONS_MAX};
+use engine::time::Timestamp;
 use proptest::prelude::*;
 
 use crate::desk::{Desk, HOUR, MINUTE, amended, by_agent, receipt, received, system};
@@ -117,6 +118,70 @@ fn what_comes_before_its_message_waits_for_eight_days_and_so_much_of_it() {
     let row = desk.rows.values().find(|row| row.message.seq > 1 && !row.reacted.is_empty());
     assert_eq!(row.unwrap().message.text.as_deref(), Some("late"));
     assert!(desk.case().waiting.is_empty());
+}
+
+#[test]
+fn a_deletion_finds_room_where_nothing_else_does() {
+    let mut desk = Desk::new();
+    desk.receive("m0", "hello");
+    for n in 0..8 {
+        desk.run(reaction(&format!("r{n}"), "m1", n, "👍")).unwrap();
+    }
+    let full = desk.run(edit("e1", "m1", 9, "better")).unwrap_err();
+    assert_eq!(full, Refused::TooManyParked);
+    for n in 1..=8 {
+        desk.run(deletion(&format!("d{n}"), &format!("m{n}"), 10)).unwrap();
+    }
+    let full = desk.run(deletion("d9", "m9", 10)).unwrap_err();
+    assert_eq!(full, Refused::TooManyParked, "a dead letter, then");
+    desk.receive("m1", "a secret");
+    let row = desk.rows.values().find(|row| row.message.seq > 1).unwrap();
+    assert_eq!((&row.message.text, row.message.deleted_at.is_some()), (&None, true));
+    assert_eq!(desk.case().waiting.len(), 7);
+}
+
+#[test]
+fn nothing_that_is_said_to_be_of_after_a_deletion_changes_anything_whichever_comes_first() {
+    let mut ends = Vec::new();
+    for order in [[0, 1, 2, 3], [3, 0, 1, 2], [1, 3, 2, 0], [2, 3, 1, 0], [3, 2, 1, 0]] {
+        let mut desk = Desk::new();
+        desk.receive("m1", "hello");
+        let steps = [
+            edit("e1", "m1", 10, "two"),
+            edit("e2", "m1", 20, "three"),
+            edit("e3", "m1", 40, "words of later"),
+            deletion("d1", "m1", 30),
+        ];
+        for step in order {
+            let deleted = only(&desk).message.deleted_at.is_some();
+            let (before, facts) = (only(&desk).clone(), desk.log.len());
+            let changed = desk.run(steps[step].clone()).unwrap().changed;
+            if deleted && step == 2 {
+                assert!(!changed);
+                assert_eq!((only(&desk), desk.log.len()), (&before, facts));
+            }
+        }
+        assert!(desk.contents.is_empty());
+        let Message { text, edited_at, deleted_at, .. } = only(&desk).message.clone();
+        ends.push((text, edited_at, deleted_at));
+    }
+    let at = |second: i64| Some(Timestamp(1_790_000_000_000 + second * 1_000));
+    assert_eq!(ends[0], (None, at(20), at(30)));
+    assert!(ends.iter().all(|end| *end == ends[0]), "{ends:?}");
+}
+
+#[test]
+fn a_deleted_message_does_not_tell_any_more_where_its_customer_came_from() {
+    let mut desk = Desk::new();
+    let mut first = received("m1", "is it still there?");
+    if let Command::Receive(message) = &mut first.command {
+        let headline = Some("Blue chairs".to_owned());
+        message.referral = Some(Referral { headline, ..Referral::default() });
+    }
+    desk.run(first).unwrap();
+    assert!(only(&desk).message.referral.is_some());
+    desk.run(deletion("d1", "m1", 30)).unwrap();
+    assert_eq!(only(&desk).message.referral, None);
 }
 
 #[test]
