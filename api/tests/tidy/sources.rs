@@ -124,7 +124,7 @@ fn tests(source: &Text) -> Option<&str> {
     if source.path.contains("/tests/") {
         return Some(&source.text);
     }
-    source.text.find("#[cfg(test)]").map(|at| &source.text[at..])
+    source.text.find("#[cfg(test)]\nmod tests {").map(|at| &source.text[at..])
 }
 
 #[test]
