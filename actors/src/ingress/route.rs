@@ -1,0 +1,243 @@
+//! Which thread an item of a webhook is for, and whose it is in a group.
+
+use std::borrow::Cow;
+
+use engine::account::Account;
+use engine::channel::{
+    Amend, Amender, Amendment, Author, Handle, IdentityChange, Inbound, Receipt,
+};
+use engine::conversation::Command;
+use engine::id::ThreadId;
+use engine::time::Timestamp;
+use storage::StoreError;
+use storage::dead_letters::Source;
+
+use super::{Ingress, Item, UNPLACED, command, count, envelope, kind};
+use crate::failure::Failure;
+use crate::identity::{Owner, origin};
+use crate::panics::{Panicked, caught_in};
+use crate::parking::raw;
+use crate::thread::Origin;
+
+impl Ingress {
+    /// The items that are for threads, in order; what is for none is done with.
+    pub(super) async fn routed(
+        &self,
+        account: &Account,
+        items: Vec<Inbound>,
+    ) -> Result<Vec<Item>, Failure> {
+        let mut routed: Vec<Item> = Vec::with_capacity(items.len());
+        let changes = self.identities.changes();
+        for item in items {
+            let command = match item {
+                Inbound::Dead { reason, raw } => {
+                    let whose = (Some(account.tenant), Some(account.id));
+                    self.keep(whose, Source::Decode, reason, raw).await?;
+                    continue;
+                }
+                Inbound::Ignored(what) => {
+                    count(what);
+                    continue;
+                }
+                item => command(item),
+            };
+            let Some(mut command) = command else { continue };
+            count(kind(&command));
+            let Ok(place) = self.place(account, &mut command).await else {
+                let raw = raw(&command);
+                let whose = (Some(account.tenant), Some(account.id));
+                self.keep(whose, Source::Place, UNPLACED.to_owned(), raw).await?;
+                continue;
+            };
+            match place? {
+                Some((thread, origin)) => {
+                    routed.push(Item { thread, origin, envelope: envelope(command) });
+                }
+                None => count("unroutable"),
+            }
+        }
+        if self.identities.changes() != changes {
+            // What is behind an item may have had its thread moved: they keep their order.
+            for item in &mut routed {
+                let (thread, contact) = (item.thread, item.origin.contact);
+                let owner = self.identities.root_of(Owner { thread, contact }).await?;
+                if goes_along(&item.envelope.command) {
+                    (item.thread, item.origin.contact) = (owner.thread, owner.contact);
+                }
+            }
+        }
+        Ok(routed)
+    }
+
+    /// Which thread an item is for, if that can be said without a panic.
+    pub(super) async fn place(
+        &self,
+        account: &Account,
+        command: &mut Command,
+    ) -> Result<Result<Option<(ThreadId, Origin)>, Failure>, Panicked> {
+        let mut attempts = 1;
+        loop {
+            match caught_in("place", Box::pin(self.route(account, command))).await {
+                Err(_) | Ok(Err(Failure::Panicked)) if attempts < self.poison_attempts => {
+                    attempts += 1;
+                }
+                Err(panicked) => return Err(panicked),
+                Ok(Err(Failure::Panicked)) => return Err(Panicked),
+                Ok(place) => return Ok(place),
+            }
+        }
+    }
+
+    /// Which thread an item is for. A receipt never makes a thread, nor does a change of who the
+    /// customer is: one that names nothing of ours is of somebody who is not known here.
+    async fn route(
+        &self,
+        account: &Account,
+        command: &mut Command,
+    ) -> Result<Option<(ThreadId, Origin)>, Failure> {
+        let of_message = match command {
+            Command::Amend(amendment) => {
+                let owner = self.of_message(account, &amendment.target).await?;
+                self.know_amender(account, amendment, owner).await?;
+                owner
+            }
+            Command::Receive(message) => {
+                if let Some(author) = message.author.as_mut() {
+                    self.know(account, author, message.sent_at).await?;
+                }
+                None
+            }
+            _ => None,
+        };
+        let command = &*command;
+        let owner = match command {
+            _ if of_message.is_some() => of_message,
+            Command::Receipt(receipt) => self.owner_of(account, receipt).await?,
+            Command::Identity(change) => self.identities.change(account, change).await?,
+            _ => {
+                let handles = customer(command);
+                if handles.is_empty() {
+                    return Ok(None);
+                }
+                let (name, sent_at) = match command {
+                    Command::Receive(message) => (message.name.as_deref(), message.sent_at),
+                    Command::Echo(echo) => (None, echo.sent_at),
+                    Command::Amend(amendment) => (None, amendment.at),
+                    _ => (None, None),
+                };
+                Some(self.identities.resolve(account, &handles, name, sent_at).await?)
+            }
+        };
+        Ok(owner.map(|owner| (owner.thread, origin(account, owner))))
+    }
+
+    /// Whose a receipt is: of the thread that we sent along, if it is one of this account; else of
+    /// the one that has the message; else of the recipient, whom it may have other handles of.
+    async fn owner_of(
+        &self,
+        account: &Account,
+        receipt: &Receipt,
+    ) -> Result<Option<Owner>, Failure> {
+        let recipient = self.identities.recognise(account, &receipt.recipient, receipt.at).await?;
+        if let Some(opaque) = receipt.opaque {
+            if recipient.is_some_and(|owner| owner.thread == opaque.thread) {
+                return Ok(recipient);
+            }
+            if let Some(owner) = self.of_thread(account, opaque.thread).await? {
+                return Ok(Some(owner));
+            }
+        }
+        Ok(self.of_message(account, &receipt.provider_id).await?.or(recipient))
+    }
+
+    /// Whose the message with this provider id is.
+    async fn of_message(
+        &self,
+        account: &Account,
+        provider_id: &str,
+    ) -> Result<Option<Owner>, StoreError> {
+        let found = self.conversations.reference(account.id, provider_id).await?;
+        let Some((conversation, _)) = found else { return Ok(None) };
+        match self.conversations.head(conversation).await? {
+            Some(head) => self.of_thread(account, head.thread).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Whose a thread is. One of another account names nothing.
+    async fn of_thread(
+        &self,
+        account: &Account,
+        thread: ThreadId,
+    ) -> Result<Option<Owner>, StoreError> {
+        let known = self.conversations.thread(thread).await?;
+        Ok(known
+            .filter(|known| (known.tenant, known.account) == (account.tenant, account.id))
+            .map(|known| Owner { thread, contact: known.contact }))
+    }
+
+    /// Who amends a message: a contact like every other, unless it is the customer of its thread.
+    async fn know_amender(
+        &self,
+        account: &Account,
+        amendment: &mut Amendment,
+        owner: Option<Owner>,
+    ) -> Result<(), Failure> {
+        let Amendment { customer, by, at, what, .. } = amendment;
+        let (mut author, customer) = match (&*by, owner) {
+            (Amender::Business, _) | (Amender::Customer, None) => return Ok(()),
+            (Amender::Author(author), _) => (author.clone(), None),
+            (Amender::Customer, Some(of)) => {
+                let (name, contact) = (None, None);
+                (Author { handles: customer.clone(), name, contact }, Some(of.contact))
+            }
+        };
+        match self.identities.recognise(account, &author.handles, *at).await? {
+            Some(known) if customer == Some(known.contact) => return Ok(()),
+            Some(known) => author.contact = Some(self.identities.root(known.contact).await?),
+            // Nobody who is not known has written it, nor is known for this.
+            None if owner.is_some() && !matches!(what, Amend::Reaction(_)) => {}
+            None => self.know(account, &mut author, *at).await?,
+        }
+        let is_customer = match customer {
+            Some(customer) => author.contact == Some(self.identities.root(customer).await?),
+            None => false,
+        };
+        if !is_customer {
+            *by = Amender::Author(author);
+        }
+        Ok(())
+    }
+
+    /// Finds out who of a group somebody is who did something at that time.
+    pub(crate) async fn know(
+        &self,
+        account: &Account,
+        who: &mut Author,
+        at: Option<Timestamp>,
+    ) -> Result<(), Failure> {
+        let (handles, name) = (&who.handles, who.name.as_deref());
+        let owner = self.identities.resolve(account, handles, name, at).await?;
+        who.contact = Some(self.identities.root(owner.contact).await?);
+        Ok(())
+    }
+}
+
+/// Whether an item is for wherever its thread went: what a message is about may be left behind.
+fn goes_along(command: &Command) -> bool {
+    !matches!(command, Command::Receipt(_) | Command::Amend(_))
+}
+
+/// The handles by which an item names its customer.
+pub(super) fn customer(command: &Command) -> Cow<'_, [Handle]> {
+    match command {
+        Command::Receive(message) => Cow::Borrowed(&message.from),
+        Command::Receipt(receipt) => Cow::Borrowed(&receipt.recipient),
+        Command::Echo(echo) => Cow::Borrowed(&echo.to),
+        Command::Amend(amendment) => Cow::Borrowed(&amendment.customer),
+        Command::Identity(IdentityChange { of, previous, current, .. }) => {
+            Cow::Owned([&previous[..], of, current].concat())
+        }
+        _ => Cow::Borrowed(&[]),
+    }
+}
