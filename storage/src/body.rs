@@ -18,3 +18,38 @@ pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, StoreError> 
     rmp_serde::from_slice(body)
         .map_err(|error| StoreError::Corrupt(format!("a row cannot be read: {error}").into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use engine::channel::Channel;
+    use engine::conversation::{Conversation, Thread};
+    use engine::id::{AccountId, AgentId, ContactId, ConversationId, TenantId, ThreadId};
+    use engine::message::Place;
+    use engine::time::Timestamp;
+    use uuid::Uuid;
+
+    use super::{decode, encode};
+
+    #[test]
+    fn a_head_takes_no_room_for_what_is_empty_and_is_read_as_it_was() {
+        let id = Uuid::from_u128(7);
+        let account = (AccountId(id), Channel::Whatsapp);
+        let thread = Thread::new(ThreadId(id), TenantId(id), account, ContactId(id));
+        let empty = Conversation::blank(ConversationId(id), &thread);
+        let full = Conversation {
+            contact_name: Some("Ines".to_owned()),
+            assignee: Some(AgentId(id)),
+            closed_at: Some(Timestamp(1)),
+            unread_at: vec![(1, Place { block: 0, ordinal: 1 })],
+            unsettled: vec![Place { block: 0, ordinal: 1 }],
+            touched: true,
+            clean: true,
+            ..empty.clone()
+        };
+        for head in [&empty, &full] {
+            assert_eq!(decode::<Conversation>(&encode(head)).unwrap(), *head);
+        }
+        let names = |head| String::from_utf8_lossy(&encode(head)).matches("unsettled").count();
+        assert_eq!((names(&empty), names(&full)), (0, 1));
+    }
+}

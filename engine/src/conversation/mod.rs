@@ -137,7 +137,8 @@ pub struct MovedTo {
     pub contact: ContactId,
 }
 
-/// A case of a thread: its head. The row of the same name is a lazy snapshot of it.
+/// A case of a thread: its head. The row of the same name is a lazy snapshot of it, written with nearly
+/// every message: what is empty is left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Conversation {
     pub id: ConversationId,
@@ -146,45 +147,52 @@ pub struct Conversation {
     pub account: AccountId,
     pub channel: Channel,
     pub contact: ContactId,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub contact_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub contact_phone: Option<String>,
     pub case: u32,
     pub status: ConversationStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub assignee: Option<AgentId>,
     pub tags: Vec<String>,
     pub unread: u32,
     /// The newest of those that are unread, oldest first, at most [`UNREAD_KEPT`]: the seq of each
     /// and where it lies.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unread_at: Vec<(u64, Place)>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub last_message_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<Timestamp>,
     /// The provider's time of the customer's last message: the channel's window counts from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_inbound_at: Option<Timestamp>,
     /// The provider's id of the customer's newest message, for the read mark.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_inbound_id: Option<String>,
     /// The newest fact.
     pub seq: u64,
     /// How many messages it has.
     pub messages: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_message: Option<Preview>,
     /// Outbound messages that are not done, in order.
     pub pending: Vec<Pending>,
     /// The newest messages of unknown outcome, at most [`UNSETTLED_MAX`]: an echo may settle them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unsettled: Vec<Place>,
     /// People did something here.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub touched: bool,
     /// Receipts that wait for their message.
     pub parked: Vec<ParkedReceipt>,
     /// Reactions, edits and deletions that wait for their message.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<ParkedAmendment>,
     /// Everything derived from the facts up to `seq` is written, and the actor left in order.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub clean: bool,
 }
 
