@@ -206,7 +206,8 @@ impl Conversation {
 impl Loaded {
     /// Whether both are the same customer, by ids that may have been merged since.
     fn are_one(&self, one: &Sender, other: &Sender) -> bool {
-        let contact = |of: &Sender| Some(ContactId(of.id?)).filter(|_| of.kind == SenderKind::Contact);
+        let contact =
+            |of: &Sender| Some(ContactId(of.id?)).filter(|_| of.kind == SenderKind::Contact);
         let (Some(one), Some(other)) = (contact(one), contact(other)) else { return false };
         let all = |of: ContactId| self.persons.get(&of).map_or(&[][..], Vec::as_slice);
         let root = |of: ContactId| all(of).first().copied().unwrap_or(of);
