@@ -113,7 +113,8 @@ impl MessageRow {
         self.raw = raw;
     }
 
-    /// Its author changed it at some time. All orders of the same edits end the same.
+    /// Its author changed it at some time, not after deleting it. All orders of the same edits end
+    /// the same.
     pub(crate) fn edit(&mut self, at: Timestamp, content: Option<Content>) {
         let newest = self.message.edited_at.is_none_or(|edited| at >= edited);
         if let Some(content) = content.filter(|_| self.message.deleted_at.is_none()) {
@@ -134,13 +135,18 @@ impl MessageRow {
         self.message.edited_at = self.message.edited_at.max(Some(at));
     }
 
-    /// Its author deleted it: all that was said is gone, and what others thought of it.
+    /// Its author deleted it: all that was said is gone, where the customer came from, and what
+    /// others thought of it.
     pub(crate) fn delete(&mut self, at: Timestamp) {
         let kind = self.message.kind;
         self.say(Content { kind, ..Content::default() });
-        self.earlier.clear();
+        // What is said to have been changed later never was, whichever comes first.
+        let edits = self.earlier.drain(..).filter_map(|version| version.at);
+        let edits = edits.chain(self.message.edited_at);
+        self.message.edited_at = edits.filter(|edited| *edited < at).max();
         self.reacted.clear();
         self.message.reactions.clear();
+        self.message.referral = None;
         (self.reacting, self.message.reaction_error) = (None, None);
         (self.message.deleted_at, self.content) = (Some(at), None);
     }
