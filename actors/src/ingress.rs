@@ -136,7 +136,7 @@ impl Ingress {
             let (sent, rest) = self.send_all(items, share).await?;
             let (some_went, mut late) = (!sent.is_empty(), Vec::new());
             for sent in sent {
-                late.extend(self.settled(sent, until).await?);
+                late.extend(self.settled(sent, until, &late).await?);
             }
             // What came before it in this very webhook may be all that was in the way.
             let again = some_went && late.is_empty();
@@ -221,7 +221,7 @@ impl Ingress {
             }
         };
         let settled = match answer {
-            Some(answer) => self.settle(Sent { item, answer }, until).await,
+            Some(answer) => self.settle(Sent { item, answer }, until, &[]).await,
             None => Ok(Settled::Late(item)),
         };
         match settled {
@@ -245,7 +245,7 @@ impl Ingress {
     /// Waits for the answer of an item that waited.
     pub(crate) async fn end(&self, sent: Sent, until: Instant) -> Result<(), Failure> {
         let thread = sent.item.thread;
-        match self.settled(sent, until).await? {
+        match self.settled(sent, until, &[]).await? {
             None => Ok(()),
             Some(late) if late.thread == thread => Err(Failure::Unavailable),
             // Its thread moved, and the other one cannot take it now.
@@ -254,16 +254,21 @@ impl Ingress {
     }
 
     /// Waits for an answer; what finds no place is kept. Answers the item when it has to wait.
-    async fn settled(&self, sent: Sent, until: Instant) -> Result<Option<Item>, Failure> {
-        match self.settle(sent, until).await? {
+    async fn settled(
+        &self,
+        sent: Sent,
+        until: Instant,
+        late: &[Item],
+    ) -> Result<Option<Item>, Failure> {
+        match self.settle(sent, until, late).await? {
             Settled::Done => Ok(None),
             Settled::Late(item) => Ok(Some(item)),
             Settled::Unplaced(item, reason) => self.bury_item(&item, reason).await.map(|()| None),
         }
     }
 
-    /// Waits for an answer, and follows a thread that moved.
-    async fn settle(&self, sent: Sent, until: Instant) -> Result<Settled, Failure> {
+    /// Waits for an answer, and follows a thread that moved, past none of those that have to wait.
+    async fn settle(&self, sent: Sent, until: Instant, late: &[Item]) -> Result<Settled, Failure> {
         let Sent { mut item, mut answer } = sent;
         for _ in 0..MOVES_MAX {
             let Ok(answered) = timeout_at(until, answer).await else {
@@ -282,6 +287,9 @@ impl Ingress {
                     tracing::debug!(from = %item.thread, %to, "a thread moved");
                     (item.thread, item.origin.contact) = (to, contact);
                     self.waiting.load(to.shard()).await?;
+                    if late.iter().any(|late| late.thread == to) {
+                        return Ok(Settled::Late(item));
+                    }
                     let permit = || self.permits.take(item.origin.tenant, to);
                     match self.send(&item, &Chain::default(), permit) {
                         Some(again) => answer = again,

@@ -1,19 +1,21 @@
 //! Who is made one by itself, who is only suggested to be, and what old ids still find.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use actors::clock::Clock;
 use engine::channel::{Handle, Inbound, Receipt};
 use engine::contact::{Contact, MergeReason};
 use engine::conversation::{Command, Conversation};
-use engine::id::TenantId;
+use engine::id::{TenantId, ThreadId};
 use engine::message::MessageStatus;
 use engine::time::Timestamp;
+use storage::conversations::Conversations;
 use storage::faulty::{Call, Fate, Faulty, Write};
 use storage::memory::Memory;
 use storage::tables::{LOG, THREADS};
-use storage::{Change, Store};
+use storage::{Change, Part, Store};
 use uuid::Uuid;
 
 use crate::bench::{Bench, account, account_of, admin, bsuid, phone};
@@ -271,4 +273,63 @@ async fn a_stop_behind_the_move_of_a_thread_is_made_up_for_by_the_next_start_alo
         deliver(&bench, writes(4, &[handle], "again")).await;
         assert_eq!(bench.open().await[0].thread, thread);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_webhook_has_for_a_thread_that_moves_meanwhile_keeps_its_order() {
+    let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
+    let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(|| Timestamp(1_790_000_000_000))));
+    let (moves, swaps) = (Arc::new(OnceLock::<ThreadId>::new()), AtomicUsize::new(0));
+    let moving = moves.clone();
+    let decide = move |call: &Call<'_>| match (call, moving.get()) {
+        // Whoever follows the thread takes a second for each look at it,
+        (Call::Get(table, key), Some(thread))
+            if **table == THREADS && key.partition == [Part::Uuid(*thread.0.as_bytes())] =>
+        {
+            Fate::Slow(Duration::from_secs(1))
+        }
+        // and who moves it stands still before its handles say so.
+        (Call::Write(Write::Swap { .. }), Some(_))
+            if swaps.fetch_add(1, Ordering::Relaxed) == 0 =>
+        {
+            Fate::Slow(Duration::from_secs(1_000))
+        }
+        _ => Fate::Done,
+    };
+    let bench = Bench::over(Arc::new(Faulty::new(memory.clone(), decide)), clock).await;
+    let (b, p) = (bsuid("US.1"), phone("15550001"));
+    for (handle, text) in [(&b, "id"), (&p, "phone")] {
+        deliver(&bench, writes(1, std::slice::from_ref(handle), text)).await;
+    }
+    let mut threads = Vec::new();
+    for (text, handle) in [("id", &b), ("phone", &p)] {
+        threads.push((open(&bench, text).await.thread, handle.clone()));
+    }
+    threads.sort_by_key(|(thread, _)| *thread);
+    // The younger one is moved.
+    let [(to, _), (from, handle)] = threads.try_into().unwrap();
+    moves.set(from).unwrap();
+    let desk = bench.desk.clone();
+    let ingest = |items| async move { desk.ingest(&account(), items).await };
+    let both = tokio::spawn(ingest.clone()(vec![writes(2, &[b, p], "both")]));
+    let row = async || Conversations::new(memory.clone()).thread(from).await.unwrap().unwrap();
+    while row().await.moved_to.is_none() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bench.desk.waiting().hold(to);
+    let texts = ["first", "second"];
+    let items = texts.map(|text| writes(3, std::slice::from_ref(&handle), text));
+    let two = tokio::spawn(ingest(items.into()));
+    while !row().await.settled {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // The first one has to wait by now, and the second looks where its thread went.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    bench.desk.waiting().release(to);
+    two.await.unwrap().unwrap();
+    both.await.unwrap().unwrap();
+    bench.desk.waiting().emptied().await.unwrap();
+    let said = bench.texts(bench.open().await[0].id).await;
+    let place = |text: &str| said.iter().position(|said| said == text).unwrap();
+    assert!(place("first") < place("second"), "{said:?}");
 }
