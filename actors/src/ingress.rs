@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use engine::account::Account;
 use engine::channel::Inbound;
-use engine::conversation::{Command, Envelope, Refused, Target};
+use engine::conversation::{Command, Envelope, Refused};
 use engine::fact::By;
 use engine::id::{AccountId, TenantId, ThreadId};
 use engine::time::Timestamp;
@@ -26,7 +26,7 @@ use crate::parking::{Parking, raw};
 use crate::permits::{Amount, Class, Permit, Permits, Share};
 use crate::reply::{Answered, Chain, Reply};
 use crate::shard::Shards;
-use crate::thread::{Order, Origin};
+use crate::thread::{self, Order, Origin};
 use crate::turns::Turns;
 use crate::waiting::Waiting;
 
@@ -389,8 +389,7 @@ fn kind(command: &Command) -> &'static str {
 }
 
 fn envelope(command: Command) -> Arc<Envelope> {
-    let (target, by) = (Target::Current, By::Provider);
-    Arc::new(Envelope { target, by, viewer: None, key: None, command })
+    Arc::new(thread::envelope(By::Provider, command))
 }
 
 fn count(item: &'static str) {
