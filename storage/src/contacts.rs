@@ -60,15 +60,9 @@ impl Contacts {
         behind: Option<ContactId>,
         limit: usize,
     ) -> Result<Vec<ContactId>, StoreError> {
-        let scan = Scan {
-            table: &CONTACT_LIST,
-            partition: vec![id(tenant.0), Part::Int(month)],
-            prefix: Vec::new(),
-            after: behind.map(|behind| vec![id(behind.0)]),
-            until: None,
-            reverse: false,
-            limit,
-        };
+        let partition = vec![id(tenant.0), Part::Int(month)];
+        let after = behind.map(|behind| vec![id(behind.0)]);
+        let scan = Scan { after, ..Scan::of(&CONTACT_LIST, partition, limit) };
         let rows = self.store.scan(scan).await?;
         Ok(rows.iter().filter_map(|row| uuid(row.clustering.first())).map(ContactId).collect())
     }

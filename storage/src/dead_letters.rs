@@ -235,18 +235,9 @@ impl DeadLetters {
     /// The threads of a shard that are parked.
     pub async fn parked(&self, shard: u8) -> Result<Vec<ThreadId>, StoreError> {
         let mut threads = Vec::new();
-        let mut behind = None;
-        loop {
-            let scan = Scan {
-                table: &PARKED,
-                partition: vec![Part::Int(i64::from(shard))],
-                prefix: Vec::new(),
-                after: behind.take(),
-                until: None,
-                reverse: false,
-                limit: PAGE,
-            };
-            let page = self.store.scan(scan).await?;
+        let mut next = Some(Scan::of(&PARKED, vec![Part::Int(i64::from(shard))], PAGE));
+        while let Some(scan) = next {
+            let page = self.store.scan(scan.clone()).await?;
             for row in &page {
                 let Parked { thread, tenant, letter } = decode(&row.body)?;
                 // Where they are not written as one, the mark may be there without its letter: then
@@ -255,11 +246,9 @@ impl DeadLetters {
                     threads.push(thread);
                 }
             }
-            if page.len() < PAGE {
-                return Ok(threads);
-            }
-            behind = page.into_iter().next_back().map(|row| row.clustering);
+            next = scan.behind(&page);
         }
+        Ok(threads)
     }
 
     fn shelf(&self, tenant: Option<TenantId>) -> Arc<Shared> {
@@ -293,25 +282,13 @@ impl DeadLetters {
         let mut found: Vec<Label> = Vec::new();
         let oldest = now - DEAD_LETTERS_KEPT;
         for month in (month(oldest)..=month(now)).chain([PARKING]) {
-            let mut behind = None;
-            loop {
-                let scan = Scan {
-                    table: &DEAD_LETTERS,
-                    partition: partition(tenant, month),
-                    prefix: Vec::new(),
-                    after: behind.take(),
-                    until: None,
-                    reverse: false,
-                    limit: PAGE,
-                };
-                let page = self.store.scan(scan).await?;
+            let mut next = Some(Scan::of(&DEAD_LETTERS, partition(tenant, month), PAGE));
+            while let Some(scan) = next {
+                let page = self.store.scan(scan.clone()).await?;
                 for row in &page {
                     found.push(Label::of(&decode(&row.body)?));
                 }
-                if page.len() < PAGE {
-                    break;
-                }
-                behind = page.into_iter().next_back().map(|row| row.clustering);
+                next = scan.behind(&page);
             }
         }
         found.sort_unstable_by_key(|label| label.id);

@@ -161,6 +161,20 @@ pub struct Scan {
     pub limit: usize,
 }
 
+impl Scan {
+    /// A partition from its beginning.
+    pub fn of(table: &'static Table, partition: Vec<Part>, limit: usize) -> Self {
+        let (prefix, after, until, reverse) = (Vec::new(), None, None, false);
+        Self { table, partition, prefix, after, until, reverse, limit }
+    }
+
+    /// What lies behind the page that it found; `None`: that was the last.
+    pub fn behind(self, page: &[Row]) -> Option<Self> {
+        let last = page.last().filter(|_| page.len() >= self.limit)?;
+        Some(Self { after: Some(last.clustering.clone()), ..self })
+    }
+}
+
 /// Microseconds, strictly rising per owner: of two writes to one row the higher wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp(pub i64);

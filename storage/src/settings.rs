@@ -58,18 +58,10 @@ impl Settings {
     /// All rows of a tenant.
     pub async fn load(&self, tenant: TenantId) -> Result<Vec<SettingRow>, StoreError> {
         let mut all: Vec<SettingRow> = Vec::new();
-        loop {
-            let scan = Scan {
-                table: &SETTINGS,
-                partition: vec![id(tenant.0)],
-                prefix: Vec::new(),
-                after: all.last().map(|row| vec![Part::Int(row.kind), id(row.id)]),
-                until: None,
-                reverse: false,
-                limit: 500,
-            };
-            let page = self.store.scan(scan).await?;
-            let full = page.len() == 500;
+        let mut next = Some(Scan::of(&SETTINGS, vec![id(tenant.0)], 500));
+        while let Some(scan) = next {
+            let page = self.store.scan(scan.clone()).await?;
+            next = scan.behind(&page);
             all.extend(page.into_iter().filter_map(|row| match row.clustering.first() {
                 Some(Part::Int(kind)) => {
                     let id = uuid(row.clustering.get(1))?;
@@ -77,10 +69,8 @@ impl Settings {
                 }
                 _ => None,
             }));
-            if !full {
-                return Ok(all);
-            }
         }
+        Ok(all)
     }
 
     /// Changes rows of one tenant, as one.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{id, int, uuid};
-use crate::port::{Batch, Change, Key, Part, Scan, Stamp, Store};
+use crate::port::{Batch, Change, Key, Part, Row, Scan, Stamp, Store};
 use crate::tables::{WAITING, WAITING_HOURS};
 
 /// An item that waits, with what its thread is made of.
@@ -71,15 +71,8 @@ impl WaitingRows {
 
     /// The hours of a shard in which rows may lie.
     pub async fn hours(&self, shard: u8) -> Result<Vec<i64>, StoreError> {
-        let scan = Scan {
-            table: &WAITING_HOURS,
-            partition: vec![Part::Int(i64::from(shard))],
-            prefix: Vec::new(),
-            after: None,
-            until: None,
-            reverse: false,
-            limit: usize::MAX,
-        };
+        let partition = vec![Part::Int(i64::from(shard))];
+        let scan = Scan::of(&WAITING_HOURS, partition, usize::MAX);
         let rows = self.store.scan(scan).await?;
         Ok(rows.iter().filter_map(|row| number(row.clustering.first())).collect())
     }
@@ -120,10 +113,10 @@ impl WaitingRows {
             prefix: vec![id(from.thread.0)],
             after: before,
             until: Some(vec![id(from.thread.0), int(to + 1)]),
-            ..scan(from.thread.shard(), from.hour)
+            ..Scan::of(&WAITING, partition(from.thread.shard(), from.hour), usize::MAX)
         };
         let rows = self.store.scan(scan).await?;
-        let numbered = |row: crate::port::Row| Some((numbered(&row.clustering)?.1, Body(row.body)));
+        let numbered = |row: Row| Some((numbered(&row.clustering)?.1, Body(row.body)));
         Ok(rows.into_iter().filter_map(numbered).collect())
     }
 
@@ -136,8 +129,8 @@ impl WaitingRows {
         limit: usize,
     ) -> Result<Vec<(Spot, Body)>, StoreError> {
         let after = behind.map(|spot| vec![id(spot.thread.0), int(spot.n)]);
-        let scan = Scan { after, limit, ..scan(shard, hour) };
-        let spotted = |row: crate::port::Row| {
+        let scan = Scan { after, ..Scan::of(&WAITING, partition(shard, hour), limit) };
+        let spotted = |row: Row| {
             let (thread, n) = numbered(&row.clustering)?;
             Some((Spot { thread, hour, n }, Body(row.body)))
         };
@@ -159,18 +152,6 @@ fn hour_key(shard: u8, hour: i64) -> Key {
 
 fn partition(shard: u8, hour: i64) -> Vec<Part> {
     vec![Part::Int(i64::from(shard)), Part::Int(hour)]
-}
-
-fn scan(shard: u8, hour: i64) -> Scan {
-    Scan {
-        table: &WAITING,
-        partition: partition(shard, hour),
-        prefix: Vec::new(),
-        after: None,
-        until: None,
-        reverse: false,
-        limit: usize::MAX,
-    }
 }
 
 fn number(part: Option<&Part>) -> Option<i64> {

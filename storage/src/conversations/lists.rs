@@ -96,16 +96,9 @@ impl Conversations {
         behind: Option<ConversationId>,
         limit: usize,
     ) -> Result<Vec<ConversationId>, StoreError> {
-        let scan = Scan {
-            table: &CONTACT_CONVERSATIONS,
-            partition: vec![id(contact.0)],
-            prefix: Vec::new(),
-            after: behind.map(|behind| vec![id(behind.0)]),
-            until: None,
-            reverse: false,
-            limit,
-        };
-        Ok(self.ids(scan).await?.into_iter().map(ConversationId).collect())
+        let after = behind.map(|behind| vec![id(behind.0)]);
+        let scan = Scan { after, ..Scan::of(&CONTACT_CONVERSATIONS, vec![id(contact.0)], limit) };
+        Ok(ids(&self.store.scan(scan).await?).map(ConversationId).collect())
     }
 
     /// All conversations of a tenant that are not closed.
@@ -127,15 +120,9 @@ impl Conversations {
         behind: Option<(Timestamp, ConversationId)>,
         limit: usize,
     ) -> Result<Vec<(Timestamp, ConversationId, ConversationStatus)>, StoreError> {
-        let scan = Scan {
-            table: &ARCHIVE,
-            partition: vec![id(tenant.0), text(&view.name()), Part::Int(month)],
-            prefix: Vec::new(),
-            after: behind.map(|(at, behind)| vec![Part::Int(at.0), id(behind.0)]),
-            until: None,
-            reverse: false,
-            limit,
-        };
+        let partition = vec![id(tenant.0), text(&view.name()), Part::Int(month)];
+        let after = behind.map(|(at, behind)| vec![Part::Int(at.0), id(behind.0)]);
+        let scan = Scan { after, ..Scan::of(&ARCHIVE, partition, limit) };
         let mut found = Vec::new();
         for row in self.store.scan(scan).await? {
             let [Part::Int(at), conversation] = &row.clustering[..] else { continue };
@@ -168,29 +155,17 @@ impl Conversations {
         table: &'static Table,
         partition: Vec<Part>,
     ) -> Result<Vec<Uuid>, StoreError> {
-        const PAGE: usize = 1000;
         let mut all: Vec<Uuid> = Vec::new();
-        loop {
-            let scan = Scan {
-                table,
-                partition: partition.clone(),
-                prefix: Vec::new(),
-                after: all.last().map(|last| vec![id(*last)]),
-                until: None,
-                reverse: false,
-                limit: PAGE,
-            };
-            let page = self.ids(scan).await?;
-            let is_last = page.len() < PAGE;
-            all.extend(page);
-            if is_last {
-                return Ok(all);
-            }
+        let mut next = Some(Scan::of(table, partition, 1000));
+        while let Some(scan) = next {
+            let page = self.store.scan(scan.clone()).await?;
+            next = scan.behind(&page);
+            all.extend(ids(&page));
         }
+        Ok(all)
     }
+}
 
-    async fn ids(&self, scan: Scan) -> Result<Vec<Uuid>, StoreError> {
-        let rows: Vec<Row> = self.store.scan(scan).await?;
-        Ok(rows.iter().filter_map(|row| uuid(row.clustering.first())).collect())
-    }
+fn ids(rows: &[Row]) -> impl Iterator<Item = Uuid> {
+    rows.iter().filter_map(|row| uuid(row.clustering.first()))
 }

@@ -119,21 +119,13 @@ impl Conversations {
         // A commit that begins in one block may reach into the seqs of the next.
         let last = i64::from(block_of((after + 1).saturating_sub(COMMIT_FACTS_MAX as u64)));
         while block >= last && found.len() < limit {
-            let mut behind = None;
-            loop {
-                let scan = Scan {
-                    table: &LOG,
-                    partition: vec![id(conversation.0), Part::Int(block)],
-                    prefix: vec![Part::Int(MESSAGE)],
-                    after: behind.take(),
-                    until: None,
-                    reverse: true,
-                    limit: limit.max(64),
-                };
-                let wanted = scan.limit;
-                let rows = self.store.scan(scan).await?;
-                let full = rows.len() == wanted;
-                behind = rows.last().map(|row| row.clustering.clone());
+            let partition = vec![id(conversation.0), Part::Int(block)];
+            let (prefix, reverse) = (vec![Part::Int(MESSAGE)], true);
+            let whole = Scan::of(&LOG, partition, limit.max(64));
+            let mut next = Some(Scan { prefix, reverse, ..whole });
+            while let Some(scan) = next.take_if(|_| found.len() < limit) {
+                let rows = self.store.scan(scan.clone()).await?;
+                next = scan.behind(&rows);
                 for row in rows {
                     let row: MessageRow = decode(&row.body)?;
                     let seq = row.message.seq;
@@ -141,9 +133,6 @@ impl Conversations {
                     if exists && seq > after && seq < before && found.len() < limit {
                         found.push(row);
                     }
-                }
-                if !full || found.len() >= limit {
-                    break;
                 }
             }
             block -= 1;
@@ -161,37 +150,76 @@ impl Conversations {
         let mut found: Vec<Commit> = Vec::new();
         let start = from.saturating_sub(COMMIT_FACTS_MAX as u64);
         let mut block = block_of(start);
-        let mut behind = start.checked_sub(1).map(|n| vec![Part::Int(COMMIT), int(n)]);
+        let mut after = start.checked_sub(1).map(|n| vec![Part::Int(COMMIT), int(n)]);
         loop {
-            let scan = Scan {
-                table: &LOG,
-                partition: vec![id(conversation.0), Part::Int(i64::from(block))],
-                prefix: vec![Part::Int(COMMIT)],
-                after: behind.take(),
-                until: None,
-                reverse: false,
-                limit: 256,
-            };
-            let rows = self.store.scan(scan).await?;
-            let full = rows.len() == 256;
-            behind = rows.last().filter(|_| full).map(|row| row.clustering.clone());
-            let empty = rows.is_empty();
-            for row in rows {
-                let commit: Commit = decode(&row.body)?;
-                if commit.last() >= from {
-                    found.push(commit);
-                    if found.len() == limit {
-                        return Ok(found);
+            let partition = vec![id(conversation.0), Part::Int(i64::from(block))];
+            let (prefix, after) = (vec![Part::Int(COMMIT)], after.take());
+            let mut next = Some(Scan { prefix, after, ..Scan::of(&LOG, partition, 256) });
+            let mut is_empty = true;
+            while let Some(scan) = next {
+                let rows = self.store.scan(scan.clone()).await?;
+                next = scan.behind(&rows);
+                is_empty = is_empty && rows.is_empty();
+                for row in rows {
+                    let commit: Commit = decode(&row.body)?;
+                    if commit.last() >= from {
+                        found.push(commit);
+                        if found.len() == limit {
+                            return Ok(found);
+                        }
                     }
                 }
             }
-            if full {
-                continue;
-            }
-            if empty && block > block_of(from) {
+            if is_empty && block > block_of(from) {
                 return Ok(found);
             }
             block += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use engine::fact::{By, Commit, Fact, Recorded};
+    use engine::id::ConversationId;
+    use engine::message::{BLOCK_SEQS, block_of};
+    use engine::time::Timestamp;
+    use uuid::Uuid;
+
+    use super::super::derived::{COMMIT, log_key, put};
+    use super::Conversations;
+    use crate::body::encode;
+    use crate::memory::Memory;
+    use crate::port::{Batch, Stamp, Store};
+    use crate::tables::LOG;
+
+    const CONVERSATION: ConversationId = ConversationId(Uuid::from_u128(1));
+
+    fn commit(first: u64, facts: usize) -> Commit {
+        let facts = vec![Recorded { by: By::System, fact: Fact::Woken }; facts];
+        Commit { conversation: CONVERSATION, first, at: Timestamp(0), facts, keys: Vec::new() }
+    }
+
+    #[tokio::test]
+    async fn a_block_as_full_as_a_page_is_not_taken_for_the_end() {
+        let store = Arc::new(Memory::new(Arc::new(|| Timestamp(0))));
+        // Of two facts each, so that every block but the first holds as many as one read.
+        let pairs = (2..=3 * BLOCK_SEQS).step_by(2).map(|first| commit(first, 2));
+        let all: Vec<_> = std::iter::once(commit(1, 1)).chain(pairs).collect();
+        let written = |commit: &Commit| {
+            let key = log_key(CONVERSATION, block_of(commit.first), COMMIT, commit.first);
+            put(&LOG, key, encode(commit))
+        };
+        let changes = all.iter().map(written).collect();
+        store.apply(Batch { stamp: Stamp(1), changes }).await.unwrap();
+        let conversations = Conversations::new(store);
+        for from in [1, 2, 3, 511, 512, 513, 700] {
+            let found = conversations.commits(CONVERSATION, from, usize::MAX).await.unwrap();
+            let firsts: Vec<_> = found.iter().map(|commit| commit.first).collect();
+            let behind = all.iter().filter(|commit| commit.last() >= from);
+            assert_eq!(firsts, behind.map(|commit| commit.first).collect::<Vec<_>>(), "{from}");
         }
     }
 }
