@@ -2,7 +2,7 @@
 //! no I/O; what a rule needs arrives as an argument.
 //!
 //! Reading order: [`id`], [`time`], [`message`], [`fact`], [`conversation`], [`channel`]; then
-//! [`contact`], [`consent`], [`account`], [`news`], [`identity`], [`permission`], [`resource`], [`quick_reply`].
+//! [`contact`], [`consent`], [`account`], [`news`], [`identity`], [`permission`], [`text`], [`resource`], [`quick_reply`].
 
 pub mod account;
 pub mod channel;
@@ -21,4 +21,5 @@ pub mod quick_reply;
 pub mod resource;
 pub mod saying;
 pub mod tenant;
+pub mod text;
 pub mod time;

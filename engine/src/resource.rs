@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::id::Id;
+use crate::text;
 use crate::time::Timestamp;
 
 /// A row of a tenant's settings, held in memory while the tenant is used.
@@ -132,13 +133,11 @@ pub fn name(field: &str, text: &str) -> Result<String, Invalid> {
     Ok(name)
 }
 
-/// A text as it is stored: trimmed, 1 to so many characters.
+/// A text as it is stored: trimmed, 1 to so many characters that show something.
 pub fn trimmed(field: &str, text: &str, most: usize) -> Result<String, Invalid> {
     let text = text.trim();
-    if text.is_empty() || text.chars().count() > most {
-        return Err(Invalid::field(field, format!("must have 1 to {most} characters")));
-    }
-    Ok(text.to_owned())
+    text::wrong(text, most)
+        .map_or_else(|| Ok(text.to_owned()), |wrong| Err(Invalid::field(field, wrong)))
 }
 
 /// A field of a PATCH: absent stays, null clears, a value sets.

@@ -50,7 +50,14 @@ async fn title_and_text_have_bounds_whether_made_or_changed() {
         let mut longest = draft();
         longest[field] = json!("é".repeat(most));
         org.admin.post(ALL, longest).await.is(201);
-        for wrong in [json!(" "), json!("x".repeat(most + 1)), Value::Null, json!(1)] {
+        for wrong in [
+            json!(" "),
+            json!("\u{200b}\u{2060}"),
+            json!("a\u{0}b"),
+            json!("x".repeat(most + 1)),
+            Value::Null,
+            json!(1),
+        ] {
             let mut draft = draft();
             draft[field] = wrong.clone();
             assert_eq!(org.admin.post(ALL, draft).await.invalid(), [field], "{wrong}");

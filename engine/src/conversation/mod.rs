@@ -35,6 +35,7 @@ use crate::id::{AccountId, AgentId, ContactId, ConversationId, MessageId, Tenant
 use crate::message::{Content, Direction, MessageKind, MessageRow, Place};
 use crate::mint::Mint;
 use crate::resource::Invalid;
+use crate::text;
 use crate::time::Timestamp;
 
 /// A customer on one channel account.
@@ -310,9 +311,8 @@ pub fn tags(tags: Vec<String>) -> Result<Vec<String>, Invalid> {
     let mut kept: Vec<String> = Vec::with_capacity(tags.len().min(TAGS_MAX));
     for tag in tags {
         let tag = tag.trim();
-        let chars = tag.chars().count();
-        if !(1..=TAG_CHARS_MAX).contains(&chars) || tag.contains(char::is_control) {
-            let message = "each tag must have 1 to 64 characters, none of them a control character";
+        if text::wrong(tag, TAG_CHARS_MAX).is_some() || tag.contains(char::is_control) {
+            let message = "each tag must have 1 to 64 characters that show something, none of them a control character";
             return Err(Invalid::field("tags", message));
         }
         if !kept.iter().any(|have| have == tag) {

@@ -6,6 +6,8 @@ mod any;
 mod limits;
 #[cfg(test)]
 mod reactions;
+#[cfg(test)]
+mod sound;
 
 use engine::channel::{Handle, Opaque, Outbound, Outgoing, whatsapp};
 use engine::contact::IdentityKind;

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::resource::Invalid;
 use crate::saying::link;
+use crate::text;
 
 /// A value and its path.
 pub(super) struct At<'a> {
@@ -11,9 +12,16 @@ pub(super) struct At<'a> {
     value: &'a Value,
 }
 
-/// What is wrong with a text that is not there or too long.
-pub(super) fn chars(most: usize) -> String {
-    format!("must have 1 to {most} characters")
+/// Looks at everything that stands anywhere in a thing, whatever it is for: its links lead out, its
+/// texts are texts.
+pub(super) fn sound(path: &str, value: &Value, is_link: fn(&str) -> bool) -> Result<(), Invalid> {
+    At { path: path.to_owned(), value }.sound(is_link)
+}
+
+/// Whether the provider follows what stands under this key.
+pub(super) fn is_link(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    key.ends_with("link") || key.ends_with("url")
 }
 
 /// The field of an object.
@@ -65,10 +73,7 @@ impl<'a> At<'a> {
     /// A text of 1 to so many characters.
     pub(super) fn text(&self, most: usize) -> Result<&'a str, Invalid> {
         let text = self.value.as_str().ok_or_else(|| self.wrong("must be a text"))?;
-        if text.trim().is_empty() || text.chars().count() > most {
-            return Err(self.wrong(chars(most)));
-        }
-        Ok(text)
+        text::wrong(text, most).map_or(Ok(text), |wrong| Err(self.wrong(wrong)))
     }
 
     /// A text that must be this one.
@@ -91,26 +96,55 @@ impl<'a> At<'a> {
         if let Some(id) = self.get("id")? {
             return Err(id.wrong("files of ours cannot be sent yet; give a `link`"));
         }
-        let url = self.need("link")?;
-        url.link()
+        // Where it leads was looked at wherever a link stands.
+        self.need("link").map(drop)
     }
 
     /// A link to the public internet.
-    pub(super) fn link(&self) -> Result<(), Invalid> {
+    fn link(&self) -> Result<(), Invalid> {
         let text = self.value.as_str().ok_or_else(|| self.wrong("must be a text"))?;
         link(text).map_or(Ok(()), |message| Err(self.wrong(message)))
     }
 
-    /// Whether it is a number, perhaps written as a text, from 0 to below this.
-    pub(super) fn index(&self, below: u64) -> Result<(), Invalid> {
-        let number = self.value.as_u64().or_else(|| self.value.as_str()?.parse().ok());
-        match number.filter(|number| *number < below) {
+    /// Whether it is a whole number from 0 to below this.
+    pub(super) fn number(&self, below: u64) -> Result<(), Invalid> {
+        match self.value.as_u64().filter(|number| *number < below) {
             Some(_) => Ok(()),
             None => Err(self.wrong(format!("must be a number from 0 to {}", below - 1))),
         }
     }
 
-    fn object(&self) -> Result<&'a Map<String, Value>, Invalid> {
+    /// The same, perhaps written as a text.
+    pub(super) fn index(&self, below: u64) -> Result<(), Invalid> {
+        let written = self.value.as_str().and_then(|text| text.parse::<u64>().ok());
+        match written.filter(|number| *number < below) {
+            Some(_) => Ok(()),
+            None => self.number(below),
+        }
+    }
+
+    fn sound(&self, is_link: fn(&str) -> bool) -> Result<(), Invalid> {
+        match self.value {
+            Value::String(text) => {
+                text::controls(text).map_or(Ok(()), |wrong| Err(self.wrong(wrong)))
+            }
+            Value::Array(items) => items.iter().enumerate().try_for_each(|(n, value)| {
+                Self { path: format!("{}[{n}]", self.path), value }.sound(is_link)
+            }),
+            Value::Object(fields) => fields.iter().try_for_each(|(key, value)| {
+                let at = Self { path: joined(&self.path, key), value };
+                if is_link(key) { at.link() } else { at.sound(is_link) }
+            }),
+            Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+        }
+    }
+
+    /// Where it stands.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(super) fn object(&self) -> Result<&'a Map<String, Value>, Invalid> {
         self.value.as_object().ok_or_else(|| self.wrong("must be an object"))
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn check(interactive: &Interactive) -> Result<(), Invalid> {
             required(action, "action", "name")?.is("cta_url")?;
             let parameters = required(action, "action", "parameters")?;
             parameters.need("display_text")?.text(BUTTON_TITLE_CHARS_MAX)?;
-            parameters.need("url")?.link()
+            parameters.need("url").map(drop)
         }
         "flow" => {
             required(action, "action", "name")?.is("flow")?;

@@ -5,10 +5,13 @@ mod at;
 mod interactive;
 mod template;
 
-use self::at::chars;
+use serde_json::Value;
+
+use self::at::{is_link, sound};
 use crate::message::MessageKind;
 use crate::resource::Invalid;
 use crate::saying::{Card, Location, Media, NewReaction, Saying, link};
+use crate::text;
 
 /// The longest text of a message, in characters.
 pub const TEXT_CHARS_MAX: usize = 4096;
@@ -41,16 +44,19 @@ pub fn check(saying: &mut Saying) -> Result<(), Invalid> {
             for (n, card) in cards.iter().enumerate() {
                 check_card(card).map_err(|wrong| wrong.within(&format!("contacts[{n}]")))?;
             }
-            fits("contacts", cards)
+            // The provider follows no address of a card.
+            sound("contacts", &fits("contacts", cards)?, |_| false)
         }
         Saying::Interactive(interactive) => {
-            fits("interactive", interactive)?;
-            interactive::check(interactive).map_err(|wrong| wrong.within("interactive"))
+            let given = fits("interactive", interactive)?;
+            interactive::check(interactive).map_err(|wrong| wrong.within("interactive"))?;
+            sound("interactive", &given, is_link)
         }
         Saying::Template(template) => {
             template::normalise(template);
-            fits("template", template)?;
-            template::check(template).map_err(|wrong| wrong.within("template"))
+            let given = fits("template", template)?;
+            template::check(template).map_err(|wrong| wrong.within("template"))?;
+            sound("template", &given, is_link)
         }
     }
 }
@@ -59,8 +65,8 @@ pub fn check(saying: &mut Saying) -> Result<(), Invalid> {
 pub fn check_reaction(reaction: &NewReaction) -> Result<(), Invalid> {
     let emoji = &reaction.emoji;
     let wrong = |c: char| c.is_control() || c.is_whitespace() || c.is_alphabetic();
-    let is_emoji =
-        !emoji.is_ascii() && emoji.chars().count() <= EMOJI_CHARS_MAX && !emoji.contains(wrong);
+    let shows = text::wrong(emoji, EMOJI_CHARS_MAX).is_none();
+    let is_emoji = !emoji.is_ascii() && shows && !emoji.contains(wrong);
     if emoji.is_empty() || is_emoji {
         return Ok(());
     }
@@ -148,20 +154,18 @@ fn is_date(text: &str) -> bool {
     chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok() && text.len() == "1990-12-31".len()
 }
 
-/// A text that is there and not too long.
+/// A text that shows something and is not too long.
 fn said(field: &str, text: &str, most: usize) -> Result<(), Invalid> {
-    if text.trim().is_empty() || text.chars().count() > most {
-        return Err(Invalid::field(field, chars(most)));
-    }
-    Ok(())
+    text::wrong(text, most).map_or(Ok(()), |wrong| Err(Invalid::field(field, wrong)))
 }
 
-/// What is stored as it was given is bounded.
-fn fits<T: serde::Serialize>(field: &str, given: &T) -> Result<(), Invalid> {
-    let bytes = serde_json::to_vec(given).map_or(usize::MAX, |json| json.len());
-    if bytes > CONTENT_BYTES_MAX {
+/// What is stored as it was given, which is bounded.
+fn fits<T: serde::Serialize>(field: &str, given: &T) -> Result<Value, Invalid> {
+    let written = serde_json::to_value(given);
+    let value = written.map_err(|_| Invalid::field(field, "cannot be written as JSON"))?;
+    if value.to_string().len() > CONTENT_BYTES_MAX {
         let message = format!("must have at most {CONTENT_BYTES_MAX} bytes in all");
         return Err(Invalid::field(field, message));
     }
-    Ok(())
+    Ok(value)
 }
