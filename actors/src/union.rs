@@ -8,14 +8,16 @@
 use engine::account::Account;
 use engine::channel::Handle;
 use engine::contact::{ABSORBED_MAX, MergeReason, MergeSuggestion};
-use engine::conversation::{Command, Joined, MovedTo, Refused, Thread};
+use engine::conversation::{Command, Joined, MovedTo, Refused, Thread, left_behind};
 use engine::id::{ContactId, TenantId, ThreadId};
 use storage::StoreError;
+use storage::dead_letters::Source;
 
 use crate::contact::ContactCommand;
 use crate::failure::Failure;
 use crate::handles::{Held, Owner, Scope};
 use crate::identity::{Identities, origin};
+use crate::parking::raw;
 use crate::thread::Origin;
 
 /// What says that two are one.
@@ -222,7 +224,11 @@ impl Identities {
             }
         }
         let to = self.joined(&row).await?;
-        self.rename(&row, to, handles).await?;
+        let own = match row.settled {
+            true => Vec::new(),
+            false => self.handles_of(&row).await?,
+        };
+        self.rename(&row, to, &[handles, &own[..]].concat()).await?;
         if !row.settled {
             self.merge(row.tenant, row.contact, to.contact, Some(thread)).await?;
             let (identities, name) = (Vec::new(), None);
@@ -236,6 +242,7 @@ impl Identities {
             {
                 self.tell(row.tenant, to.contact, learn).await?;
             }
+            self.hand_on(&row, own).await?;
             while self.ask(thread, None, Command::Settle).await?.changed {}
         }
         Ok(Some(to))
@@ -248,18 +255,26 @@ impl Identities {
             Some(current) => conversations.folded(current).await?,
             None => None,
         };
+        let Some(case) = case else {
+            return Ok(self.root_of(Owner { thread: row.id, contact: row.contact }).await?);
+        };
+        let join = Joined {
+            conversation: case.id,
+            unread: case.unread,
+            last_inbound_at: case.last_inbound_at,
+            last_inbound_id: case.last_inbound_id,
+        };
+        self.ask_there(row, &Command::Join(join)).await
+    }
+
+    /// Has the thread do something where a moved one went, which may have moved itself. Answers
+    /// whose that is.
+    async fn ask_there(&self, row: &Thread, command: &Command) -> Result<Owner, Failure> {
         for _ in 0..LOOKS_MAX {
             let to = self.root_of(Owner { thread: row.id, contact: row.contact }).await?;
-            let Some(case) = &case else { return Ok(to) };
-            let join = Command::Join(Joined {
-                conversation: case.id,
-                unread: case.unread,
-                last_inbound_at: case.last_inbound_at,
-                last_inbound_id: case.last_inbound_id.clone(),
-            });
             let (tenant, account, channel) = (row.tenant, row.account, row.channel);
             let origin = Origin { tenant, account, channel, contact: to.contact };
-            match self.ask(to.thread, Some(origin), join).await {
+            match self.ask(to.thread, Some(origin), command.clone()).await {
                 Err(Failure::Refused(Refused::Moved(_))) => {}
                 Err(failure) => return Err(failure),
                 Ok(_) => return Ok(to),
@@ -268,16 +283,53 @@ impl Identities {
         Err(Failure::Unavailable)
     }
 
+    /// What waits at a moved thread for its message is told once more where that will come. However
+    /// often: what is known there changes nothing. What finds no place there is kept.
+    async fn hand_on(&self, row: &Thread, handles: Vec<Handle>) -> Result<(), Failure> {
+        let conversations = &self.world.conversations;
+        let case = match row.current {
+            Some(current) => conversations.folded(current).await?,
+            None => None,
+        };
+        let (parked, waiting) = left_behind(row, case.as_ref(), self.world.clock.now());
+        for receipt in parked {
+            self.tell_there(row, Command::Receipt(receipt.again(handles.clone()))).await?;
+        }
+        for amendment in waiting {
+            // One after the other: together they may be large.
+            let said = match amendment.content() {
+                Some(at) => conversations.content(at).await?,
+                None => None,
+            };
+            if let Some(amendment) = amendment.again(row.contact, handles.clone(), said) {
+                self.tell_there(row, Command::Amend(amendment)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell_there(&self, row: &Thread, command: Command) -> Result<(), Failure> {
+        match self.ask_there(row, &command).await {
+            Err(Failure::Refused(refused)) => {
+                let (whose, raw) = ((Some(row.tenant), Some(row.account)), raw(&command));
+                let reason = refused.to_string();
+                Ok(self.world.parking.bury(whose, Source::Place, reason, raw).await?)
+            }
+            answer => answer.map(drop),
+        }
+    }
+
+    /// By what the customer of a thread is known.
+    async fn handles_of(&self, row: &Thread) -> Result<Vec<Handle>, StoreError> {
+        let contact = self.world.contacts.get(row.contact).await?;
+        Ok(contact.iter().flat_map(|of| &of.identities).map(|one| one.handle()).collect())
+    }
+
     /// The handles of a moved thread name the one that it was moved to.
     async fn rename(&self, row: &Thread, to: Owner, handles: &[Handle]) -> Result<(), Failure> {
         let scope = Scope { tenant: row.tenant, account: row.account };
-        let mut handles = handles.to_vec();
-        if !row.settled {
-            let contact = self.world.contacts.get(row.contact).await?;
-            handles.extend(contact.iter().flat_map(|c| &c.identities).map(|i| i.handle()));
-        }
         let mut renamed = false;
-        for handle in &handles {
+        for handle in handles {
             let held = self.handles.get(scope, handle).await?;
             if let Some(held) = held.filter(|held| held.thread == row.id) {
                 let new = Held { ended_at: held.ended_at, ..to.held() };

@@ -209,6 +209,8 @@ pub enum Fact {
     Moved {
         to: ThreadId,
     },
+    /// What waited here for its message waits where the thread went.
+    HandedOn,
     /// The conversation was loaded after something that may not have ended cleanly.
     Woken,
 }
@@ -355,6 +357,7 @@ impl Fact {
             | Self::ReadMarked { .. }
             | Self::ContactChanged { .. }
             | Self::Moved { .. }
+            | Self::HandedOn
             | Self::Woken => None,
         }
     }
@@ -448,6 +451,7 @@ impl Fact {
             Self::ReceiptParked { .. }
             | Self::AmendmentParked { .. }
             | Self::Moved { .. }
+            | Self::HandedOn
             | Self::Woken => return None,
         })
     }

@@ -186,6 +186,8 @@ impl Ingress {
         let Amendment { customer, by, at, what, .. } = amendment;
         let (mut author, customer) = match (&*by, owner) {
             (Amender::Business, _) | (Amender::Customer, None) => return Ok(()),
+            // It was found out before it had to wait.
+            (Amender::Author(Author { contact: Some(_), .. }), _) => return Ok(()),
             (Amender::Author(author), _) => (author.clone(), None),
             (Amender::Customer, Some(of)) => {
                 let (name, contact) = (None, None);

@@ -16,6 +16,8 @@ mod history;
 #[cfg(test)]
 mod identities;
 #[cfg(test)]
+mod left_behind;
+#[cfg(test)]
 mod outbox;
 #[cfg(test)]
 mod overload;

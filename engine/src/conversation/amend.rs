@@ -9,7 +9,7 @@ use super::{
     ContentAt, Context, Conversation, Decision, Loaded, PARKED_FOR, Refused, State, Thread,
 };
 use crate::channel::{Amend, Amender, Amendment};
-use crate::fact::{By, Fact, Parked, ParkedAmendment};
+use crate::fact::{By, Fact, Parked, ParkedAmendment, ParkedReceipt};
 use crate::id::{ContactId, ConversationId};
 use crate::message::{Direction, Place, Reacted, Sender, SenderKind, block_of};
 use crate::time::Timestamp;
@@ -136,6 +136,13 @@ fn free(thread: &Thread, loaded: &Loaded) -> ContentAt {
     (own, Place { block: 0, ordinal: last + 1 })
 }
 
+impl ParkedReceipt {
+    /// Whether it still waits.
+    pub(super) fn waits_at(&self, now: Timestamp) -> bool {
+        self.parked_at + PARKED_FOR > now
+    }
+}
+
 impl ParkedAmendment {
     /// Whether it still waits.
     pub(super) fn waits_at(&self, now: Timestamp) -> bool {
@@ -199,7 +206,7 @@ impl Conversation {
 
     /// How many receipts wait.
     pub(super) fn receipts_waiting(&self, now: Timestamp) -> usize {
-        self.parked.iter().filter(|parked| parked.parked_at + PARKED_FOR > now).count()
+        self.parked.iter().filter(|parked| parked.waits_at(now)).count()
     }
 }
 

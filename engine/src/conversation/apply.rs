@@ -180,6 +180,10 @@ impl Conversation {
                 self.contact_phone.clone_from(phone);
             }
             Fact::Moved { .. } => self.turn(ConversationStatus::Resolved, at),
+            Fact::HandedOn => {
+                self.parked.clear();
+                self.waiting.clear();
+            }
             Fact::Woken => {}
         }
     }

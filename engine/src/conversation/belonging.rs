@@ -4,11 +4,12 @@
 use uuid::Uuid;
 
 use super::turn::Turn;
-use super::{Context, Conversation, Decision, Joined, MovedTo, Refused, State, inbound};
-use crate::channel::IdentityChange;
-use crate::fact::{By, Fact};
+use super::{Context, Conversation, Decision, Joined, MovedTo, Refused, State, Thread, inbound};
+use crate::channel::{Amend, Amender, Amendment, Author, Handle, IdentityChange, Receipt};
+use crate::fact::{By, Fact, Parked, ParkedAmendment, ParkedReceipt};
 use crate::id::{ContactId, ConversationId};
-use crate::message::{Direction, MessageKind, MessageRow, Sender, SenderKind};
+use crate::message::{Content, Direction, MessageKind, MessageRow, Sender, SenderKind};
+use crate::time::Timestamp;
 
 /// What people read where a conversation goes on that was another one's.
 const JOINED: &str =
@@ -51,16 +52,73 @@ pub(super) fn take_in(state: &State, stays: bool, context: &Context<'_>) -> Deci
 }
 
 /// All that follows from the thread's move is done. Where only its row was written, its case has
-/// still to be closed; that changes something, and is not the last step.
+/// still to be closed; and what waited here waits there by now. Both change something, and are not
+/// the last step.
 pub(super) fn settle(state: &State, context: &Context<'_>) -> Decision {
     let mut turn = turn(state, context);
     let Some(to) = state.thread.moved_to else { return turn.done(None) };
-    if state.case.as_ref().is_some_and(|case| !case.status.is_closed()) {
+    let case = state.case.as_ref();
+    if case.is_some_and(|case| !case.status.is_closed()) {
         turn.record(Fact::Moved { to: to.thread });
+    } else if case.is_some_and(|case| !case.parked.is_empty() || !case.waiting.is_empty()) {
+        turn.record(Fact::HandedOn);
     } else if !state.thread.settled {
-        turn.thread = Some(super::Thread { settled: true, ..state.thread.clone() });
+        let mut thread = Thread { settled: true, ..state.thread.clone() };
+        let gone = thread.waiting.drain(..);
+        turn.contents.extend(gone.filter_map(|waits| Some((waits.content()?, None))));
+        turn.thread = Some(thread);
     }
     turn.done(None)
+}
+
+/// What still waits at a thread for its message, in its current case or before the first.
+pub fn left_behind(
+    thread: &Thread,
+    case: Option<&Conversation>,
+    now: Timestamp,
+) -> (Vec<ParkedReceipt>, Vec<ParkedAmendment>) {
+    let (mut parked, mut waiting) = match case {
+        Some(case) => (case.parked.clone(), case.waiting.clone()),
+        None => (Vec::new(), thread.waiting.clone()),
+    };
+    parked.retain(|parked| parked.waits_at(now));
+    waiting.retain(|waits| waits.waits_at(now));
+    (parked, waiting)
+}
+
+impl ParkedReceipt {
+    /// As it came, of a customer with these handles.
+    pub fn again(self, recipient: Vec<Handle>) -> Receipt {
+        let Self { provider_id, status, at, error, .. } = self;
+        Receipt { provider_id, opaque: None, status, at, recipient, error }
+    }
+}
+
+impl ParkedAmendment {
+    /// As it came, at the thread of this contact with these handles; `said` is what an edit says.
+    /// `None`: nobody needs it, since its message is deleted next.
+    pub fn again(
+        self,
+        of: ContactId,
+        customer: Vec<Handle>,
+        said: Option<Content>,
+    ) -> Option<Amendment> {
+        let Self { target, provider_id, sender, at, what, .. } = self;
+        let contact = sender.id.map(ContactId);
+        let by = match sender.kind {
+            SenderKind::Contact if contact == Some(of) => Amender::Customer,
+            SenderKind::Contact => {
+                Amender::Author(Author { handles: Vec::new(), name: sender.name, contact })
+            }
+            _ => Amender::Business,
+        };
+        let what = match what {
+            Parked::Reaction { emoji } => Amend::Reaction(emoji),
+            Parked::Edit { .. } => Amend::Edit(said?),
+            Parked::Deletion => Amend::Deletion,
+        };
+        Some(Amendment { customer, by, target, provider_id, at: Some(at), what })
+    }
 }
 
 /// The contact is this one, of this name and number.
@@ -73,7 +131,7 @@ pub(super) fn contact_changed(
 ) -> Decision {
     let mut turn = turn(state, context);
     if state.thread.contact != contact {
-        turn.thread = Some(super::Thread { contact, ..state.thread.clone() });
+        turn.thread = Some(Thread { contact, ..state.thread.clone() });
     }
     let head = &turn.head;
     let known = (head.contact, head.contact_name.as_deref(), head.contact_phone.as_deref());

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use belonging::left_behind;
 pub use command::{
     Answer, Command, ContentAt, Decision, Draft, Effect, Envelope, IdempotencyKey, Need,
     ReactionDraft, Refused, Target,

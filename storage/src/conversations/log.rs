@@ -81,7 +81,7 @@ impl Conversations {
     }
 
     /// What an edit says.
-    pub(super) async fn content(&self, at: ContentAt) -> Result<Option<Content>, StoreError> {
+    pub async fn content(&self, at: ContentAt) -> Result<Option<Content>, StoreError> {
         self.read(&LOG, content_key(at)).await
     }
 
