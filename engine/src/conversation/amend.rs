@@ -276,7 +276,7 @@ impl Turn<'_> {
             Amend::Edit(content) => {
                 let edited = row.message.edited_at;
                 let changes = match row.message.deleted_at {
-                    Some(deleted) => edited < Some(at) && at < deleted,
+                    Some(deleted) => edited < Some(at) && at <= deleted,
                     None => edited != Some(at) || row.content() != *content,
                 };
                 let to = self.next_content();

@@ -140,10 +140,11 @@ impl MessageRow {
     pub(crate) fn delete(&mut self, at: Timestamp) {
         let kind = self.message.kind;
         self.say(Content { kind, ..Content::default() });
-        // What is said to have been changed later never was, whichever comes first.
+        // What is said to have been changed later never was, whichever comes first. A provider's times
+        // are seconds: one holds both.
         let edits = self.earlier.drain(..).filter_map(|version| version.at);
         let edits = edits.chain(self.message.edited_at);
-        self.message.edited_at = edits.filter(|edited| *edited < at).max();
+        self.message.edited_at = edits.filter(|edited| *edited <= at).max();
         self.reacted.clear();
         self.message.reactions.clear();
         self.message.referral = None;

@@ -149,7 +149,7 @@ fn nothing_that_is_said_to_be_of_after_a_deletion_changes_anything_whichever_com
         desk.receive("m1", "hello");
         let steps = [
             edit("e1", "m1", 10, "two"),
-            edit("e2", "m1", 20, "three"),
+            edit("e2", "m1", 30, "three"),
             edit("e3", "m1", 40, "words of later"),
             deletion("d1", "m1", 30),
         ];
@@ -167,7 +167,7 @@ fn nothing_that_is_said_to_be_of_after_a_deletion_changes_anything_whichever_com
         ends.push((text, edited_at, deleted_at));
     }
     let at = |second: i64| Some(Timestamp(1_790_000_000_000 + second * 1_000));
-    assert_eq!(ends[0], (None, at(20), at(30)));
+    assert_eq!(ends[0], (None, at(30), at(30)), "a second holds an edit and the deletion");
     assert!(ends.iter().all(|end| *end == ends[0]), "{ends:?}");
 }
 
