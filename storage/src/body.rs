@@ -26,9 +26,26 @@ mod tests {
     use engine::id::{AccountId, AgentId, ContactId, ConversationId, TenantId, ThreadId};
     use engine::message::Place;
     use engine::time::Timestamp;
+    use serde::{Deserialize, Serialize};
     use uuid::Uuid;
 
     use super::{decode, encode};
+
+    /// A place as it was written once, and is still read by what wrote it so.
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Named {
+        block: u32,
+        ordinal: u64,
+    }
+
+    #[test]
+    fn a_place_is_two_numbers_and_is_read_with_their_names_too() {
+        let (place, named) = (Place { block: 3, ordinal: 1600 }, Named { block: 3, ordinal: 1600 });
+        assert_eq!(encode(&place).len(), 5);
+        assert_eq!(decode::<Place>(&encode(&place)).unwrap(), place);
+        assert_eq!(decode::<Place>(&encode(&named)).unwrap(), place);
+        assert_eq!(decode::<Named>(&encode(&place)).unwrap(), named);
+    }
 
     #[test]
     fn a_head_takes_no_room_for_what_is_empty_and_is_read_as_it_was() {

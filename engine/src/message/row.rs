@@ -1,18 +1,25 @@
 //! A message as it is stored: where its row lies, what it said before, and who reacted to it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Content, Message, Reaction, Sender, bytes};
 use crate::id::MessageId;
 use crate::time::Timestamp;
 
 /// Where a message's row lies in its conversation: `block` is that of the first seq of the commit
-/// that made it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// that made it. It stands in nearly everything that is stored, many times in a head, and is written
+/// as its two numbers; it is read with their names, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 pub struct Place {
     pub block: u32,
     /// The message's own number in its conversation, from 1.
     pub ordinal: u64,
+}
+
+impl Serialize for Place {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        (self.block, self.ordinal).serialize(to)
+    }
 }
 
 /// A message as it is stored: with its place, and what only the engine needs.
