@@ -1,4 +1,5 @@
-//! Bodies of rows: MessagePack with named fields, so that fields may be added.
+//! Bodies of rows: MessagePack with named fields, so that fields may be added. (Only what never gets
+//! more, a place, is without names.)
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
