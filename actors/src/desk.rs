@@ -135,60 +135,43 @@ impl Desk {
         outside: Arc<dyn Outside>,
         options: DeskOptions,
     ) -> Self {
-        let DeskOptions {
-            rules,
-            permits,
-            turns,
-            waiting,
-            patience,
-            idle_after,
-            live_actors,
-            known_handles,
-            merge_suggestions,
-            dead_letters,
-            imports,
-            poison_attempts,
-            decide,
-            shards,
-            seed,
-        } = options;
-        let ids = match seed {
-            Some(seed) => Ids::seeded(clock.clone(), seed),
-            None => Ids::new(clock.clone()),
-        };
+        let seeded = options.seed.map(|seed| Ids::seeded(clock.clone(), seed));
+        let ids = seeded.unwrap_or_else(|| Ids::new(clock.clone()));
         let rows = WaitingRows::new(store.clone());
-        let letters = DeadLetters::new(store.clone(), dead_letters);
-        let waiting = Waiting::new(rows, letters.clone(), clock.clone(), stamps.clone(), waiting);
+        let letters = DeadLetters::new(store.clone(), options.dead_letters);
+        let limits = options.waiting;
+        let waiting = Waiting::new(rows, letters.clone(), clock.clone(), stamps.clone(), limits);
         let conversations = Conversations::new(store.clone());
-        let parking = Arc::new(Parking::new(
+        let parking = Arc::new(Parking {
             letters,
-            conversations.clone(),
-            waiting.clone(),
-            clock.clone(),
-            stamps.clone(),
-            ids.clone(),
-        ));
+            conversations: conversations.clone(),
+            waiting: waiting.clone(),
+            clock: clock.clone(),
+            stamps: stamps.clone(),
+            ids: ids.clone(),
+        });
         let world = Arc::new(World {
             conversations,
             contacts: Contacts::new(store.clone()),
             clock: clock.clone(),
             stamps,
-            rules: Arc::new(rules),
+            rules: Arc::new(options.rules),
             outside,
             waiting: waiting.clone(),
-            idle_after,
+            idle_after: options.idle_after,
             ids: ids.clone(),
             parking: parking.clone(),
-            poison_attempts,
-            decide,
+            poison_attempts: options.poison_attempts,
+            decide: options.decide,
             commits: Ages::new(),
-            merge_suggestions,
+            merge_suggestions: options.merge_suggestions,
         });
-        let shards = Shards::start(world.clone(), shards, live_actors).await;
-        let names = Names::new(store);
-        let (permits, turns) = (Permits::new(permits), Turns::new(turns));
+        let shards = Shards::start(world.clone(), options.shards, options.live_actors).await;
+        let (names, known) = (Names::new(store), options.known_handles);
+        let identities = Identities::new(names, shards.clone(), world.clone(), known);
+        let (permits, turns) = (Permits::new(options.permits), Turns::new(options.turns));
         let ingress = Ingress {
-            identities: Identities::new(names, shards.clone(), world.clone(), known_handles),
+            identities,
             shards: shards.clone(),
             permits: permits.clone(),
             turns: turns.clone(),
@@ -196,9 +179,9 @@ impl Desk {
             conversations: world.conversations.clone(),
             parking,
             clock,
-            poison_attempts,
-            patience,
-            imports: Semaphore::new(imports),
+            poison_attempts: options.poison_attempts,
+            patience: options.patience,
+            imports: Semaphore::new(options.imports),
         };
         let ingress = Arc::new(ingress);
         let drain = Arc::new(tokio::sync::Mutex::new(Drain::start(waiting, ingress.clone())));

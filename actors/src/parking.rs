@@ -16,27 +16,15 @@ use crate::waiting::Waiting;
 
 /// Parks threads, and keeps all dead letters. A thread that is parked is held by what waits for it.
 pub struct Parking {
-    letters: DeadLetters,
-    conversations: Conversations,
-    waiting: Arc<Waiting>,
-    clock: Clock,
-    stamps: Arc<Stamps>,
-    ids: Ids,
+    pub(crate) letters: DeadLetters,
+    pub(crate) conversations: Conversations,
+    pub(crate) waiting: Arc<Waiting>,
+    pub(crate) clock: Clock,
+    pub(crate) stamps: Arc<Stamps>,
+    pub(crate) ids: Ids,
 }
 
 impl Parking {
-    /// Over these letters, and what waits.
-    pub fn new(
-        letters: DeadLetters,
-        conversations: Conversations,
-        waiting: Arc<Waiting>,
-        clock: Clock,
-        stamps: Arc<Stamps>,
-        ids: Ids,
-    ) -> Self {
-        Self { letters, conversations, waiting, clock, stamps, ids }
-    }
-
     /// Whether a thread is parked; its shard is loaded.
     pub fn holds(&self, thread: ThreadId) -> bool {
         self.waiting.is_held(thread)

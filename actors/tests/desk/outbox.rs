@@ -18,6 +18,7 @@ use engine::id::{ConversationId, MessageId, ThreadId};
 use engine::message::{Message, MessageRow, MessageStatus, Place};
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
+use storage::conversations::Conversations;
 use storage::faulty::{Call, Faulty};
 use storage::memory::Memory;
 use storage::{Stamp, Store};
@@ -99,6 +100,32 @@ fn store() -> Arc<dyn Store> {
     Arc::new(Memory::new(Arc::new(|| NOW)))
 }
 
+/// A tenant's settings over a store of its own.
+struct Shop {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    stamps: Arc<Stamps>,
+    tenants: Tenants,
+}
+
+async fn shop() -> Shop {
+    let (store, clock) = (store(), Clock::standing_at(NOW));
+    let stamps = Arc::new(Stamps::above(Stamp(0)));
+    let tenants = tenants(&store, &clock, &stamps);
+    made(&tenants).await;
+    Shop { store, clock, stamps, tenants }
+}
+
+impl Shop {
+    /// Its desk, whose way out this is.
+    async fn desk(&self, outbox: &Outbox) -> Desk {
+        let outside = Arc::new(Sending(outbox.clone()));
+        let desk = desk(&self.store, &self.clock, &self.stamps, outside, None).await;
+        outbox.connect(desk.clone());
+        desk
+    }
+}
+
 pub(crate) fn outbox(
     store: &Arc<dyn Store>,
     provider: Provider,
@@ -116,21 +143,16 @@ async fn status(desk: &Desk, message: &Message) -> MessageStatus {
 
 #[tokio::test]
 async fn no_more_sends_have_begun_than_the_provider_is_asked_at_once() {
-    let (store, clock) = (store(), Clock::standing_at(NOW));
-    let stamps = Arc::new(Stamps::above(Stamp(0)));
-    let tenants = tenants(&store, &clock, &stamps);
-    made(&tenants).await;
+    let shop = shop().await;
     let (provider, mut requests) = provider().await;
-    let outbox = outbox(&store, provider, tenants, options());
-    let outside = Arc::new(Sending(outbox.clone()));
-    let desk = desk(&store, &clock, &stamps, outside, None).await;
-    outbox.connect(desk.clone());
+    let outbox = outbox(&shop.store, provider, shop.tenants.clone(), options());
+    let desk = shop.desk(&outbox).await;
     let mut messages = Vec::new();
     for n in 0..12 {
         let item = says(vec![phone(&n.to_string())], &format!("m{n}"), "hello");
         desk.ingest(&account(), vec![item]).await.unwrap();
     }
-    let conversations = storage::conversations::Conversations::new(store.clone());
+    let conversations = Conversations::new(shop.store.clone());
     for id in conversations.open_set(account().tenant).await.unwrap() {
         let answer = desk.ask(admin(), id, None, draft("hello")).await.unwrap();
         messages.push(answer.message.unwrap());
@@ -174,16 +196,11 @@ async fn what_waits_is_counted_once_however_often_it_is_handed_over() {
 
 #[tokio::test]
 async fn a_stop_ends_the_sends_that_have_begun_and_begins_no_other() {
-    let (store, clock) = (store(), Clock::standing_at(NOW));
-    let stamps = Arc::new(Stamps::above(Stamp(0)));
-    let tenants = tenants(&store, &clock, &stamps);
-    made(&tenants).await;
+    let shop = shop().await;
     let (provider, mut requests) = provider().await;
-    let outbox = outbox(&store, provider, tenants, options());
-    let outside = Arc::new(Sending(outbox.clone()));
-    let desk = desk(&store, &clock, &stamps, outside, None).await;
-    outbox.connect(desk.clone());
-    let conversations = storage::conversations::Conversations::new(store.clone());
+    let outbox = outbox(&shop.store, provider, shop.tenants.clone(), options());
+    let desk = shop.desk(&outbox).await;
+    let conversations = Conversations::new(shop.store.clone());
     for n in 0..6 {
         let item = says(vec![phone(&n.to_string())], &format!("m{n}"), "hello");
         desk.ingest(&account(), vec![item]).await.unwrap();
@@ -214,20 +231,15 @@ async fn a_stop_ends_the_sends_that_have_begun_and_begins_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn a_send_that_panics_is_of_unknown_outcome_and_holds_nothing_up() {
-    let (store, clock) = (store(), Clock::standing_at(NOW));
-    let stamps = Arc::new(Stamps::above(Stamp(0)));
-    let tenants = tenants(&store, &clock, &stamps);
-    made(&tenants).await;
+    let shop = shop().await;
     // The outbox's own look at the contact meets a bug.
     let broken = |_: &Call<'_>| panic!("a bug of the store");
-    let broken: Arc<dyn Store> = Arc::new(Faulty::new(store.clone(), broken));
+    let broken: Arc<dyn Store> = Arc::new(Faulty::new(shop.store.clone(), broken));
     let options = OutboxOptions { requests: 1, ..options() };
-    let outbox = outbox(&broken, at("http://127.0.0.1:1".into()), tenants, options);
-    let outside = Arc::new(Sending(outbox.clone()));
-    let desk = desk(&store, &clock, &stamps, outside, None).await;
-    outbox.connect(desk.clone());
+    let outbox = outbox(&broken, at("http://127.0.0.1:1".into()), shop.tenants.clone(), options);
+    let desk = shop.desk(&outbox).await;
     desk.ingest(&account(), vec![says(vec![phone("1")], "m", "hello")]).await.unwrap();
-    let conversations = storage::conversations::Conversations::new(store.clone());
+    let conversations = Conversations::new(shop.store.clone());
     let id = conversations.open_set(account().tenant).await.unwrap()[0];
     for text in ["one", "two"] {
         let message = desk.ask(admin(), id, None, draft(text)).await.unwrap().message.unwrap();
@@ -240,24 +252,20 @@ async fn a_send_that_panics_is_of_unknown_outcome_and_holds_nothing_up() {
 
 #[tokio::test(start_paused = true)]
 async fn an_account_that_is_paused_for_a_time_goes_on_by_itself() {
-    let (store, clock) = (store(), Clock::standing_at(NOW));
-    let stamps = Arc::new(Stamps::above(Stamp(0)));
-    let tenants = tenants(&store, &clock, &stamps);
-    made(&tenants).await;
+    let shop = shop().await;
     let hour = Duration::from_secs(3600);
-    let pause = tenants.change(account().tenant, |changing| {
+    let pause = shop.tenants.change(account().tenant, |changing| {
         let until = Some(NOW + hour);
         changing.put(Account { paused: true, paused_until: until, ..account() });
         Ok::<_, ()>(())
     });
     pause.await.unwrap();
     // Nobody is there: an attempt is put off, and says why.
-    let outbox = outbox(&store, at("http://127.0.0.1:1".into()), tenants, options());
-    let outside = Arc::new(Sending(outbox.clone()));
-    let desk = desk(&store, &clock, &stamps, outside, None).await;
-    outbox.connect(desk.clone());
+    let nobody = at("http://127.0.0.1:1".into());
+    let outbox = outbox(&shop.store, nobody, shop.tenants.clone(), options());
+    let desk = shop.desk(&outbox).await;
     desk.ingest(&account(), vec![says(vec![phone("1")], "m1", "hello")]).await.unwrap();
-    let conversations = storage::conversations::Conversations::new(store.clone());
+    let conversations = Conversations::new(shop.store.clone());
     let id = conversations.open_set(account().tenant).await.unwrap()[0];
     desk.ask(admin(), id, None, draft("hello")).await.unwrap();
     let attempts = async || {
@@ -266,7 +274,7 @@ async fn an_account_that_is_paused_for_a_time_goes_on_by_itself() {
     };
     tokio::time::sleep(hour - Duration::from_secs(1)).await;
     assert_eq!(attempts().await, 0, "it is paused");
-    clock.set(NOW + hour);
+    shop.clock.set(NOW + hour);
     let goes_on = async {
         while attempts().await == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
