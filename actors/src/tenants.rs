@@ -71,6 +71,8 @@ struct Owed {
     perhaps_written: bool,
 }
 
+/// At most so many accounts are found without their name being read.
+const ACCOUNTS_MAX: usize = 100_000;
 /// A change whose outcome is unknown is written so often before its caller hears of it.
 const WRITES: usize = 2;
 
@@ -352,7 +354,7 @@ impl Tenants {
         let account = self.held_account(held, key).await?;
         let mut accounts = self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         match &account {
-            Some(_) if accounts.len() < 100_000 => {
+            Some(_) if accounts.len() < ACCOUNTS_MAX => {
                 accounts.insert(name, held);
             }
             _ => {
