@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Wire;
 use super::topic::Topic;
+use crate::panics::caught;
 
 /// So long after its last socket an agent is gone.
 const GONE_AFTER: Duration = Duration::from_secs(10);
@@ -117,7 +118,8 @@ impl<W: Wire> Leaving<W> {
         let mut first = self.lock().front().cloned();
         while let Some((left, topic, agent)) = first {
             sleep_until(left + GONE_AFTER).await;
-            topic.gone(agent, left);
+            // Those behind one that cannot be told of are seen off all the same.
+            let _ = caught("presence", || topic.gone(agent, left));
             let mut leaving = self.lock();
             // Not before: as long as one is there nobody else sees them off.
             leaving.pop_front();
@@ -127,5 +129,72 @@ impl<W: Wire> Leaving<W> {
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Left<W>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use engine::id::{AgentId, ConversationId};
+    use tokio::time::sleep;
+    use uuid::Uuid;
+
+    use super::super::frame::Encoding;
+    use super::super::queue::Queue;
+    use super::super::topic::Topic;
+    use super::super::{Event, FeedLimits, Passing, Stream, Wire};
+    use super::{GONE_AFTER, Leaving};
+
+    /// What says nothing, and fails on one who left.
+    #[derive(Clone)]
+    struct Fragile;
+
+    const FAILS: AgentId = AgentId(Uuid::from_u128(1));
+
+    impl Wire for Fragile {
+        fn events(_: Encoding, _: &[Event<'_>]) -> Self {
+            Self
+        }
+        fn passing(_: Encoding, _: Stream, what: Passing) -> Self {
+            assert!(!matches!(what, Passing::Left { agent } if agent == FAILS), "a bug");
+            Self
+        }
+        fn recoded(&self, _: Encoding) -> Self {
+            Self
+        }
+        fn bytes(&self) -> usize {
+            1
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leaves_behind_one_whose_leaving_cannot_be_told_is_seen_off_all_the_same() {
+        let limits = FeedLimits {
+            replay_events: 1,
+            replay_bytes: 1,
+            queue_frames: 9,
+            queue_bytes: 99,
+            sessions_per_agent: 1,
+            streams_per_session: 1,
+            incarnation: String::new(),
+        };
+        let stream = Stream::Conversation(ConversationId(Uuid::nil()));
+        let topic = Arc::new(Topic::<Fragile>::new(stream, "epoch".into()));
+        let [other, stays] = [2, 3].map(|n| AgentId(Uuid::from_u128(n)));
+        topic.join(&Queue::new(stays, Encoding::Json, &limits), None);
+        let leaving = Arc::new(Leaving::new());
+        for agent in [FAILS, other] {
+            topic.arrive(agent, Default::default(), true);
+            let left = topic.depart(agent).unwrap();
+            if leaving.add(left, topic.clone(), agent) {
+                let leaving = leaving.clone();
+                tokio::spawn(async move { leaving.see_off().await });
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        sleep(GONE_AFTER).await;
+        assert_eq!(topic.present(9), (Vec::new(), 0));
     }
 }
