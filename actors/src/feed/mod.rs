@@ -29,7 +29,7 @@ pub use frame::Encoding;
 pub use hub::{FeedLimits, Hub};
 pub use presence::Present;
 pub use queue::{Cut, Item};
-pub use session::{Mark, Push, Session, Shows, Sources, Wake};
+pub use session::{Mark, NotTold, Push, Session, Shows, Sources, Wake};
 
 use crate::inbox::{Counters, List};
 use crate::tenants::TenantState;

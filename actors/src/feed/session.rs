@@ -12,7 +12,6 @@ use engine::permission::{Permission, Viewer};
 use storage::StoreError;
 use tokio::time::Instant;
 
-use super::follow::NotFollowed;
 use super::frame::Encoding;
 use super::hub::{Feed, Hub};
 use super::presence::{NAMED_MAX, Present};
@@ -54,6 +53,18 @@ pub(super) struct Followed<W> {
     present: bool,
     /// When it last said that its person writes, and has not taken that back.
     typing: Option<(Instant, bool)>,
+}
+
+/// Why it is not told who follows a stream.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NotTold {
+    /// There is no such stream, nobody is there in it, or it may not be seen.
+    #[error("there is no such stream")]
+    NoSuchStream,
+    #[error("you do not follow this stream; follow it with `sub` first")]
+    NotFollowed,
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Something is to be looked at.
@@ -208,15 +219,14 @@ impl<W: Wire> Session<W> {
     }
 
     /// Who follows a stream that is followed here.
-    pub async fn present(&mut self, stream: Stream) -> Result<Present, NotFollowed> {
-        let fresh = self.renew_caller().await;
-        if !fresh.map_err(|error| NotFollowed::Failed(error.into()))? {
-            return Err(NotFollowed::NoSuchStream);
+    pub async fn present(&mut self, stream: Stream) -> Result<Present, NotTold> {
+        if !self.renew_caller().await? || !stream.has_presence() {
+            return Err(NotTold::NoSuchStream);
         }
-        let followed = self.followed.get(&stream).filter(|_| stream.has_presence());
-        let followed = followed.ok_or(NotFollowed::NoSuchStream)?;
+        // The same whether it is there or not.
+        let followed = self.followed.get(&stream).ok_or(NotTold::NotFollowed)?;
         if !may_see(self.caller.viewer(), &followed.topic) {
-            return Err(NotFollowed::NoSuchStream);
+            return Err(NotTold::NoSuchStream);
         }
         let (agents, total) = followed.topic.present(NAMED_MAX);
         let state = self.owner.state();

@@ -292,7 +292,8 @@ impl<'a> Connection<'a> {
             return Err(Refusal::unknown_stream());
         };
         let head = self.session.seen(id, seq).await?;
-        Ok(json!({"s": s, "seq": seq, "unread_count": head.unread}))
+        // Nobody has read what is not there yet.
+        Ok(json!({"s": s, "seq": seq.min(head.seq), "unread_count": head.unread}))
     }
 
     async fn present(&mut self, s: &str) -> Result<Value, Refusal> {

@@ -1,7 +1,7 @@
 //! What clients ask on a socket and what they are answered: `omnistream.v1`.
 
 use actors::failure::Failure;
-use actors::feed::{Cut, Encoding, NotFollowed, Position, Present, Snapshot};
+use actors::feed::{Cut, Encoding, NotFollowed, NotTold, Position, Present, Snapshot};
 use engine::conversation::ConversationView;
 use engine::id::AgentId;
 use engine::identity::agent::Availability;
@@ -158,6 +158,16 @@ impl From<NotFollowed> for Refusal {
             NotFollowed::Already => Self::new(105, message),
             NotFollowed::TooMany => Self::new(106, message),
             NotFollowed::Failed(_) => Self::new(113, message).retried(1000),
+        }
+    }
+}
+
+impl From<NotTold> for Refusal {
+    fn from(reason: NotTold) -> Self {
+        match reason {
+            NotTold::NoSuchStream => Self::unknown_stream(),
+            NotTold::NotFollowed => Self::bad_request(reason.to_string()),
+            NotTold::Store(_) => Self::failed(),
         }
     }
 }

@@ -97,7 +97,10 @@ async fn what_was_read_is_marked_up_to_a_message_for_everybody() {
     assert_eq!(live.ask(seen(2)).await.unwrap()["unread_count"], json!(1), "it never goes back");
     let read = org.admin.get(&format!("/api/conversations/{id}")).await.is(200);
     assert_eq!(read["unread_count"], json!(1));
-    assert_eq!(live.ask(seen(1_000)).await.unwrap()["unread_count"], json!(0));
+    let all = live.ask(seen(1_000)).await.unwrap();
+    let read = org.admin.get(&format!("/api/conversations/{id}")).await.is(200);
+    assert_eq!(all, json!({"s": c, "seq": read["seq"], "unread_count": 0}), "no more is there");
+    assert_eq!(live.ask(seen(u64::MAX)).await.unwrap(), all);
     for wrong in ["i:all", "c:nothing", "u:me"] {
         let seen = json!({"op": "seen", "s": wrong, "seq": 1});
         assert_eq!(live.ask(seen).await, Err(102), "{wrong}");
@@ -112,6 +115,7 @@ async fn who_is_there_is_told_to_who_asks_and_to_who_follows() {
     let org = Org::found().await;
     let ana = org.hire("agent").await;
     let c = format!("c:{}", org.hears(&unique("1555"), "Hello").await);
+    let quiet = format!("c:{}", org.hears(&unique("1555"), "Hello?").await);
     let mut boss = Live::following(&org.admin, &[&c]).await;
     let presence = json!({"op": "presence", "s": c});
     let there = boss.ask(presence.clone()).await.unwrap();
@@ -129,7 +133,11 @@ async fn who_is_there_is_told_to_who_asks_and_to_who_follows() {
     let mut wanted = [json!(org.admin.id), json!(ana.id)];
     wanted.sort_by_key(ToString::to_string);
     assert_eq!((ids, &there["total"]), (wanted.iter().collect(), &json!(2)));
-    assert_eq!(boss.ask(json!({"op": "presence", "s": "t:agents"})).await, Err(102));
+    // Visible or not, or not there at all: who is there is told to who follows.
+    for unfollowed in ["t:agents".to_owned(), format!("c:{}", uuid::Uuid::nil()), quiet] {
+        let presence = json!({"op": "presence", "s": unfollowed});
+        assert_eq!(boss.ask(presence).await, Err(107), "{unfollowed}");
+    }
     assert_eq!(boss.ask(json!({"op": "presence", "s": "u:me"})).await, Err(102));
 }
 
