@@ -29,7 +29,7 @@ use crate::contact::{ContactCommand, ContactFailure};
 use crate::failure::Failure;
 use crate::identity::Identities;
 use crate::ingress::Ingress;
-use crate::parking::Parking;
+use crate::parking::{Parking, Trials};
 use crate::permits::{Amount, Marks, Permit, PermitLimits, Permits};
 use crate::shard::Shards;
 use crate::thread::{Order, envelope};
@@ -149,6 +149,7 @@ impl Desk {
             clock: clock.clone(),
             stamps: stamps.clone(),
             ids: ids.clone(),
+            trials: Trials::default(),
         });
         let world = Arc::new(World {
             conversations,

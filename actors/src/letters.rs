@@ -10,9 +10,35 @@ use uuid::Uuid;
 
 use crate::desk::Desk;
 use crate::failure::Failure;
+use crate::parking::Trial;
 
 /// Why it is still not done.
 type Still = Option<String>;
+
+/// A dead letter that is tried again, by nobody else until this is dropped.
+pub struct Retrying {
+    letter: DeadLetter,
+    _turn: Trial,
+}
+
+impl Retrying {
+    /// What is tried again, as it was kept when its turn began.
+    pub fn letter(&self) -> &DeadLetter {
+        &self.letter
+    }
+}
+
+/// Why a letter is not tried again.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NotRetried {
+    /// It never was, or is done.
+    #[error("there is no such dead letter")]
+    Gone,
+    #[error("this dead letter is being tried again already; look at what came of it")]
+    UnderWay,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 impl Desk {
     /// A page of a tenant's dead letters, newest first, of one source or of all; and how many there
@@ -27,13 +53,13 @@ impl Desk {
         self.world().parking.letters().page(Some(tenant), source, window, now).await
     }
 
-    /// One of them.
-    pub async fn letter(
-        &self,
-        tenant: TenantId,
-        letter: Uuid,
-    ) -> Result<Option<DeadLetter>, StoreError> {
-        self.world().parking.letters().get(Some(tenant), letter).await
+    /// Begins to try one of them again, unless somebody does already.
+    pub async fn take_up(&self, tenant: TenantId, letter: Uuid) -> Result<Retrying, NotRetried> {
+        let parking = &self.world().parking;
+        let turn = parking.trial((tenant, letter)).ok_or(NotRetried::UnderWay)?;
+        // Looked at in its turn: whoever had the one before may have done it.
+        let letter = parking.letters().get(Some(tenant), letter).await?;
+        Ok(Retrying { letter: letter.ok_or(NotRetried::Gone)?, _turn: turn })
     }
 
     /// Tries again what a letter is about, with today's code; `account` is the letter's, as far as
@@ -41,10 +67,11 @@ impl Desk {
     /// is then; `None`: it is done, and gone.
     pub async fn retry(
         &self,
-        letter: DeadLetter,
+        retrying: Retrying,
         account: Option<&Account>,
         decode: impl FnOnce(&str) -> Vec<Inbound>,
     ) -> Result<Option<DeadLetter>, Failure> {
+        let Retrying { letter, _turn } = retrying;
         let still = match (letter.source, letter.thread, account) {
             (Source::Load, Some(thread), _) => self.wakes(thread).await?,
             (_, _, None) => Some("its channel account is not there any more".to_owned()),

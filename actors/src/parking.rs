@@ -1,7 +1,8 @@
 //! Parking: a thread that cannot go on is set aside with what it fails on. New items wait in order
 //! until somebody has its dead letter tried again, and it works.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::conversation::Command;
 use engine::id::{AccountId, TenantId, ThreadId};
@@ -9,6 +10,7 @@ use engine::mint::Mint;
 use storage::StoreError;
 use storage::conversations::Conversations;
 use storage::dead_letters::{DeadLetter, DeadLetters, NotKept, Source};
+use uuid::Uuid;
 
 use crate::clock::{Clock, Ids, Stamps};
 use crate::failure::{Failure, Full};
@@ -22,6 +24,22 @@ pub struct Parking {
     pub(crate) clock: Clock,
     pub(crate) stamps: Arc<Stamps>,
     pub(crate) ids: Ids,
+    /// Letters that are tried again right now.
+    pub(crate) trials: Trials,
+}
+
+pub(crate) type Trials = Arc<Mutex<HashSet<(TenantId, Uuid)>>>;
+
+/// The right to try one letter again, until it is dropped.
+pub(crate) struct Trial {
+    trials: Trials,
+    letter: (TenantId, Uuid),
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        self.trials.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.letter);
+    }
 }
 
 impl Parking {
@@ -33,6 +51,12 @@ impl Parking {
     /// All dead letters.
     pub fn letters(&self) -> &DeadLetters {
         &self.letters
+    }
+
+    /// The right to try a tenant's letter again, unless somebody has it.
+    pub(crate) fn trial(&self, letter: (TenantId, Uuid)) -> Option<Trial> {
+        let mut trials = self.trials.lock().unwrap_or_else(PoisonError::into_inner);
+        trials.insert(letter).then(|| Trial { trials: self.trials.clone(), letter })
     }
 
     /// Parks a thread with the item that it fails on, or that fails by itself. When this answers

@@ -8,6 +8,8 @@ use std::time::Duration;
 use actors::clock::{Clock, Stamps};
 use actors::committed::Committed;
 use actors::failure::{Failure, Full};
+use actors::letters::NotRetried;
+use engine::account::Account;
 use engine::channel::{Import, Imported, Inbound};
 use engine::conversation::{
     Answer, Command, Context, Conversation, Decision, Effect, Envelope, Refused, State,
@@ -15,10 +17,12 @@ use engine::conversation::{
 use engine::id::{ConversationId, MessageId, ThreadId};
 use engine::message::{MessageKind, MessageRow, MessageStatus};
 use engine::time::Timestamp;
+use futures_util::future::join_all;
 use storage::dead_letters::{DeadLetter, LetterLimits, Source};
 use storage::faulty::{Call, Fate, Faulty};
 use storage::memory::Memory;
 use storage::{Stamp, Store, Table};
+use tokio::task::yield_now;
 
 use crate::bench::{
     Bench, TENANT, Tuning, account, account_of, admin, block_on, phone, says, tuned,
@@ -85,8 +89,17 @@ async fn letters(bench: &Bench) -> Vec<DeadLetter> {
 }
 
 async fn retry(bench: &Bench, letter: DeadLetter) -> Option<DeadLetter> {
-    let decode = |_: &str| Vec::new();
-    bench.desk.retry(letter, Some(&account()), decode).await.unwrap()
+    retry_with(bench, &letter, Some(&account()), |_| Vec::new()).await
+}
+
+async fn retry_with(
+    bench: &Bench,
+    letter: &DeadLetter,
+    account: Option<&Account>,
+    decode: impl FnOnce(&str) -> Vec<Inbound>,
+) -> Option<DeadLetter> {
+    let retrying = bench.desk.take_up(TENANT, letter.id).await.unwrap();
+    bench.desk.retry(retrying, account, decode).await.unwrap()
 }
 
 async fn ask(bench: &Bench, id: ConversationId, command: Command) -> Result<Answer, Failure> {
@@ -330,15 +343,50 @@ async fn what_was_not_understood_is_taken_once_it_is_and_stays_with_its_reason_u
     let dead = |reason: &str| Inbound::Dead { reason: reason.to_owned(), raw: String::new() };
     let half = |_: &str| vec![message("1", "understood"), dead("half of it is odd")];
     let account = account();
-    let still = bench.desk.retry(letter, Some(&account), half).await.unwrap().unwrap();
+    let still = retry_with(&bench, &letter, Some(&account), half).await.unwrap();
     assert_eq!((still.attempts, &*still.reason, &still.raw), (1, "half of it is odd", &raw));
     assert_eq!(letters(&bench).await, std::slice::from_ref(&still));
-    let gone = bench.desk.retry(still.clone(), None, |_| Vec::new()).await.unwrap().unwrap();
+    let gone = retry_with(&bench, &still, None, |_| Vec::new()).await.unwrap();
     assert_eq!(gone.reason, "its channel account is not there any more");
     let all = |_: &str| vec![message("1", "understood"), message("1", "now")];
-    assert_eq!(bench.desk.retry(gone, Some(&account), all).await.unwrap(), None);
+    assert_eq!(retry_with(&bench, &gone, Some(&account), all).await, None);
     assert_eq!(said(&bench, "1").await.0, ["understood", "now"]);
     assert_eq!(letters(&bench).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_those_who_retry_a_letter_at_once_one_does_it_and_the_others_are_told() {
+    let bench = bench().await;
+    let (reason, raw) = ("it is odd".to_owned(), "{\"odd\": true}".to_owned());
+    takes(&bench, vec![Inbound::Dead { reason, raw }]).await;
+    let letter = letters(&bench).await.remove(0);
+    let (account, tried) = (account(), AtomicUsize::new(0));
+    let all_try = async |understood: bool| {
+        join_all((0..8).map(async |_| {
+            let retrying = bench.desk.take_up(TENANT, letter.id).await?;
+            // The store of tests answers at once: here the others come in between.
+            yield_now().await;
+            let decode = |_: &str| {
+                tried.fetch_add(1, Ordering::Relaxed);
+                let (reason, raw) = ("still odd".to_owned(), String::new());
+                let item = message("1", "once");
+                vec![if understood { item } else { Inbound::Dead { reason, raw } }]
+            };
+            Ok::<_, NotRetried>(bench.desk.retry(retrying, Some(&account), decode).await.unwrap())
+        }))
+        .await
+    };
+    for understood in [false, true] {
+        let answers = all_try(understood).await;
+        let done: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().ok()).collect();
+        assert_eq!(done.len(), 1, "{answers:?}");
+        assert_eq!(done[0].as_ref().map(|still| still.attempts), (!understood).then_some(1));
+        let told = |answer: &Result<_, _>| matches!(answer, Err(NotRetried::UnderWay));
+        assert_eq!(answers.iter().filter(|answer| told(answer)).count(), 7, "{answers:?}");
+    }
+    assert_eq!(tried.load(Ordering::Relaxed), 2);
+    assert!(matches!(bench.desk.take_up(TENANT, letter.id).await, Err(NotRetried::Gone)));
+    assert_eq!(said(&bench, "1").await.0, ["once"]);
 }
 
 /// What happens outside, with a bug while the switch is on.

@@ -1,5 +1,6 @@
 //! Dead letters: what could not be understood, placed or decided, to be looked at and tried again.
 
+use actors::letters::NotRetried;
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::Method;
@@ -147,14 +148,17 @@ async fn retry(
     Me(caller): Me,
     Id(id): Id<Uuid>,
 ) -> Result<Json<Retried>, ApiError> {
-    let letter = app.desk.letter(caller.tenant, id).await?;
-    let letter = letter.ok_or_else(|| ApiError::not_found("dead letter"))?;
+    let retrying = app.desk.take_up(caller.tenant, id).await.map_err(|why| match why {
+        NotRetried::Gone => ApiError::not_found("dead letter"),
+        NotRetried::UnderWay => ApiError::conflict("under_way", why.to_string()),
+        NotRetried::Store(error) => error.into(),
+    })?;
     let state = state(&app, &caller).await?;
-    let account = letter.account.and_then(|id| state.accounts.get(&id)).cloned();
+    let account = retrying.letter().account.and_then(|id| state.accounts.get(&id)).cloned();
     let account = account.as_deref();
     let now = app.tenants.now();
     let decode = |raw: &str| account.map_or_else(Vec::new, |account| items(account, raw, now));
-    let left = app.desk.retry(letter, account, decode).await?;
+    let left = app.desk.retry(retrying, account, decode).await?;
     Ok(Json(Retried { done: left.is_none(), dead_letter: left.map(LetterView::from) }))
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 use simulator::bodies;
 use tokio::task::yield_now;
@@ -51,6 +52,31 @@ async fn what_is_still_not_understood_stays_with_its_reason_and_is_counted() {
     let answer = org.admin.post(&retry(&letter), Value::Null).await.is(200);
     let reason = &answer["dead_letter"]["reason"];
     assert_eq!(reason, "its channel account is not there any more");
+}
+
+#[tokio::test]
+async fn of_many_who_retry_at_once_each_is_counted_or_told_that_another_one_does() {
+    let (org, other) = (Org::found().await, Org::found().await);
+    org.deliver(&nobody_s(&org, "Hello?")).await.is(200);
+    let letter = list(&org, "").await.remove(0);
+    let path = retry(&letter);
+    let answers = join_all((0..24).map(|_| org.admin.post(&path, Value::Null)));
+    let (answers, stranger) = join(answers, other.admin.post(&path, Value::Null)).await;
+    stranger.is(404);
+    let (mut tried, mut told) = (Vec::new(), 0);
+    for answer in answers {
+        match answer.status {
+            200 => tried.push(answer.is(200)["dead_letter"]["attempts"].as_u64().unwrap()),
+            _ => {
+                answer.refused(409, "under_way");
+                told += 1;
+            }
+        }
+    }
+    assert_eq!(tried.len() + told, 24);
+    tried.sort_unstable();
+    assert_eq!(tried, (1..=tried.len() as u64).collect::<Vec<_>>(), "one after another");
+    assert_eq!(list(&org, "").await[0]["attempts"], json!(tried.len()));
 }
 
 #[tokio::test]
