@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use engine::account::{Account, Throughput, Trouble};
+use engine::account::{Account, Known, Throughput, Trouble};
 use engine::channel::Outcome;
 use engine::channel::whatsapp::{self, Answered};
 use engine::conversation::{Command, Conversation, Target};
@@ -49,6 +49,37 @@ struct Inner {
     stopping: AtomicBool,
 }
 
+/// How an account sends now.
+#[derive(Clone, Debug)]
+pub struct Sending {
+    /// Messages a second, as the provider lets them through.
+    pub per_second: f64,
+    /// Conversations whose next message waits.
+    pub waiting: usize,
+    /// How long the first of them is due.
+    pub oldest: Duration,
+    /// Requests that the provider is answering.
+    pub under_way: usize,
+    /// For how long the provider wants to be left alone.
+    pub rests: Duration,
+    /// The provider's last no, and when that was.
+    pub last_error: Option<(MessageError, Timestamp)>,
+}
+
+impl Sending {
+    /// Of an account through which nothing was sent since the start.
+    fn idle(rate: u32) -> Self {
+        Self {
+            per_second: f64::from(rate),
+            waiting: 0,
+            oldest: Duration::ZERO,
+            under_way: 0,
+            rests: Duration::ZERO,
+            last_error: None,
+        }
+    }
+}
+
 /// The limits of sending.
 #[derive(Clone, Debug)]
 pub struct OutboxOptions {
@@ -60,6 +91,8 @@ pub struct OutboxOptions {
     pub pair_burst: u32,
     /// One more in this time.
     pub pair_every: Duration,
+    /// The longest wait that the provider may ask for of an account, or of one of its customers.
+    pub throttle_wait: Duration,
     /// Requests of one account that the provider is answering.
     pub requests: usize,
     /// Conversations of one account whose next message waits to be sent.
@@ -235,9 +268,11 @@ impl Outbox {
     /// Everything of the account would fail: it stops until [`Outbox::resume`], and says why.
     pub fn stop_account(&self, head: &Conversation, code: String, message: String) {
         self.line(head).stop(None);
+        let of_token = whatsapp::is_of_token(&code);
         let words = MessageError { code, message }.to_string();
+        let trouble = Trouble { words, pauses: true, of_token };
         let change = |account: &mut Account, _| {
-            account.stands(Err(Trouble { words, pauses: true }));
+            account.stands(Err(trouble));
             true
         };
         let (outbox, slip) = (self.clone(), Slip::of(head));
@@ -280,26 +315,56 @@ impl Outbox {
         self.held().get(&thread).cloned().unwrap_or_default()
     }
 
-    /// Whether an account works, and how much it may send where the provider says so.
+    /// Whether an account works, and what the provider knows of it.
     pub async fn probe(
         &self,
         key: &str,
         config: &BTreeMap<String, Value>,
-    ) -> Result<Option<Throughput>, Trouble> {
+    ) -> Result<Known, Trouble> {
         let token = config.get("access_token").and_then(Value::as_str).unwrap_or_default();
-        let (words, pauses) = match self.0.provider.perform(whatsapp::account(key, token)).await {
-            Answered::With { status: 200..=299, body } => return Ok(whatsapp::throughput(&body)),
-            Answered::NotSent(reason) | Answered::PerhapsSent(reason) => (reason, false),
-            answered @ Answered::With { .. } => match whatsapp::outcome(answered) {
-                Outcome::Sent { .. } => return Ok(None),
-                Outcome::Unknown { reason } => (reason, false),
-                Outcome::Retry { error, .. } => (error.to_string(), false),
-                Outcome::Refused { error } | Outcome::AccountStopped { error } => {
-                    (error.to_string(), true)
+        let (words, pauses, of_token) =
+            match self.0.provider.perform(whatsapp::account(key, token)).await {
+                Answered::With { status: 200..=299, body, .. } => {
+                    return Ok(whatsapp::known(&body));
                 }
-            },
+                Answered::NotSent(reason) | Answered::PerhapsSent(reason) => (reason, false, false),
+                answered @ Answered::With { .. } => match whatsapp::outcome(answered) {
+                    Outcome::Sent { .. } => return Ok(Known::default()),
+                    Outcome::Unknown { reason } => (reason, false, false),
+                    Outcome::Retry { error, .. } => (error.to_string(), false, false),
+                    Outcome::Refused { error } | Outcome::AccountStopped { error } => {
+                        (error.to_string(), true, whatsapp::is_of_token(&error.code))
+                    }
+                },
+            };
+        Err(Trouble { words, pauses, of_token })
+    }
+
+    /// Asks the provider how an account stands, and follows what it says. Answers the account as it
+    /// is then; `None`: it is gone.
+    pub async fn check(
+        &self,
+        account: &Account,
+    ) -> Result<Option<(Arc<Account>, Result<Known, Trouble>)>, StoreError> {
+        let said = self.probe(&account.account_key, &account.config).await;
+        let standing = said.clone().map(|known| known.throughput);
+        let change = |now: &mut Account, at| {
+            // Another token, perhaps: what was said is not about it.
+            now.config == account.config && now.asked_again(standing, at)
         };
-        Err(Trouble { words, pauses })
+        let tenants = &self.0.tenants;
+        let Some(now) = tenants.change_account(account.tenant, account.id, change).await? else {
+            return Ok(None);
+        };
+        self.stop_if_paused(&self.line_of(now.tenant, now.id), &now);
+        Ok(Some((now, said)))
+    }
+
+    /// How an account sends now.
+    pub fn sending(&self, account: &Account) -> Sending {
+        let usual = self.rate(account);
+        let line = self.lines().get(&account.id).cloned();
+        line.map_or_else(|| Sending::idle(usual), |line| line.sending(usual))
     }
 
     /// Hands a command to its conversation, again and again until it is taken or refused.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::channel::whatsapp::Answered;
+use engine::channel::whatsapp::{self, Answered};
 use engine::channel::{Call, Method};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
@@ -80,8 +80,10 @@ impl Provider {
             Err(_) => return Answered::PerhapsSent("the connection broke".to_owned()),
         };
         let status = answer.status().as_u16();
+        let header = |name: &str| answer.headers().get(name)?.to_str().ok();
+        let wait = whatsapp::wait(header);
         match self.read(answer).await {
-            Some(body) => Answered::With { status, body },
+            Some(body) => Answered::With { status, body, wait },
             None => Answered::PerhapsSent("the provider's answer broke off".to_owned()),
         }
     }
@@ -136,7 +138,7 @@ mod tests {
         let (listener, address) = listener().await;
         tokio::spawn(async move { axum::serve(listener, router).await });
         let fits = ask(address, "fits").await;
-        assert!(matches!(fits, Answered::With { status: 200, body } if body.len() == 1_000));
+        assert!(matches!(fits, Answered::With { status: 200, body, .. } if body.len() == 1_000));
         for key in ["long", "late"] {
             assert!(matches!(ask(address, key).await, Answered::PerhapsSent(_)), "{key}");
         }

@@ -120,6 +120,7 @@ impl Server {
                 rate_high: limits.send_rate_high_per_second,
                 pair_burst: limits.pair_burst,
                 pair_every: limits.pair_every,
+                throttle_wait: limits.throttle_wait_max,
                 requests: limits.account_requests,
                 queue: limits.account_queue,
             },

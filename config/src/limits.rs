@@ -89,6 +89,8 @@ pub struct Limits {
     pub pair_burst: u32,
     #[serde(with = "crate::duration")]
     pub pair_every: Duration,
+    #[serde(with = "crate::duration")]
+    pub throttle_wait_max: Duration,
     pub account_queue: usize,
     pub account_requests: usize,
     #[serde(with = "crate::duration")]

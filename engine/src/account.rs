@@ -75,6 +75,20 @@ pub struct Trouble {
     pub words: String,
     /// Every message would be refused, too.
     pub pauses: bool,
+    /// It is the access token that does not count.
+    pub of_token: bool,
+}
+
+/// What the provider knows of an account that it answers for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    pub throughput: Option<Throughput>,
+    /// The number, as the provider writes it.
+    pub phone: Option<String>,
+    /// The name that customers see.
+    pub name: Option<String>,
+    /// What customers think of its messages, in the provider's words.
+    pub quality: Option<String>,
 }
 
 /// What a secret looks like in answers.
@@ -160,6 +174,29 @@ impl Account {
             None => AccountStatus::Connected,
         };
         self.status_detail = trouble.map(|trouble| trouble.words);
+    }
+
+    /// Follows what the provider says when it is asked again: one that could not be asked before is
+    /// well, one that it refuses stops. What news stopped, or somebody has to look after, stays as it
+    /// is. Answers whether that changes anything.
+    pub fn asked_again(
+        &mut self,
+        standing: Result<Option<Throughput>, Trouble>,
+        now: Timestamp,
+    ) -> bool {
+        let is_known = self.heard.is_standing || self.is_paused(now);
+        let follows = match &standing {
+            _ if self.status == AccountStatus::Disabled => false,
+            Ok(throughput) => {
+                let is_other = throughput.is_some() && *throughput != self.throughput;
+                !is_known && (is_other || self.status == AccountStatus::Attention)
+            }
+            Err(trouble) => trouble.pauses && !self.is_paused(now),
+        };
+        if follows {
+            self.stands(standing);
+        }
+        follows
     }
 
     /// How it stands, as people are told when that changes.

@@ -5,21 +5,24 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use engine::id::{AccountId, MessageId, TenantId, ThreadId};
-use engine::message::Place;
+use engine::message::{MessageError, Place};
+use engine::time::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 use tracing::{Span, debug_span};
 
 use super::pace::{Pace, Pairs};
-use super::{OutboxOptions, Slip};
+use super::{OutboxOptions, Sending, Slip};
 
 pub(super) struct Line {
     pub(super) tenant: TenantId,
     pub(super) account: AccountId,
     inside: Mutex<Inside>,
     requests: Arc<Semaphore>,
+    requests_max: usize,
     /// Something may go sooner than it was expected to.
     changed: Notify,
 }
@@ -35,6 +38,7 @@ struct Inside {
     stopped: Option<Stop>,
     /// Somebody takes from the queue.
     is_driven: bool,
+    last_error: Option<(MessageError, Timestamp)>,
 }
 
 /// A message that waits to be sent.
@@ -82,9 +86,11 @@ impl Line {
             tickets: 0,
             stopped: None,
             is_driven: false,
+            last_error: None,
         };
         let requests = Arc::new(Semaphore::new(options.requests));
-        Self { tenant, account, inside: Mutex::new(inside), requests, changed: Notify::new() }
+        let (inside, changed) = (Mutex::new(inside), Notify::new());
+        Self { tenant, account, inside, requests, requests_max: options.requests, changed }
     }
 
     /// A message waits, not to go before `at`. One that waits already is not there twice. Answers
@@ -211,14 +217,35 @@ impl Line {
         self.inside().pace.recover();
     }
 
-    /// The provider takes less than it is given, as it says of a request that left then.
-    pub(super) fn slow(&self, left: Instant) {
-        self.inside().pace.slow(left, Instant::now());
+    /// The provider takes less than it is given, as it says of a request that left then, and nothing
+    /// for so long.
+    pub(super) fn slow(&self, left: Instant, wait: Duration) {
+        let (mut inside, now) = (self.inside(), Instant::now());
+        inside.pace.slow(left, now);
+        inside.pace.rest(now + wait);
     }
 
-    /// The provider says that this customer gets too many.
-    pub(super) fn slow_pair(&self, thread: ThreadId) {
-        self.inside().pairs.empty(thread, Instant::now());
+    /// The provider says that this customer gets too many, and nothing for so long.
+    pub(super) fn slow_pair(&self, thread: ThreadId, wait: Duration) {
+        let now = Instant::now();
+        self.inside().pairs.empty(thread, now, wait);
+    }
+
+    /// The provider said no.
+    pub(super) fn failed(&self, error: MessageError, at: Timestamp) {
+        self.inside().last_error = Some((error, at));
+    }
+
+    /// How it goes; at the usual rate, as of now.
+    pub(super) fn sending(&self, usual: u32) -> Sending {
+        let oldest = self.oldest().map_or(Duration::ZERO, |due| due.elapsed());
+        let (mut inside, now) = (self.inside(), Instant::now());
+        inside.pace.set(usual);
+        let (per_second, rests) = inside.pace.now(now);
+        let last_error = inside.last_error.clone();
+        let waiting = inside.waiting.len();
+        let under_way = self.requests_max.saturating_sub(self.requests.available_permits());
+        Sending { per_second, waiting, oldest, under_way, rests, last_error }
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {

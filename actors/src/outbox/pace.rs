@@ -14,6 +14,8 @@ pub(super) struct Pace {
     rate: f64,
     next: Instant,
     slowed: Instant,
+    /// Until when the provider wants to be left alone.
+    rests: Instant,
 }
 
 /// A slowed account sends at least one message in this time.
@@ -29,7 +31,7 @@ const SLACK: Duration = Duration::from_millis(20);
 impl Pace {
     pub(super) fn new(rate: u32) -> Self {
         let (rate, now) = (f64::from(rate.max(1)), Instant::now());
-        Self { usual: rate, rate, next: now, slowed: now }
+        Self { usual: rate, rate, next: now, slowed: now, rests: now }
     }
 
     /// From now on this is the usual rate.
@@ -59,6 +61,17 @@ impl Pace {
             self.rate = (self.rate * SLOWED).max(1.0 / SLOWEST.as_secs_f64());
             self.slowed = now;
         }
+    }
+
+    /// Nothing goes until then.
+    pub(super) fn rest(&mut self, until: Instant) {
+        self.rests = self.rests.max(until);
+        self.next = self.next.max(until);
+    }
+
+    /// Messages a second, and for how long nothing goes.
+    pub(super) fn now(&self, now: Instant) -> (f64, Duration) {
+        (self.rate, self.rests.saturating_duration_since(now))
     }
 
     /// A little faster again, up to the usual rate.
@@ -101,9 +114,9 @@ impl Pairs {
         *full_at = (*full_at).max(now) + self.every;
     }
 
-    /// The provider says that the bucket is empty.
-    pub(super) fn empty(&mut self, thread: ThreadId, now: Instant) {
-        let empty = now + self.every * self.burst;
+    /// The provider says that the bucket is empty, and stays so for so long.
+    pub(super) fn empty(&mut self, thread: ThreadId, now: Instant, wait: Duration) {
+        let empty = now + wait.max(self.every) + self.every * (self.burst - 1);
         let full_at = self.full_at.entry(thread).or_insert(empty);
         *full_at = (*full_at).max(empty);
     }
@@ -184,7 +197,10 @@ mod tests {
             pairs.take(thread(n), now);
         }
         assert!(!pairs.full_at.contains_key(&ines), "a full bucket is as good as none");
-        pairs.empty(ines, now);
+        pairs.empty(ines, now, Duration::ZERO);
         assert_eq!(pairs.free_at(ines, now), now + every);
+        pairs.empty(ines, now, every * 3);
+        pairs.empty(ines, now, every);
+        assert_eq!(pairs.free_at(ines, now), now + every * 3, "as long as was asked for");
     }
 }

@@ -1,6 +1,9 @@
 //! One message to its provider, once.
 
+use std::time::Duration;
+
 use engine::account::Account;
+use engine::channel::whatsapp::Answered;
 use engine::channel::{Handle, Opaque, Outbound, Outcome, Outgoing, Slow, whatsapp};
 use engine::id::MessageId;
 use engine::message::{MessageError, MessageRow};
@@ -38,17 +41,35 @@ impl Outbox {
             return refused("no_recipient", "the contact has no number or id on this channel");
         };
         let left = Instant::now();
-        let outcome = whatsapp::outcome(self.0.provider.perform(call).await);
+        let answered = self.0.provider.perform(call).await;
+        let wait = self.waits(&answered);
+        let outcome = whatsapp::outcome(answered);
         match &outcome {
             Outcome::Sent { .. } => line.recover(),
-            Outcome::Retry { slow: Slow::Account, .. } => line.slow(left),
-            Outcome::Retry { slow: Slow::Pair, .. } => line.slow_pair(slip.thread),
+            Outcome::Retry { slow: Slow::Account, .. } => line.slow(left, wait),
+            Outcome::Retry { slow: Slow::Pair, .. } => line.slow_pair(slip.thread, wait),
             // The account itself is told once the conversation has noted it.
             Outcome::AccountStopped { .. } => line.stop(None),
             _ => {}
         }
+        if let Outcome::Retry { error, .. }
+        | Outcome::Refused { error }
+        | Outcome::AccountStopped { error } = &outcome
+        {
+            line.failed(error.clone(), self.0.tenants.now());
+        }
         count(&outcome);
         outcome
+    }
+
+    /// For how long the provider wants to be left alone, within bounds.
+    fn waits(&self, answered: &Answered) -> Duration {
+        match answered {
+            Answered::With { wait, .. } => {
+                wait.unwrap_or_default().min(self.0.options.throttle_wait)
+            }
+            Answered::NotSent(_) | Answered::PerhapsSent(_) => Duration::ZERO,
+        }
     }
 
     /// The account that sends, and the handles of whom it is for.

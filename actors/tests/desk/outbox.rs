@@ -91,6 +91,7 @@ pub(crate) fn options() -> OutboxOptions {
         rate_high: 10_000,
         pair_burst: 100,
         pair_every: Duration::from_secs(1),
+        throttle_wait: Duration::from_secs(600),
         requests: 2,
         queue: 100,
     }

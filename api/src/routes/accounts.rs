@@ -181,6 +181,7 @@ async fn create(
     let display_name = draft.display_name.unwrap_or_else(|| format!("WhatsApp {account_key}"));
     let display_name = name("display_name", &display_name)?;
     let standing = app.outbox.probe(&account_key, &draft.config).await;
+    let standing = standing.map(|known| known.throughput);
     let new = New::<Account>::of(&app, &caller, key, digest);
     let id = new.id;
     let _naming = app.naming.lock().await;
@@ -247,7 +248,8 @@ async fn update(
             let message = "must stay as it is; connect another account for another number";
             return Err(ApiError::invalid("config.phone_number_id", message));
         }
-        after.stands(app.outbox.probe(&after.account_key, &after.config).await);
+        let standing = app.outbox.probe(&after.account_key, &after.config).await;
+        after.stands(standing.map(|known| known.throughput));
         naming = Some(app.naming.lock().await);
         holders::remember(&app, &after.config, (caller.tenant, id)).await?;
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use config::Config;
 use futures_util::future::join_all;
 use serde_json::json;
-use simulator::{GraphOptions, Limits, Sent};
+use simulator::{GraphOptions, Limits, Plan, Sent, Trouble};
+use tokio::time::Instant;
 
 use crate::harness::{Org, Server, eventually, graph, unique};
 
@@ -162,4 +163,23 @@ async fn an_account_of_the_high_level_sends_at_its_own_pace() {
     let all = server.graph.until(|counts| counts.accepted == 200);
     tokio::time::timeout(Duration::from_secs(60), all).await.unwrap();
     in_order(&server.graph.sends().sends, &customers, 10);
+}
+
+#[tokio::test]
+async fn a_provider_that_says_for_how_long_is_left_alone_for_so_long() {
+    let limits = Limits { per_second: 1_000, pair_burst: 1_000, ..Limits::default() };
+    let bound = Duration::from_secs(2);
+    let (server, org) = beside(limits, |config| config.limits.throttle_wait_max = bound).await;
+    let customers = customers(&org, 1).await;
+    let second = Duration::from_secs(1);
+    let throttles =
+        [(130_429, 1, second), (131_056, 1, second), (4, 3_600, bound), (80_007, 60, bound)];
+    for (accepted, (code, seconds, waits)) in (1..).zip(throttles) {
+        server.graph.plan(Plan::next_sends(1, Trouble::Throttled { code, seconds }));
+        let began = Instant::now();
+        say(&org, &customers, 1).await;
+        server.graph.until(|counts| counts.accepted == accepted).await;
+        assert!(began.elapsed() >= waits, "after {code}: {:?}", began.elapsed());
+        assert_eq!(server.graph.counts().refused, accepted, "it was asked once");
+    }
 }

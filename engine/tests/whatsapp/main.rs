@@ -15,9 +15,11 @@ mod kept;
 #[cfg(test)]
 mod news;
 
-use engine::account::Throughput;
+use std::time::Duration;
+
+use engine::account::{Known, Throughput};
 use engine::channel::whatsapp::{
-    Answered, NotAnEnvelope, decode, message as request, open, outcome, read_mark, throughput,
+    Answered, NotAnEnvelope, decode, known, message as request, open, outcome, read_mark, wait,
 };
 use engine::channel::{Handle, Inbound, Opaque, Outbound, Outcome, Outgoing, Slow};
 use engine::contact::IdentityKind;
@@ -278,7 +280,7 @@ fn a_text_is_sent_to_the_phone_number_where_one_is_known() {
 #[test]
 fn each_class_of_error_means_what_it_should() {
     let with = |status, body: Value| {
-        outcome(Answered::With { status, body: body.to_string().into_bytes() })
+        outcome(Answered::With { status, body: body.to_string().into_bytes(), wait: None })
     };
     let of = |code: i64| with(400, json!({"error": {"code": code, "message": "no"}}));
     assert!(matches!(of(190), Outcome::AccountStopped { .. }));
@@ -304,12 +306,55 @@ fn each_class_of_error_means_what_it_should() {
 }
 
 #[test]
+fn how_long_to_wait_is_read_where_the_provider_says_it() {
+    let usage = |minutes: Value| json!({"9001": [{"type": "whatsapp", "call_count": 100}, {"estimated_time_to_regain_access": minutes}]});
+    let some = |seconds| Some(Duration::from_secs(seconds));
+    let date = ("date", "Tue, 03 Mar 2026 10:00:00 GMT".to_owned());
+    for (headers, waits) in [
+        (vec![], None),
+        (vec![("retry-after", "7".to_owned())], some(7)),
+        (vec![("retry-after", "0".to_owned())], None),
+        (vec![("retry-after", "soon".to_owned())], None),
+        (vec![("retry-after", "-1".to_owned())], None),
+        (
+            vec![("retry-after", "Tue, 03 Mar 2026 10:02:00 GMT".to_owned()), date.clone()],
+            some(120),
+        ),
+        (vec![("retry-after", "Tue, 03 Mar 2026 09:00:00 GMT".to_owned()), date], None),
+        (vec![("retry-after", "Tue, 03 Mar 2026 10:02:00 GMT".to_owned())], None),
+        (vec![("x-business-use-case-usage", usage(json!(5)).to_string())], some(300)),
+        (vec![("x-business-use-case-usage", usage(json!(0)).to_string())], None),
+        (vec![("x-business-use-case-usage", usage(json!("x")).to_string())], None),
+        (vec![("x-business-use-case-usage", usage(json!(u64::MAX)).to_string())], some(u64::MAX)),
+        (vec![("x-business-use-case-usage", "[]".to_owned())], None),
+        (
+            vec![
+                ("retry-after", "7".to_owned()),
+                ("x-business-use-case-usage", usage(json!(1)).to_string()),
+            ],
+            some(60),
+        ),
+    ] {
+        let header = |name: &str| headers.iter().find(|(is, _)| *is == name).map(|(_, is)| &**is);
+        assert_eq!(wait(header), waits, "{headers:?}");
+    }
+}
+
+#[test]
 fn what_a_number_may_send_is_read_where_the_provider_says_it() {
-    let of =
-        |level: &str| throughput(json!({"throughput": {"level": level}}).to_string().as_bytes());
+    let of = |level: &str| {
+        known(json!({"throughput": {"level": level}}).to_string().as_bytes()).throughput
+    };
     assert_eq!(of("STANDARD"), Some(Throughput::Standard));
     assert_eq!(of("HIGH"), Some(Throughput::High));
-    assert_eq!((of("NOT_APPLICABLE"), throughput(b"{}"), throughput(b"?")), (None, None, None));
+    assert_eq!(of("NOT_APPLICABLE"), None);
+    assert_eq!((known(b"{}"), known(b"?")), (Known::default(), Known::default()));
+    let node =
+        json!({"display_phone_number": "+1 555", "verified_name": "Shop", "quality_rating": "RED"});
+    let (phone, name) = (Some("+1 555".to_owned()), Some("Shop".to_owned()));
+    let quality = Some("RED".to_owned());
+    let all = Known { throughput: None, phone, name, quality };
+    assert_eq!(known(node.to_string().as_bytes()), all);
 }
 
 #[cfg(test)]

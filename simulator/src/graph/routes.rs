@@ -18,7 +18,7 @@ use super::book;
 use super::desk::Desk;
 use super::line::Cut;
 use super::trouble::Trouble;
-use super::{blocks, callbacks, control, messages, numbers, phone_app, templates, uploads};
+use super::{blocks, callbacks, control, messages, numbers, phone_app, templates, uploads, usage};
 use crate::error::{self, GraphError};
 
 /// The largest medium is a document of 100 MB.
@@ -170,7 +170,7 @@ async fn answer_in_time(desk: Arc<Desk>, cut: &Cut, method: &Method, call: &Call
         desk.clock.sleep(slow).await;
     }
     let (answered, usage) = match spoiled(trouble) {
-        Some(answer) => (answer, HeaderMap::new()),
+        Some(answer) => (answer, told(trouble, &call.id)),
         None => answer(&desk, method, call).await,
     };
     note(&desk, method, call, &answered, trouble);
@@ -198,10 +198,20 @@ fn latency(desk: &Desk) -> Duration {
     }
 }
 
+/// What the headers of such an answer say.
+fn told(trouble: Option<Trouble>, id: &str) -> HeaderMap {
+    match trouble {
+        Some(Trouble::Throttled { code, seconds }) => usage::throttled(id, code, seconds),
+        _ => HeaderMap::new(),
+    }
+}
+
 /// What is answered instead, when nothing is to happen.
 fn spoiled(trouble: Option<Trouble>) -> Option<Answered> {
     match trouble? {
-        Trouble::Error { code } => Some(Err(GraphError::of_code(code))),
+        Trouble::Error { code } | Trouble::Throttled { code, .. } => {
+            Some(Err(GraphError::of_code(code)))
+        }
         Trouble::Html | Trouble::ResetBefore => Some(Ok(Reply::Html)),
         Trouble::TooMany => Some(Ok(Reply::TooMany)),
         _ => None,

@@ -11,6 +11,9 @@ const PLANNED: usize = 1_000;
 pub enum Trouble {
     /// It is refused with this code of the Graph API.
     Error { code: u32 },
+    /// The same, and its answer says how long to wait: in `Retry-After`, or, for a code with which
+    /// business accounts are throttled (80000 and more), in `X-Business-Use-Case-Usage`, in minutes.
+    Throttled { code: u32, seconds: u64 },
     /// It is answered 502 with a page of HTML; nothing happens.
     Html,
     /// It is answered 429 without a body; nothing happens.

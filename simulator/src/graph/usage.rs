@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
-use axum::http::header::{HeaderName, HeaderValue};
+use axum::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use serde_json::json;
 
 use crate::error::{self, GraphError};
@@ -15,6 +15,20 @@ const HOUR: Duration = Duration::from_hours(1);
 const ACCOUNTS: usize = 10_000;
 const OF_APP: HeaderName = HeaderName::from_static("x-app-usage");
 const OF_ACCOUNT: HeaderName = HeaderName::from_static("x-business-use-case-usage");
+
+/// What an answer says that refuses with this code: how long to wait.
+pub(super) fn throttled(id: &str, code: u32, seconds: u64) -> HeaderMap {
+    let minutes = seconds.div_ceil(60);
+    let usage = json!({id: [{"type": "whatsapp", "call_count": 100, "total_cputime": 0,
+        "total_time": 0, "estimated_time_to_regain_access": minutes}]});
+    let (name, value) = match code {
+        80_000..90_000 => (OF_ACCOUNT, usage.to_string()),
+        _ => (RETRY_AFTER, seconds.to_string()),
+    };
+    HeaderValue::from_str(&value)
+        .map(|value| HeaderMap::from_iter([(name, value)]))
+        .unwrap_or_default()
+}
 
 /// Requests of one business account since its hour began.
 #[derive(Clone, Copy, Debug)]

@@ -32,6 +32,30 @@ async fn the_next_requests_fail_as_planned_and_those_after_them_do_not() {
 }
 
 #[tokio::test]
+async fn who_is_throttled_is_told_how_long_to_wait_in_the_header_that_goes_with_the_code() {
+    let graph = Graph::start(quiet()).await.unwrap();
+    for (code, name, value) in [
+        (130_429, "retry-after", "90".to_owned()),
+        (131_056, "retry-after", "90".to_owned()),
+        (
+            80_007,
+            "x-business-use-case-usage",
+            json!({"1065": [{"type": "whatsapp", "call_count": 100, "total_cputime": 0,
+                "total_time": 0, "estimated_time_to_regain_access": 2}]})
+            .to_string(),
+        ),
+    ] {
+        graph.plan(Plan::next_sends(1, Trouble::Throttled { code, seconds: 90 }));
+        let answer = send(&graph).await.unwrap();
+        assert_eq!(answer.status(), 400);
+        assert_eq!(answer.headers()[name], value, "{code}");
+        let body: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(body["error"]["code"], code);
+        assert_eq!(send(&graph).await.unwrap().status(), 200, "only the next one");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_is_reset_before_anything_happens_or_after_all_did() {
     let graph = Graph::start(quiet()).await.unwrap();
     graph.plan(Plan::next_sends(1, Trouble::ResetBefore));

@@ -69,11 +69,13 @@ pub fn read_mark(provider_id: &str, types: bool, phone_number_id: &str, token: &
     post(phone_number_id, token, body)
 }
 
+const NUMBER_FIELDS: &str = "id,display_phone_number,verified_name,quality_rating,throughput";
+
 /// Asks what the provider knows of a number: whether the connection works.
 pub fn account(phone_number_id: &str, token: &str) -> Call {
     Call {
         method: Method::Get,
-        path: format!("{phone_number_id}?fields=id,display_phone_number,verified_name,throughput"),
+        path: format!("{phone_number_id}?fields={NUMBER_FIELDS}"),
         bearer: token.to_owned(),
         body: None,
     }

@@ -22,4 +22,4 @@ pub use envelope::{Change, Envelope, NotAnEnvelope, open, reopen};
 pub use history::{History, history};
 pub use limits::{TEXT_CHARS_MAX, check, check_reaction};
 pub use news::{news, waba};
-pub use outcome::{Answered, outcome, throughput};
+pub use outcome::{Answered, is_of_token, known, outcome, wait};

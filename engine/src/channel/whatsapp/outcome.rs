@@ -1,18 +1,20 @@
 //! What an answer of the Graph API means for a send (Cloud API reference, "Error codes"). The
 //! status of the answer says little: the code in its body decides.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::envelope::text;
-use crate::account::Throughput;
+use crate::account::{Known, Throughput};
 use crate::channel::{Outcome, Slow};
 use crate::message::MessageError;
 
 /// How a request ended, as the transport saw it.
 #[derive(Clone, Debug)]
 pub enum Answered {
-    /// The provider answered.
-    With { status: u16, body: Vec<u8> },
+    /// The provider answered; and for how long it wants to be left alone, where it says so.
+    With { status: u16, body: Vec<u8>, wait: Option<Duration> },
     /// Nothing can have reached the provider.
     NotSent(String),
     /// It may have.
@@ -25,7 +27,7 @@ const ERROR_CHARS_MAX: usize = 500;
 /// What became of a send.
 pub fn outcome(answered: Answered) -> Outcome {
     let (status, body) = match answered {
-        Answered::With { status, body } => (status, body),
+        Answered::With { status, body, .. } => (status, body),
         Answered::NotSent(reason) => {
             let error = MessageError { code: "unreachable".to_owned(), message: reason };
             return Outcome::Retry { error, slow: Slow::Message };
@@ -59,6 +61,28 @@ pub fn outcome(answered: Answered) -> Outcome {
     }
 }
 
+/// For how long the provider wants to be left alone, as the headers of an answer say: in seconds or
+/// until a time, or, for each business account, in minutes (Graph API, "Rate limits").
+pub fn wait<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<Duration> {
+    let after = header("retry-after").map(str::trim).and_then(|after| {
+        let time = |text| chrono::DateTime::parse_from_rfc2822(text).ok();
+        let until = || (time(after)? - time(header("date")?)?).to_std().ok();
+        after.parse().ok().map(Duration::from_secs).or_else(until)
+    });
+    let regained = header("x-business-use-case-usage").and_then(regained);
+    after.max(regained).filter(|wait| !wait.is_zero())
+}
+
+fn regained(usage: &str) -> Option<Duration> {
+    let usage: Value = serde_json::from_str(usage).ok()?;
+    let accounts = usage.as_object()?.values().filter_map(Value::as_array).flatten();
+    let minutes = |of: &Value| of.get("estimated_time_to_regain_access")?.as_u64();
+    accounts
+        .filter_map(minutes)
+        .max()
+        .map(|minutes| Duration::from_secs(minutes.saturating_mul(60)))
+}
+
 /// Why an accepted message does not go out yet: new templates wait for what others say of them
 /// (Cloud API reference, "Template pacing").
 fn held(body: &Value) -> Option<MessageError> {
@@ -71,14 +95,26 @@ fn held(body: &Value) -> Option<MessageError> {
     Some(MessageError { code: status.to_owned(), message: message.to_owned() })
 }
 
-/// What a number's node says of how much it may send.
-pub fn throughput(body: &[u8]) -> Option<Throughput> {
-    let body: Value = serde_json::from_slice(body).ok()?;
-    match body.pointer("/throughput/level")?.as_str()? {
-        "STANDARD" => Some(Throughput::Standard),
-        "HIGH" => Some(Throughput::High),
+/// What a number's node says.
+pub fn known(body: &[u8]) -> Known {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let words = |key| Some(body.get(key)?.as_str()?.chars().take(ERROR_CHARS_MAX).collect());
+    let throughput = match body.pointer("/throughput/level").and_then(Value::as_str) {
+        Some("STANDARD") => Some(Throughput::Standard),
+        Some("HIGH") => Some(Throughput::High),
         _ => None,
+    };
+    Known {
+        throughput,
+        phone: words("display_phone_number"),
+        name: words("verified_name"),
+        quality: words("quality_rating"),
     }
+}
+
+/// Whether an error of this code says that the access token does not count.
+pub fn is_of_token(code: &str) -> bool {
+    matches!(code, "0" | "102" | "190")
 }
 
 /// Whether every other message of the account would fail with this error, too.
