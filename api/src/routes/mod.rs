@@ -1,5 +1,6 @@
 //! The table of all routes: it alone feeds the router, the guard, the document and the tests.
 
+pub mod account_health;
 pub mod accounts;
 pub mod agents;
 pub mod auth;
@@ -116,6 +117,7 @@ pub fn all() -> Vec<Route> {
         ("Agents", agents::routes),
         ("Quick Replies", quick_replies::routes),
         ("Integrations", accounts::routes),
+        ("Integrations", account_health::routes),
         ("Webhooks", webhooks::routes),
         ("Health", health::routes),
         ("Operations", socket::routes),

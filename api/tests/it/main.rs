@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod access;
 #[cfg(test)]
+mod account_health;
+#[cfg(test)]
 mod accounts;
 #[cfg(test)]
 mod agents;
