@@ -217,6 +217,30 @@ async fn nobody_edits_or_deletes_what_another_one_wrote_in_a_group_or_alone() {
 }
 
 #[tokio::test]
+async fn what_the_business_wrote_in_its_phone_app_it_edits_and_deletes_there() {
+    let org = Org::found().await;
+    let (phone, first) = (unique("1555"), unique("wamid."));
+    let id = org.hears(&phone, "Is it there?").await;
+    let echoes = async |id: &str, kind: &str, part: Value| {
+        let mut echo = message(id, &format!("49{}", org.number), kind, &part);
+        echo["to"] = json!(phone);
+        let value = json!({"message_echoes": [echo]});
+        org.deliver(&org.webhook("smb_message_echoes", value)).await.is(200);
+    };
+    echoes(&first, "text", json!({"body": "Yes"})).await;
+    let better = json!({"type": "text", "text": {"body": "Yes, two of them"}});
+    let edit = json!({"original_message_id": first, "message": better});
+    echoes(&unique("wamid."), "edit", edit).await;
+    let shown = org.reads(&id).await.remove(1);
+    assert_eq!(
+        (&shown["direction"], &shown["text"]),
+        (&json!("outbound"), &better["text"]["body"])
+    );
+    echoes(&unique("wamid."), "revoke", json!({"original_message_id": first})).await;
+    assert!(org.reads(&id).await[1]["deleted_at"].is_string());
+}
+
+#[tokio::test]
 async fn history_is_there_to_be_read_and_nobody_is_told() {
     let server = Server::start(|_| {}).await;
     let org = Org::on(&server).await;
