@@ -3,7 +3,6 @@
 //!
 //! `cargo run --release -p omnistream-actors --example ingest -- [SECONDS] [IN FLIGHT] [CUSTOMERS]`
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::Write;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use actors::clock::{Clock, Stamps};
 use actors::committed::Committed;
 use actors::desk::{Desk, DeskOptions};
 use actors::world::Outside;
-use engine::account::{Account, AccountStatus};
+use engine::account::Account;
 use engine::channel::{Channel, Handle, Inbound, InboundMessage};
 use engine::contact::IdentityKind;
 use engine::conversation::{Conversation, Effect};
@@ -38,27 +37,8 @@ impl Outside for Nobody {
 }
 
 fn account() -> Account {
-    Account {
-        id: AccountId(Uuid::from_u128(2)),
-        tenant: TenantId(Uuid::from_u128(1)),
-        channel: Channel::Whatsapp,
-        account_key: "1".into(),
-        display_name: "Shop".into(),
-        is_active: true,
-        is_default: true,
-        status: AccountStatus::Connected,
-        status_detail: None,
-        paused: false,
-        paused_until: None,
-        throughput: None,
-        phone: None,
-        heard: Default::default(),
-        division_id: None,
-        config: BTreeMap::new(),
-        rev: 1,
-        created_at: Timestamp(0),
-        updated_at: Timestamp(0),
-    }
+    let (id, tenant) = (AccountId(Uuid::from_u128(2)), TenantId(Uuid::from_u128(1)));
+    Account::new(id, tenant, Channel::Whatsapp, "1", "Shop", Timestamp(0))
 }
 
 fn message(customer: u64, n: u64) -> Inbound {

@@ -115,6 +115,38 @@ impl Resource for Account {
 }
 
 impl Account {
+    /// One that works, the default of its channel, of which the provider has said nothing yet.
+    pub fn new(
+        id: AccountId,
+        tenant: TenantId,
+        channel: Channel,
+        account_key: impl Into<String>,
+        display_name: impl Into<String>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            tenant,
+            channel,
+            account_key: account_key.into(),
+            display_name: display_name.into(),
+            is_active: true,
+            is_default: true,
+            status: AccountStatus::Connected,
+            status_detail: None,
+            paused: false,
+            paused_until: None,
+            throughput: None,
+            phone: None,
+            heard: Heard::default(),
+            division_id: None,
+            config: BTreeMap::new(),
+            rev: 1,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
     /// A text of the config.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.config.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())

@@ -147,27 +147,8 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_790_000_000_000);
 
     fn account() -> Account {
-        Account {
-            id: AccountId(Uuid::from_u128(1)),
-            tenant: TenantId(Uuid::from_u128(2)),
-            channel: Channel::Whatsapp,
-            account_key: "7001".to_owned(),
-            display_name: "Shop".to_owned(),
-            is_active: true,
-            is_default: true,
-            status: AccountStatus::Connected,
-            status_detail: None,
-            paused: false,
-            paused_until: None,
-            throughput: None,
-            phone: None,
-            heard: Default::default(),
-            division_id: None,
-            config: Default::default(),
-            rev: 1,
-            created_at: NOW,
-            updated_at: NOW,
-        }
+        let (id, tenant) = (AccountId(Uuid::from_u128(1)), TenantId(Uuid::from_u128(2)));
+        Account::new(id, tenant, Channel::Whatsapp, "7001", "Shop", NOW)
     }
 
     fn news(kind: &str, means: Means, secs: Option<u64>) -> News {

@@ -10,7 +10,7 @@ use actors::desk::{Desk, DeskOptions};
 use actors::permits::PermitLimits;
 use actors::waiting::WaitingLimits;
 use actors::world::{Decide, Outside};
-use engine::account::{Account, AccountStatus};
+use engine::account::Account;
 use engine::channel::{Channel, Handle, Inbound, InboundMessage, Receipt};
 use engine::contact::{Contact, IdentityKind};
 use engine::conversation::{Conversation, Effect};
@@ -196,27 +196,8 @@ pub(crate) fn account() -> Account {
 }
 
 pub(crate) fn account_of(tenant: TenantId, id: u128) -> Account {
-    Account {
-        id: AccountId(Uuid::from_u128(id)),
-        tenant,
-        channel: Channel::Whatsapp,
-        account_key: "10001".into(),
-        display_name: "Shop".into(),
-        is_active: true,
-        is_default: true,
-        status: AccountStatus::Connected,
-        status_detail: None,
-        paused: false,
-        throughput: None,
-        paused_until: None,
-        phone: None,
-        heard: Default::default(),
-        division_id: None,
-        config: BTreeMap::new(),
-        rev: 1,
-        created_at: Timestamp(0),
-        updated_at: Timestamp(0),
-    }
+    let id = AccountId(Uuid::from_u128(id));
+    Account::new(id, tenant, Channel::Whatsapp, "10001", "Shop", Timestamp(0))
 }
 
 pub(crate) fn phone(digits: &str) -> Handle {

@@ -10,7 +10,7 @@ use axum::http::{Method, StatusCode};
 use engine::account::{Account, AccountStatus};
 use engine::channel::Channel;
 use engine::id::{AccountId, DivisionId, TenantId};
-use engine::news::{Heard, Notice};
+use engine::news::Notice;
 use engine::permission::Permission;
 use engine::resource::{Change, Resource, name};
 use engine::time::Timestamp;
@@ -194,26 +194,13 @@ async fn create(
         if is_default {
             no_default(changing, draft.channel);
         }
+        let now = changing.now;
         let mut account = Account {
-            id,
-            tenant: caller.tenant,
-            channel: draft.channel,
-            account_key,
-            display_name,
             is_active: draft.is_active.unwrap_or(true),
             is_default,
-            status: AccountStatus::Connected,
-            status_detail: None,
-            paused: false,
-            throughput: None,
-            paused_until: None,
-            phone: None,
-            heard: Heard::default(),
             division_id: draft.division_id,
             config: draft.config,
-            rev: 1,
-            created_at: changing.now,
-            updated_at: changing.now,
+            ..Account::new(id, caller.tenant, draft.channel, account_key, display_name, now)
         };
         account.stands(standing);
         Ok(account)

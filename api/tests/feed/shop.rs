@@ -14,7 +14,7 @@ use actors::inbox::Inboxes;
 use actors::tenants::{Changing, NotChanged, Tenants};
 use actors::world::Outside;
 use api::socket::Frame;
-use engine::account::{Account, AccountStatus};
+use engine::account::Account;
 use engine::channel::{Channel, Handle, Inbound, InboundMessage};
 use engine::contact::IdentityKind;
 use engine::conversation::{Command, Conversation, Effect};
@@ -255,27 +255,8 @@ async fn run(
 }
 
 fn account() -> Account {
-    Account {
-        id: AccountId(Uuid::from_u128(2)),
-        tenant: TENANT,
-        channel: Channel::Whatsapp,
-        account_key: "10001".into(),
-        display_name: "Shop".into(),
-        is_active: true,
-        is_default: true,
-        status: AccountStatus::Connected,
-        status_detail: None,
-        paused: false,
-        throughput: None,
-        paused_until: None,
-        phone: None,
-        heard: Default::default(),
-        division_id: None,
-        config: std::collections::BTreeMap::new(),
-        rev: 1,
-        created_at: Timestamp(0),
-        updated_at: Timestamp(0),
-    }
+    let id = AccountId(Uuid::from_u128(2));
+    Account::new(id, TENANT, Channel::Whatsapp, "10001", "Shop", Timestamp(0))
 }
 
 fn says(phone: &str, provider_id: &str, text: &str) -> Inbound {
