@@ -118,15 +118,22 @@ mod tests {
         (listener, address)
     }
 
-    async fn ask(address: SocketAddr, key: &str) -> Answered {
-        let options = ProviderOptions {
+    fn options(address: SocketAddr) -> ProviderOptions {
+        ProviderOptions {
             graph_url: format!("http://{address}"),
             graph_version: "v23.0".into(),
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_millis(300),
             answer_bytes: 1_000,
-        };
+        }
+    }
+
+    async fn perform(options: ProviderOptions, key: &str) -> Answered {
         Provider::new(options).unwrap().perform(whatsapp::account(key, "token")).await
+    }
+
+    async fn ask(address: SocketAddr, key: &str) -> Answered {
+        perform(options(address), key).await
     }
 
     #[tokio::test]
@@ -142,6 +149,29 @@ mod tests {
         for key in ["long", "late"] {
             assert!(matches!(ask(address, key).await, Answered::PerhapsSent(_)), "{key}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_takes_too_long_proves_that_nothing_was_sent() {
+        // A queue for one connection, which nobody takes out, and so many that the next ones wait.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queued = Vec::new();
+        let patience = Duration::from_millis(500);
+        while let Ok(connected) =
+            tokio::time::timeout(patience, tokio::net::TcpStream::connect(address)).await
+        {
+            queued.push(connected.unwrap());
+        }
+        let options = ProviderOptions {
+            connect_timeout: Duration::from_millis(50),
+            timeout: Duration::from_secs(60),
+            ..options(address)
+        };
+        let answered = perform(options, "full").await;
+        assert!(matches!(answered, Answered::NotSent(_)), "{answered:?}");
     }
 
     #[tokio::test]
