@@ -207,6 +207,19 @@ async fn when_nothing_more_may_wait_the_answer_says_what_is_full() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_webhook_without_items_takes_no_turn() {
+    let (bench, slow) = slow(Tuning { turns: 1, ..patient(1) }).await;
+    slow.store(true, Ordering::Relaxed);
+    let account = account();
+    let at_once = tokio::time::timeout(Duration::from_millis(1), async {
+        bench.desk.ingest(&account, Vec::new()).await.unwrap();
+    });
+    let (heard, at_once) = tokio::join!(hears(&bench, 0), at_once);
+    heard.unwrap();
+    at_once.expect("it waits for nobody");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_comes_behind_a_failure_in_one_webhook_is_not_done_before_it() {
     let clock = Clock::standing_at(START);
     let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(|| START)));
