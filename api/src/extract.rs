@@ -139,16 +139,20 @@ async fn read(
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    let mut from = serde_json::Deserializer::from_slice(bytes);
-    let body = serde_path_to_error::deserialize(&mut from);
-    // What is wrong with the JSON itself may come after what is wrong with a field.
-    serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| {
+    let malformed = |error| {
         let message = format!("the body is not JSON: {error}");
         ApiError::new(StatusCode::BAD_REQUEST, "malformed", message)
-    })?;
-    body.map_err(|error| {
-        wrong(&error.path().to_string(), &without_place(&error.into_inner().to_string()))
-    })
+    };
+    let mut from = serde_json::Deserializer::from_slice(bytes);
+    match serde_path_to_error::deserialize(&mut from) {
+        Ok(body) => from.end().map_err(malformed).map(|()| body),
+        Err(error) => {
+            // What is wrong with the JSON itself may come after what is wrong with a field.
+            serde_json::from_slice::<IgnoredAny>(bytes).map_err(malformed)?;
+            let (path, error) = (error.path().to_string(), error.into_inner().to_string());
+            Err(wrong(&path, &without_place(&error)))
+        }
+    }
 }
 
 /// 422 about a field. A field that is missing or unknown stands in the message, not in the path.
