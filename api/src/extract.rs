@@ -6,7 +6,6 @@ use std::ops::Deref;
 use actors::failure::{Failure, Full};
 use actors::permits::Room;
 use actors::tenants::Caller;
-use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
@@ -71,7 +70,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
 
 /// The bytes of a body, which count as under way until they are dropped.
 pub struct Received {
-    bytes: Bytes,
+    bytes: Vec<u8>,
     _room: Room,
     unproven: Option<Claim>,
 }
@@ -116,26 +115,23 @@ async fn read(
     room: &mut Room,
     unproven: Option<&Claim>,
     most: usize,
-) -> Result<Bytes, ApiError> {
+) -> Result<Vec<u8>, ApiError> {
     let mut body = request.into_body().into_data_stream();
-    let (mut parts, mut length) = (Vec::new(), 0);
+    // Gathered: kept as they come, parts of one byte would cost more than what is counted.
+    let mut whole = Vec::new();
     while let Some(part) = body.next().await {
         let part = part.map_err(|_| {
             ApiError::new(StatusCode::BAD_REQUEST, "bad_request", "the body cannot be read")
         })?;
-        length += part.len();
-        if length > most {
+        if whole.len() + part.len() > most {
             let message = "the body is too large; send less at once";
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message));
         }
         room.grow(part.len()).map_err(Failure::busy)?;
         unproven.into_iter().for_each(|claim| claim.grow(part.len()));
-        parts.push(part);
+        whole.extend_from_slice(&part);
     }
-    Ok(match &mut parts[..] {
-        [one] => std::mem::take(one),
-        parts => parts.concat().into(),
-    })
+    Ok(whole)
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
