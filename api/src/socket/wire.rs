@@ -4,6 +4,8 @@ use actors::feed::{Encoding, Event, Passing, Stream, Wire};
 use axum::body::Bytes;
 use serde::Serialize;
 use serde_json::Value;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::push::Push;
 
@@ -12,13 +14,9 @@ use super::push::Push;
 pub struct Frame {
     bytes: Bytes,
     /// How long its header is.
-    header: u8,
+    header: usize,
 }
 
-/// One message, no mask; the rest of the first byte says of which kind.
-const FIN: u8 = 0x80;
-const TEXT: u8 = 0x1;
-const BINARY: u8 = 0x2;
 /// The longest header of a frame without a mask.
 const HEADER_MAX: usize = 10;
 /// MessagePack that lies deeper in itself than this is none of ours.
@@ -38,16 +36,16 @@ impl Frame {
                 value.serialize(&mut to).is_ok()
             }
         };
-        debug_assert!(written, "a push can be written");
-        let payload = bytes.len() - HEADER_MAX;
-        let (length, header) = match u16::try_from(payload) {
-            Ok(short) if short < 126 => (vec![short.to_be_bytes()[1]], 2),
-            Ok(short) => ([&[126], short.to_be_bytes().as_slice()].concat(), 4),
-            Err(_) => ([&[127], (payload as u64).to_be_bytes().as_slice()].concat(), 10),
+        let kind = match encoding {
+            Encoding::Json => Data::Text,
+            Encoding::MessagePack => Data::Binary,
         };
-        let begin = HEADER_MAX - usize::from(header);
-        bytes[begin] = FIN | if encoding == Encoding::Json { TEXT } else { BINARY };
-        bytes[begin + 1..HEADER_MAX].copy_from_slice(&length);
+        let head = FrameHeader { opcode: OpCode::Data(kind), ..FrameHeader::default() };
+        let payload = (bytes.len() - HEADER_MAX) as u64;
+        let header = head.len(payload);
+        let begin = HEADER_MAX - header;
+        let headed = head.format(payload, &mut &mut bytes[begin..HEADER_MAX]).is_ok();
+        debug_assert!(written && headed, "a push can be written");
         bytes.shrink_to_fit();
         Self { bytes: Bytes::from(bytes).slice(begin..), header }
     }
@@ -59,7 +57,7 @@ impl Frame {
 
     /// What it says, in its encoding.
     pub fn payload(&self) -> &[u8] {
-        &self.bytes[usize::from(self.header)..]
+        &self.bytes[self.header..]
     }
 }
 
