@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -235,20 +236,44 @@ async fn both_encodings_say_the_same() {
 #[tokio::test]
 async fn a_socket_needs_an_upgrade_an_own_page_and_a_known_protocol() {
     let org = Org::found().await;
-    org.admin.get("/api/ws").await.refused(426, "upgrade_required");
-    let upgrade = |name: &str, value: &str| {
-        org.admin
-            .request(reqwest::Method::GET, "/api/ws")
-            .header("connection", "upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-            .header(name, value)
+    let handshake = [
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let but = |name: &str, value: &str| {
+        let kept = handshake.into_iter().filter(|(other, _)| *other != name);
+        let other = Some((name, value)).filter(|_| !value.is_empty());
+        let request = org.admin.request(Method::GET, "/api/ws");
+        let all = kept.chain(other);
+        Answer::of(all.fold(request, |request, (name, value)| request.header(name, value)))
     };
-    let foreign = upgrade("origin", "https://elsewhere.example.com");
-    Answer::of(foreign).await.refused(403, "forbidden");
-    let later = upgrade("sec-websocket-protocol", "omnistream.v9.json");
-    Answer::of(later).await.refused(400, "unknown_protocol");
+    for (name, value) in [
+        ("connection", "keep-alive"),
+        ("upgrade", "h2c"),
+        ("sec-websocket-version", "8"),
+        ("sec-websocket-version", ""),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25j"),
+        ("sec-websocket-key", "the sample nonce of 24=="),
+        ("sec-websocket-key", ""),
+    ] {
+        let answer = but(name, value).await;
+        // What would have been taken is said, too.
+        for (name, value) in &handshake[..3] {
+            assert_eq!(answer.headers[*name], *value);
+        }
+        answer.refused(426, "upgrade_required");
+    }
+    let foreign = but("origin", "https://elsewhere.example.com");
+    foreign.await.refused(403, "forbidden");
+    let later = but("sec-websocket-protocol", "omnistream.v9.json");
+    later.await.refused(400, "unknown_protocol");
+    // Whoever asks only for the head of the answer gets no socket either.
+    let request = org.admin.request(Method::HEAD, "/api/ws");
+    let head =
+        handshake.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+    assert_eq!(head.send().await.unwrap().status(), 426);
 }
 
 /// A server whose sockets are watched closely.
