@@ -6,11 +6,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use actors::feed::{Cut, Mark, Push, Session, Shows, Started, Stream, Wake};
+use axum::body::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep, timeout};
 
-use super::pipe::{Heard, Pipe};
+use super::pipe::Pipe;
 use super::protocol::{self, BATCH, Command, End, Refusal, Sub};
 use super::push::{self as pushes, Name};
 use super::wire::{self, Frame};
@@ -98,8 +99,9 @@ impl<'a> Connection<'a> {
             let went = tokio::select! {
                 wake = self.session.wait() => self.pass_on(wake).await,
                 heard = self.pipe.hear() => match heard {
-                    Heard::Alive => { self.is_there(); Ok(()) }
-                    heard => Box::pin(self.hear(heard)).await,
+                    Ok(None) => { self.is_there(); Ok(()) }
+                    Ok(Some(said)) => Box::pin(self.hear(said)).await,
+                    Err(end) => Err(end),
                 },
                 () = &mut self.timer => Box::pin(self.look_at_the_time()).await,
             };
@@ -191,17 +193,10 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    async fn hear(&mut self, heard: Heard) -> Result<(), End> {
-        let message = match heard {
-            Heard::Said(message) => message,
-            Heard::Alive => return Ok(()),
-            Heard::WrongFrame => return Err(End::WrongFrame),
-            Heard::TooBig => return Err(End::TooBig),
-            Heard::Gone => return Err(End::Gone),
-        };
+    async fn hear(&mut self, said: Bytes) -> Result<(), End> {
         self.is_there();
         self.begin();
-        match wire::value(self.pipe.encoding, &message) {
+        match wire::value(self.pipe.encoding, &said) {
             Some(Value::Array(commands)) if commands.len() <= BATCH => {
                 for command in commands {
                     self.obey(command).await?;

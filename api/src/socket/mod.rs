@@ -10,6 +10,7 @@ mod wire;
 use std::time::Duration;
 
 use actors::feed::{Encoding, Session, Sources};
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
@@ -23,7 +24,7 @@ use crate::guard;
 use crate::routes::{Access, Route, route};
 use crate::token::{self, Checked};
 use connection::Connection;
-use pipe::{Heard, Pipe};
+use pipe::Pipe;
 use protocol::{Command, End, Refusal, Sub};
 use upgrade::Upgrade;
 pub use wire::{Frame, value};
@@ -86,13 +87,8 @@ async fn greet(
     pipe: &mut Pipe,
 ) -> Result<(Session<Frame>, i64, (Option<u32>, Vec<Sub>)), End> {
     let within = app.config.limits.socket_hello_timeout;
-    let hello = timeout(within, first(pipe)).await.map_err(|_| End::Malformed)?;
-    let value = match hello {
-        Heard::Said(message) => value(pipe.encoding, &message).ok_or(End::Malformed)?,
-        Heard::WrongFrame => return Err(End::WrongFrame),
-        Heard::TooBig => return Err(End::TooBig),
-        Heard::Alive | Heard::Gone => return Err(End::Gone),
-    };
+    let hello = timeout(within, first(pipe)).await.map_err(|_| End::Malformed)??;
+    let value = value(pipe.encoding, &hello).ok_or(End::Malformed)?;
     let (number, command) = protocol::parse(value);
     let (refusal, end) = match command {
         Ok(Command::Hello { token, subs }) => match open(app, &token, pipe.encoding).await {
@@ -108,11 +104,10 @@ async fn greet(
 }
 
 /// What is said first. Pings say nothing, and are answered below.
-async fn first(pipe: &mut Pipe) -> Heard {
+async fn first(pipe: &mut Pipe) -> Result<Bytes, End> {
     loop {
-        match pipe.hear().await {
-            Heard::Alive => {}
-            said => return said,
+        if let Some(said) = pipe.hear().await? {
+            return Ok(said);
         }
     }
 }

@@ -15,9 +15,11 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::protocol::End;
 use super::wire::Frame;
 
 /// A websocket.
@@ -28,19 +30,8 @@ pub(super) struct Pipe {
     out: VecDeque<Bytes>,
     /// Some of the first was written.
     has_begun: bool,
-    /// The client said more than it may: what comes is not read as messages any more.
-    is_flooded: bool,
-}
-
-/// What comes from the client.
-pub(super) enum Heard {
-    Said(Bytes),
-    /// It is there, and says nothing.
-    Alive,
-    /// A frame of the other encoding.
-    WrongFrame,
-    TooBig,
-    Gone,
+    /// The client sent what is no message: what comes after it is not read as messages any more.
+    is_deaf: bool,
 }
 
 /// Each waits with this much memory at the least.
@@ -62,27 +53,41 @@ impl Pipe {
             .max_frame_size(Some(most));
         let io = TokioIo::new(upgraded);
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-        Self { socket, encoding, out: VecDeque::new(), has_begun: false, is_flooded: false }
+        Self { socket, encoding, out: VecDeque::new(), has_begun: false, is_deaf: false }
     }
 
-    /// What the client says next. Nothing is lost when it is dropped.
-    pub(super) async fn hear(&mut self) -> Heard {
-        match (self.socket.next().await, self.encoding) {
-            (Some(Ok(Message::Text(text))), Encoding::Json) => Heard::Said(text.into()),
-            (Some(Ok(Message::Binary(bytes))), Encoding::MessagePack) => Heard::Said(bytes),
-            (Some(Ok(Message::Text(_) | Message::Binary(_))), _) => Heard::WrongFrame,
-            (Some(Ok(Message::Ping(_) | Message::Pong(_))), _) => Heard::Alive,
-            (Some(Ok(Message::Close(_))), _) => {
+    /// What the client says next; `None`: it is there, and says nothing. Nothing is lost when it is
+    /// dropped.
+    pub(super) async fn hear(&mut self) -> Result<Option<Bytes>, End> {
+        let message = match self.socket.next().await {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Err(self.is_broken_by(&error)),
+            None => return Err(End::Gone),
+        };
+        match (message, self.encoding) {
+            (Message::Text(text), Encoding::Json) => Ok(Some(text.into())),
+            (Message::Binary(bytes), Encoding::MessagePack) => Ok(Some(bytes)),
+            (Message::Text(_) | Message::Binary(_), _) => Err(End::WrongFrame),
+            (Message::Ping(_) | Message::Pong(_) | Message::Frame(_), _) => Ok(None),
+            (Message::Close(_), _) => {
                 // The answer to it.
                 let _ = self.socket.flush().await;
-                Heard::Gone
+                Err(End::Gone)
             }
-            (Some(Err(Error::Capacity(_))), _) => {
-                self.is_flooded = true;
-                Heard::TooBig
-            }
-            _ => Heard::Gone,
         }
+    }
+
+    /// What a websocket's end is called that breaks its rules (RFC 6455, 7.4.1).
+    fn is_broken_by(&mut self, error: &Error) -> End {
+        let end = match error {
+            Error::Capacity(_) => End::TooBig,
+            Error::Utf8(_) => End::NotText,
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Gone,
+            Error::Protocol(_) => End::NotWebsocket,
+            _ => End::Gone,
+        };
+        self.is_deaf = end != End::Gone;
+        end
     }
 
     /// Adds a frame to what is to be written.
@@ -139,9 +144,9 @@ impl Pipe {
         while let Some(Ok(_)) = self.socket.next().await {}
         // What is left unread would take the goodbye back.
         let mut rest = [0; 512];
-        while self.is_flooded
-            && self.socket.get_mut().read(&mut rest).await.is_ok_and(|read| read > 0)
-        {}
+        while self.is_deaf && self.socket.get_mut().read(&mut rest).await.is_ok_and(|read| read > 0)
+        {
+        }
     }
 
     fn wrote(&mut self, mut written: usize) {

@@ -230,9 +230,12 @@ pub(super) fn present(s: &str, Present { users, total }: Present) -> Value {
 pub(super) enum End {
     /// The client is gone, or has closed it.
     Gone,
+    /// Its frames are none.
+    NotWebsocket,
+    NotText,
+    TooBig,
     Malformed,
     WrongFrame,
-    TooBig,
     Unauthorized,
     Crowded,
     TokenExpired,
@@ -251,6 +254,8 @@ impl End {
     pub(super) fn words(self) -> (u16, &'static str, Option<u64>) {
         match self {
             Self::Gone => (1000, "bye", None),
+            Self::NotWebsocket => (1002, "that is no frame of a websocket", None),
+            Self::NotText => (1007, "a text is in UTF-8", None),
             Self::TooBig => (1009, "the frame is too large; send less at once", None),
             Self::Malformed => (4001, "say hello first, and send what the protocol has", None),
             Self::WrongFrame => {

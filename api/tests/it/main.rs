@@ -23,6 +23,8 @@ mod delivery;
 #[cfg(test)]
 mod edge;
 #[cfg(test)]
+mod frames;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod identities;
