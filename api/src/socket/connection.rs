@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, timeout};
 
 use super::pipe::Pipe;
 use super::protocol::{self, BATCH, Command, End, Refusal, Sub};
+use super::pulse::{Beat, Pulse};
 use super::push::{self as pushes, Name};
 use super::wire::{self, Frame};
 use crate::app::App;
@@ -37,8 +38,7 @@ pub(super) struct Connection<'a> {
     last_number: u32,
     commands: Bucket,
     too_fast: (u32, Instant),
-    heard: Instant,
-    pinged: bool,
+    pulse: Pulse,
     timer: Pin<Box<Sleep>>,
     out: Vec<Push<Frame>>,
     /// What the frames in the pipe show, and when that was looked at last.
@@ -76,8 +76,7 @@ impl<'a> Connection<'a> {
             last_number: 0,
             commands,
             too_fast: (0, now),
-            heard: now,
-            pinged: false,
+            pulse: Pulse::heard(),
             timer,
             out: Vec::new(),
             shows: Vec::new(),
@@ -97,13 +96,16 @@ impl<'a> Connection<'a> {
     async fn converse(&mut self) -> End {
         loop {
             let went = tokio::select! {
-                wake = self.session.wait() => self.pass_on(wake).await,
+                // What was said while much was written counts before the time that this took. Nobody
+                // holds up the rest by talking: who says too much is cut.
+                biased;
                 heard = self.pipe.hear() => match heard {
-                    Ok(None) => { self.is_there(); Ok(()) }
+                    Ok(None) => self.is_there_without_a_word(),
                     Ok(Some(said)) => Box::pin(self.hear(said)).await,
                     Err(end) => Err(end),
                 },
                 () = &mut self.timer => Box::pin(self.look_at_the_time()).await,
+                wake = self.session.wait() => self.pass_on(wake).await,
             };
             if let Err(end) = went {
                 return end;
@@ -325,7 +327,13 @@ impl<'a> Connection<'a> {
     }
 
     fn is_there(&mut self) {
-        (self.heard, self.pinged) = (Instant::now(), false);
+        self.pulse = Pulse::heard();
+    }
+
+    /// A ping counts as a command, too.
+    fn is_there_without_a_word(&mut self) -> Result<(), End> {
+        self.is_there();
+        if self.commands.take() { Ok(()) } else { self.count_too_fast() }
     }
 
     /// Pings who was silent, warns of a token's end, and ends what is over. Sets the next look.
@@ -338,13 +346,11 @@ impl<'a> Connection<'a> {
         if left <= 0 && after_end >= grace {
             return Err(End::TokenExpired);
         }
-        let silent = self.heard.elapsed();
-        if self.pinged && silent >= ping_every + pong_within {
-            return Err(End::Silent);
-        }
-        if !self.pinged && silent >= ping_every {
-            self.pinged = true;
-            self.say(&pushes::Push::Ping { now: self.app.tenants.now().millis() });
+        let beat = self.pulse.look(ping_every, pong_within);
+        match beat {
+            Beat::Wait => {}
+            Beat::Ask => self.say(&pushes::Push::Ping { now: self.app.tenants.now().millis() }),
+            Beat::End => return Err(End::Silent),
         }
         let expiring = i64::try_from(EXPIRING.as_millis()).unwrap_or(i64::MAX);
         if !self.expiry_told && left <= expiring {
@@ -352,7 +358,9 @@ impl<'a> Connection<'a> {
             self.say(&pushes::Push::Expiring { in_ms: left.max(0) });
         }
         self.flush().await?;
-        let quiet = if self.pinged { ping_every + pong_within } else { ping_every };
+        if beat == Beat::Ask {
+            self.pulse = Pulse::asked();
+        }
         let token = match u64::try_from(left) {
             Ok(left) if !self.expiry_told => Duration::from_millis(left).saturating_sub(EXPIRING),
             Ok(left) => Duration::from_millis(left) + grace,
@@ -360,7 +368,7 @@ impl<'a> Connection<'a> {
         };
         let now = Instant::now();
         // A millisecond more: what is looked at then is certainly due.
-        let next = (self.heard + quiet).min(now + token) + Duration::from_millis(1);
+        let next = self.pulse.due(ping_every, pong_within).min(now + token) + Duration::from_millis(1);
         self.timer.as_mut().reset(next);
         Ok(())
     }

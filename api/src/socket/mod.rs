@@ -3,6 +3,7 @@
 mod connection;
 mod pipe;
 mod protocol;
+mod pulse;
 mod push;
 mod upgrade;
 mod wire;
