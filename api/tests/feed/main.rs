@@ -10,3 +10,5 @@ mod passing;
 mod random;
 #[cfg(test)]
 mod shop;
+#[cfg(test)]
+mod slow;

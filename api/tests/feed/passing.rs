@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use actors::desk::DeskOptions;
 use actors::feed::{Encoding, FeedLimits, Stream};
+use actors::permits::{Amount, PermitLimits};
 use engine::conversation::Command;
-use engine::id::{AgentId, ConversationId};
+use engine::id::{AgentId, ConversationId, TenantId};
 use engine::identity::agent::{Agent, Availability};
 use engine::identity::role::{AGENT, SUPERVISOR};
 use serde_json::{Value, json};
@@ -118,6 +120,22 @@ async fn who_comes_is_told_at_once_and_who_goes_when_they_do_not_come_back() {
     assert_eq!(told, both("presence.leave", &json!({"id": ANA})));
     let there = boss.session.as_mut().unwrap().present(Stream::Agents).await.unwrap();
     assert_eq!(there.users, [(BOSS, Availability::Online)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_there_is_too_much_nobody_is_told_who_writes_and_who_comes() {
+    let people = [(ANA, Encoding::Json), (BEN, Encoding::MessagePack)];
+    let (shop, id, [mut ana, mut ben]) = shop(limits(), people).await;
+    let (stream, PermitLimits { node, marks, .. }) =
+        (Stream::Conversation(id), DeskOptions::default().permits);
+    let most = Amount::items(node.items * marks.ephemeral / 100);
+    let full = shop.sources.desk.permits().share(TenantId(Uuid::nil()), most).ok().unwrap();
+    assert!(!ana.session.as_mut().unwrap().typing(stream, true).await);
+    Client::new(BOSS, Encoding::Json).connect(&shop, &Owners::default()).await;
+    assert!(passed(&mut ben, &shop).await.is_empty());
+    drop(full);
+    assert!(ana.session.as_mut().unwrap().typing(stream, true).await, "it was not said yet");
+    assert_eq!(passed(&mut ben, &shop).await, [typing(id, ANA, true)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -194,8 +194,8 @@ async fn whoever_does_not_keep_to_the_protocol_is_told_why_and_let_go() {
 
 #[tokio::test]
 async fn a_frame_that_is_too_large_ends_the_socket_with_the_code_for_it() {
-    let org = Org::found().await;
-    let long = format!(r#"{{"op": "{}"}}"#, "x".repeat(1_000_000));
+    let org = strict(|config| config.limits.socket_frame_bytes = 2_000).await;
+    let long = format!(r#"{{"op": "{}"}}"#, "x".repeat(2_000));
     for protocol in [JSON, MSGPACK] {
         let mut live = Live::dial(&org.admin.url(), protocol).await;
         live.say(&long).await;

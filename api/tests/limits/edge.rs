@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -10,6 +11,9 @@ use tokio::time::Instant;
 use crate::small::{Person, error, first_line, server, unfinished};
 
 const ALIVE: &[u8] = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+const HANDSHAKE: &[u8] =
+    b"GET /api/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 #[tokio::test]
 async fn one_more_connection_than_may_be_open_is_closed_at_once() {
@@ -148,6 +152,21 @@ async fn a_connection_whose_answers_are_not_taken_makes_room_for_others() {
     let mut next = TcpStream::connect(server.address).await.unwrap();
     next.write_all(ALIVE).await.unwrap();
     assert_eq!(first_line(&mut next).await, "HTTP/1.1 200 OK");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn so_many_sockets_are_opened_a_second_and_no_more() {
+    let server = server(|config| config.limits.handshakes_per_second = 2).await;
+    let handshake = async |_| {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(HANDSHAKE).await.unwrap();
+        first_line(&mut stream).await
+    };
+    let answers = join_all((0..50).map(handshake)).await;
+    let with = |line: &str| answers.iter().filter(|answer| answer.ends_with(line)).count();
+    let (opened, refused) = (with("101 Switching Protocols"), with("503 Service Unavailable"));
+    assert!(opened >= 2 && refused > 0 && opened + refused == 50, "{answers:?}");
     server.stop().await;
 }
 

@@ -8,3 +8,5 @@ mod overload;
 mod shares;
 #[cfg(test)]
 mod small;
+#[cfg(test)]
+mod sockets;

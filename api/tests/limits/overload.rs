@@ -1,5 +1,6 @@
 //! What is taken, what waits and what is refused when there is too much.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -225,6 +226,65 @@ async fn so_much_is_worked_on_at_once_and_the_rest_waits_for_its_turn() {
 }
 
 #[tokio::test]
+async fn one_conversation_has_so_much_under_way_and_no_more() {
+    let (server, person, slow) = slow(|config| {
+        config.limits.inflight_conversation = 1;
+        config.limits.webhook_patience = FOR_EVER;
+    })
+    .await;
+    for from in ["15550001", "15550002"] {
+        person.hears(from).await;
+    }
+    let open: Vec<Value> = person.get("/api/conversations").await.json().await.unwrap();
+    let path = |n: usize| format!("/api/conversations/{}", open[n]["id"].as_str().unwrap());
+    slow.store(true, Ordering::SeqCst);
+    let mut held = pin!(person.hears_all(&["15550002"], "b"));
+    let refused = async {
+        loop {
+            // The list begins with what was heard last.
+            let answer = person.get(&path(0)).await;
+            if answer.status() != 200 {
+                return answer;
+            }
+        }
+    };
+    tokio::select! {
+        answer = &mut held => panic!("it is not committed: {answer:?}"),
+        refused = refused => is_full(refused, 429, "the conversation's queue").await,
+    }
+    assert_eq!(person.get(&path(1)).await.status(), 200, "another one has its own");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn conversations_leave_memory_when_they_are_idle_or_too_many() {
+    // Each shard keeps one at least, beside the one that has just come.
+    let few = 8 * std::thread::available_parallelism().map_or(2, usize::from);
+    for (idle_passivation, live_actors, most) in
+        [(Duration::from_millis(10), 100_000, 0), (FOR_EVER, 1, few)]
+    {
+        let (server, person) = shop(|limits| {
+            (limits.idle_passivation, limits.live_actors) = (idle_passivation, live_actors);
+        })
+        .await;
+        for n in 0..2 * few {
+            person.hears(&format!("1555{n:04}")).await;
+        }
+        // Whoever was at work just then leaves a little later.
+        for n in 2 * few.. {
+            if server.app.desk.actors().await <= most {
+                break;
+            }
+            if most > 0 {
+                person.hears(&format!("1555{n:04}")).await;
+            }
+            assert!(n < 1_000_000, "they leave in the end");
+        }
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_body_of_strangers_is_looked_at_only_so_far() {
     let (server, person) = shop(|_| ()).await;
     for (strangers, status) in [(63, 200), (64, 401)] {
@@ -244,10 +304,6 @@ async fn a_body_is_tried_with_only_so_many_secrets() {
         let answer = org.account_with(&format!("80{n}"), &format!("secret {n}")).await;
         assert_eq!(answer.status(), 201);
     }
-    let entry = |number: &str| {
-        let value = json!({"metadata": {"phone_number_id": number}, "messages": []});
-        json!({"id": "1", "changes": [{"field": "messages", "value": value}]})
-    };
     for (others, status) in [(15, 200), (16, 401)] {
         let before = (0..others).map(|n| entry(&format!("80{n}")));
         let entries: Vec<_> = before.chain([entry("7001")]).collect();

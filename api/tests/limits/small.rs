@@ -31,7 +31,7 @@ pub(crate) fn small(change: impl FnOnce(&mut Config)) -> Config {
 pub(crate) struct Person {
     client: Client,
     base: String,
-    token: String,
+    pub(crate) token: String,
 }
 
 impl Person {

@@ -138,6 +138,20 @@ async fn more_writes_than_may_wait_are_refused() {
 }
 
 #[tokio::test]
+async fn writers_wait_for_the_tree_once_too_much_is_ahead_of_it() {
+    for (overlay, waits) in [(0, true), (1 << 30, false)] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = open_with(Options { overlay, ..options(directory.path()) });
+        for n in 0..20 {
+            store.apply(put(1, n, 500)).await.expect("written");
+        }
+        assert_eq!(store.stats().stalls > 0, waits, "{overlay}");
+        assert_eq!(get(&store, 19).await.as_deref(), Some("1"));
+        store.close().await.expect("closed");
+    }
+}
+
+#[tokio::test]
 async fn a_group_takes_no_more_than_it_may() {
     for (group_batches, group_bytes) in [(4, 1 << 20), (1_024, 2_000)] {
         let directory = tempfile::tempdir().expect("a directory");

@@ -222,3 +222,41 @@ impl CompactionFilter for ExpiredAt {
         Ok(if over { Verdict::Remove } else { Verdict::Keep })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use engine::time::Timestamp;
+    use fjall::Slice;
+
+    use super::{Fjall, Tree};
+    use crate::port::Shape;
+
+    #[test]
+    fn what_the_tree_has_taken_is_written_out_once_it_is_too_much_for_memory() {
+        let open = |memtable| {
+            let directory = tempfile::tempdir().expect("a directory");
+            let now = Arc::new(|| Timestamp(0));
+            let tree = Fjall::open(directory.path(), 3 << 20, memtable, now).expect("it opens");
+            for n in 0..64_u32 {
+                let (key, body) = (Slice::from(n.to_be_bytes()), Slice::from(vec![0; 64 << 10]));
+                let rows = [Shape::Appended, Shape::Overwritten];
+                let rows = rows.map(|shape| (shape, key.clone(), Some(body.clone())));
+                tree.write(rows.into()).expect("written");
+            }
+            assert_eq!(tree.database.cache_capacity(), 3 << 20);
+            (directory, tree)
+        };
+        let (_small, small) = open(1 << 20);
+        let (_large, large) = open(64 << 20);
+        for part in [&small.parts.appended, &small.parts.overwritten] {
+            while part.table_count() == 0 {
+                std::thread::yield_now();
+            }
+        }
+        for part in [&large.parts.appended, &large.parts.overwritten] {
+            assert_eq!(part.table_count(), 0, "it has room in memory");
+        }
+    }
+}
