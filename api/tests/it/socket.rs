@@ -314,6 +314,20 @@ async fn too_many_commands_are_refused_and_then_cut() {
 }
 
 #[tokio::test]
+async fn too_many_pings_are_too_many_commands() {
+    let org = strict(|config| {
+        config.limits.socket_commands_burst = 3;
+        config.limits.socket_commands_per_second = 1;
+    })
+    .await;
+    let mut live = Live::following(&org.admin, &[]).await;
+    for _ in 0..10 {
+        live.send(Message::Ping("are you there?".into())).await;
+    }
+    assert_eq!(live.end().await.1, 4110);
+}
+
+#[tokio::test]
 async fn whoever_is_silent_is_asked_and_then_let_go() {
     let org = strict(|config| {
         config.limits.socket_ping_every = Duration::from_millis(200);
