@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use engine::identity::api_key::Secret;
 use engine::mint::Mint;
 use engine::time::Timestamp;
 use rand::rngs::StdRng;
@@ -72,6 +73,15 @@ impl Ids {
     /// The same ids for the same seed and times.
     pub fn seeded(clock: Clock, seed: u64) -> Self {
         Self { clock, random: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))) }
+    }
+}
+
+impl Ids {
+    /// What nobody guesses.
+    pub fn secret(&mut self) -> Secret {
+        let mut random = [0; 32];
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut random);
+        Secret(random)
     }
 }
 

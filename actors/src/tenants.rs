@@ -11,8 +11,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use engine::account::Account;
 use engine::channel::Channel;
-use engine::id::{AccountId, AgentId, SessionId, TenantId};
+use engine::id::{AccountId, AgentId, ApiKeyId, SessionId, TenantId};
 use engine::identity::agent::{Agent, Credential};
+use engine::identity::api_key::{ApiKey, Secret};
 use engine::identity::session::Session;
 use engine::mint::Mint;
 use engine::resource::{Resource, SettingKind};
@@ -124,6 +125,11 @@ impl Tenants {
     /// A new id.
     pub fn id(&self) -> Uuid {
         self.0.ids.lock().unwrap_or_else(PoisonError::into_inner).uuid()
+    }
+
+    /// A new secret.
+    pub fn secret(&self) -> Secret {
+        self.0.ids.lock().unwrap_or_else(PoisonError::into_inner).secret()
     }
 
     /// What may exist once in the installation.
@@ -275,10 +281,55 @@ impl Tenants {
     ) -> Result<Session, StoreError> {
         let now = self.now();
         let (id, expires_at) = (SessionId(self.id()), now + ttl);
-        let session = Session { id, tenant, agent, created_at: now, expires_at, ended: false };
+        let (ended, is_key) = (false, false);
+        let session = Session { id, tenant, agent, created_at: now, expires_at, ended, is_key };
         self.0.settings.put_session(&session, now, self.0.stamps.next()).await?;
         self.remember(session.clone());
         Ok(session)
+    }
+
+    /// Says whose an API key of this id is, before it is one of the tenant's keys.
+    pub async fn open_key(
+        &self,
+        id: SessionId,
+        (tenant, agent): (TenantId, AgentId),
+        expires_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let (now, expires_at) = (self.now(), expires_at.unwrap_or(NO_END));
+        let (ended, is_key) = (false, true);
+        let session = Session { id, tenant, agent, created_at: now, expires_at, ended, is_key };
+        self.0.settings.put_session(&session, now, self.0.stamps.next()).await
+    }
+
+    /// Who calls by an API key, if it counts; that it is used is written down once in an hour.
+    pub async fn key_caller(
+        &self,
+        id: ApiKeyId,
+        secret: &Secret,
+    ) -> Result<Option<Caller>, StoreError> {
+        let Some(found) = self.find_session(SessionId(id.0)).await? else { return Ok(None) };
+        let Some(state) = self.state(found.tenant).await? else { return Ok(None) };
+        let known = state.api_keys.get(&id).filter(|key| key.is_opened_by(secret));
+        let caller = state.caller(&found, self.now());
+        let Some((key, caller)) = known.zip(caller) else { return Ok(None) };
+        if is_stale(key, self.now()) {
+            let tenants = self.clone();
+            // Nobody waits for it, and nothing depends on it.
+            tokio::spawn(async move {
+                let used = tenants.change(found.tenant, |changing| {
+                    let (now, known) = (changing.now, changing.state.api_keys.get(&id));
+                    if let Some(key) = known.filter(|key| is_stale(key, now)) {
+                        let key = ApiKey { last_used_at: Some(now), ..ApiKey::clone(key) };
+                        changing.put(key);
+                    }
+                    Ok::<_, ()>(())
+                });
+                if let Err(error) = used.await {
+                    tracing::debug!(?error, "the use of a key was not written down");
+                }
+            });
+        }
+        Ok(Some(caller))
     }
 
     /// Ends a login, at once for everybody.
@@ -373,6 +424,14 @@ impl Tenants {
         let account = state.and_then(|state| state.accounts.get(&id).cloned());
         Ok(account.filter(|account| account.account_key == key))
     }
+}
+
+/// The end of what has none: the last that people write with four digits.
+const NO_END: Timestamp = Timestamp(253_402_300_799_999);
+
+/// Whether it is an hour since it was written down that a key is used.
+fn is_stale(key: &ApiKey, now: Timestamp) -> bool {
+    key.last_used_at.is_none_or(|at| now > at + Duration::from_secs(3600))
 }
 
 /// Why there is no owner.

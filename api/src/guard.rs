@@ -8,14 +8,17 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use engine::permission::Permission;
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::routes::Access;
 use crate::token;
 
 /// The cookie that holds the access token.
 pub const COOKIE: &str = "access_token";
+
+/// The header that holds an API key.
+const KEY_HEADER: &str = "x-api-key";
 
 /// Whoever is logged in, for handlers behind the guard.
 pub struct Me(pub Caller);
@@ -28,13 +31,14 @@ impl FromRequestParts<App> for Me {
     }
 }
 
-/// Lets a request through whose caller is logged in and has this permission, where one is needed.
+/// Lets a request through whose caller is logged in, in person where that is needed, and has the
+/// permission that is.
 pub async fn layer(
-    State((app, needed)): State<(App, Option<Permission>)>,
+    State((app, access)): State<(App, Access)>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    match check(&app, needed, request.method(), request.headers()).await {
+    match check(&app, access, request.method(), request.headers()).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -45,7 +49,7 @@ pub async fn layer(
 
 async fn check(
     app: &App,
-    needed: Option<Permission>,
+    access: Access,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Caller, ApiError> {
@@ -58,21 +62,28 @@ async fn check(
         let message = "your organization asks too fast; try again in a second";
         return Err(ApiError::too_many(message, Duration::from_secs(1)));
     }
-    match needed.filter(|needed| !caller.permissions.has(*needed)) {
-        Some(missing) => {
-            let message = format!("your role does not allow this; it needs `{}`", missing.code());
+    match access {
+        Access::Session if caller.key.is_some() => {
+            Err(ApiError::forbidden("an API key does not do this; log in"))
+        }
+        Access::Permission(missing) if !caller.permissions.has(missing) => {
+            let whose = if caller.key.is_some() { "your API key" } else { "your role" };
+            let message = format!("{whose} does not allow this; it needs `{}`", missing.code());
             Err(ApiError::forbidden(message))
         }
-        None => Ok(caller),
+        _ => Ok(caller),
     }
 }
 
-/// The token of a request, and whether it came by cookie.
+/// The token or API key of a request, and whether it came by cookie.
 pub fn credentials(headers: &HeaderMap) -> Option<(&str, bool)> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let value = value.to_str().ok()?;
         let (scheme, token) = value.split_once(' ')?;
         return scheme.eq_ignore_ascii_case("bearer").then(|| (token.trim(), false));
+    }
+    if let Some(key) = headers.get(KEY_HEADER) {
+        return Some((key.to_str().ok()?.trim(), false));
     }
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|cookies| cookies.split(';'));

@@ -38,6 +38,7 @@ pub fn document() -> Value {
             "securitySchemes": {
                 "bearerAuth": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
                 "cookieAuth": {"type": "apiKey", "in": "cookie", "name": "access_token"},
+                "apiKeyAuth": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
                 "metaSignature": {"type": "apiKey", "in": "header", "name": "X-Hub-Signature-256"},
                 "metaVerifyToken": {"type": "apiKey", "in": "query", "name": "hub.verify_token"},
             },
@@ -132,8 +133,9 @@ fn plain(mut schema: Value) -> (Value, Option<Value>) {
 fn security(access: Access) -> Value {
     match access {
         Access::Public => json!([]),
-        Access::Session | Access::Member | Access::Permission(_) => {
-            json!([{"bearerAuth": []}, {"cookieAuth": []}])
+        Access::Session => json!([{"bearerAuth": []}, {"cookieAuth": []}]),
+        Access::Member | Access::Permission(_) => {
+            json!([{"bearerAuth": []}, {"cookieAuth": []}, {"apiKeyAuth": []}])
         }
         Access::VerifyToken => json!([{"metaVerifyToken": []}]),
         Access::Signature => json!([{"metaSignature": []}]),

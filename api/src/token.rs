@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actors::tenants::{Caller, Tenants};
 use engine::id::SessionId;
+use engine::identity::api_key;
 use engine::time::Timestamp;
 use jsonwebtoken::{Algorithm, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -41,8 +42,13 @@ pub struct Checked {
     pub expires_at: i64,
 }
 
-/// Who a token is of; 401 when it is not ours, over, or its login does not count any more.
+/// Who a token or an API key is of; 401 when it is not ours, over, or its login does not count any
+/// more.
 pub async fn check(keys: &JwtKeys, tenants: &Tenants, token: &str) -> Result<Checked, ApiError> {
+    if let Some((id, secret)) = api_key::parse(token) {
+        let caller = tenants.key_caller(id, &secret).await?.ok_or_else(ApiError::unauthorized)?;
+        return Ok(Checked { expires_at: caller.until.0 / 1000, caller });
+    }
     let mut validation = Validation::new(Algorithm::HS256);
     // Compared with the tenants' clock below.
     validation.validate_exp = false;

@@ -52,6 +52,7 @@ pub struct Limits {
     pub agents_per_tenant: usize,
     pub accounts_per_tenant: usize,
     pub rows_per_tenant: usize,
+    pub api_keys_per_agent: usize,
     pub sockets_per_user: usize,
     pub socket_queue_frames: usize,
     pub socket_queue_bytes: usize,

@@ -76,6 +76,8 @@ ids! {
     RoleId;
     /// A login.
     SessionId;
+    /// A program's login.
+    ApiKeyId;
     /// An integration account on a channel.
     AccountId;
     /// A customer. Carries a shard.

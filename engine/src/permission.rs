@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::id::{AgentId, TenantId};
 
 macro_rules! permissions {
-    ($($name:ident = $code:literal;)*) => {
+    ($($name:ident = $code:literal, $allows:literal;)*) => {
         /// Something a role may allow.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Permission { $(#[doc = $code] $name),* }
@@ -21,6 +21,11 @@ macro_rules! permissions {
                 match self { $(Self::$name => $code),* }
             }
 
+            /// What it allows, as the end of "may ...".
+            pub fn allows(self) -> &'static str {
+                match self { $(Self::$name => $allows),* }
+            }
+
             /// Of a dotted code.
             pub fn parse(code: &str) -> Option<Self> {
                 match code { $($code => Some(Self::$name),)* _ => None }
@@ -30,23 +35,40 @@ macro_rules! permissions {
 }
 
 permissions! {
-    ActivityView = "activity.view";
-    AgentsManage = "agents.manage";
-    AnalyticsView = "analytics.view";
-    AutomationManage = "automation.manage";
-    BillingManage = "billing.manage";
-    CampaignsManage = "campaigns.manage";
-    ConversationsAssign = "conversations.assign";
-    ConversationsViewAll = "conversations.view_all";
-    DeveloperAccess = "developer.access";
-    DivisionsManage = "divisions.manage";
-    IntegrationsManage = "integrations.manage";
-    QuickRepliesManage = "quick_replies.manage";
-    RolesManage = "roles.manage";
-    SettingsManage = "settings.manage";
-    SlaManage = "sla.manage";
-    TemplatesManage = "templates.manage";
-    WebhooksManage = "webhooks.manage";
+    ActivityView = "activity.view",
+        "see who changed what";
+    AgentsManage = "agents.manage",
+        "add, change and remove agents";
+    AnalyticsView = "analytics.view",
+        "see reports";
+    AutomationManage = "automation.manage",
+        "write automation rules";
+    BillingManage = "billing.manage",
+        "change the subscription and see invoices";
+    CampaignsManage = "campaigns.manage",
+        "write to many customers at once";
+    ConversationsAssign = "conversations.assign",
+        "give conversations to others";
+    ConversationsViewAll = "conversations.view_all",
+        "see the conversations of others";
+    DeveloperAccess = "developer.access",
+        "use API keys and look at what could not be understood";
+    DivisionsManage = "divisions.manage",
+        "divide the organization into teams";
+    IntegrationsManage = "integrations.manage",
+        "connect channels";
+    QuickRepliesManage = "quick_replies.manage",
+        "write quick replies";
+    RolesManage = "roles.manage",
+        "make and change roles";
+    SettingsManage = "settings.manage",
+        "change the organization's settings";
+    SlaManage = "sla.manage",
+        "set how fast customers are answered";
+    TemplatesManage = "templates.manage",
+        "write message templates";
+    WebhooksManage = "webhooks.manage",
+        "have other programs told of what happens";
 }
 
 /// A set of permissions.
@@ -70,6 +92,11 @@ impl Permissions {
     /// Whether it holds all of `other`.
     pub fn covers(self, other: Self) -> bool {
         other.0 & !self.0 == 0
+    }
+
+    /// What both hold.
+    pub fn both(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// In the order of the list.

@@ -89,6 +89,7 @@ kinds! {
     Account = 5;
     UsedKey = 6;
     QuickReply = 7;
+    ApiKey = 8;
 }
 
 /// What is wrong with a body, field by field.

@@ -111,7 +111,9 @@ impl Settings {
         now: Timestamp,
         stamp: Stamp,
     ) -> Result<(), StoreError> {
-        let ttl = Some(session.expires_at.since(now) + std::time::Duration::from_secs(3600));
+        // That of a key stays: when it ends is its own row's to say.
+        let lasts = session.expires_at.since(now) + std::time::Duration::from_secs(3600);
+        let ttl = Some(lasts).filter(|_| !session.is_key);
         let (key, body) = (alone(id(session.id.0)), encode(session));
         let changes = vec![Change::Put { table: &SESSIONS, key, body, ttl }];
         self.store.apply(Batch { stamp, changes }).await

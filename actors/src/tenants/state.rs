@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::account::Account;
-use engine::id::{AccountId, AgentId, QuickReplyId, RoleId, SessionId, TenantId};
+use engine::id::{AccountId, AgentId, ApiKeyId, QuickReplyId, RoleId, SessionId, TenantId};
 use engine::identity::agent::{Agent, Credential};
+use engine::identity::api_key::ApiKey;
 use engine::identity::role::{Role, system_roles};
 use engine::identity::session::Session;
 use engine::permission::{Permissions, Viewer};
@@ -48,7 +49,6 @@ macro_rules! held {
         #[derive(Clone)]
         pub struct TenantState {
             pub tenant: Tenant,
-            pub roles: BTreeMap<RoleId, Role>,
             $(pub $rows: BTreeMap<$id, Arc<$resource>>,)*
             credentials: BTreeMap<AgentId, Arc<Credential>>,
             used: BTreeMap<Uuid, UsedBy>,
@@ -57,21 +57,20 @@ macro_rules! held {
         impl TenantState {
             /// Without any rows but the system's.
             fn blank(tenant: Tenant) -> Self {
-                Self {
+                let since = tenant.created_at;
+                let mut blank = Self {
                     tenant,
-                    roles: system_roles().into_iter().map(|role| (role.id, role)).collect(),
                     $($rows: BTreeMap::new(),)*
                     credentials: BTreeMap::new(),
                     used: BTreeMap::new(),
-                }
+                };
+                system_roles(since).into_iter().for_each(|role| blank.insert(role));
+                blank
             }
 
             fn take(&mut self, kind: SettingKind, row: &SettingRow) -> Result<(), StoreError> {
                 match kind {
                     SettingKind::Tenant => self.tenant = row.value()?,
-                    SettingKind::Role => {
-                        self.roles.insert(RoleId(row.id), row.value()?);
-                    }
                     $(<$resource>::KIND => self.insert::<$resource>(row.value()?),)*
                     SettingKind::Credential => {
                         self.credentials.insert(AgentId(row.id), Arc::new(row.value()?));
@@ -99,6 +98,8 @@ macro_rules! held {
 // All that a new resource needs here is a line.
 held! {
     agents: AgentId => Agent;
+    roles: RoleId => Role;
+    api_keys: ApiKeyId => ApiKey;
     accounts: AccountId => Account;
     quick_replies: QuickReplyId => Row<QuickReply>;
 }
@@ -109,6 +110,8 @@ pub struct Caller {
     pub tenant: TenantId,
     pub agent: AgentId,
     pub session: SessionId,
+    /// The API key by which it calls.
+    pub key: Option<ApiKeyId>,
     /// When the login is over.
     pub until: Timestamp,
     pub permissions: Permissions,
@@ -152,8 +155,11 @@ impl TenantState {
 
     /// A role by its name or id.
     pub fn role(&self, name_or_id: &str) -> Option<&Role> {
-        let by_id = name_or_id.parse().ok().and_then(|id| self.roles.get(&id));
-        by_id.or_else(|| self.roles.values().find(|role| role.name == name_or_id))
+        let mut roles = self.roles.values().map(|role| &**role);
+        match name_or_id.parse() {
+            Ok(id) => roles.find(|role| role.id == id),
+            Err(_) => roles.find(|role| role.name.to_lowercase() == name_or_id.to_lowercase()),
+        }
     }
 
     /// Whether every login counts, and allows, what it did before.
@@ -166,18 +172,39 @@ impl TenantState {
             let credentials = state.credentials.values();
             credentials.map(|secret| (secret.agent, secret.sessions_since)).collect()
         };
+        let keys = |state: &Self| -> Vec<_> {
+            let of = |key: &Arc<ApiKey>| (key.id, key.permissions, key.expires_at);
+            state.api_keys.values().map(of).collect()
+        };
         self.tenant.status == before.tenant.status
             && agents(self) == agents(before)
             && logins(self) == logins(before)
+            && keys(self) == keys(before)
     }
 
     pub(super) fn caller(&self, session: &Session, now: Timestamp) -> Option<Caller> {
         let agent = self.agents.get(&session.agent).filter(|agent| agent.is_active)?;
-        let since = self.credentials.get(&agent.id)?.sessions_since;
-        let counts = !session.ended && now < session.expires_at && session.created_at >= since;
-        let (permissions, agent) = (self.permissions(agent), agent.id);
-        let (tenant, until, session) = (session.tenant, session.expires_at, session.id);
-        counts.then_some(Caller { tenant, agent, session, until, permissions })
+        let of_agent = self.permissions(agent);
+        let key = match session.is_key {
+            true => Some(self.api_keys.get(&ApiKeyId(session.id.0))?),
+            false => None,
+        };
+        let is_over = match key {
+            Some(_) => false,
+            None => session.created_at < self.credentials.get(&agent.id)?.sessions_since,
+        };
+        if is_over || session.ended || now >= session.expires_at {
+            return None;
+        }
+        let allowed = key.and_then(|key| key.permissions);
+        Some(Caller {
+            tenant: session.tenant,
+            agent: agent.id,
+            session: session.id,
+            key: key.map(|key| key.id),
+            until: session.expires_at,
+            permissions: allowed.map_or(of_agent, |allowed| of_agent.both(allowed)),
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::{Method, StatusCode};
 use engine::id::{AgentId, RoleId, TenantId};
 use engine::identity::agent::{Agent, Availability, Credential, email};
+use engine::identity::api_key::ApiKey;
 use engine::identity::role::{ADMIN, Role};
 use engine::permission::Permission;
 use engine::resource::{Change, Resource, name};
@@ -228,6 +229,9 @@ async fn delete(
         may_manage(&changing.state, &caller, agent)?;
         keep_an_admin(&changing.state, None, id)?;
         changing.delete_credential(id);
+        let keys = changing.state.api_keys.values().filter(|key| key.agent == id);
+        let keys: Vec<_> = keys.map(|key| key.id).collect();
+        keys.into_iter().for_each(|key| changing.delete::<ApiKey>(key));
         Ok(())
     };
     let agent = crud::remove(&app, &caller, id, refuse).await?;

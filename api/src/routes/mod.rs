@@ -3,6 +3,7 @@
 pub mod account_health;
 pub mod accounts;
 pub mod agents;
+pub mod api_keys;
 pub mod auth;
 pub mod contacts;
 pub mod conversations;
@@ -10,6 +11,7 @@ pub mod dead_letters;
 pub mod health;
 pub mod messages;
 pub mod quick_replies;
+pub mod roles;
 pub mod webhooks;
 
 use axum::handler::Handler;
@@ -49,11 +51,11 @@ pub struct Route {
 pub enum Access {
     /// Anybody.
     Public,
-    /// Whoever is logged in.
+    /// Whoever is logged in, in person.
     Session,
-    /// Any agent of the tenant.
+    /// Any agent of the tenant, or an API key of one.
     Member,
-    /// Agents whose role allows this.
+    /// Agents whose role allows this, or an API key that does.
     Permission(Permission),
     /// Meta, with its verify token.
     VerifyToken,
@@ -115,6 +117,8 @@ pub fn all() -> Vec<Route> {
         ("Messages", messages::routes),
         ("Contacts", contacts::routes),
         ("Agents", agents::routes),
+        ("Roles", roles::routes),
+        ("API Keys", api_keys::routes),
         ("Quick Replies", quick_replies::routes),
         ("Integrations", accounts::routes),
         ("Integrations", account_health::routes),
@@ -141,14 +145,13 @@ pub fn router(app: &App) -> Router<App> {
         if route.query.is_none() && route.access != Access::Signature {
             handler = handler.layer(middleware::from_fn(extract::no_query));
         }
-        let needed = match route.access {
+        let is_guarded = match route.access {
             // What proves these is looked at where they are handled.
-            Access::Public | Access::VerifyToken | Access::Signature => None,
-            Access::Session | Access::Member => Some(None),
-            Access::Permission(permission) => Some(Some(permission)),
+            Access::Public | Access::VerifyToken | Access::Signature => false,
+            Access::Session | Access::Member | Access::Permission(_) => true,
         };
-        if let Some(needed) = needed {
-            let state = (app.clone(), needed);
+        if is_guarded {
+            let state = (app.clone(), route.access);
             handler = handler.layer(middleware::from_fn_with_state(state, guard::layer));
         }
         router = router.route(route.path, handler);

@@ -368,7 +368,8 @@ impl<'a> Connection<'a> {
         };
         let now = Instant::now();
         // A millisecond more: what is looked at then is certainly due.
-        let next = self.pulse.due(ping_every, pong_within).min(now + token) + Duration::from_millis(1);
+        let next =
+            self.pulse.due(ping_every, pong_within).min(now + token) + Duration::from_millis(1);
         self.timer.as_mut().reset(next);
         Ok(())
     }

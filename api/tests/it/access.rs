@@ -47,6 +47,12 @@ pub(crate) async fn thing(kind: &str, org: &Org) -> String {
             let newest = org.admin.get("/api/dead-letters").await.is(200)[0]["id"].take();
             newest.as_str().unwrap().to_owned()
         }
+        // The example's name is taken by the second one.
+        "roles" => {
+            let role = json!({"name": unique("role"), "permissions": []});
+            let made = org.admin.post("/api/roles", role).await.is(201);
+            made["id"].as_str().unwrap().to_owned()
+        }
         // A plain resource is made by its own row's example.
         other => {
             let makes = |row: &Route| row.verb == Method::POST && row.path.ends_with(other);
@@ -131,6 +137,11 @@ async fn call(row: &Route, org: &Org, person: &Caller) -> Answer {
     let id = match kind(row) {
         // Of people, what every member may change is their own.
         Some("agents") if row.access == Access::Member => person.id.clone(),
+        // So are keys; whoever may not have any is refused before.
+        Some("api-keys") => {
+            let made = person.post("/api/api-keys", json!({"name": "ERP"})).await;
+            made.body["id"].as_str().unwrap_or("none").to_owned()
+        }
         Some(kind) => thing(kind, org).await,
         None => String::new(),
     };

@@ -9,6 +9,8 @@ mod accounts;
 #[cfg(test)]
 mod agents;
 #[cfg(test)]
+mod api_keys;
+#[cfg(test)]
 mod auth;
 #[cfg(test)]
 mod caller;
@@ -44,6 +46,8 @@ mod provider;
 mod quick_replies;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod roles;
 #[cfg(test)]
 mod sight;
 #[cfg(test)]

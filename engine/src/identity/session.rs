@@ -1,4 +1,4 @@
-//! A login: what a token names and a logout ends.
+//! A login: what a token names and a logout ends, or where an API key's row is found.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,4 +15,7 @@ pub struct Session {
     pub expires_at: Timestamp,
     /// Ended before its time.
     pub ended: bool,
+    /// It is a program's: the API key of the same id says whether it counts, and what it allows.
+    #[serde(default)]
+    pub is_key: bool,
 }
