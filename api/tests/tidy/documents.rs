@@ -27,6 +27,24 @@ fn every_link_leads_somewhere() {
 }
 
 #[test]
+fn every_metric_is_told_of_and_none_else() {
+    let sources = all(".rs").into_iter().filter(|source| {
+        ["api/src/", "actors/src/"].iter().any(|begin| source.path.starts_with(begin))
+    });
+    let is_metric = |word: &&str| word.starts_with("omnistream_");
+    let counted: BTreeSet<String> = sources
+        .flat_map(|source| {
+            source.text.split('"').filter(is_metric).map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    let page = read("docs/metrics.md");
+    let told: BTreeSet<String> =
+        code_spans(&page).filter(is_metric).map(|name| name.to_owned()).collect();
+    assert!(counted.len() > 10);
+    assert_eq!(counted, told, "docs/metrics.md tells of every metric");
+}
+
+#[test]
 fn every_path_that_is_named_is_there() {
     let mut wrong = Vec::new();
     let pages = ["ARCHITECTURE.md", "README.md"].map(|page| (page.to_owned(), read(page)));
