@@ -11,8 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use engine::account::{Account, Known, Throughput, Trouble};
-use engine::channel::Outcome;
-use engine::channel::whatsapp::{self, Answered};
+use engine::channel::{Answered, Channel, Outcome, whatsapp};
 use engine::conversation::{Command, Conversation, Target};
 use engine::id::{AccountId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
 use engine::message::{MessageError, MessageRow, Place};
@@ -260,8 +259,10 @@ impl Outbox {
                 return;
             }
             let token = account.text("access_token").unwrap_or_default();
-            let call = whatsapp::read_mark(&provider_id, types, &account.account_key, token);
-            outbox.0.provider.perform(call).await;
+            let (channel, key) = (account.channel, &account.account_key);
+            if let Some(call) = channel.read_mark(&provider_id, types, key, token) {
+                outbox.0.provider.perform(call).await;
+            }
         });
     }
 
@@ -318,25 +319,26 @@ impl Outbox {
     /// Whether an account works, and what the provider knows of it.
     pub async fn probe(
         &self,
+        channel: Channel,
         key: &str,
         config: &BTreeMap<String, Value>,
     ) -> Result<Known, Trouble> {
         let token = config.get("access_token").and_then(Value::as_str).unwrap_or_default();
-        let (words, pauses, of_token) =
-            match self.0.provider.perform(whatsapp::account(key, token)).await {
-                Answered::With { status: 200..=299, body, .. } => {
-                    return Ok(whatsapp::known(&body));
+        let Some(call) = channel.account(key, token) else { return Ok(Known::default()) };
+        let (words, pauses, of_token) = match self.0.provider.perform(call).await {
+            Answered::With { status: 200..=299, body, .. } => {
+                return Ok(channel.known(&body));
+            }
+            Answered::NotSent(reason) | Answered::PerhapsSent(reason) => (reason, false, false),
+            answered @ Answered::With { .. } => match channel.outcome(answered) {
+                Outcome::Sent { .. } => return Ok(Known::default()),
+                Outcome::Unknown { reason } => (reason, false, false),
+                Outcome::Retry { error, .. } => (error.to_string(), false, false),
+                Outcome::Refused { error } | Outcome::AccountStopped { error } => {
+                    (error.to_string(), true, whatsapp::is_of_token(&error.code))
                 }
-                Answered::NotSent(reason) | Answered::PerhapsSent(reason) => (reason, false, false),
-                answered @ Answered::With { .. } => match whatsapp::outcome(answered) {
-                    Outcome::Sent { .. } => return Ok(Known::default()),
-                    Outcome::Unknown { reason } => (reason, false, false),
-                    Outcome::Retry { error, .. } => (error.to_string(), false, false),
-                    Outcome::Refused { error } | Outcome::AccountStopped { error } => {
-                        (error.to_string(), true, whatsapp::is_of_token(&error.code))
-                    }
-                },
-            };
+            },
+        };
         Err(Trouble { words, pauses, of_token })
     }
 
@@ -346,7 +348,7 @@ impl Outbox {
         &self,
         account: &Account,
     ) -> Result<Option<(Arc<Account>, Result<Known, Trouble>)>, StoreError> {
-        let said = self.probe(&account.account_key, &account.config).await;
+        let said = self.probe(account.channel, &account.account_key, &account.config).await;
         let standing = said.clone().map(|known| known.throughput);
         let change = |now: &mut Account, at| {
             // Another token, perhaps: what was said is not about it.

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use engine::channel::whatsapp::{self, Answered};
-use engine::channel::{Call, Method};
+use engine::channel::{Answered, Call, Method, whatsapp};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 use tracing::debug;
@@ -108,7 +107,7 @@ mod tests {
 
     use axum::Router;
     use axum::routing::get;
-    use engine::channel::whatsapp::{self, Answered};
+    use engine::channel::{Answered, whatsapp};
 
     use super::{Provider, ProviderOptions};
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use actors::failure::Failure;
 use engine::account::Account;
 use engine::channel::Inbound;
-use engine::channel::whatsapp::{self, Change, History};
+use engine::channel::webhook::{Part, Read};
+use engine::channel::whatsapp::History;
 use engine::consent::ContactNews;
 use engine::news::News;
 use engine::time::Timestamp;
@@ -18,7 +19,7 @@ use crate::holders;
 pub struct Told {
     account: Arc<Account>,
     items: Vec<Inbound>,
-    /// Of all its changes.
+    /// Of all its parts.
     bytes: usize,
     of_contacts: Vec<ContactNews>,
     news: Vec<News>,
@@ -46,17 +47,15 @@ impl Told {
         &mut all[at]
     }
 
-    /// Reads one more change.
-    pub fn add(&mut self, change: &Change<'_>, now: Timestamp) {
-        self.bytes += change.value.get().len();
-        self.items.extend(whatsapp::decode(change, now));
-        self.of_contacts.extend(whatsapp::contact_news(change, now));
-        self.news.extend(whatsapp::news(change, now));
-        // Only what comes from its own business account tells that it is of that.
-        if change.entry_id.as_deref() == self.account.text("waba_id") {
-            self.phone = change.own_phone().or(self.phone.take());
-        }
-        let History { imports, behind } = whatsapp::history(change, now);
+    /// Reads one more part.
+    pub fn add(&mut self, part: &Part<'_>, now: Timestamp) {
+        let Read { items, of_contacts, news, phone, history } = part.read(&self.account, now);
+        self.bytes += part.raw().len();
+        self.items.extend(items);
+        self.of_contacts.extend(of_contacts);
+        self.news.extend(news);
+        self.phone = phone.or(self.phone.take());
+        let History { imports, behind } = history;
         self.history.imports.extend(imports);
         self.history.behind.extend(behind);
     }

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use engine::account::Account;
-use engine::channel::whatsapp::Answered;
-use engine::channel::{Handle, Opaque, Outbound, Outcome, Outgoing, Slow, whatsapp};
+use engine::channel::{Answered, Handle, Opaque, Outbound, Outcome, Outgoing, Slow};
 use engine::id::MessageId;
 use engine::message::{MessageError, MessageRow};
 use engine::saying::Saying;
@@ -37,13 +36,13 @@ impl Outbox {
         };
         let outbound = Outbound { to, what, opaque };
         let token = account.text("access_token").unwrap_or_default();
-        let Some(call) = whatsapp::message(&outbound, &account.account_key, token) else {
+        let Some(call) = account.channel.message(&outbound, &account.account_key, token) else {
             return refused("no_recipient", "the contact has no number or id on this channel");
         };
         let left = Instant::now();
         let answered = self.0.provider.perform(call).await;
         let wait = self.waits(&answered);
-        let outcome = whatsapp::outcome(answered);
+        let outcome = account.channel.outcome(answered);
         match &outcome {
             Outcome::Sent { .. } => line.recover(),
             Outcome::Retry { slow: Slow::Account, .. } => line.slow(left, wait),

@@ -1,4 +1,4 @@
-//! Integration accounts: a tenant's connections on channels. WhatsApp so far.
+//! Integration accounts: a tenant's connections on channels.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{Method, StatusCode};
 use engine::account::{Account, AccountStatus};
-use engine::channel::Channel;
+use engine::channel::{Channel, Setup};
 use engine::id::{AccountId, DivisionId, TenantId};
 use engine::news::Notice;
 use engine::permission::Permission;
@@ -145,17 +145,6 @@ pub struct AccountView {
     updated_at: Timestamp,
 }
 
-/// What a WhatsApp account's config may hold.
-const WHATSAPP_KEYS: [&str; 7] = [
-    "phone_number_id",
-    "waba_id",
-    "access_token",
-    "app_secret",
-    "verify_token",
-    "pin",
-    "send_read_marks",
-];
-
 async fn list(
     State(app): State<App>,
     Me(caller): Me,
@@ -173,14 +162,16 @@ async fn create(
     key: Key,
     Body(draft, digest): Body<Draft>,
 ) -> Result<(StatusCode, Json<AccountView>), ApiError> {
-    let account_key = whatsapp_key(draft.channel, &draft.config)?;
+    let setup = setup(draft.channel)?;
+    let account_key = setup.account_key(&draft.config)?;
     if draft.account_key.is_some_and(|given| given != account_key) {
-        let message = "must be the config's `phone_number_id`, or be left out";
+        let message = format!("must be the config's `{}`, or be left out", setup.key);
         return Err(ApiError::invalid("account_key", message));
     }
-    let display_name = draft.display_name.unwrap_or_else(|| format!("WhatsApp {account_key}"));
+    let title = setup.title;
+    let display_name = draft.display_name.unwrap_or_else(|| format!("{title} {account_key}"));
     let display_name = name("display_name", &display_name)?;
-    let standing = app.outbox.probe(&account_key, &draft.config).await;
+    let standing = app.outbox.probe(draft.channel, &account_key, &draft.config).await;
     let standing = standing.map(|known| known.throughput);
     let new = New::<Account>::of(&app, &caller, key, digest);
     let id = new.id;
@@ -231,11 +222,12 @@ async fn update(
     let mut naming = None;
     if let Some(config) = patch.config.given("config")? {
         after.merge_config(config);
-        if whatsapp_key(after.channel, &after.config)? != after.account_key {
-            let message = "must stay as it is; connect another account for another number";
-            return Err(ApiError::invalid("config.phone_number_id", message));
+        let setup = setup(after.channel)?;
+        if setup.account_key(&after.config)? != after.account_key {
+            let message = "must stay as it is; connect another account for another one";
+            return Err(ApiError::invalid(format!("config.{}", setup.key), message));
         }
-        let standing = app.outbox.probe(&after.account_key, &after.config).await;
+        let standing = app.outbox.probe(after.channel, &after.account_key, &after.config).await;
         after.stands(standing.map(|known| known.throughput));
         naming = Some(app.naming.lock().await);
         holders::remember(&app, &after.config, (caller.tenant, id)).await?;
@@ -314,50 +306,22 @@ async fn claim(
         state.accounts.get(&held.1).is_some_and(|account| account.account_key == key)
     });
     if is_used || !names.swap(&name, &held, &account).await? {
-        let message = "this number is connected already; disconnect it there first";
+        let message = "this is connected already; disconnect it there first";
         return Err(ApiError::conflict("account_key_in_use", message));
     }
     Ok(())
 }
 
-/// The key of a WhatsApp account, if its config is what it should be.
-fn whatsapp_key(channel: Channel, config: &BTreeMap<String, Value>) -> Result<String, ApiError> {
-    if channel != Channel::Whatsapp {
-        return Err(ApiError::invalid("channel", "must be `whatsapp`: the only one so far"));
-    }
-    for (key, value) in config {
-        let field = format!("config.{key}");
-        if !WHATSAPP_KEYS.contains(&key.as_str()) {
-            return Err(ApiError::invalid(field, "is not a key of a WhatsApp account"));
-        }
-        let fits = match key.as_str() {
-            "send_read_marks" => value.is_boolean(),
-            _ => value.as_str().is_some_and(|text| (1..=2048).contains(&text.len())),
-        };
-        if !fits {
-            let message = match key.as_str() {
-                "send_read_marks" => "must be true or false",
-                _ => "must be a text of 1 to 2048 characters",
-            };
-            return Err(ApiError::invalid(field, message));
-        }
-    }
-    for key in ["phone_number_id", "waba_id", "access_token"] {
-        if !config.contains_key(key) {
-            return Err(ApiError::invalid(format!("config.{key}"), "is required"));
-        }
-    }
-    let id = config.get("phone_number_id").and_then(Value::as_str).unwrap_or_default();
-    if id.len() > 64 || !id.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(ApiError::invalid("config.phone_number_id", "must be digits"));
-    }
-    Ok(id.to_owned())
+/// What the config of the channel's accounts holds.
+fn setup(channel: Channel) -> Result<&'static Setup, ApiError> {
+    channel.setup().ok_or_else(|| ApiError::invalid("channel", "cannot be connected yet"))
 }
 
 impl Shown for Account {
     type View = AccountView;
 
     fn view(&self, app: &App, _: &TenantState) -> AccountView {
+        let webhook = self.channel.setup().map_or("/webhook", |setup| setup.webhook);
         AccountView {
             id: self.id,
             channel: self.channel,
@@ -374,7 +338,7 @@ impl Shown for Account {
             notices: self.heard.notices.clone(),
             division_id: self.division_id,
             config: self.masked_config(),
-            webhook_url: format!("{}/webhook", app.public_url),
+            webhook_url: format!("{}{}", app.public_url, webhook),
             created_at: self.created_at,
             updated_at: self.updated_at,
         }

@@ -5,7 +5,7 @@ use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::Method;
 use engine::account::Account;
-use engine::channel::{Channel, Inbound, whatsapp};
+use engine::channel::{Inbound, webhook};
 use engine::id::{AccountId, ThreadId};
 use engine::permission::Permission;
 use engine::time::Timestamp;
@@ -164,11 +164,7 @@ async fn retry(
 
 /// The items of what was not understood, as they are understood today.
 fn items(account: &Account, raw: &str, now: Timestamp) -> Vec<Inbound> {
-    let change = match account.channel {
-        Channel::Whatsapp => whatsapp::reopen(raw),
-        Channel::Instagram | Channel::Messenger | Channel::Email => None,
-    };
-    let items = change.map(|change| whatsapp::decode(&change, now)).unwrap_or_default();
+    let items = webhook::reopen(account, raw, now);
     // What nothing is done about stays: a part of a history, say.
     if items.iter().any(|item| !matches!(item, Inbound::Ignored(_))) {
         return items;

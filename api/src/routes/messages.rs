@@ -4,7 +4,6 @@ use actors::failure::{Failure, Full};
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{Method, StatusCode};
-use engine::channel::whatsapp;
 use engine::conversation::{Command, Draft, ReactionDraft, Refused};
 use engine::id::ConversationId;
 use engine::message::{Message, MessageRow, Sender, SenderKind};
@@ -93,11 +92,11 @@ async fn send(
     let account_can_send = account.is_some_and(|account| account.can_send(app.tenants.now()));
     let command = match asked {
         Asked::Message { mut saying, reply_to } => {
-            whatsapp::check(&mut saying)?;
+            head.channel.check(&mut saying)?;
             Command::Send(Draft { saying, reply_to, sender, account_can_send })
         }
         Asked::Reaction(reaction) => {
-            whatsapp::check_reaction(&reaction)?;
+            head.channel.check_reaction(&reaction)?;
             let emoji = Some(reaction.emoji).filter(|emoji| !emoji.is_empty());
             let message = reaction.message_id;
             Command::React(ReactionDraft { message, emoji, sender, account_can_send })

@@ -8,9 +8,8 @@ use actors::failure::Failure;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use engine::account::Account;
-use engine::channel::Channel;
 use engine::channel::signature::{Handshake, is_signed};
-use engine::channel::whatsapp::{self, Change};
+use engine::channel::webhook::{self, Meant, Part};
 use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -67,7 +66,7 @@ async fn verify(
 
 /// A body is tried with so many secrets; each costs as much as it is long.
 const SECRETS_MAX: usize = 16;
-/// So many changes are looked at before one is proven; each costs a look-up.
+/// So many parts are looked at before one is proven; each costs a look-up.
 const STRANGERS_MAX: usize = 64;
 
 async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiError> {
@@ -86,18 +85,11 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
     let body = bytes(request, app, app.config.limits.webhook_body_bytes).await?;
     let fallback = app.config.meta.app_secret.as_ref().map(|secret| secret.expose());
     let is_ours = || fallback.is_some_and(|secret| is_signed(secret, &signature, &body));
-    let envelope = match whatsapp::open(&body) {
-        Ok(envelope) => envelope,
+    let parts = match webhook::open(&body) {
+        Ok(parts) => parts,
         Err(reason) if is_ours() => return bury(app, reason.to_string(), &body).await,
         Err(_) => return Err(unsigned()),
     };
-    if envelope.object != "whatsapp_business_account" {
-        if !is_ours() {
-            return Err(unsigned());
-        }
-        let reason = format!("nothing here understands `{}`", envelope.object);
-        return bury(app, reason, &body).await;
-    }
     let mut proofs: HashMap<String, bool> = HashMap::new();
     let mut proven = |secret: &str| match proofs.get(secret) {
         Some(fits) => *fits,
@@ -112,30 +104,30 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
     let mut told: Vec<Told> = Vec::new();
     let mut homeless = Vec::new();
     let (mut any, now) = (false, app.tenants.now());
-    for (at, change) in envelope.changes.iter().enumerate() {
+    for (at, part) in parts.iter().enumerate() {
         if at == STRANGERS_MAX && !any {
             break;
         }
-        let meant = accounts(app, change).await?;
+        let meant = accounts(app, part).await?;
         if meant.is_empty() && fallback.is_some_and(&mut proven) {
             any = true;
-            homeless.push(change.value.get().to_owned());
+            homeless.push(part.raw().to_owned());
         }
         for account in meant {
             if account.app_secret().or(fallback).is_some_and(&mut proven) {
                 any = true;
-                Told::of(&mut told, account).add(change, now);
+                Told::of(&mut told, account).add(part, now);
             }
         }
     }
     if !any {
-        metrics::counter!("omnistream_webhooks_refused_total", "channel" => "whatsapp")
-            .increment(1);
+        let channel = parts.first().map_or("none", |part| part.channel().as_str());
+        metrics::counter!("omnistream_webhooks_refused_total", "channel" => channel).increment(1);
         return Err(unsigned());
     }
     body.proven();
     for raw in homeless {
-        bury(app, "no connected account has this number".to_owned(), raw.as_bytes()).await?;
+        bury(app, "no connected account is named by it".to_owned(), raw.as_bytes()).await?;
     }
     // All at once: none takes the time of the others.
     let told = join_all(told.into_iter().map(|told| told.pass_on(app))).await;
@@ -154,13 +146,16 @@ fn again(failure: Failure) -> ApiError {
     }
 }
 
-/// The accounts that a change is for: that of its number, or all of its business account.
-async fn accounts(app: &App, change: &Change<'_>) -> Result<Vec<Arc<Account>>, ApiError> {
-    if let Some(number) = &change.phone_number_id {
-        let account = app.tenants.account(Channel::Whatsapp, number).await?;
-        return Ok(account.filter(|account| account.is_active).into_iter().collect());
-    }
-    let Some(waba) = whatsapp::waba(change) else { return Ok(Vec::new()) };
+/// The accounts that a part is for: the one that it names, or all of its business account.
+async fn accounts(app: &App, part: &Part<'_>) -> Result<Vec<Arc<Account>>, ApiError> {
+    let waba = match part.meant() {
+        Meant::Account(key) => {
+            let account = app.tenants.account(part.channel(), key).await?;
+            return Ok(account.filter(|account| account.is_active).into_iter().collect());
+        }
+        Meant::Waba(waba) => waba,
+        Meant::Nobody => return Ok(Vec::new()),
+    };
     let all = holders::all(app, Shared::Waba, &waba).await?;
     // Who has a secret proves by it that it is meant, and takes nothing from those who have none.
     let (mut meant, mut shared): (Vec<_>, Vec<_>) =

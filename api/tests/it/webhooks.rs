@@ -148,7 +148,7 @@ async fn a_number_that_nobody_has_connected_is_buried_for_the_installation() {
     let body = org.text(&unique("wamid."), &unique("1555"), "Hello").to_string();
     deliver_signed(&org, SECRET, body.as_bytes()).await.is(200);
     let reasons = org.server.dead_letters_of_nobody().await;
-    assert_eq!(reasons, ["no connected account has this number"]);
+    assert_eq!(reasons, ["no connected account is named by it"]);
     // An account's own secret is the only one that counts for it, while it is active.
     org.number = known;
     let body = org.text(&unique("wamid."), &unique("1555"), "Hello").to_string();

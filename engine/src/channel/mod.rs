@@ -1,10 +1,14 @@
 //! Channels: how a provider's payloads become items, and messages become requests. What is a
 //! provider's own format never leaves its folder.
 
+mod rows;
+mod setup;
 pub mod signature;
+pub mod webhook;
 pub mod whatsapp;
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +19,8 @@ use crate::message::{Content, MessageError, MessageStatus, Place, Referral, Send
 use crate::phone;
 use crate::saying::Saying;
 use crate::time::Timestamp;
+
+pub use setup::Setup;
 
 /// A channel.
 #[derive(
@@ -346,6 +352,17 @@ pub enum Method {
     Get,
     Post,
     Delete,
+}
+
+/// How a request ended, as the transport saw it.
+#[derive(Clone, Debug)]
+pub enum Answered {
+    /// The provider answered; and for how long it wants to be left alone, where it says so.
+    With { status: u16, body: Vec<u8>, wait: Option<Duration> },
+    /// Nothing can have reached the provider.
+    NotSent(String),
+    /// It may have.
+    PerhapsSent(String),
 }
 
 /// How a send ended.

@@ -2,7 +2,8 @@
 //! it, and before anybody has.
 
 use engine::channel::Inbound;
-use engine::channel::whatsapp::{NotAnEnvelope, decode, history, news, open, waba};
+use engine::channel::webhook::NotAnEnvelope;
+use engine::channel::whatsapp::{decode, history, news, open, waba};
 use engine::message::MessageKind;
 use serde_json::{Value, json};
 

@@ -18,10 +18,11 @@ mod news;
 use std::time::Duration;
 
 use engine::account::{Known, Throughput};
+use engine::channel::webhook::NotAnEnvelope;
 use engine::channel::whatsapp::{
-    Answered, NotAnEnvelope, decode, known, message as request, open, outcome, read_mark, wait,
+    decode, known, message as request, open, outcome, read_mark, wait,
 };
-use engine::channel::{Handle, Inbound, Opaque, Outbound, Outcome, Outgoing, Slow};
+use engine::channel::{Answered, Handle, Inbound, Opaque, Outbound, Outcome, Outgoing, Slow};
 use engine::contact::IdentityKind;
 use engine::id::{ConversationId, ThreadId};
 use engine::message::{MessageKind, MessageStatus, Place};

@@ -8,6 +8,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::people::digits;
+use crate::channel::webhook::NotAnEnvelope;
 use crate::time::Timestamp;
 
 /// Longer ids name nothing: those of providers have about a hundred bytes.
@@ -62,19 +63,6 @@ pub(super) struct Contents<'a> {
     pub(super) errors: Vec<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) history: Vec<&'a RawValue>,
-}
-
-/// Why a body is no envelope.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotAnEnvelope {
-    #[error("the body is not JSON")]
-    NotJson,
-    #[error("the body has no `object`")]
-    NoObject,
-    #[error("the body's `entry` is not a list")]
-    NoEntries,
-    #[error("the body has more changes than any provider puts into one")]
-    TooManyChanges,
 }
 
 #[derive(Deserialize)]

@@ -18,8 +18,21 @@ mod status;
 pub use book::contact_news;
 pub use decode::decode;
 pub use encode::{account, message, read_mark};
-pub use envelope::{Change, Envelope, NotAnEnvelope, open, reopen};
+pub use envelope::{Change, Envelope, open, reopen};
 pub use history::{History, history};
 pub use limits::{TEXT_CHARS_MAX, check, check_reaction};
 pub use news::{news, waba};
-pub use outcome::{Answered, is_of_token, known, outcome, wait};
+pub use outcome::{is_of_token, known, outcome, wait};
+
+use super::setup::{Setup, digits};
+
+/// What the config of an account holds.
+pub(super) const SETUP: Setup = Setup {
+    title: "WhatsApp",
+    key: "phone_number_id",
+    read: digits,
+    required: &["phone_number_id", "waba_id", "access_token"],
+    optional: &["app_secret", "verify_token", "pin", "send_read_marks"],
+    switches: &["send_read_marks"],
+    webhook: "/webhook",
+};

@@ -7,19 +7,8 @@ use serde_json::Value;
 
 use super::envelope::text;
 use crate::account::{Known, Throughput};
-use crate::channel::{Outcome, Slow};
+use crate::channel::{Answered, Outcome, Slow};
 use crate::message::MessageError;
-
-/// How a request ended, as the transport saw it.
-#[derive(Clone, Debug)]
-pub enum Answered {
-    /// The provider answered; and for how long it wants to be left alone, where it says so.
-    With { status: u16, body: Vec<u8>, wait: Option<Duration> },
-    /// Nothing can have reached the provider.
-    NotSent(String),
-    /// It may have.
-    PerhapsSent(String),
-}
 
 /// So many characters of a provider's words are kept.
 const ERROR_CHARS_MAX: usize = 500;

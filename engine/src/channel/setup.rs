@@ -1,0 +1,82 @@
+//! What an account's config holds, by channel.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Channel, whatsapp};
+use crate::resource::Invalid;
+
+/// What the config of a channel's accounts holds.
+pub struct Setup {
+    /// The channel, as people call it.
+    pub title: &'static str,
+    /// The key under which the account's own id stands: its value is the account's key.
+    pub key: &'static str,
+    /// The account's key as payloads name it, of what stands there; or what must stand there.
+    pub read: fn(&str) -> Result<String, &'static str>,
+    /// All keys that have to be there.
+    pub required: &'static [&'static str],
+    /// Those that may be there.
+    pub optional: &'static [&'static str],
+    /// Those of them that are true or false.
+    pub switches: &'static [&'static str],
+    /// Where the provider is to send its webhooks.
+    pub webhook: &'static str,
+}
+
+const VALUE_BYTES_MAX: usize = 2048;
+
+impl Channel {
+    /// What its accounts' config holds; `None`: it cannot be connected yet.
+    pub fn setup(self) -> Option<&'static Setup> {
+        match self {
+            Self::Whatsapp => Some(&whatsapp::SETUP),
+            Self::Instagram | Self::Messenger | Self::Email => None,
+        }
+    }
+}
+
+impl Setup {
+    /// The account's key, if the config is what it should be.
+    pub fn account_key(&self, config: &BTreeMap<String, Value>) -> Result<String, Invalid> {
+        for (key, value) in config {
+            let wrong = |message: String| Err(Invalid::field(format!("config.{key}"), message));
+            let key = key.as_str();
+            if !self.required.contains(&key) && !self.optional.contains(&key) {
+                return wrong(format!("is not a key of {} account", self.one()));
+            }
+            match self.switches.contains(&key) {
+                true if !value.is_boolean() => return wrong("must be true or false".to_owned()),
+                false if !value.as_str().is_some_and(is_text) => {
+                    let most = VALUE_BYTES_MAX;
+                    return wrong(format!("must be a text of 1 to {most} characters"));
+                }
+                _ => {}
+            }
+        }
+        for key in self.required {
+            if !config.contains_key(*key) {
+                return Err(Invalid::field(format!("config.{key}"), "is required"));
+            }
+        }
+        let id = config.get(self.key).and_then(Value::as_str).unwrap_or_default();
+        (self.read)(id).map_err(|must| Invalid::field(format!("config.{}", self.key), must))
+    }
+
+    /// The channel with its article.
+    fn one(&self) -> String {
+        let article = if self.title.starts_with(['A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
+        format!("{article} {}", self.title)
+    }
+}
+
+fn is_text(text: &str) -> bool {
+    (1..=VALUE_BYTES_MAX).contains(&text.len())
+}
+
+/// An id of Meta's: digits.
+pub(super) fn digits(id: &str) -> Result<String, &'static str> {
+    let is_id = (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit());
+    is_id.then(|| id.to_owned()).ok_or("must be digits")
+}

@@ -1,0 +1,134 @@
+//! Webhooks of Meta's channels: a body is taken apart just far enough to know whose each part is,
+//! and each part is read on its own once that is proven.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::whatsapp::{self, History};
+use super::{Channel, Inbound};
+use crate::account::Account;
+use crate::consent::ContactNews;
+use crate::news::News;
+use crate::time::Timestamp;
+
+/// Why a body cannot be taken apart.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnEnvelope {
+    #[error("the body is not JSON")]
+    NotJson,
+    #[error("the body has no `object`")]
+    NoObject,
+    #[error("the body's `entry` is not a list")]
+    NoEntries,
+    #[error("the body has more changes than any provider puts into one")]
+    TooManyChanges,
+    #[error("nothing here understands `{0}`")]
+    Unknown(String),
+}
+
+/// A part of a body that is for one account, or for all of a business account.
+#[derive(Debug)]
+pub enum Part<'a> {
+    Whatsapp(whatsapp::Change<'a>),
+}
+
+/// Whose a part is, as it says itself: nothing is believed before the account's signature fits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meant<'p> {
+    /// That of the account with this key.
+    Account(&'p str),
+    /// That of all numbers of a WhatsApp business account.
+    Waba(String),
+    /// It does not say.
+    Nobody,
+}
+
+/// What a part tells its account.
+#[derive(Debug, Default)]
+pub struct Read {
+    pub items: Vec<Inbound>,
+    pub of_contacts: Vec<ContactNews>,
+    pub news: Vec<News>,
+    /// The number that it came to, as digits, where it is said to be the account's.
+    pub phone: Option<String>,
+    pub history: History,
+}
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    object: Option<&'a RawValue>,
+}
+
+/// The parts of a body, whichever of Meta's channels it comes from.
+pub fn open(body: &[u8]) -> Result<Vec<Part<'_>>, NotAnEnvelope> {
+    let head: Head<'_> = serde_json::from_slice(body).map_err(|_| NotAnEnvelope::NotJson)?;
+    let object = head.object.and_then(|object| serde_json::from_str::<String>(object.get()).ok());
+    match object.ok_or(NotAnEnvelope::NoObject)?.as_str() {
+        "whatsapp_business_account" => {
+            let changes = whatsapp::open(body)?.changes;
+            Ok(changes.into_iter().map(Part::Whatsapp).collect())
+        }
+        other => Err(NotAnEnvelope::Unknown(other.chars().take(64).collect())),
+    }
+}
+
+/// The items of what was kept as a dead letter, as they are understood today.
+pub fn reopen(account: &Account, raw: &str, now: Timestamp) -> Vec<Inbound> {
+    let part = match account.channel {
+        Channel::Whatsapp => whatsapp::reopen(raw).map(Part::Whatsapp),
+        Channel::Instagram | Channel::Messenger | Channel::Email => None,
+    };
+    part.map(|part| part.items(account, now)).unwrap_or_default()
+}
+
+impl Part<'_> {
+    /// The channel that it comes from.
+    pub fn channel(&self) -> Channel {
+        match self {
+            Self::Whatsapp(_) => Channel::Whatsapp,
+        }
+    }
+
+    /// Whose it is.
+    pub fn meant(&self) -> Meant<'_> {
+        match self {
+            Self::Whatsapp(change) => match &change.phone_number_id {
+                Some(number) => Meant::Account(number),
+                None => whatsapp::waba(change).map_or(Meant::Nobody, Meant::Waba),
+            },
+        }
+    }
+
+    /// As it was sent (JSON).
+    pub fn raw(&self) -> &str {
+        match self {
+            Self::Whatsapp(change) => change.value.get(),
+        }
+    }
+
+    /// Its items, for this account. `now` tells which of the provider's times are plausible.
+    fn items(&self, _account: &Account, now: Timestamp) -> Vec<Inbound> {
+        match self {
+            Self::Whatsapp(change) => whatsapp::decode(change, now),
+        }
+    }
+
+    /// All that it tells this account.
+    pub fn read(&self, account: &Account, now: Timestamp) -> Read {
+        let items = self.items(account, now);
+        match self {
+            Self::Whatsapp(change) => {
+                // Only what comes from its own business account tells that it is of that.
+                let is_own = change.entry_id.as_deref() == account.text("waba_id");
+                Read {
+                    items,
+                    of_contacts: whatsapp::contact_news(change, now),
+                    news: whatsapp::news(change, now),
+                    phone: is_own.then(|| change.own_phone()).flatten(),
+                    history: whatsapp::history(change, now),
+                }
+            }
+        }
+    }
+}
