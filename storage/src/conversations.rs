@@ -92,7 +92,13 @@ impl Conversations {
     pub async fn commit(&self, write: &Write<'_>, stamp: Stamp) -> Result<(), StoreError> {
         let block = block_of(write.commit.first);
         let conversation = write.commit.conversation;
+        let atomic = self.store.guarantees().atomic;
         let mut before: Vec<_> = thread_changes(write).collect();
+        if let Some(left) = write.before.filter(|head| head.clean && !atomic) {
+            // Or a wake would take it for all there is while this commit may still land.
+            let head = Conversation { clean: false, ..left.clone() };
+            before.push(put(&HEADS, alone(id(conversation.0)), encode(&head)));
+        }
         let mut commit = vec![put(
             &LOG,
             log_key(conversation, block, COMMIT, write.commit.first),
@@ -110,7 +116,6 @@ impl Conversations {
         derived.extend(references(write));
         derived.extend(lists(write));
         let mut snapshots = Vec::new();
-        let atomic = self.store.guarantees().atomic;
         // Where it is a write of its own the head is lazy: a wake folds what is behind it.
         if atomic || write.before.is_none() || write.recent.is_some() {
             snapshots.push(put(&HEADS, alone(id(conversation.0)), encode(write.head)));

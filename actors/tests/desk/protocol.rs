@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actors::clock::Clock;
-use engine::conversation::Conversation;
+use engine::conversation::{Command, Conversation};
 use engine::fact::Fact;
 use engine::time::Timestamp;
 use storage::faulty::{Call, Fate, Faulty, Write, Writes};
@@ -15,7 +15,7 @@ use storage::tables::DIRTY;
 use storage::{Change, Store};
 use tokio::time::Instant;
 
-use crate::bench::{Bench, account, block_on, phone, says};
+use crate::bench::{Bench, account, admin, block_on, phone, says};
 
 /// What a run shows in the end.
 #[derive(Debug, PartialEq)]
@@ -218,9 +218,7 @@ async fn a_duplicate_and_a_read_during_a_commit_that_fails_hear_nothing_before_i
         };
         let desk = bench.desk.clone();
         let duplicate = ingest("second");
-        let read = tokio::spawn(async move {
-            desk.ask(crate::bench::admin(), id, None, engine::conversation::Command::Look).await
-        });
+        let read = tokio::spawn(async move { desk.ask(admin(), id, None, Command::Look).await });
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert!(!message.is_finished() && !duplicate.is_finished() && !read.is_finished());
         drop(held.meet(fate).await);
@@ -297,5 +295,44 @@ async fn an_actor_that_fails_once_in_a_while_is_there_again_at_once_each_time() 
             tokio::time::sleep(Duration::from_secs(7)).await;
             hears(n).await.unwrap();
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_lands_after_the_next_wake_has_not_happened() {
+    let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
+    let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(|| Timestamp(1_790_000_000_000))));
+    let is_late = Arc::new(AtomicBool::new(false));
+    let on = is_late.clone();
+    let decide = move |call: &Call<'_>| match call {
+        Call::Write(write) if is_commit(write) && on.swap(false, Ordering::Relaxed) => {
+            Fate::Late(usize::MAX)
+        }
+        _ => Fate::Done,
+    };
+    let faulty = Arc::new(Faulty::new(memory, decide));
+    for restarts in [false, true] {
+        let mut bench = Bench::over(faulty.clone(), clock.clone()).await;
+        let hears = async |bench: &Bench, id: &str| {
+            let from = if restarts { "2" } else { "1" };
+            let item = says(vec![phone(from)], &format!("{id} of {from}"), id);
+            bench.desk.ingest(&account(), vec![item]).await
+        };
+        hears(&bench, "first").await.unwrap();
+        let id = bench.open().await.last().unwrap().id;
+        // Long enough for its actor to leave in order.
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        is_late.store(true, Ordering::Relaxed);
+        hears(&bench, "second").await.unwrap_err();
+        if restarts {
+            bench.restart().await;
+        }
+        let shown = bench.desk.ask(admin(), id, None, Command::Look).await.unwrap();
+        let shown = shown.conversation.unwrap();
+        assert_eq!(faulty.land().await, 1);
+        let stored = bench.conversations().folded(id).await.unwrap().unwrap();
+        assert_eq!((stored.seq, stored.messages), (shown.seq, 1), "restarts: {restarts}");
+        hears(&bench, "third").await.unwrap();
+        assert_eq!(bench.texts(id).await, ["first", "third"], "restarts: {restarts}");
     }
 }

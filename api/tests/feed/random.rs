@@ -16,8 +16,9 @@ use crate::client::Client;
 use crate::shop::{ANA, BEN, BOSS, Below, Owners, Shop, UNANSWERED, limits, person};
 
 const STEPS: u64 = 80;
-/// Seeds that found something: a role that falls and rises again between two looks.
-const FOUND: [u64; 1] = [11_428_790_804_352_370_848];
+/// Seeds that found something: a role that falls and rises again between two looks; a commit that
+/// lands when its thread, which had left in order before, was there again.
+const FOUND: [u64; 2] = [11_428_790_804_352_370_848, 693_046_465_378_025_186];
 
 /// Something happens.
 async fn step(
