@@ -150,11 +150,11 @@ impl Flood {
         let Watched { samples, drained, restarted } = watched?;
         let cores = |time: Cpu| time.total().as_secs_f64() / self.time.as_secs_f64();
         let recovery = self.recovery(times, drained, [&flooding, &bystander]);
-        let restarted = restarted.map(|(began, server)| {
+        let restarted = restarted.map(|(began, gone, server)| {
             let works = [&flooding, &bystander];
             let back =
-                works.into_iter().filter_map(|work| work.sender.ledger.borrow().first_after(began));
-            let back_seconds = back.min().map(|time| time.as_secs_f64());
+                works.into_iter().filter_map(|work| work.sender.ledger.borrow().first_after(gone));
+            let back_seconds = back.min().map(|time| (gone - began + time).as_secs_f64());
             Restarted { second: (began - times.flood).as_secs_f64(), back_seconds, server }
         });
         Ok(FloodReport {

@@ -25,8 +25,8 @@ pub(super) struct Watched {
     pub(super) samples: Vec<Sample>,
     /// When nothing waited any more, at the end of the flood or later; `None`: something still did.
     pub(super) drained: Option<Instant>,
-    /// When the server was ended, and the process that took its place.
-    pub(super) restarted: Option<(Instant, u32)>,
+    /// When the server was to end, when it had, and the process that took its place.
+    pub(super) restarted: Option<(Instant, Instant, u32)>,
 }
 
 /// It looks so often.
@@ -53,7 +53,9 @@ impl<'a> Watch<'a> {
             let now = look.tick().await;
             if let Some(restart) = self.restart.take_if(|restart| now >= flood + restart.after) {
                 let began = Instant::now();
-                restarted = Some((began, self.run_restart(restart).await?));
+                let server = self.run_restart(restart).await?;
+                // Until the old process was gone it answered.
+                restarted = Some((began, Instant::now(), server));
             }
             let waiting = self.waiting().await;
             if self.metrics.is_some() {
