@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use engine::account::Account;
+use engine::activity::{Activity, Thing};
 use engine::channel::Channel;
-use engine::id::{AccountId, AgentId, ApiKeyId, SessionId, TenantId};
+use engine::id::{AccountId, ActivityId, AgentId, ApiKeyId, SessionId, TenantId};
 use engine::identity::agent::{Agent, Credential};
 use engine::identity::api_key::{ApiKey, Secret};
 use engine::identity::session::Session;
@@ -177,8 +178,9 @@ impl Tenants {
         if let Some(owed) = turn.take() {
             turn = self.write(tenant, &owner, turn, owed).await?;
         }
-        let state = TenantState::clone(&owner.state());
-        let mut changing = Changing { state, now: self.now(), changes: Vec::new() };
+        let before = owner.state();
+        let state = TenantState::clone(&before);
+        let mut changing = Changing { before, state, now: self.now(), changes: Vec::new() };
         let made = change(&mut changing).map_err(NotChanged::Refused)?;
         let Changing { state, changes, .. } = changing;
         if !changes.is_empty() {
@@ -268,7 +270,11 @@ impl Tenants {
             SettingRow::new(SettingKind::Agent, admin.id.0, &admin),
             SettingRow::new(SettingKind::Credential, admin.id.0, &credential),
         ];
-        let changes = rows.into_iter().map(SettingChange::Put).collect();
+        let mut changes: Vec<_> = rows.into_iter().map(SettingChange::Put).collect();
+        let (kind, id, name) = ("organization".to_owned(), tenant.id.0, Some(tenant.name));
+        let (by, thing) = ((admin.id, admin.name), Thing { kind, id, name });
+        let note = Activity::new(ActivityId(self.id()), by, thing, "created");
+        changes.push(SettingChange::Note(note));
         self.0.settings.change(tenant.id, changes, self.0.stamps.next()).await
     }
 
@@ -283,9 +289,20 @@ impl Tenants {
         let (id, expires_at) = (SessionId(self.id()), now + ttl);
         let (ended, is_key) = (false, false);
         let session = Session { id, tenant, agent, created_at: now, expires_at, ended, is_key };
-        self.0.settings.put_session(&session, now, self.0.stamps.next()).await?;
+        let note = Some(self.note(&session, "logged_in").await?);
+        self.0.settings.put_session(&session, note.as_ref(), now, self.0.stamps.next()).await?;
         self.remember(session.clone());
         Ok(session)
+    }
+
+    /// That somebody came or went, for their organization's activity.
+    async fn note(&self, session: &Session, done: &str) -> Result<Activity, StoreError> {
+        let state = self.state(session.tenant).await?;
+        let agent = state.as_ref().and_then(|state| state.agents.get(&session.agent));
+        let name = agent.map(|agent| agent.name.clone());
+        let by = (session.agent, name.clone().unwrap_or_default());
+        let thing = Thing { kind: Agent::NAME.to_owned(), id: session.agent.0, name };
+        Ok(Activity::new(ActivityId(self.id()), by, thing, done))
     }
 
     /// Says whose an API key of this id is, before it is one of the tenant's keys.
@@ -298,7 +315,7 @@ impl Tenants {
         let (now, expires_at) = (self.now(), expires_at.unwrap_or(NO_END));
         let (ended, is_key) = (false, true);
         let session = Session { id, tenant, agent, created_at: now, expires_at, ended, is_key };
-        self.0.settings.put_session(&session, now, self.0.stamps.next()).await
+        self.0.settings.put_session(&session, None, now, self.0.stamps.next()).await
     }
 
     /// Who calls by an API key, if it counts; that it is used is written down once in an hour.
@@ -339,7 +356,8 @@ impl Tenants {
         let tenants = self.clone();
         to_its_end(async move {
             let (inner, tenant, agent) = (&tenants.0, ended.tenant, ended.agent);
-            inner.settings.put_session(&ended, tenants.now(), inner.stamps.next()).await?;
+            let (now, note) = (tenants.now(), Some(tenants.note(&ended, "logged_out").await?));
+            inner.settings.put_session(&ended, note.as_ref(), now, inner.stamps.next()).await?;
             tenants.remember(ended);
             if let Some(owner) = tenants.owner(tenant).await? {
                 owner.raise();

@@ -13,6 +13,7 @@ use axum::http::HeaderMap;
 use config::Config;
 use engine::id::TenantId;
 use jsonwebtoken::{DecodingKey, EncodingKey};
+use storage::activity::Activities;
 use tokio::sync::{Semaphore, watch};
 
 use crate::login_limits::LoginLimits;
@@ -30,6 +31,7 @@ pub struct Parts {
     /// How providers and browsers reach it.
     pub public_url: String,
     pub tenants: Tenants,
+    pub activity: Activities,
     pub desk: Desk,
     pub inboxes: Inboxes,
     pub outbox: Outbox,

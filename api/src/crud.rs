@@ -1,7 +1,8 @@
 //! What the routes of a tenant's resources share. First whole rows of the table: any resource is
 //! listed and read by one, a plain one also made, changed and removed. Then the steps of handlers
-//! that have something of their own to do.
+//! that have something of their own to do. What they change is noted in the organization's activity.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actors::tenants::{Caller, Changing, Held, TenantState};
@@ -15,6 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::activity;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Id, Key, Listed, Page, Paging, Query};
@@ -29,6 +31,11 @@ pub trait Shown: Held {
 
     /// What they see of this one.
     fn view(&self, app: &App, state: &TenantState) -> Self::View;
+
+    /// What they are not shown of it, by the paths of fields: its activity tells that they changed.
+    fn secrets(&self, _: &TenantState) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
 }
 
 impl<F: Plain> Shown for Row<F>
@@ -220,20 +227,19 @@ impl<T: Shown> New<T> {
         make: impl FnOnce(&mut Changing) -> Result<T, ApiError>,
     ) -> Result<(StatusCode, Json<T::View>), ApiError> {
         let Self { id, keyed, digest } = self;
-        app.tenants
-            .change(caller.tenant, |changing| {
-                if is_done(changing, keyed.then_some(id.into()), digest)? {
-                    return Ok(());
-                }
-                if most > 0 && T::rows(&changing.state).len() >= most {
-                    let message = format!("an organization has at most {most} of these");
-                    return Err(ApiError::conflict("too_many", message));
-                }
-                let row = make(changing)?;
-                changing.put(row);
-                Ok(())
-            })
-            .await?;
+        noted(app, caller, |changing| {
+            if is_done(changing, keyed.then_some(id.into()), digest)? {
+                return Ok(());
+            }
+            if most > 0 && T::rows(&changing.state).len() >= most {
+                let message = format!("an organization has at most {most} of these");
+                return Err(ApiError::conflict("too_many", message));
+            }
+            let row = make(changing)?;
+            changing.put(row);
+            Ok(())
+        })
+        .await?;
         Ok((StatusCode::CREATED, shown::<T>(app, caller, id).await?))
     }
 }
@@ -248,21 +254,20 @@ pub async fn change<T: Shown>(
     change: impl FnOnce(&mut T, &mut Changing) -> Result<(), ApiError>,
 ) -> Result<Json<T::View>, ApiError> {
     let once = key.derived(caller.agent.0, &key.route);
-    app.tenants
-        .change(caller.tenant, |changing| {
-            let before: T = found(changing, id)?;
-            if is_done(changing, once, digest)? {
-                return Ok(());
-            }
-            let mut row = before.clone();
-            change(&mut row, changing)?;
-            if row != before {
-                row.touch(changing.now);
-                changing.put(row);
-            }
-            Ok::<_, ApiError>(())
-        })
-        .await?;
+    noted(app, caller, |changing| {
+        let before: T = found(changing, id)?;
+        if is_done(changing, once, digest)? {
+            return Ok(());
+        }
+        let mut row = before.clone();
+        change(&mut row, changing)?;
+        if row != before {
+            row.touch(changing.now);
+            changing.put(row);
+        }
+        Ok(())
+    })
+    .await?;
     shown::<T>(app, caller, id).await
 }
 
@@ -273,13 +278,27 @@ pub async fn remove<T: Held>(
     id: T::Id,
     refuse: impl FnOnce(&T, &mut Changing) -> Result<(), ApiError>,
 ) -> Result<T, ApiError> {
-    let removed = app.tenants.change(caller.tenant, |changing| {
+    noted(app, caller, |changing| {
         let row: T = found(changing, id)?;
         refuse(&row, changing)?;
         changing.delete::<T>(id);
-        Ok::<_, ApiError>(row)
-    });
-    Ok(removed.await?)
+        Ok(row)
+    })
+    .await
+}
+
+/// Changes the tenant's settings; the organization's activity tells who did, and what is different.
+async fn noted<T>(
+    app: &App,
+    caller: &Caller,
+    change: impl FnOnce(&mut Changing) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
+    let noting = |changing: &mut Changing| {
+        let made = change(changing)?;
+        activity::note(app, caller, changing);
+        Ok::<_, ApiError>(made)
+    };
+    Ok(app.tenants.change(caller.tenant, noting).await?)
 }
 
 /// The answer of a request that removed something.

@@ -1,5 +1,6 @@
 //! The edge: routes, guards, the document, and how a server starts and stops.
 
+pub mod activity;
 pub mod app;
 pub mod cli;
 pub mod crud;

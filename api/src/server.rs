@@ -18,6 +18,7 @@ use actors::tenants::Tenants;
 use actors::waiting::WaitingLimits;
 use config::{Backend, Config};
 use engine::conversation::Rules;
+use storage::activity::Activities;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
 use storage::dead_letters::LetterLimits;
@@ -127,11 +128,13 @@ impl Server {
         );
         let effects = Effects { hub: hub.clone(), outbox: outbox.clone() };
         let options = desk_options(&config);
+        let activity = Activities::new(store.clone());
         let desk = Desk::start(store, clock, stamps, Arc::new(effects), options).await;
         outbox.connect(desk.clone());
         let app = App::new(Parts {
             public_url,
             tenants,
+            activity,
             desk,
             inboxes,
             outbox,

@@ -53,6 +53,7 @@ pub struct Limits {
     pub accounts_per_tenant: usize,
     pub rows_per_tenant: usize,
     pub api_keys_per_agent: usize,
+    pub activity_scanned: usize,
     pub sockets_per_user: usize,
     pub socket_queue_frames: usize,
     pub socket_queue_bytes: usize,

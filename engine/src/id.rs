@@ -92,4 +92,6 @@ ids! {
     DivisionId;
     /// A quick reply.
     QuickReplyId;
+    /// Something that somebody did to a thing of their organization.
+    ActivityId;
 }

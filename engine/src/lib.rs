@@ -2,9 +2,10 @@
 //! no I/O; what a rule needs arrives as an argument.
 //!
 //! Reading order: [`id`], [`time`], [`message`], [`fact`], [`conversation`], [`channel`]; then
-//! [`contact`], [`consent`], [`account`], [`news`], [`identity`], [`permission`], [`text`], [`resource`], [`quick_reply`].
+//! [`contact`], [`consent`], [`account`], [`news`], [`identity`], [`permission`], [`text`], [`resource`], [`quick_reply`], [`activity`].
 
 pub mod account;
+pub mod activity;
 pub mod channel;
 pub mod consent;
 pub mod contact;

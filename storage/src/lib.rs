@@ -15,6 +15,7 @@ pub mod seed;
 pub use error::{Cause, StoreError};
 pub use port::*;
 
+pub mod activity;
 mod body;
 pub mod contacts;
 pub mod conversations;

@@ -1,7 +1,9 @@
-//! A tenant's small things, one partition of rows by kind, and the logins of its people.
+//! A tenant's small things, one partition of rows by kind, and the logins of its people. Who changed
+//! what is written with the change.
 
 use std::sync::Arc;
 
+use engine::activity::Activity;
 use engine::id::{SessionId, TenantId};
 use engine::identity::session::Session;
 use engine::resource::SettingKind;
@@ -10,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::activity;
 use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{alone, id, uuid};
@@ -35,6 +38,8 @@ pub struct SettingRow {
 pub enum SettingChange {
     Put(SettingRow),
     Delete(SettingKind, Uuid),
+    /// Who made the others, and what they changed.
+    Note(Activity),
 }
 
 impl SettingRow {
@@ -93,6 +98,7 @@ impl Settings {
                 SettingChange::Delete(kind, id) => {
                     Change::Delete { table: &SETTINGS, key: key(kind as i64, id) }
                 }
+                SettingChange::Note(activity) => activity::written(tenant, &activity),
             })
             .collect();
         self.store.apply(Batch { stamp, changes }).await
@@ -104,10 +110,12 @@ impl Settings {
         body.map(|body| decode(&body)).transpose()
     }
 
-    /// Writes a login; it is gone some time after it has ended by itself.
+    /// Writes a login, and what that is in the organization's activity; the login is gone some time
+    /// after it has ended by itself.
     pub async fn put_session(
         &self,
         session: &Session,
+        note: Option<&Activity>,
         now: Timestamp,
         stamp: Stamp,
     ) -> Result<(), StoreError> {
@@ -115,7 +123,8 @@ impl Settings {
         let lasts = session.expires_at.since(now) + std::time::Duration::from_secs(3600);
         let ttl = Some(lasts).filter(|_| !session.is_key);
         let (key, body) = (alone(id(session.id.0)), encode(session));
-        let changes = vec![Change::Put { table: &SESSIONS, key, body, ttl }];
+        let mut changes = vec![Change::Put { table: &SESSIONS, key, body, ttl }];
+        changes.extend(note.map(|note| activity::written(session.tenant, note)));
         self.store.apply(Batch { stamp, changes }).await
     }
 }

@@ -189,11 +189,26 @@ pub static PARKED: Table = Table {
     ..PLAIN
 };
 
+/// What people changed of their organization, newest first.
+pub static ACTIVITY: Table = Table {
+    number: 21,
+    name: "activity",
+    partition: &[("tenant", Kind::Uuid), ("month", Kind::Int)],
+    clustering: &[("id", Kind::Uuid)],
+    order: Order::Descending,
+    shape: Shape::Appended,
+    expires: Some(ACTIVITY_KEPT),
+    ..PLAIN
+};
+
+/// How long it is known who changed what.
+pub const ACTIVITY_KEPT: Duration = Duration::from_secs(366 * DAY.as_secs());
+
 /// How long a dead letter is kept.
 pub(crate) const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
 
 /// Every table.
-pub static ALL: [&Table; 20] = [
+pub static ALL: [&Table; 21] = [
     &LOG,
     &THREADS,
     &HEADS,
@@ -214,6 +229,7 @@ pub static ALL: [&Table; 20] = [
     &WAITING,
     &WAITING_HOURS,
     &PARKED,
+    &ACTIVITY,
 ];
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::account::Account;
+use engine::activity::Activity;
 use engine::id::{AccountId, AgentId, ApiKeyId, QuickReplyId, RoleId, SessionId, TenantId};
 use engine::identity::agent::{Agent, Credential};
 use engine::identity::api_key::ApiKey;
@@ -29,6 +30,8 @@ struct UsedBy {
 
 /// A change in the making: what is put is seen by the rest of the change.
 pub struct Changing {
+    /// The settings that are changed.
+    pub before: Arc<TenantState>,
     pub state: TenantState,
     /// When the change is made.
     pub now: Timestamp,
@@ -231,6 +234,20 @@ impl Changing {
     pub fn delete_credential(&mut self, agent: AgentId) {
         self.changes.push(SettingChange::Delete(SettingKind::Credential, agent.0));
         self.state.credentials.remove(&agent);
+    }
+
+    /// What was written or removed so far.
+    pub fn touched(&self) -> impl Iterator<Item = (SettingKind, Uuid)> {
+        self.changes.iter().filter_map(|change| match change {
+            SettingChange::Put(row) => Some((SettingKind::from_number(row.kind)?, row.id)),
+            SettingChange::Delete(kind, id) => Some((*kind, *id)),
+            SettingChange::Note(_) => None,
+        })
+    }
+
+    /// Tells in the organization's activity what the change is.
+    pub fn note(&mut self, activity: Activity) {
+        self.changes.push(SettingChange::Note(activity));
     }
 
     /// Whether the resource with this id, which came from an idempotency key, was made before;

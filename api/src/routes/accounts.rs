@@ -7,7 +7,7 @@ use actors::tenants::{Changing, TenantState, account_name};
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{Method, StatusCode};
-use engine::account::{Account, AccountStatus};
+use engine::account::{Account, AccountStatus, is_secret};
 use engine::channel::{Channel, Setup};
 use engine::id::{AccountId, DivisionId, TenantId};
 use engine::news::Notice;
@@ -342,5 +342,10 @@ impl Shown for Account {
             created_at: self.created_at,
             updated_at: self.updated_at,
         }
+    }
+
+    fn secrets(&self, _: &TenantState) -> BTreeMap<String, String> {
+        let secrets = self.config.iter().filter(|(key, _)| is_secret(key));
+        secrets.map(|(key, value)| (format!("config.{key}"), value.to_string())).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! People at the desk.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actors::tenants::{Caller, Changing, TenantState};
@@ -130,6 +131,11 @@ impl Shown for Agent {
 
     fn view(&self, _: &App, state: &TenantState) -> AgentView {
         AgentView::of(self, state)
+    }
+
+    fn secrets(&self, state: &TenantState) -> BTreeMap<String, String> {
+        let secret = state.credential(self.id).map(|secret| secret.password_hash.clone());
+        secret.into_iter().map(|hash| ("password".to_owned(), hash)).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod account_health;
 pub mod accounts;
+pub mod activity_logs;
 pub mod agents;
 pub mod api_keys;
 pub mod auth;
@@ -122,6 +123,7 @@ pub fn all() -> Vec<Route> {
         ("Quick Replies", quick_replies::routes),
         ("Integrations", accounts::routes),
         ("Integrations", account_health::routes),
+        ("Activity Logs", activity_logs::routes),
         ("Webhooks", webhooks::routes),
         ("Health", health::routes),
         ("Operations", socket::routes),

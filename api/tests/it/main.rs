@@ -7,6 +7,8 @@ mod account_health;
 #[cfg(test)]
 mod accounts;
 #[cfg(test)]
+mod activity_logs;
+#[cfg(test)]
 mod agents;
 #[cfg(test)]
 mod api_keys;
