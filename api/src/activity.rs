@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use actors::tenants::{Caller, Changing, Held, TenantState};
 use engine::account::Account;
 use engine::activity::{Activity, Differences, Seen, Thing, differences};
-use engine::id::ActivityId;
 use engine::identity::agent::Agent;
 use engine::identity::api_key::ApiKey;
 use engine::identity::role::Role;
@@ -32,7 +31,7 @@ pub fn note(app: &App, caller: &Caller, changing: &mut Changing) {
     let by = by.map(|agent| agent.name.clone()).unwrap_or_default();
     let done = touched.into_iter().filter_map(|(kind, id)| {
         let (thing, done, differences) = done(app, (&before, after), kind, id)?;
-        let id = ActivityId(app.tenants.id());
+        let id = app.tenants.activity_id();
         let activity = Activity::new(id, (caller.agent, by.clone()), thing, done);
         Some(Activity { key: caller.key, differences, ..activity })
     });

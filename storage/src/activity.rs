@@ -2,6 +2,7 @@
 //! with the change that it tells of ([`Settings`](crate::settings::Settings)).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::activity::Activity;
 use engine::id::TenantId;
@@ -31,6 +32,8 @@ pub struct Span {
     pub most: usize,
 }
 
+/// Nothing is of later than so: whoever asks for a later end asks for no more months.
+const AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 /// Rows of one read.
 const PAGE: usize = 200;
 
@@ -50,8 +53,8 @@ impl Activities {
         now: Timestamp,
     ) -> Result<(Vec<Activity>, usize), StoreError> {
         let from = span.from.max(now - ACTIVITY_KEPT);
-        // Nothing is of tomorrow: whoever asks for a later end asks for no more months.
-        let to = span.to.min(now + std::time::Duration::from_millis(1));
+        // Their time goes on where the clock goes back: a little ahead of now is now, too.
+        let to = span.to.min(now + AHEAD);
         let (mut page, mut total, mut left) = (Vec::new(), 0, span.most);
         if from >= to {
             return Ok((page, total));
