@@ -1,6 +1,7 @@
 //! Channels: how a provider's payloads become items, and messages become requests. What is a
 //! provider's own format never leaves its folder.
 
+mod reading;
 mod rows;
 mod setup;
 pub mod signature;

@@ -6,9 +6,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::decode::readable_of;
-use super::envelope::{Change, ID_BYTES_MAX, text};
+use super::envelope::Change;
 use super::message::time;
 use super::people;
+use crate::channel::reading::{ID_BYTES_MAX, text};
 use crate::consent::{ContactNews, ContactSaid};
 use crate::time::Timestamp;
 

@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::envelope::text;
 use super::limits::CARDS_MAX;
+use crate::channel::reading::text;
 use crate::message::{Attachment, Content, Labelled, MessageKind, Referral};
 
 /// File names are cut behind so many characters.

@@ -8,16 +8,9 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::people::digits;
+use crate::channel::reading::{CHANGES_MAX, ID_BYTES_MAX, ITEMS_MAX, plausible, sent_text};
 use crate::channel::webhook::NotAnEnvelope;
 use crate::time::Timestamp;
-
-/// Longer ids name nothing: those of providers have about a hundred bytes.
-pub(super) const ID_BYTES_MAX: usize = 1024;
-
-/// A provider puts a thousand changes into a body. Each takes memory before anybody has signed it.
-const CHANGES_MAX: usize = 10_000;
-/// More items of a body are not taken apart: each may become a letter, however small it is.
-pub(super) const ITEMS_MAX: usize = 10_000;
 
 /// More of contacts is not kept with an item that is not understood.
 const CONTACTS_BYTES_KEPT: usize = 4 << 10;
@@ -241,7 +234,7 @@ impl Change<'_> {
 
     /// When, as its sender says, if that can be.
     pub(super) fn at(&self, now: Timestamp) -> Option<Timestamp> {
-        super::message::plausible(self.time?, now)
+        plausible(self.time?, now)
     }
 
     /// All of it, as a text that can be opened again.
@@ -293,21 +286,5 @@ impl Contents<'_> {
 impl Metadata<'_> {
     fn number(&self) -> Option<String> {
         self.phone_number_id.and_then(sent_text)
-    }
-}
-
-/// The same, where it is no longer than an id; of anything else no value is made.
-pub(super) fn sent_text(sent: &RawValue) -> Option<String> {
-    let is_short = sent.get().len() <= ID_BYTES_MAX + "\"\"".len();
-    let value = is_short.then(|| serde_json::from_str(sent.get()).ok())??;
-    text(&value).filter(|id| id.len() <= ID_BYTES_MAX)
-}
-
-/// An id, which some senders write as a number.
-pub(super) fn text(value: &serde_json::Value) -> Option<String> {
-    match value {
-        serde_json::Value::String(text) if !text.is_empty() => Some(text.clone()),
-        serde_json::Value::Number(number) => Some(number.to_string()),
-        _ => None,
     }
 }

@@ -5,10 +5,13 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::decode::{ITEM_BYTES_MAX, LONG_ID, NO_CHANGE, dead, has_long_id};
-use super::envelope::{Change, ID_BYTES_MAX, kept_as, sent_text};
+use super::decode::NO_CHANGE;
+use super::envelope::{Change, kept_as};
 use super::message::{Message, Said, context, said, time};
 use super::people;
+use crate::channel::reading::{
+    ID_BYTES_MAX, ITEM_BYTES_MAX, LONG_ID, dead, has_long_id, sent_text,
+};
 use crate::channel::{Amender, Amendment, Author, Handle, Import, Imported, Inbound};
 use crate::contact::IdentityKind;
 use crate::message::MessageStatus;

@@ -4,9 +4,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::envelope::{ID_BYTES_MAX, ITEMS_MAX, text};
 use super::message::time;
 use super::people::{Contacts, handles};
+use crate::channel::reading::{ID_BYTES_MAX, ITEMS_MAX, text};
 use crate::channel::{Handle, IdentityChange, Inbound};
 use crate::contact::IdentityKind;
 use crate::time::Timestamp;

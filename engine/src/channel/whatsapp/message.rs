@@ -3,17 +3,16 @@
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
 use super::content::{self, kind_of};
-use super::envelope::text;
 use super::identity;
 use super::outcome::error_of;
 use super::people::{self, Contacts};
+use crate::channel::reading::{EMOJI_BYTES_MAX, fingerprint, plausible, text};
 use crate::channel::{
     Amend, Amender, Amendment, Author, Echo, Handle, Inbound, InboundMessage, Opaque,
 };
-use crate::conversation::AHEAD_MAX;
 use crate::message::Content;
 use crate::time::Timestamp;
 
@@ -73,9 +72,6 @@ pub(super) enum Said {
     /// Nothing that makes a message.
     Nothing(&'static str),
 }
-
-/// The longest emoji, of several parts that are joined, has fewer bytes.
-const EMOJI_BYTES_MAX: usize = 128;
 
 /// A customer wrote, or did something to a message.
 pub(super) fn inbound(
@@ -249,20 +245,4 @@ pub(super) fn context(context: Option<Context>) -> (Option<String>, bool) {
 /// Seconds, as text or number.
 pub(super) fn time(value: Option<&Value>, now: Timestamp) -> Option<Timestamp> {
     plausible(text(value?)?.parse().ok()?, now)
-}
-
-/// Nothing was sent before 2009, nor more than a day from now.
-pub(super) fn plausible(seconds: i64, now: Timestamp) -> Option<Timestamp> {
-    let at = Timestamp::from_secs(seconds);
-    let first = Timestamp::from_secs(1_230_768_000);
-    (at >= first && at <= now + AHEAD_MAX).then_some(at)
-}
-
-/// What tells a message without an id apart: the account, and all that was sent of it.
-fn fingerprint(number: &str, raw: &str) -> String {
-    let mut hash = Sha256::new();
-    hash.update(number);
-    hash.update([0]);
-    hash.update(raw);
-    hex::encode(hash.finalize())
 }

@@ -6,9 +6,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::decode::readable_of;
-use super::envelope::{Change, sent_text, text};
+use super::envelope::Change;
 use super::outcome::{error_of, is_of_account};
 use super::people::digits;
+use crate::channel::reading::{sent_text, text};
 use crate::news::{Means, News};
 use crate::time::Timestamp;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::envelope::text;
 use crate::account::{Known, Throughput};
+use crate::channel::reading::text;
 use crate::channel::{Answered, Outcome, Slow};
 use crate::message::MessageError;
 

@@ -4,8 +4,8 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::decode::value_of;
 use crate::channel::Handle;
+use crate::channel::reading::value_of;
 use crate::contact::IdentityKind;
 use crate::resource::NAME_CHARS_MAX;
 
