@@ -2,12 +2,14 @@
 
 pub mod content;
 pub mod events;
+mod messaging;
 mod people;
 mod phone_app;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+pub use messaging::{Object, Page};
 pub use people::{Sender, Written, opted, system, user_id_changed, written};
 pub(crate) use phone_app::history_declined;
 pub use phone_app::{

@@ -49,6 +49,11 @@ impl Clock {
         i64::try_from((self.0.day + self.passed()).as_secs()).unwrap_or(i64::MAX)
     }
 
+    /// The same in milliseconds.
+    pub(crate) fn now_ms(&self) -> i64 {
+        i64::try_from((self.0.day + self.passed()).as_millis()).unwrap_or(i64::MAX)
+    }
+
     /// Sets it forward; whatever was due until then is due at once.
     pub(crate) fn advance(&self, by: Duration) {
         self.0.ahead.send_modify(|ahead| *ahead += by);

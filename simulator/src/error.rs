@@ -114,6 +114,13 @@ pub(crate) const WINDOW: GraphError = GraphError::new(
     "(#131047) Re-engagement message",
     "More than 24 hours have passed since the customer last wrote.",
 );
+pub(crate) const OUTSIDE_WINDOW: GraphError = GraphError::new(
+    400,
+    10,
+    "(#10) This message is sent outside of allowed window.",
+    "The customer has not written for longer than this may be answered.",
+)
+.sub(2_018_278);
 pub(crate) const SERVER: GraphError = GraphError::new(
     500,
     131_000,

@@ -1,4 +1,4 @@
-//! The stand-in for the WhatsApp part of the Graph API.
+//! The stand-in for the messaging part of the Graph API: WhatsApp, Messenger, Instagram.
 
 mod blocks;
 mod book;
@@ -11,6 +11,7 @@ mod inject;
 mod limits;
 mod line;
 mod messages;
+mod messaging;
 mod numbers;
 mod options;
 mod people;
@@ -31,6 +32,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
+use crate::bodies::Page;
 use crate::courier::{Faults, Tally};
 use crate::people::Who;
 pub use book::{Counts, ReadMark, Request, Sends, Sent};
@@ -198,6 +200,12 @@ impl Graph {
         act: &PhoneAppAct,
     ) -> Result<String, String> {
         phone_app::act(&self.desk, phone_number_id, to, act).await
+    }
+
+    /// A person writes to a page of Messenger or an account of Instagram: it may be answered from
+    /// then on. Says whether the webhook was answered 200.
+    pub async fn write_to(&self, page: &Page, person: &str, text: &str) -> bool {
+        messaging::write(&self.desk, page, person, text).await
     }
 
     /// What the phone app of this number has to hand over when it is asked to.

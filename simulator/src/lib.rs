@@ -1,4 +1,4 @@
-//! What the world outside does to the engine, without the world: a stand-in for the WhatsApp part
+//! What the world outside does to the engine, without the world: a stand-in for the messaging part
 //! of Meta's Graph API ([`Graph`]), and scripted people who write to the business ([`Customers`]).
 //! Both speak the provider's wire formats over real sockets and know nothing of the engine.
 //! [`bodies`] and [`sign`] make single webhooks for tests.
@@ -19,7 +19,7 @@ mod people;
 mod phrases;
 mod signature;
 
-pub use bodies::Account;
+pub use bodies::{Account, Object, Page};
 pub use clock::fresh_seed;
 pub use courier::{Batch, Faults, Retry, Tally};
 pub use customers::{CustomerOptions, Customers, Summary};

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::book::{ReadMark, Sent};
 use super::check::check;
 use super::desk::{Desk, State};
+use super::messaging;
 use super::routes::{Answered, Call, Reply};
 use crate::bodies::Account;
 use crate::error::{self, GraphError};
@@ -15,8 +16,11 @@ use crate::media::MediaKind;
 
 /// Answers a send or a read mark.
 pub(super) fn send(desk: &Arc<Desk>, call: &Call) -> Answered {
-    let account = desk.account(&call.id).ok_or(error::UNKNOWN_OBJECT)?;
     let body = call.json()?;
+    if messaging::is_meant(&body) {
+        return messaging::send(desk, call, &body);
+    }
+    let account = desk.account(&call.id).ok_or(error::UNKNOWN_OBJECT)?;
     if body["messaging_product"] != "whatsapp" {
         return Err(GraphError::invalid("messaging_product must be whatsapp."));
     }
@@ -46,8 +50,9 @@ pub(super) fn send(desk: &Arc<Desk>, call: &Call) -> Answered {
 /// Counts a request: accepted, or refused with a code. A read mark that was taken is no send.
 pub(super) fn count(desk: &Desk, call: &Call, refused: Option<u32>) {
     let body = call.json().unwrap_or_default();
-    if body["status"].is_null() || refused.is_some() {
-        let to = recipient(&body).map(|(to, _)| to);
+    if body["status"].is_null() && messaging::is_send(&body) || refused.is_some() {
+        let named = || body["recipient"]["id"].as_str().map(str::to_owned);
+        let to = recipient(&body).map(|(to, _)| to).or_else(named);
         desk.count(&call.id, to.as_deref(), refused);
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::desk::Desk;
+use super::messaging;
 use super::phone_app::{Echo, Past};
 use super::routes::{Answered, Call, Reply};
 use crate::bodies::Account;
@@ -125,6 +126,10 @@ impl Number {
 
 /// The node of a number or a business account, with the fields that were asked for.
 pub(super) fn get(desk: &Arc<Desk>, call: &Call) -> Answered {
+    if let Some(all) = messaging::get(desk, &call.id) {
+        desk.counts.send_modify(|counts| counts.probes += 1);
+        return Ok(Reply::Json(Value::Object(shown(all, call.query.get("fields")))));
+    }
     let numbers = desk.numbers_of(&call.id);
     let all = match numbers.first() {
         Some(first) => business_account(first, numbers.len()),

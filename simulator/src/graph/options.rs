@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::limits::Limits;
-use crate::bodies::Account;
+use crate::bodies::{Account, Page};
 use crate::courier::{Faults, Retry};
 
 /// How a [`Graph`](super::Graph) behaves.
@@ -20,6 +20,9 @@ pub struct GraphOptions {
     pub access_token: Option<String>,
     /// The only numbers it knows; without any it knows every number asked for.
     pub accounts: Vec<Account>,
+    /// The only pages of Messenger and accounts of Instagram it knows; without any, every id asked
+    /// for is a page.
+    pub pages: Vec<Page>,
     /// Message ids and chance derive from it. Over a store that is kept, take another seed for
     /// every run: a known message id is a duplicate.
     pub seed: u64,
@@ -62,6 +65,7 @@ impl Default for GraphOptions {
             app_secret: "simulated-app-secret".into(),
             access_token: None,
             accounts: Vec::new(),
+            pages: Vec::new(),
             seed: 1,
             delays: StatusDelays::default(),
             limits: Limits::default(),

@@ -21,9 +21,13 @@ impl Windows {
         self.0.insert((number.to_owned(), customer.to_owned()), now);
     }
 
+    /// When the customer last wrote; `None`: never.
+    pub(super) fn since(&self, number: &str, customer: &str) -> Option<Duration> {
+        self.0.get(&(number.to_owned(), customer.to_owned())).copied()
+    }
+
     /// Whether the business may write freely; `None`: the customer never wrote.
     pub(super) fn is_open(&self, number: &str, customer: &str, now: Duration) -> Option<bool> {
-        let at = self.0.get(&(number.to_owned(), customer.to_owned()))?;
-        Some(*at + OPEN > now)
+        Some(self.since(number, customer)? + OPEN > now)
     }
 }

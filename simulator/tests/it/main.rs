@@ -19,6 +19,8 @@ mod media;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
+mod messaging;
+#[cfg(test)]
 mod people;
 #[cfg(test)]
 mod phone_app;
