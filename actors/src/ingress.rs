@@ -86,7 +86,7 @@ impl Item {
 
     fn class(&self) -> Class {
         match self.envelope.command {
-            Command::Receipt(_) => Class::Receipt,
+            Command::Receipt(_) | Command::Watermark(_) => Class::Receipt,
             _ => Class::Message,
         }
     }
@@ -375,6 +375,7 @@ fn command(item: Inbound) -> Option<Command> {
         Inbound::Echo(echo) => Command::Echo(echo),
         Inbound::Amendment(amendment) => Command::Amend(amendment),
         Inbound::Identity(change) => Command::Identity(change),
+        Inbound::Watermark(mark) => Command::Watermark(mark),
         Inbound::Ignored(_) | Inbound::Dead { .. } => return None,
     })
 }
@@ -387,6 +388,7 @@ fn kind(command: &Command) -> &'static str {
         Command::Echo(_) => "echo",
         Command::Amend(_) => "amendment",
         Command::Identity(_) => "identity",
+        Command::Watermark(_) => "watermark",
         _ => "other",
     }
 }

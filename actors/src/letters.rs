@@ -12,6 +12,9 @@ use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::parking::Trial;
 
+/// So many of an organization's newest letters are looked through for those of somebody.
+const MET_MAX: usize = 1000;
+
 /// Why it is still not done.
 type Still = Option<String>;
 
@@ -100,6 +103,28 @@ impl Desk {
                 Ok(Some(self.world().parking.note(DeadLetter { reason, ..letter }).await?))
             }
         }
+    }
+
+    /// Tries what was kept of somebody again, now that they are known: `decode` tells its items, of
+    /// letters that are theirs. The oldest is first.
+    pub async fn meet(
+        &self,
+        account: &Account,
+        decode: impl Fn(&str) -> Option<Vec<Inbound>>,
+    ) -> Result<(), Failure> {
+        let source = Some(Source::Decode);
+        let (letters, _) = self.letters(account.tenant, source, (0, MET_MAX)).await?;
+        let of_account = letters.into_iter().filter(|letter| letter.account == Some(account.id));
+        for letter in of_account.rev() {
+            let Some(items) = decode(&letter.raw) else { continue };
+            match self.take_up(account.tenant, letter.id).await {
+                Ok(retrying) => drop(self.retry(retrying, Some(account), |_| items).await?),
+                // Whoever tries it, or has done it, does not know who it is of.
+                Err(NotRetried::Gone | NotRetried::UnderWay) => {}
+                Err(NotRetried::Store(error)) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Whether a thread can be loaded.

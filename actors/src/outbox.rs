@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use engine::account::{Account, Known, Throughput, Trouble};
 use engine::channel::{Answered, Channel, Outcome, whatsapp};
-use engine::conversation::{Command, Conversation, Target};
+use engine::conversation::{Command, Conversation, Target, WINDOW_MARGIN};
 use engine::id::{AccountId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
 use engine::message::{MessageError, MessageRow, Place};
 use engine::news::News;
@@ -259,8 +259,10 @@ impl Outbox {
                 return;
             }
             let token = account.text("access_token").unwrap_or_default();
-            let (channel, key) = (account.channel, &account.account_key);
-            if let Some(call) = channel.read_mark(&provider_id, types, key, token) {
+            let Ok(Some(contact)) = outbox.0.contacts.current(slip.contact).await else { return };
+            let (to, key) = (contact.handles(account.id), &account.account_key);
+            let marks = account.channel.read_marks((&to, &provider_id), types, key, token);
+            for call in marks {
                 outbox.0.provider.perform(call).await;
             }
         });
@@ -330,7 +332,7 @@ impl Outbox {
                 return Ok(channel.known(&body));
             }
             Answered::NotSent(reason) | Answered::PerhapsSent(reason) => (reason, false, false),
-            answered @ Answered::With { .. } => match channel.outcome(answered) {
+            answered @ Answered::With { .. } => match channel.outcome(answered, None) {
                 Outcome::Sent { .. } => return Ok(Known::default()),
                 Outcome::Unknown { reason } => (reason, false, false),
                 Outcome::Retry { error, .. } => (error.to_string(), false, false),
@@ -422,6 +424,8 @@ struct Slip {
     thread: ThreadId,
     conversation: ConversationId,
     contact: ContactId,
+    /// When the customer wrote last.
+    last_inbound_at: Option<Timestamp>,
 }
 
 impl Slip {
@@ -432,6 +436,14 @@ impl Slip {
             thread: head.thread,
             conversation: head.id,
             contact: head.contact,
+            last_inbound_at: head.last_inbound_at,
         }
+    }
+
+    /// Whether only people may answer the customer any more.
+    fn is_late(&self, channel: Channel, now: Timestamp) -> bool {
+        let free = channel.window().map(|window| window.free - WINDOW_MARGIN);
+        let closes = self.last_inbound_at.zip(free).map(|(wrote, free)| wrote + free);
+        closes.is_some_and(|closes| now >= closes)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::channel::{Answered, Call, Method, whatsapp};
+use engine::channel::{Answered, Api, Call, Method, whatsapp};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 use tracing::debug;
@@ -11,8 +11,9 @@ use tracing::debug;
 #[derive(Clone)]
 pub struct Provider {
     client: Client,
-    /// Base with the version, without a slash at its end.
-    base: String,
+    /// Bases with the version, without a slash at their end.
+    graph: String,
+    instagram: String,
     answer_bytes: usize,
 }
 
@@ -20,6 +21,7 @@ pub struct Provider {
 #[derive(Clone, Debug)]
 pub struct ProviderOptions {
     pub graph_url: String,
+    pub instagram_url: String,
     pub graph_version: String,
     pub connect_timeout: Duration,
     /// Of the whole request.
@@ -39,8 +41,10 @@ impl Provider {
             .timeout(options.timeout)
             .redirect(Policy::none())
             .build()?;
-        let base = format!("{}/{}", options.graph_url.trim_end_matches('/'), options.graph_version);
-        Ok(Self { client, base, answer_bytes: options.answer_bytes })
+        let version = &options.graph_version;
+        let base = |url: &str| format!("{}/{version}", url.trim_end_matches('/'));
+        let (graph, instagram) = (base(&options.graph_url), base(&options.instagram_url));
+        Ok(Self { client, graph, instagram, answer_bytes: options.answer_bytes })
     }
 
     /// Performs a request once. Only a connection that never came about proves that nothing was
@@ -58,7 +62,11 @@ impl Provider {
     }
 
     async fn ask(&self, call: Call) -> Answered {
-        let url = format!("{}/{}", self.base, call.path);
+        let base = match call.api {
+            Api::Graph => &self.graph,
+            Api::Instagram => &self.instagram,
+        };
+        let url = format!("{base}/{}", call.path);
         let mut request = match call.method {
             Method::Get => self.client.get(url),
             Method::Post => self.client.post(url),
@@ -120,6 +128,7 @@ mod tests {
     fn options(address: SocketAddr) -> ProviderOptions {
         ProviderOptions {
             graph_url: format!("http://{address}"),
+            instagram_url: format!("http://{address}"),
             graph_version: "v23.0".into(),
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_millis(300),

@@ -106,6 +106,7 @@ impl Server {
         );
         let provider = Provider::new(ProviderOptions {
             graph_url: config.meta.graph_url.clone(),
+            instagram_url: config.meta.instagram_url.clone(),
             graph_version: config.meta.graph_version.clone(),
             connect_timeout: limits.provider_connect_timeout,
             timeout: limits.provider_timeout,

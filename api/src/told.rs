@@ -5,7 +5,8 @@ use std::sync::Arc;
 use actors::failure::Failure;
 use engine::account::Account;
 use engine::channel::Inbound;
-use engine::channel::webhook::{Part, Read};
+use engine::channel::messaging::Introduction;
+use engine::channel::webhook::{self, Part, Read};
 use engine::channel::whatsapp::History;
 use engine::consent::ContactNews;
 use engine::news::News;
@@ -26,6 +27,7 @@ pub struct Told {
     /// The number that it came to, as digits.
     phone: Option<String>,
     history: History,
+    introductions: Vec<Introduction>,
 }
 
 impl Told {
@@ -42,6 +44,7 @@ impl Told {
                 news: Vec::new(),
                 phone: None,
                 history: History::default(),
+                introductions: Vec::new(),
             });
         }
         &mut all[at]
@@ -49,7 +52,9 @@ impl Told {
 
     /// Reads one more part.
     pub fn add(&mut self, part: &Part<'_>, now: Timestamp) {
-        let Read { items, of_contacts, news, phone, history } = part.read(&self.account, now);
+        let Read { items, of_contacts, news, phone, history, introductions } =
+            part.read(&self.account, now);
+        self.introductions.extend(introductions);
         self.bytes += part.raw().len();
         self.items.extend(items);
         self.of_contacts.extend(of_contacts);
@@ -62,8 +67,13 @@ impl Told {
 
     /// Passes it on: conversations first, history last. When it answers `Ok`, all is durable.
     pub async fn pass_on(self, app: &App) -> Result<(), Failure> {
-        let Self { account, items, bytes, of_contacts, news, phone, history } = self;
-        let ingress = app.desk.ingress();
+        let Self { account, items, bytes, of_contacts, news, phone, history, introductions } = self;
+        let (ingress, now) = (app.desk.ingress(), app.tenants.now());
+        for introduction in introductions {
+            // What they did before was before all of this.
+            let decode = |kept: &str| webhook::met(&account, kept, &introduction, now);
+            app.desk.meet(&account, decode).await?;
+        }
         app.desk.ingest_body(&account, items, bytes).await?;
         for news in of_contacts {
             ingress.hear(&account, news).await?;

@@ -77,6 +77,8 @@ pub struct Meta {
     #[serde(with = "crate::optional")]
     pub app_secret: Option<Secret>,
     #[serde(with = "crate::optional")]
+    pub instagram_app_secret: Option<Secret>,
+    #[serde(with = "crate::optional")]
     pub verify_token: Option<Secret>,
 }
 

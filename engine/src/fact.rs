@@ -51,6 +51,8 @@ pub enum Fact {
         message: MessageId,
         place: Place,
         provider_id: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sent_at: Option<Timestamp>,
     },
     /// A message of before the account was connected was handed over.
     Imported {
@@ -111,6 +113,12 @@ pub enum Fact {
         provider_id: Option<String>,
         at: Option<Timestamp>,
         error: Option<MessageError>,
+    },
+    /// All messages of ours up to a time are at least this far, also those that are found out to be
+    /// of before it.
+    Watermarked {
+        status: MessageStatus,
+        up_to: Timestamp,
     },
     /// A receipt came before anything names its message: it waits here.
     ReceiptParked {
@@ -347,6 +355,7 @@ impl Fact {
             | Self::Edited { message, place, .. }
             | Self::Deleted { message, place, .. } => Some((*message, *place)),
             Self::Opened { .. }
+            | Self::Watermarked { .. }
             | Self::ReceiptParked { .. }
             | Self::AmendmentParked { .. }
             | Self::Assigned { .. }
@@ -448,7 +457,8 @@ impl Fact {
             Self::ContactChanged { .. } => "contact.updated",
             // History is no news.
             Self::Opened { .. } | Self::Imported { .. } | Self::Filled { .. } => return None,
-            Self::ReceiptParked { .. }
+            Self::Watermarked { .. }
+            | Self::ReceiptParked { .. }
             | Self::AmendmentParked { .. }
             | Self::Moved { .. }
             | Self::HandedOn

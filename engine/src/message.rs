@@ -45,6 +45,9 @@ pub struct Message {
     pub reply_to: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to_message_id: Option<MessageId>,
+    /// The story of the business that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub story: Option<Story>,
     /// The machine value of a button, list or postback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
@@ -75,6 +78,15 @@ pub struct Reaction {
     pub sender: Sender,
 }
 
+/// A story, which is gone after a day.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Story {
+    /// The provider's.
+    pub id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
 /// Where a customer came from, e.g. an advertisement.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Referral {
@@ -99,6 +111,9 @@ pub struct Referral {
     /// The greeting that the customer was shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub welcome_message: Option<String>,
+    /// What the business wrote into the link or the advertisement.
+    #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
 }
 
 /// Which way a message goes.

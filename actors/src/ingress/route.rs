@@ -88,7 +88,7 @@ impl Ingress {
         }
     }
 
-    /// Which thread an item is for. A receipt never makes a thread, nor does a change of who the
+    /// Which thread an item is for. A receipt never makes a thread, nor does a watermark, nor does a change of who the
     /// customer is: one that names nothing of ours is of somebody who is not known here.
     async fn route(
         &self,
@@ -114,6 +114,9 @@ impl Ingress {
             _ if of_message.is_some() => of_message,
             Command::Receipt(receipt) => self.owner_of(account, receipt).await?,
             Command::Identity(change) => self.identities.change(account, change).await?,
+            Command::Watermark(mark) => {
+                self.identities.recognise(account, &mark.customer, Some(mark.up_to)).await?
+            }
             _ => {
                 let handles = customer(command);
                 if handles.is_empty() {
@@ -237,6 +240,7 @@ pub(super) fn customer(command: &Command) -> Cow<'_, [Handle]> {
         Command::Receipt(receipt) => Cow::Borrowed(&receipt.recipient),
         Command::Echo(echo) => Cow::Borrowed(&echo.to),
         Command::Amend(amendment) => Cow::Borrowed(&amendment.customer),
+        Command::Watermark(mark) => Cow::Borrowed(&mark.customer),
         Command::Identity(IdentityChange { of, previous, current, .. }) => {
             Cow::Owned([&previous[..], of, current].concat())
         }

@@ -34,7 +34,8 @@ impl Outbox {
             place: row.place,
             reaction: matches!(what, Outgoing::Reaction { .. }).then_some(message),
         };
-        let outbound = Outbound { to, what, opaque };
+        let is_late = slip.is_late(account.channel, self.0.tenants.now());
+        let outbound = Outbound { to, is_late, what, opaque };
         let token = account.text("access_token").unwrap_or_default();
         let Some(call) = account.channel.message(&outbound, &account.account_key, token) else {
             return refused("no_recipient", "the contact has no number or id on this channel");
@@ -42,7 +43,7 @@ impl Outbox {
         let left = Instant::now();
         let answered = self.0.provider.perform(call).await;
         let wait = self.waits(&answered);
-        let outcome = account.channel.outcome(answered);
+        let outcome = account.channel.outcome(answered, Some(opaque));
         match &outcome {
             Outcome::Sent { .. } => line.recover(),
             Outcome::Retry { slow: Slow::Account, .. } => line.slow(left, wait),

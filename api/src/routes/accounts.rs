@@ -80,7 +80,7 @@ struct ListQuery {
 #[serde(deny_unknown_fields)]
 struct Draft {
     channel: Channel,
-    /// For WhatsApp it is the `phone_number_id`, and may be left out.
+    /// The account's id in the config (`phone_number_id`, `ig_user_id`, `page_id`); may be left out.
     #[serde(default)]
     account_key: Option<String>,
     #[serde(default)]
@@ -92,7 +92,8 @@ struct Draft {
     #[serde(default)]
     division_id: Option<DivisionId>,
     /// For WhatsApp `phone_number_id`, `waba_id`, `access_token`, and optionally `app_secret`,
-    /// `verify_token`, `pin`, `send_read_marks`.
+    /// `verify_token`, `pin`, `send_read_marks`; for Instagram `ig_user_id`, for Messenger `page_id`,
+    /// each with `access_token`, and optionally `app_secret`, `verify_token`, `send_read_marks`.
     config: BTreeMap<String, Value>,
 }
 

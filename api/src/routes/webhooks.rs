@@ -8,6 +8,7 @@ use actors::failure::Failure;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use engine::account::Account;
+use engine::channel::Channel;
 use engine::channel::signature::{Handshake, is_signed};
 use engine::channel::webhook::{self, Meant, Part};
 use futures_util::future::join_all;
@@ -22,18 +23,26 @@ use crate::holders::{self, Shared};
 use crate::told::Told;
 
 pub fn routes() -> Vec<Route> {
+    let (token, signature) = (Access::VerifyToken, Access::Signature);
+    let (messenger, instagram) = ("/webhook/messenger", "/webhook/instagram");
+    let verifies = |path, summary, of: &'static [Channel]| {
+        let verify = move |app: State<App>, query: Query<Verification>| verify(of, app, query);
+        route(Method::GET, path, token, summary, verify).query::<Verification>()
+    };
+    // A body says itself which channel it is of, wherever it is delivered.
+    let receives = |path, summary| route(Method::POST, path, signature, summary, receive);
     vec![
-        route(Method::GET, "/webhook", Access::VerifyToken, "Meta webhook verification", verify)
-            .query::<Verification>(),
-        route(
-            Method::POST,
-            "/webhook",
-            Access::Signature,
-            "Receive Meta webhook (WhatsApp + Instagram)",
-            receive,
-        ),
+        verifies("/webhook", "Meta webhook verification", BOTH),
+        receives("/webhook", "Receive Meta webhook (WhatsApp + Instagram)"),
+        verifies(messenger, "Meta webhook verification for Messenger", &[Channel::Messenger]),
+        receives(messenger, "Receive Messenger inbound webhook events"),
+        verifies(instagram, "Meta webhook verification for Instagram", &[Channel::Instagram]),
+        receives(instagram, "Receive Instagram inbound webhook events"),
     ]
 }
+
+/// The channels whose accounts' tokens count at the common address.
+const BOTH: &[Channel] = &[Channel::Whatsapp, Channel::Instagram];
 
 #[derive(Deserialize, JsonSchema)]
 struct Verification {
@@ -46,6 +55,7 @@ struct Verification {
 }
 
 async fn verify(
+    channels: &'static [Channel],
     State(app): State<App>,
     Query(query): Query<Verification>,
 ) -> Result<String, ApiError> {
@@ -57,7 +67,8 @@ async fn verify(
     let installation = app.config.meta.verify_token.as_ref().map(|token| token.expose());
     let token = query.verify_token.as_deref().unwrap_or_default();
     let holders = holders::all(&app, Shared::VerifyToken, token).await?;
-    let account = (!holders.is_empty()).then_some(token);
+    let is_known = holders.iter().any(|account| channels.contains(&account.channel));
+    let account = is_known.then_some(token);
     let answer = handshake.answer(installation.into_iter().chain(account)).map(str::to_owned);
     answer.ok_or_else(|| {
         ApiError::forbidden("the verify token is neither `meta.verify_token` nor an account's")
@@ -83,8 +94,10 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
     // Nothing is read of what carries no signature.
     let signature = signature(request.headers()).ok_or_else(unsigned)?;
     let body = bytes(request, app, app.config.limits.webhook_body_bytes).await?;
-    let fallback = app.config.meta.app_secret.as_ref().map(|secret| secret.expose());
-    let is_ours = || fallback.is_some_and(|secret| is_signed(secret, &signature, &body));
+    let is_ours = || {
+        let mut all = Channel::ALL.into_iter().flat_map(|channel| fallback(app, channel));
+        all.any(|secret| is_signed(secret, &signature, &body))
+    };
     let parts = match webhook::open(&body) {
         Ok(parts) => parts,
         Err(reason) if is_ours() => return bury(app, reason.to_string(), &body).await,
@@ -103,18 +116,24 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
     };
     let mut told: Vec<Told> = Vec::new();
     let mut homeless = Vec::new();
-    let (mut any, now) = (false, app.tenants.now());
+    let (mut any, mut passed, now) = (false, 0, app.tenants.now());
     for (at, part) in parts.iter().enumerate() {
         if at == STRANGERS_MAX && !any {
             break;
         }
         let meant = accounts(app, part).await?;
-        if meant.is_empty() && fallback.is_some_and(&mut proven) {
+        if meant.is_empty() && fallback(app, part.channel()).into_iter().any(&mut proven) {
             any = true;
-            homeless.push(part.raw().to_owned());
+            match part {
+                Part::Whatsapp(_) => homeless.push(part.raw().to_owned()),
+                // An app that is public is told of everybody who uses it: that is not for us.
+                Part::Messaging(_) => passed += 1,
+            }
         }
         for account in meant {
-            if account.app_secret().or(fallback).is_some_and(&mut proven) {
+            let own = account.app_secret().map(|own| vec![own]);
+            let secrets = own.unwrap_or_else(|| fallback(app, account.channel));
+            if secrets.into_iter().any(&mut proven) {
                 any = true;
                 Told::of(&mut told, account).add(part, now);
             }
@@ -126,6 +145,10 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
         return Err(unsigned());
     }
     body.proven();
+    if passed > 0 {
+        let items = metrics::counter!("omnistream_webhook_items_total", "item" => "stranger");
+        items.increment(passed);
+    }
     for raw in homeless {
         bury(app, "no connected account is named by it".to_owned(), raw.as_bytes()).await?;
     }
@@ -146,6 +169,14 @@ fn again(failure: Failure) -> ApiError {
     }
 }
 
+/// What signs the bodies of this channel's accounts that have no secret of their own: Instagram's
+/// two kinds of logins belong to apps with a secret each.
+fn fallback(app: &App, channel: Channel) -> Vec<&str> {
+    let meta = &app.config.meta;
+    let of_login = meta.instagram_app_secret.as_ref().filter(|_| channel == Channel::Instagram);
+    meta.app_secret.iter().chain(of_login).map(|secret| secret.expose()).collect()
+}
+
 /// The accounts that a part is for: the one that it names, or all of its business account.
 async fn accounts(app: &App, part: &Part<'_>) -> Result<Vec<Arc<Account>>, ApiError> {
     let waba = match part.meant() {
@@ -154,7 +185,7 @@ async fn accounts(app: &App, part: &Part<'_>) -> Result<Vec<Arc<Account>>, ApiEr
             return Ok(account.filter(|account| account.is_active).into_iter().collect());
         }
         Meant::Waba(waba) => waba,
-        Meant::Nobody => return Ok(Vec::new()),
+        Meant::Test | Meant::Nobody => return Ok(Vec::new()),
     };
     let all = holders::all(app, Shared::Waba, &waba).await?;
     // Who has a secret proves by it that it is meant, and takes nothing from those who have none.

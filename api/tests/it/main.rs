@@ -43,6 +43,8 @@ mod messages;
 #[cfg(test)]
 mod openapi;
 #[cfg(test)]
+mod pages;
+#[cfg(test)]
 mod provider;
 #[cfg(test)]
 mod quick_replies;

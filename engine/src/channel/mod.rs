@@ -1,6 +1,9 @@
 //! Channels: how a provider's payloads become items, and messages become requests. What is a
 //! provider's own format never leaves its folder.
 
+mod instagram;
+pub mod messaging;
+mod messenger;
 mod reading;
 mod rows;
 mod setup;
@@ -16,11 +19,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::contact::IdentityKind;
 use crate::id::{ContactId, ConversationId, MessageId, ThreadId};
-use crate::message::{Content, MessageError, MessageStatus, Place, Referral, Sender, SenderKind};
+use crate::message::{
+    Content, MessageError, MessageStatus, Place, Referral, Sender, SenderKind, Story,
+};
 use crate::phone;
 use crate::saying::Saying;
 use crate::time::Timestamp;
 
+pub use rows::Window;
 pub use setup::Setup;
 
 /// A channel.
@@ -37,6 +43,9 @@ pub enum Channel {
 }
 
 impl Channel {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Whatsapp, Self::Instagram, Self::Messenger, Self::Email];
+
     /// Its name in keys and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -63,6 +72,8 @@ pub enum Inbound {
     Amendment(Amendment),
     /// Who a customer is changed.
     Identity(IdentityChange),
+    /// All messages of ours to a customer, up to a time, got further.
+    Watermark(Watermark),
     /// Understood, and nothing to do: nothing to be stored either.
     #[serde(skip)]
     Ignored(#[serde(skip)] &'static str),
@@ -119,6 +130,8 @@ pub struct InboundMessage {
     pub content: Content,
     /// The provider's id of the quoted message.
     pub reply_to: Option<String>,
+    /// The story of ours that it answers.
+    pub story: Option<Story>,
     pub forwarded: bool,
     pub referral: Option<Referral>,
     /// Why it cannot be shown, in the provider's words.
@@ -149,6 +162,16 @@ pub struct Receipt {
     #[serde(default)]
     pub recipient: Vec<Handle>,
     pub error: Option<MessageError>,
+}
+
+/// What the provider says of all messages of ours to a customer that it had taken by then.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Watermark {
+    /// The customer's handles, never empty.
+    pub customer: Vec<Handle>,
+    /// `Delivered` or `Read`.
+    pub status: MessageStatus,
+    pub up_to: Timestamp,
 }
 
 /// A message that went out.
@@ -315,6 +338,8 @@ impl Opaque {
 pub struct Outbound {
     /// The customer's handles, in canonical order.
     pub to: Vec<Handle>,
+    /// The customer has not written for longer than anybody may answer freely.
+    pub is_late: bool,
     pub what: Outgoing,
     pub opaque: Opaque,
 }
@@ -338,13 +363,22 @@ pub enum Outgoing {
 /// A request to a provider, as data.
 #[derive(Clone, PartialEq)]
 pub struct Call {
+    pub api: Api,
     pub method: Method,
-    /// Path below the Graph API's versioned base, without a leading slash.
+    /// Path below the API's versioned base, without a leading slash.
     pub path: String,
     /// The access token.
     pub bearer: String,
     /// JSON.
     pub body: Option<serde_json::Value>,
+}
+
+/// Which of Meta's APIs is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    Graph,
+    /// That of accounts that were connected by Instagram Login.
+    Instagram,
 }
 
 /// The method of a call.

@@ -53,9 +53,26 @@ pub(super) fn text(value: &Value) -> Option<String> {
 
 /// Nothing was sent before 2009, nor more than a day from now.
 pub(super) fn plausible(seconds: i64, now: Timestamp) -> Option<Timestamp> {
-    let at = Timestamp::from_secs(seconds);
+    is_plausible(Timestamp::from_secs(seconds), now)
+}
+
+fn is_plausible(at: Timestamp, now: Timestamp) -> Option<Timestamp> {
     let first = Timestamp::from_secs(1_230_768_000);
     (at >= first && at <= now + AHEAD_MAX).then_some(at)
+}
+
+/// Whatever is larger counts milliseconds: as seconds it would be the year 5138.
+const SECONDS_MAX: i64 = 100_000_000_000;
+
+/// Seconds or milliseconds, as text or number: which of both, its size tells.
+pub(super) fn instant(value: &Value) -> Option<Timestamp> {
+    let number: i64 = text(value)?.trim().parse().ok()?;
+    Some(if number < SECONDS_MAX { Timestamp::from_secs(number) } else { Timestamp(number) })
+}
+
+/// The same, if that can be.
+pub(super) fn moment(value: Option<&Value>, now: Timestamp) -> Option<Timestamp> {
+    is_plausible(instant(value?)?, now)
 }
 
 /// What tells a message without an id apart: the account, and all that was sent of it.
@@ -75,17 +92,31 @@ pub(super) fn item<T: DeserializeOwned>(
     wrong: &str,
     read: impl FnOnce(T) -> Result<Inbound, &'static str>,
 ) -> Inbound {
-    if raw.get().len() > ITEM_BYTES_MAX {
-        return dead("it is larger than anything that a provider sends", kept());
-    }
-    let Ok(value) = serde_json::from_str(raw.get()) else { return dead(wrong, kept()) };
-    // A bug that one item meets is not its neighbours'.
-    match catch_unwind(AssertUnwindSafe(|| read(value))) {
-        Ok(Ok(item)) if has_long_id(&item) => dead(LONG_ID, kept()),
-        Ok(Ok(item)) => item,
-        Ok(Err(reason)) => dead(reason, kept()),
-        Err(_) => dead("the program fails when it reads it", kept()),
-    }
+    let read = |value| Ok(vec![read(value)?]);
+    items(raw, kept, wrong, read).pop().unwrap_or(Inbound::Ignored("nothing"))
+}
+
+/// The same where one that is sent may be several.
+pub(super) fn items<T: DeserializeOwned>(
+    raw: &RawValue,
+    kept: impl FnOnce() -> String,
+    wrong: &str,
+    read: impl FnOnce(T) -> Result<Vec<Inbound>, &'static str>,
+) -> Vec<Inbound> {
+    let reason = if raw.get().len() > ITEM_BYTES_MAX {
+        "it is larger than anything that a provider sends"
+    } else if let Ok(value) = serde_json::from_str(raw.get()) {
+        // A bug that one item meets is not its neighbours'.
+        match catch_unwind(AssertUnwindSafe(|| read(value))) {
+            Ok(Ok(items)) if items.iter().any(has_long_id) => LONG_ID,
+            Ok(Ok(items)) => return items,
+            Ok(Err(reason)) => reason,
+            Err(_) => "the program fails when it reads it",
+        }
+    } else {
+        wrong
+    };
+    vec![dead(reason, kept())]
 }
 
 pub(super) fn dead(reason: &str, raw: String) -> Inbound {
@@ -118,6 +149,7 @@ pub(super) fn has_long_id(item: &Inbound) -> bool {
             let handles = of.iter().chain(previous).chain(current).map(|handle| &handle.value);
             return handles.chain(provider_id).any(|id| id.len() > ID_BYTES_MAX);
         }
+        Inbound::Watermark(mark) => ([None, None], &mark.customer, None),
         Inbound::Ignored(_) | Inbound::Dead { .. } => return false,
     };
     let of_author = author.into_iter().flat_map(|author| &author.handles);

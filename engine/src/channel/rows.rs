@@ -1,17 +1,50 @@
 //! Which channel does what in which way: a row for each in every table. What it does lies in its
 //! folder.
 
-use super::{Answered, Call, Channel, Outbound, Outcome, whatsapp};
+use std::time::Duration;
+
+use super::messaging::{self, Speaker};
+use super::{Answered, Call, Channel, Handle, Opaque, Outbound, Outcome, whatsapp};
 use crate::account::Known;
 use crate::resource::Invalid;
 use crate::saying::{NewReaction, Saying};
 
+/// For how long a customer may be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Freely.
+    pub free: Duration,
+    /// By a person.
+    pub by_people: Duration,
+}
+
 impl Channel {
+    /// Whether it says of all messages up to a time that they arrived, or were read.
+    pub fn tells_by_time(self) -> bool {
+        match self {
+            Self::Instagram | Self::Messenger => true,
+            Self::Whatsapp | Self::Email => false,
+        }
+    }
+
+    /// Until when a person may answer a customer who wrote then, and until when anybody and anything
+    /// may; `None`: always.
+    pub fn window(self) -> Option<Window> {
+        let day = Duration::from_secs(24 * 60 * 60);
+        match self {
+            Self::Whatsapp => Some(Window { free: day, by_people: day }),
+            // Later than a day with the tag of a human agent.
+            Self::Instagram | Self::Messenger => Some(Window { free: day, by_people: 7 * day }),
+            Self::Email => None,
+        }
+    }
+
     /// Brings what is to be said into the form in which the channel takes it, or says what is wrong.
     pub fn check(self, saying: &mut Saying) -> Result<(), Invalid> {
         match self {
             Self::Whatsapp => whatsapp::check(saying),
-            Self::Instagram | Self::Messenger | Self::Email => Err(self.says_nothing()),
+            Self::Instagram | Self::Messenger => messaging::check(self, saying),
+            Self::Email => Err(self.says_nothing()),
         }
     }
 
@@ -19,7 +52,8 @@ impl Channel {
     pub fn check_reaction(self, reaction: &NewReaction) -> Result<(), Invalid> {
         match self {
             Self::Whatsapp => whatsapp::check_reaction(reaction),
-            Self::Instagram | Self::Messenger | Self::Email => Err(self.says_nothing()),
+            Self::Instagram | Self::Messenger => messaging::check_reaction(reaction),
+            Self::Email => Err(self.says_nothing()),
         }
     }
 
@@ -28,15 +62,28 @@ impl Channel {
     pub fn message(self, outbound: &Outbound, key: &str, token: &str) -> Option<Call> {
         match self {
             Self::Whatsapp => whatsapp::message(outbound, key, token),
-            Self::Instagram | Self::Messenger | Self::Email => None,
+            Self::Instagram | Self::Messenger => {
+                messaging::message(Speaker { channel: self, key, token }, outbound)
+            }
+            Self::Email => None,
         }
     }
 
-    /// Tells the customer that a message was read, and perhaps that somebody types an answer to it.
-    pub fn read_mark(self, provider_id: &str, types: bool, key: &str, token: &str) -> Option<Call> {
+    /// Tells the customer with these handles that a message was read, and perhaps that somebody types
+    /// an answer to it.
+    pub fn read_marks(
+        self,
+        (to, provider_id): (&[Handle], &str),
+        types: bool,
+        key: &str,
+        token: &str,
+    ) -> Vec<Call> {
         match self {
-            Self::Whatsapp => Some(whatsapp::read_mark(provider_id, types, key, token)),
-            Self::Instagram | Self::Messenger | Self::Email => None,
+            Self::Whatsapp => vec![whatsapp::read_mark(provider_id, types, key, token)],
+            Self::Instagram | Self::Messenger => {
+                messaging::read_marks(Speaker { channel: self, key, token }, to, types)
+            }
+            Self::Email => Vec::new(),
         }
     }
 
@@ -44,7 +91,10 @@ impl Channel {
     pub fn account(self, key: &str, token: &str) -> Option<Call> {
         match self {
             Self::Whatsapp => Some(whatsapp::account(key, token)),
-            Self::Instagram | Self::Messenger | Self::Email => None,
+            Self::Instagram | Self::Messenger => {
+                Some(messaging::account(Speaker { channel: self, key, token }))
+            }
+            Self::Email => None,
         }
     }
 
@@ -52,16 +102,16 @@ impl Channel {
     pub fn known(self, body: &[u8]) -> Known {
         match self {
             Self::Whatsapp => whatsapp::known(body),
-            Self::Instagram | Self::Messenger | Self::Email => Known::default(),
+            Self::Instagram | Self::Messenger => messaging::known(body),
+            Self::Email => Known::default(),
         }
     }
 
-    /// What became of a send.
-    pub fn outcome(self, answered: Answered) -> Outcome {
+    /// What became of a request, of a send with what went along.
+    pub fn outcome(self, answered: Answered, opaque: Option<Opaque>) -> Outcome {
         match self {
-            Self::Whatsapp | Self::Instagram | Self::Messenger | Self::Email => {
-                whatsapp::outcome(answered)
-            }
+            Self::Whatsapp | Self::Email => whatsapp::outcome(answered),
+            Self::Instagram | Self::Messenger => messaging::outcome(answered, opaque),
         }
     }
 

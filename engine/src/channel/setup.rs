@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Channel, whatsapp};
+use super::{Channel, instagram, messenger, whatsapp};
 use crate::resource::Invalid;
 
 /// What the config of a channel's accounts holds.
@@ -32,7 +32,9 @@ impl Channel {
     pub fn setup(self) -> Option<&'static Setup> {
         match self {
             Self::Whatsapp => Some(&whatsapp::SETUP),
-            Self::Instagram | Self::Messenger | Self::Email => None,
+            Self::Instagram => Some(&instagram::SETUP),
+            Self::Messenger => Some(&messenger::SETUP),
+            Self::Email => None,
         }
     }
 }

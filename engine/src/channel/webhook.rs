@@ -4,8 +4,9 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::messaging::Introduction;
 use super::whatsapp::{self, History};
-use super::{Channel, Inbound};
+use super::{Channel, Inbound, messaging};
 use crate::account::Account;
 use crate::consent::ContactNews;
 use crate::news::News;
@@ -30,6 +31,8 @@ pub enum NotAnEnvelope {
 #[derive(Debug)]
 pub enum Part<'a> {
     Whatsapp(whatsapp::Change<'a>),
+    /// Of Messenger or Instagram.
+    Messaging(messaging::Entry<'a>),
 }
 
 /// Whose a part is, as it says itself: nothing is believed before the account's signature fits.
@@ -39,6 +42,8 @@ pub enum Meant<'p> {
     Account(&'p str),
     /// That of all numbers of a WhatsApp business account.
     Waba(String),
+    /// Nobody's: it is a test of the provider's.
+    Test,
     /// It does not say.
     Nobody,
 }
@@ -52,6 +57,8 @@ pub struct Read {
     /// The number that it came to, as digits, where it is said to be the account's.
     pub phone: Option<String>,
     pub history: History,
+    /// Who turns out to be somebody of whom something was kept.
+    pub introductions: Vec<Introduction>,
 }
 
 #[derive(Deserialize)]
@@ -69,17 +76,41 @@ pub fn open(body: &[u8]) -> Result<Vec<Part<'_>>, NotAnEnvelope> {
             let changes = whatsapp::open(body)?.changes;
             Ok(changes.into_iter().map(Part::Whatsapp).collect())
         }
+        "instagram" => messaging(Channel::Instagram, body),
+        "page" => messaging(Channel::Messenger, body),
         other => Err(NotAnEnvelope::Unknown(other.chars().take(64).collect())),
     }
+}
+
+fn messaging(channel: Channel, body: &[u8]) -> Result<Vec<Part<'_>>, NotAnEnvelope> {
+    Ok(messaging::open(channel, body)?.into_iter().map(Part::Messaging).collect())
 }
 
 /// The items of what was kept as a dead letter, as they are understood today.
 pub fn reopen(account: &Account, raw: &str, now: Timestamp) -> Vec<Inbound> {
     let part = match account.channel {
         Channel::Whatsapp => whatsapp::reopen(raw).map(Part::Whatsapp),
-        Channel::Instagram | Channel::Messenger | Channel::Email => None,
+        channel @ (Channel::Instagram | Channel::Messenger) => {
+            messaging::reopen(channel, raw).map(Part::Messaging)
+        }
+        Channel::Email => None,
     };
-    part.map(|part| part.items(account, now)).unwrap_or_default()
+    part.map(|part| part.items(now)).unwrap_or_default()
+}
+
+/// The items of a dead letter of somebody who is known by now; `None`: it is of somebody else.
+pub fn met(
+    account: &Account,
+    kept: &str,
+    introduction: &Introduction,
+    now: Timestamp,
+) -> Option<Vec<Inbound>> {
+    match account.channel {
+        channel @ (Channel::Instagram | Channel::Messenger) => {
+            messaging::met(channel, kept, introduction, now)
+        }
+        Channel::Whatsapp | Channel::Email => None,
+    }
 }
 
 impl Part<'_> {
@@ -87,6 +118,7 @@ impl Part<'_> {
     pub fn channel(&self) -> Channel {
         match self {
             Self::Whatsapp(_) => Channel::Whatsapp,
+            Self::Messaging(entry) => entry.channel,
         }
     }
 
@@ -97,6 +129,8 @@ impl Part<'_> {
                 Some(number) => Meant::Account(number),
                 None => whatsapp::waba(change).map_or(Meant::Nobody, Meant::Waba),
             },
+            Self::Messaging(entry) if entry.is_test() => Meant::Test,
+            Self::Messaging(entry) => entry.id.as_deref().map_or(Meant::Nobody, Meant::Account),
         }
     }
 
@@ -104,19 +138,21 @@ impl Part<'_> {
     pub fn raw(&self) -> &str {
         match self {
             Self::Whatsapp(change) => change.value.get(),
+            Self::Messaging(entry) => entry.raw.get(),
         }
     }
 
-    /// Its items, for this account. `now` tells which of the provider's times are plausible.
-    fn items(&self, _account: &Account, now: Timestamp) -> Vec<Inbound> {
+    /// Its items. `now` tells which of the provider's times are plausible.
+    fn items(&self, now: Timestamp) -> Vec<Inbound> {
         match self {
             Self::Whatsapp(change) => whatsapp::decode(change, now),
+            Self::Messaging(entry) => entry.decode(now),
         }
     }
 
     /// All that it tells this account.
     pub fn read(&self, account: &Account, now: Timestamp) -> Read {
-        let items = self.items(account, now);
+        let items = self.items(now);
         match self {
             Self::Whatsapp(change) => {
                 // Only what comes from its own business account tells that it is of that.
@@ -127,7 +163,12 @@ impl Part<'_> {
                     news: whatsapp::news(change, now),
                     phone: is_own.then(|| change.own_phone()).flatten(),
                     history: whatsapp::history(change, now),
+                    introductions: Vec::new(),
                 }
+            }
+            Self::Messaging(entry) => {
+                let introductions = entry.introductions();
+                Read { items, introductions, ..Read::default() }
             }
         }
     }

@@ -2,8 +2,8 @@
 //! The same code follows a decision and replays the log.
 
 use super::{
-    Conversation, Decision, Joined, Loaded, PARKED_FOR, PREVIEW_CHARS, Pending, Preview, State,
-    Thread, UNREAD_KEPT, UNSETTLED_MAX, WINDOW, WINDOW_MARGIN,
+    Conversation, Decision, Joined, Loaded, Marks, PARKED_FOR, PREVIEW_CHARS, Pending, Preview,
+    State, Thread, UNREAD_KEPT, UNSETTLED_MAX, WINDOW, WINDOW_MARGIN,
 };
 use crate::fact::{By, ConversationStatus, Fact, Recorded};
 use crate::id::{ConversationId, MessageId};
@@ -42,6 +42,8 @@ impl Conversation {
             last_message: None,
             pending: Vec::new(),
             unsettled: Vec::new(),
+            unseen: Vec::new(),
+            marks: Marks::default(),
             touched: false,
             parked: Vec::new(),
             waiting: Vec::new(),
@@ -90,8 +92,9 @@ impl Conversation {
                 }
                 self.added(*place, at, row);
             }
-            Fact::Echoed { place, provider_id, .. } => {
+            Fact::Echoed { place, provider_id, sent_at, .. } => {
                 self.unpark(provider_id);
+                self.left(*place, sent_at.unwrap_or(at));
                 self.added(*place, at, row);
             }
             Fact::Imported { place, provider_id, sent_at, .. } => {
@@ -120,9 +123,14 @@ impl Conversation {
                     self.unpark(id);
                 }
             }
-            Fact::SendStarted { message, attempt, .. } => {
-                if let Some(pending) = self.pending_of(*message) {
+            Fact::SendStarted { message, attempt, place } => {
+                let pending = self.pending_of(*message);
+                let is_reaction = pending.as_ref().is_some_and(|of| of.is_reaction);
+                if let Some(pending) = pending {
                     (pending.sending, pending.attempts) = (*attempt, *attempt);
+                }
+                if !is_reaction {
+                    self.left(*place, at);
                 }
             }
             Fact::SendDelayed { message, due, throttled, .. } => {
@@ -141,14 +149,16 @@ impl Conversation {
                     self.unsettled.push(*place);
                 }
             }
-            Fact::Progressed { message, place, status, provider_id, .. } => {
+            Fact::Progressed { message, place, status, provider_id, at, .. } => {
                 if *status >= MessageStatus::Sent {
                     self.done(*message, *place);
                 }
+                self.got_to(*place, *status, *at);
                 if let Some(id) = provider_id {
                     self.unpark(id);
                 }
             }
+            Fact::Watermarked { status, up_to } => self.mark(*status, *up_to),
             Fact::ReceiptParked { receipt } => {
                 self.parked.retain(|p| p.parked_at + PARKED_FOR > receipt.parked_at);
                 self.parked.push(receipt.clone());

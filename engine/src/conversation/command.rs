@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::channel::{
-    Amendment, Echo, IdentityChange, Import, Inbound, InboundMessage, Outcome, Receipt,
+    Amendment, Echo, IdentityChange, Import, Inbound, InboundMessage, Outcome, Receipt, Watermark,
 };
 use crate::conversation::contents::Changed;
 use crate::conversation::{Conversation, Joined, MovedTo, Thread};
@@ -49,6 +49,8 @@ pub enum Command {
     Receive(Box<InboundMessage>),
     /// A message of ours got further.
     Receipt(Receipt),
+    /// All messages of ours up to a time got further.
+    Watermark(Watermark),
     /// A message went out.
     Echo(Echo),
     /// Somebody reacted to a message, changed or deleted it.
@@ -137,6 +139,7 @@ impl Command {
             Self::Echo(echo) => Some(Inbound::Echo(echo.clone())),
             Self::Amend(amendment) => Some(Inbound::Amendment(amendment.clone())),
             Self::Identity(change) => Some(Inbound::Identity(change.clone())),
+            Self::Watermark(mark) => Some(Inbound::Watermark(mark.clone())),
             _ => None,
         }
     }

@@ -4,7 +4,7 @@
 use super::turn::Turn;
 use super::{
     Answer, Command, Context, Conversation, Decision, Effect, Envelope, IdempotencyKey, Refused,
-    State, TAGS_MAX, Target, amend, belonging, history, inbound, outbound, reactions,
+    State, TAGS_MAX, Target, amend, belonging, history, inbound, outbound, reactions, watermark,
 };
 
 use crate::fact::{ConversationStatus, Fact, UsedKey};
@@ -26,6 +26,7 @@ pub fn decide(
     let mut decision = match &envelope.command {
         Command::Receive(message) => inbound::receive(state, message, context),
         Command::Receipt(receipt) => inbound::receipt(state, receipt, context),
+        Command::Watermark(mark) => watermark::raise(state, mark, context),
         Command::Echo(echo) => inbound::echo(state, echo, context),
         Command::Amend(amendment) => amend::amend(state, amendment, context),
         Command::Import(import) => history::import(state, import, context),

@@ -5,7 +5,7 @@ use super::{Context, Conversation, Decision, Effect, Refused, State, reactions};
 use crate::channel::{Author, Echo, InboundMessage, Receipt};
 use crate::fact::{By, ConversationStatus, Fact, ParkedReceipt};
 use crate::id::{ConversationId, MessageId};
-use crate::message::{Direction, MessageStatus, Place, Sender, SenderKind};
+use crate::message::{Direction, MessageKind, MessageStatus, Place, Sender, SenderKind};
 
 /// A customer wrote.
 pub(super) fn receive(
@@ -28,6 +28,7 @@ pub(super) fn receive(
     row.message.provider_message_id.clone_from(&message.provider_id);
     row.message.reply_to.clone_from(&message.reply_to);
     row.message.reply_to_message_id = quoted;
+    row.message.story.clone_from(&message.story);
     row.message.forwarded = message.forwarded;
     row.message.referral.clone_from(&message.referral);
     row.message.error.clone_from(&message.error);
@@ -63,7 +64,11 @@ pub(super) fn receipt(
     if let Some((conversation, place)) = ours(state, context, receipt.opaque, &receipt.provider_id)
     {
         let mut turn = at(state, context, conversation)?;
+        let before = turn.head.unseen_before(place);
         turn.progress(place, Some(&receipt.provider_id), progress)?;
+        if receipt.status == MessageStatus::Read {
+            turn.read_along(&before, receipt.at)?;
+        }
         next(&mut turn, place);
         return Ok(turn.done(Some(place)));
     }
@@ -99,7 +104,8 @@ pub(super) fn echo(
         .or_else(|| settled_by(state, context, echo));
     if let Some((conversation, place)) = known {
         let mut turn = at(state, context, conversation)?;
-        turn.progress(place, Some(&echo.provider_id), Progress::sent())?;
+        let sent = Progress { at: echo.sent_at, ..Progress::sent() };
+        turn.progress(place, Some(&echo.provider_id), sent)?;
         next(&mut turn, place);
         return Ok(turn.done(Some(place)));
     }
@@ -117,10 +123,11 @@ pub(super) fn echo(
     let (message, place) = (row.message.id, row.place);
     let waiting = turn.parked(&echo.provider_id);
     let amendments = turn.head.waiting_for(&echo.provider_id);
-    let provider_id = echo.provider_id.clone();
-    turn.add(row, By::Provider, Fact::Echoed { message, place, provider_id });
+    let (provider_id, sent_at) = (echo.provider_id.clone(), echo.sent_at);
+    turn.add(row, By::Provider, Fact::Echoed { message, place, provider_id, sent_at });
     turn.let_in(place, waiting)?;
     turn.let_amendments_in(place, amendments)?;
+    turn.let_marks_in(place)?;
     Ok(turn.done(Some(place)))
 }
 
@@ -197,11 +204,19 @@ fn settled_by(
         let row = context.loaded.rows.get(&(case.id, *place)).and_then(Option::as_ref);
         row.is_some_and(|row| {
             row.message.provider_message_id.is_none()
-                && row.message.kind == echo.content.kind
+                && is_alike(row.message.kind, echo.content.kind)
                 && row.message.text == echo.content.text
         })
     })?;
     Some((case.id, place))
+}
+
+/// Whether a message of ours may be shown to us as such a one: what can be pressed is told as its
+/// words, or as a template.
+fn is_alike(ours: MessageKind, shown: MessageKind) -> bool {
+    ours == shown
+        || (ours == MessageKind::Interactive
+            && matches!(shown, MessageKind::Text | MessageKind::Template))
 }
 
 /// A case of this thread. Whatever an id says, those of other threads have other owners.

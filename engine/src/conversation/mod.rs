@@ -14,6 +14,7 @@ mod reactions;
 mod recent;
 mod turn;
 mod view;
+mod watermark;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -185,6 +186,13 @@ pub struct Conversation {
     /// The newest messages of unknown outcome, at most [`UNSETTLED_MAX`]: an echo may settle them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unsettled: Vec<Place>,
+    /// Messages of ours that have left and were not seen yet, as far as the channel tells that by
+    /// time, the oldest first, at most [`UNSEEN_KEPT`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<Unseen>,
+    /// Up to when the channel said that ours had arrived, and had been read.
+    #[serde(default, skip_serializing_if = "Marks::is_empty")]
+    pub marks: Marks,
     /// People did something here.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub touched: bool,
@@ -196,6 +204,23 @@ pub struct Conversation {
     /// Everything derived from the facts up to `seq` is written, and the actor left in order.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub clean: bool,
+}
+
+/// A message of ours that was not seen yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unseen {
+    pub place: Place,
+    /// When it left.
+    pub at: Timestamp,
+}
+
+/// Up to when the channel said that messages of ours got so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marks {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<Timestamp>,
 }
 
 /// The newest message, as lists show it.
@@ -285,13 +310,15 @@ pub struct Context<'a> {
 pub const UNSETTLED_MAX: usize = 16;
 /// How many unread messages a head knows one by one.
 pub const UNREAD_KEPT: usize = 32;
+/// So many messages of ours that were not seen are known one by one: older ones are raised no more.
+pub const UNSEEN_KEPT: usize = 100;
 /// The longest text of a preview, in characters.
 pub const PREVIEW_CHARS: usize = 120;
 /// The window is taken for closed this long before the provider closes it: clocks differ.
 pub const WINDOW_MARGIN: Duration = Duration::from_secs(5 * 60);
 
-/// How long a WhatsApp business may write freely after the customer's last message
-/// (WhatsApp Business Platform, "customer service window").
+/// How long a business may write freely after the customer's last message, on every channel that
+/// has a window (WhatsApp Business Platform, "customer service window").
 pub const WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 /// A message that was put off so often is given up.
 pub const THROTTLED_MAX: u32 = 1_000;

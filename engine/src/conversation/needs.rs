@@ -4,7 +4,7 @@ use super::{Command, Conversation, Envelope, Loaded, Need, State, Target};
 use crate::channel::{Amender, Opaque, Outcome};
 use crate::fact::ParkedAmendment;
 use crate::id::{ContactId, ConversationId, MessageId};
-use crate::message::{Place, Sender, SenderKind};
+use crate::message::{MessageStatus, Place, Sender, SenderKind};
 use crate::time::Timestamp;
 
 /// What is still missing in `loaded`. What is read may name more: ask until nothing is missing.
@@ -51,6 +51,14 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
                 None => look.known(&receipt.provider_id, None),
             }
             look.waiting_for(Some(&receipt.provider_id));
+            if receipt.status == MessageStatus::Read
+                && let Some((id, place)) = look.found(&receipt.provider_id)
+                && let Some(case) = state.case.as_ref().filter(|case| case.id == id)
+            {
+                for place in case.unseen_before(place) {
+                    look.row(id, place);
+                }
+            }
         }
         Command::Amend(amendment) => {
             if let Some(id) = &amendment.provider_id {
@@ -88,6 +96,13 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
             if let Some(case) = &state.case {
                 let sending = case.pending.iter().filter(|p| p.sending > 0).map(|p| p.place);
                 for place in sending.chain(case.unsettled.iter().copied()) {
+                    look.row(case.id, place);
+                }
+            }
+        }
+        Command::Watermark(mark) => {
+            if let Some(case) = &state.case {
+                for place in case.unseen_up_to(mark.up_to) {
                     look.row(case.id, place);
                 }
             }

@@ -3,9 +3,9 @@
 
 use super::contents::Changed;
 use super::{
-    Answer, ContentAt, Conversation, Decision, Effect, Loaded, Pending, Refused, Thread, WINDOW,
+    Answer, ContentAt, Conversation, Decision, Effect, Loaded, Pending, Refused, Thread,
+    WINDOW_MARGIN,
 };
-use crate::channel::Channel;
 use crate::fact::{By, Fact, ParkedReceipt, Recorded};
 use crate::id::MessageId;
 use crate::message::{
@@ -115,6 +115,7 @@ impl<'a> Turn<'a> {
             provider_message_id: None,
             reply_to: None,
             reply_to_message_id: None,
+            story: None,
             payload: None,
             reactions: Vec::new(),
             reaction_error: None,
@@ -162,7 +163,8 @@ impl<'a> Turn<'a> {
         let provider_id = provider_id.map(str::to_owned);
         self.record(Fact::Progressed { message, place, status, provider_id, at, error });
         self.let_in(place, waiting)?;
-        self.let_amendments_in(place, amendments)
+        self.let_amendments_in(place, amendments)?;
+        self.let_marks_in(place)
     }
 
     /// Moves a message as the receipts say that waited for it.
@@ -196,29 +198,34 @@ impl<'a> Turn<'a> {
         self.facts.is_empty()
     }
 
-    /// Refuses free text outside its window. Only WhatsApp is in use so far.
+    /// Refuses free text outside its window: where people may answer for longer, that of people.
     pub(super) fn check_window(&self) -> Result<(), Refused> {
-        let closes = self.head.window_closes_at();
-        if self.has_window() && closes.is_none_or(|closes| self.at >= closes) {
+        let Some(window) = self.head.channel.window() else { return Ok(()) };
+        let wrote = self.head.last_inbound_at;
+        let open = if self.is_by_people() { window.by_people } else { window.free };
+        let closes = wrote.map(|wrote| wrote + (open - WINDOW_MARGIN));
+        if closes.is_none_or(|closes| self.at >= closes) {
             return Err(Refused::WindowClosed { at: closes });
         }
         Ok(())
     }
 
+    fn is_by_people(&self) -> bool {
+        matches!(self.by, By::Agent(_))
+    }
+
     /// Whether the provider would refuse this at that time, because the customer has not written for
     /// too long.
     pub(super) fn is_too_late(&self, pending: Pending, at: Timestamp) -> Result<bool, Refused> {
-        let kind = self.row(pending.place)?.message.kind;
-        let is_template = !pending.is_reaction && kind == MessageKind::Template;
-        let is_over = || self.head.last_inbound_at.is_none_or(|wrote| at >= wrote + WINDOW);
-        Ok(!is_template && self.has_window() && is_over())
-    }
-
-    fn has_window(&self) -> bool {
-        match self.head.channel {
-            Channel::Email => false,
-            Channel::Whatsapp | Channel::Instagram | Channel::Messenger => true,
-        }
+        let message = &self.row(pending.place)?.message;
+        let is_template = !pending.is_reaction && message.kind == MessageKind::Template;
+        let Some(window) = self.head.channel.window().filter(|_| !is_template) else {
+            return Ok(false);
+        };
+        // Reactions are people's, too.
+        let is_by_people = pending.is_reaction || message.sender.kind == SenderKind::Agent;
+        let open = if is_by_people { window.by_people } else { window.free };
+        Ok(self.head.last_inbound_at.is_none_or(|wrote| at >= wrote + open))
     }
 
     /// The decision, with the message it answers, if it is about one. Providers are told nothing.

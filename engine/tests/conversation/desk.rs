@@ -82,6 +82,13 @@ impl Desk {
         }
     }
 
+    /// One on this channel.
+    pub(crate) fn on(channel: Channel) -> Self {
+        let mut desk = Self::new();
+        desk.thread.channel = channel;
+        desk
+    }
+
     pub(crate) fn later(&mut self, by: Duration) {
         self.now = self.now + by;
     }

@@ -16,6 +16,8 @@ mod reactions;
 mod recent;
 #[cfg(test)]
 mod sends;
+#[cfg(test)]
+mod watermarks;
 
 use desk::{
     AGENT, Desk, HOUR, MINUTE, by_agent, error, keyed, receipt, received, said, system, viewed,

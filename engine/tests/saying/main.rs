@@ -47,7 +47,7 @@ fn encoded(saying: Saying) -> Value {
     };
     let to = vec![Handle { kind: IdentityKind::Phone, value: "15550001".into() }];
     let what = Outgoing::Message { saying, reply_to: None };
-    let outbound = Outbound { to, what, opaque };
+    let outbound = Outbound { to, is_late: false, what, opaque };
     whatsapp::message(&outbound, "7001", "token").unwrap().body.unwrap()
 }
 

@@ -19,7 +19,8 @@ fn a_reaction_names_its_message_and_is_known_again() {
     for (emoji, said) in [(Some("👍".to_owned()), "👍"), (None, "")] {
         let to = vec![Handle { kind: IdentityKind::Phone, value: "15550001".into() }];
         let what = Outgoing::Reaction { message: "wamid.A1".into(), emoji };
-        let request = whatsapp::message(&Outbound { to, what, opaque }, "7001", "token");
+        let request =
+            whatsapp::message(&Outbound { to, is_late: false, what, opaque }, "7001", "token");
         let request = request.unwrap().body.unwrap();
         assert_eq!(request["type"], "reaction");
         assert_eq!(request["reaction"], json!({"message_id": "wamid.A1", "emoji": said}));

@@ -244,6 +244,7 @@ fn outbound(to: Vec<Handle>) -> Outbound {
     let place = Place { block: 0, ordinal: 1 };
     let (thread, conversation) = (ThreadId(Uuid::nil()), ConversationId(Uuid::nil()));
     Outbound {
+        is_late: false,
         to,
         what: Outgoing::Message {
             saying: Saying::Text("Yes, in blue".to_owned()),

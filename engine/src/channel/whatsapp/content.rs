@@ -79,6 +79,7 @@ pub(super) fn referral(value: &Value) -> Option<Referral> {
         media_url: of("image_url").or_else(|| of("video_url")).or_else(|| of("thumbnail_url")),
         click_id: of("ctwa_clid"),
         welcome_message: value.pointer("/welcome_message/text").and_then(text),
+        reference: None,
     };
     (referral != Referral::default()).then_some(referral)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::channel::{Call, Handle, Method, Outbound, Outgoing};
+use crate::channel::{Api, Call, Handle, Method, Outbound, Outgoing};
 use crate::contact::IdentityKind;
 use crate::saying::{Saying, Template};
 
@@ -74,6 +74,7 @@ const NUMBER_FIELDS: &str = "id,display_phone_number,verified_name,quality_ratin
 /// Asks what the provider knows of a number: whether the connection works.
 pub fn account(phone_number_id: &str, token: &str) -> Call {
     Call {
+        api: Api::Graph,
         method: Method::Get,
         path: format!("{phone_number_id}?fields={NUMBER_FIELDS}"),
         bearer: token.to_owned(),
@@ -95,6 +96,7 @@ fn address(to: &[Handle]) -> Option<(&'static str, &'static str, &str)> {
 
 fn post(phone_number_id: &str, token: &str, body: Value) -> Call {
     Call {
+        api: Api::Graph,
         method: Method::Post,
         path: format!("{phone_number_id}/messages"),
         bearer: token.to_owned(),

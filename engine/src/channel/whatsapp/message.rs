@@ -3,7 +3,6 @@
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use sha2::Digest;
 
 use super::content::{self, kind_of};
 use super::identity;
@@ -122,6 +121,7 @@ pub(super) fn inbound(
         sent_at,
         content,
         reply_to,
+        story: None,
         forwarded,
         referral: message.referral.as_ref().and_then(content::referral),
         error: message.errors.unwrap_or_default().first().map(error_of),

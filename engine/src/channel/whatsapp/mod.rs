@@ -21,6 +21,7 @@ pub use encode::{account, message, read_mark};
 pub use envelope::{Change, Envelope, open, reopen};
 pub use history::{History, history};
 pub use limits::{TEXT_CHARS_MAX, check, check_reaction};
+pub(super) use limits::{is_link, sound};
 pub use news::{news, waba};
 pub use outcome::{is_of_token, known, outcome, wait};
 

@@ -14,12 +14,16 @@ pub(super) struct At<'a> {
 
 /// Looks at everything that stands anywhere in a thing, whatever it is for: its links lead out, its
 /// texts are texts.
-pub(super) fn sound(path: &str, value: &Value, is_link: fn(&str) -> bool) -> Result<(), Invalid> {
+pub(in crate::channel) fn sound(
+    path: &str,
+    value: &Value,
+    is_link: fn(&str) -> bool,
+) -> Result<(), Invalid> {
     At { path: path.to_owned(), value }.sound(is_link)
 }
 
 /// Whether the provider follows what stands under this key.
-pub(super) fn is_link(key: &str) -> bool {
+pub(in crate::channel) fn is_link(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     key.ends_with("link") || key.ends_with("url")
 }

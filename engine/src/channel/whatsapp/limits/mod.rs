@@ -7,7 +7,7 @@ mod template;
 
 use serde_json::Value;
 
-use self::at::{is_link, sound};
+pub(in crate::channel) use self::at::{is_link, sound};
 use crate::message::MessageKind;
 use crate::resource::Invalid;
 use crate::saying::{Card, Location, Media, NewReaction, Saying, link};

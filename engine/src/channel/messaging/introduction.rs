@@ -1,0 +1,43 @@
+//! Who is known by a reference alone (`user_ref`, of a plugin on a website) until a message of theirs
+//! brings the id of the person: what they did before is kept as dead letters until then.
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::channel::reading::{text, value_of};
+
+/// Somebody who was known by a reference turns out to be this person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Introduction {
+    pub reference: String,
+    /// The person's id on the channel.
+    pub person: String,
+}
+
+/// What an event says of it.
+pub(super) fn of(event: &RawValue) -> Option<Introduction> {
+    // Nearly none does: it is not looked at twice.
+    if !event.get().contains("user_ref") && !event.get().contains("prior_message") {
+        return None;
+    }
+    let event = value_of(event)?;
+    let person = text(event.pointer("/sender/id")?)?;
+    let named = ["/sender/user_ref", "/prior_message/identifier"];
+    let reference = named.iter().find_map(|at| event.pointer(at).and_then(text))?;
+    Some(Introduction { reference, person })
+}
+
+impl Introduction {
+    /// What was kept, with the person in it; `None`: it is of somebody else.
+    pub(super) fn told(&self, kept: &str) -> Option<String> {
+        let mut entry: Value = serde_json::from_str(kept).ok()?;
+        let sender = entry.pointer_mut("/messaging/0/sender")?;
+        let is_theirs = sender.get("id").is_none()
+            && sender.get("user_ref").and_then(text).as_ref() == Some(&self.reference);
+        if !is_theirs {
+            return None;
+        }
+        sender["id"] = self.person.as_str().into();
+        Some(entry.to_string())
+    }
+}

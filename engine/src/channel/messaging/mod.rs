@@ -1,0 +1,17 @@
+//! What Messenger and Instagram share: entries of events between a business and one person each, in
+//! one form (Messenger Platform, "Webhook events").
+
+mod content;
+mod encode;
+mod entry;
+mod event;
+mod introduction;
+mod limits;
+mod outcome;
+mod people;
+
+pub use encode::{Speaker, account, message, read_marks};
+pub use entry::{Entry, met, open, reopen};
+pub use introduction::Introduction;
+pub use limits::{check, check_reaction};
+pub use outcome::{known, outcome};
