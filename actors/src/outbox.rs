@@ -395,7 +395,7 @@ impl Outbox {
         account: AccountId,
     ) -> Result<Option<Arc<Account>>, StoreError> {
         let state = self.0.tenants.state(tenant).await?;
-        Ok(state.and_then(|state| state.accounts.get(&account).cloned()))
+        Ok(state.and_then(|state| state.account(account)))
     }
 
     fn line(&self, head: &Conversation) -> Arc<Line> {

@@ -412,7 +412,7 @@ impl Tenants {
         sessions.entry(session.id).or_insert(session).ended |= ended;
     }
 
-    /// The account that a provider names by this key.
+    /// The account that a provider names by this key, with what it has in common with others.
     pub async fn account(
         &self,
         channel: Channel,
@@ -450,7 +450,7 @@ impl Tenants {
         key: &str,
     ) -> Result<Option<Arc<Account>>, StoreError> {
         let state = self.state(tenant).await?;
-        let account = state.and_then(|state| state.accounts.get(&id).cloned());
+        let account = state.and_then(|state| state.account(id));
         Ok(account.filter(|account| account.account_key == key))
     }
 }

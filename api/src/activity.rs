@@ -9,6 +9,7 @@ use engine::activity::{Activity, Differences, Seen, Thing, differences};
 use engine::identity::agent::Agent;
 use engine::identity::api_key::ApiKey;
 use engine::identity::role::Role;
+use engine::integration::Integration;
 use engine::quick_reply::QuickReply;
 use engine::resource::{Row, SettingKind};
 use uuid::Uuid;
@@ -52,6 +53,7 @@ fn done(
         SettingKind::Role => done_to::<Role>(app, states, id),
         SettingKind::ApiKey => done_to::<ApiKey>(app, states, id),
         SettingKind::Account => done_to::<Account>(app, states, id),
+        SettingKind::Integration => done_to::<Integration>(app, states, id),
         SettingKind::QuickReply => done_to::<Row<QuickReply>>(app, states, id),
         // Not shown, or nobody's to change here.
         SettingKind::Tenant | SettingKind::Credential | SettingKind::UsedKey => None,

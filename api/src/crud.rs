@@ -253,15 +253,31 @@ pub async fn change<T: Shown>(
     (key, digest): (Key, [u8; 16]),
     change: impl FnOnce(&mut T, &mut Changing) -> Result<(), ApiError>,
 ) -> Result<Json<T::View>, ApiError> {
+    change_or_make(app, caller, id, (key, digest), |_| Err(ApiError::not_found(T::NAME)), change)
+        .await
+}
+
+/// The same of one that is made of a `blank` where it is not there yet.
+pub async fn change_or_make<T: Shown>(
+    app: &App,
+    caller: &Caller,
+    id: T::Id,
+    (key, digest): (Key, [u8; 16]),
+    blank: impl FnOnce(&Changing) -> Result<T, ApiError>,
+    change: impl FnOnce(&mut T, &mut Changing) -> Result<(), ApiError>,
+) -> Result<Json<T::View>, ApiError> {
     let once = key.derived(caller.agent.0, &key.route);
     noted(app, caller, |changing| {
-        let before: T = found(changing, id)?;
+        let before = T::rows(&changing.state).get(&id).cloned();
+        let mut row = match before.as_deref() {
+            Some(row) => row.clone(),
+            None => blank(changing)?,
+        };
         if is_done(changing, once, digest)? {
             return Ok(());
         }
-        let mut row = before.clone();
         change(&mut row, changing)?;
-        if row != before {
+        if before.as_deref() != Some(&row) {
             row.touch(changing.now);
             changing.put(row);
         }

@@ -1,5 +1,7 @@
 //! The OpenAPI 3.1 document, from the table of routes and the types alone.
 
+use engine::channel::Channel;
+use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
@@ -52,7 +54,10 @@ fn operation(route: &Route, error: &Value, generator: &mut schemars::SchemaGener
         .split('/')
         .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
         .map(|name| {
-            let schema = json!({"type": "string", "format": "uuid"});
+            let schema = match name {
+                "channel" => Channel::json_schema(generator).to_value(),
+                _ => json!({"type": "string", "format": "uuid"}),
+            };
             json!({"name": name, "in": "path", "required": true, "schema": schema})
         })
         .collect();

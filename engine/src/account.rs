@@ -99,6 +99,40 @@ pub fn is_secret(key: &str) -> bool {
     key == "pin" || key.ends_with("secret") || key.ends_with("token")
 }
 
+/// A text of a config.
+pub fn text<'c>(config: &'c BTreeMap<String, Value>, key: &str) -> Option<&'c str> {
+    config.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+/// A config as answers show it.
+pub fn masked(config: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    let shown = |(key, value): (&String, &Value)| {
+        let shown = if is_secret(key) { Value::from(MASK) } else { value.clone() };
+        (key.clone(), shown)
+    };
+    config.iter().map(shown).collect()
+}
+
+/// Merges a config sent by a client: null removes, a secret in its masked form stays.
+pub fn merge(config: &mut BTreeMap<String, Value>, given: BTreeMap<String, Value>) {
+    for (key, value) in given {
+        if is_secret(&key) && value.as_str() == Some(MASK) {
+            continue;
+        }
+        if value.is_null() {
+            config.remove(&key);
+        } else {
+            config.insert(key, value);
+        }
+    }
+}
+
+/// The secrets of a config by their paths, as texts that can be compared.
+pub fn secrets(config: &BTreeMap<String, Value>) -> BTreeMap<String, String> {
+    let secrets = config.iter().filter(|(key, _)| is_secret(key));
+    secrets.map(|(key, value)| (format!("config.{key}"), value.to_string())).collect()
+}
+
 impl Resource for Account {
     const KIND: SettingKind = SettingKind::Account;
     const NAME: &'static str = "integration account";
@@ -149,7 +183,7 @@ impl Account {
 
     /// A text of the config.
     pub fn text(&self, key: &str) -> Option<&str> {
-        self.config.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
+        text(&self.config, key)
     }
 
     /// A switch of the config.
@@ -164,13 +198,7 @@ impl Account {
 
     /// The config as answers show it.
     pub fn masked_config(&self) -> BTreeMap<String, Value> {
-        self.config
-            .iter()
-            .map(|(key, value)| {
-                let shown = if is_secret(key) { Value::from(MASK) } else { value.clone() };
-                (key.clone(), shown)
-            })
-            .collect()
+        masked(&self.config)
     }
 
     /// Merges a config sent by a client: null removes, a secret in its masked form stays.
@@ -179,16 +207,7 @@ impl Account {
             ["app_secret", "waba_id"].map(|key| account.text(key).map(str::to_owned))
         };
         let before = proof(self);
-        for (key, value) in config {
-            if is_secret(&key) && value.as_str() == Some(MASK) {
-                continue;
-            }
-            if value.is_null() {
-                self.config.remove(&key);
-            } else {
-                self.config.insert(key, value);
-            }
-        }
+        merge(&mut self.config, config);
         if proof(self) != before {
             // It was seen by another proof, or as of another business account.
             self.phone = None;

@@ -80,6 +80,8 @@ ids! {
     ApiKeyId;
     /// An integration account on a channel.
     AccountId;
+    /// What the accounts on a channel have in common.
+    IntegrationId;
     /// A customer. Carries a shard.
     ContactId;
     /// A customer on one channel account. Carries a shard.

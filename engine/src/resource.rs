@@ -90,6 +90,7 @@ kinds! {
     UsedKey = 6;
     QuickReply = 7;
     ApiKey = 8;
+    Integration = 9;
 }
 
 /// What is wrong with a body, field by field.

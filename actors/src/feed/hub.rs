@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use engine::conversation::{Conversation, ConversationView};
 use engine::fact::{Fact, Recorded};
-use engine::id::{AgentId, ConversationId, TenantId};
+use engine::id::{AgentId, ConversationId, IntegrationId, TenantId};
 use engine::identity::agent::Agent;
 use engine::identity::agent::Availability;
 use engine::message::MessageRow;
@@ -311,10 +311,22 @@ impl<W: Wire> Following for Hub<W> {
             let Some(known) = known.filter(|known| known.standing() != account.standing()) else {
                 continue;
             };
-            let manages =
-                |agent: &&Arc<Agent>| after.permissions(agent).has(Permission::IntegrationsManage);
-            for agent in after.agents.values().filter(manages) {
-                tell(Stream::Agent(agent.id), What::Account { account, before: known });
+            for agent in managers(after) {
+                tell(Stream::Agent(agent), What::Account { account, before: known });
+            }
+        }
+        let counts = |state: &TenantState, id: &IntegrationId| {
+            state.integrations.get(id).is_some_and(|integration| integration.is_active)
+        };
+        let gone =
+            before.integrations.iter().filter(|(id, _)| !after.integrations.contains_key(id));
+        for (id, integration) in after.integrations.iter().chain(gone) {
+            let is_active = counts(after, id);
+            if is_active == counts(before, id) {
+                continue;
+            }
+            for agent in managers(after) {
+                tell(Stream::Agent(agent), What::Integration { integration, is_active });
             }
         }
         for agent in after.agents.values() {
@@ -335,6 +347,13 @@ impl<W: Wire> Following for Hub<W> {
             None => sessions.values().flatten().for_each(|queue| queue.poke()),
         }
     }
+}
+
+/// Those who look after the channels.
+fn managers(state: &TenantState) -> impl Iterator<Item = AgentId> {
+    let manages =
+        |agent: &&Arc<Agent>| state.permissions(agent).has(Permission::IntegrationsManage);
+    state.agents.values().filter(manages).map(|agent| agent.id)
 }
 
 impl<W> Inner<W> {

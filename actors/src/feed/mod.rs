@@ -21,6 +21,7 @@ use engine::conversation::Conversation;
 use engine::fact::{By, Fact};
 use engine::id::{AgentId, ConversationId};
 use engine::identity::agent::{Agent, Availability};
+use engine::integration::Integration;
 use engine::message::Message;
 use engine::time::Timestamp;
 
@@ -75,6 +76,8 @@ pub enum What<'a> {
     AgentGone { agent: AgentId },
     /// How a channel account stands is otherwise than before.
     Account { account: &'a Account, before: &'a Account },
+    /// What a channel's accounts have in common counts, or does not any more.
+    Integration { integration: &'a Integration, is_active: bool },
 }
 
 /// Something that passes: it has no offset, and whoever misses it misses nothing for long.

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use engine::account::Account;
 use engine::activity::Activity;
-use engine::id::{AccountId, AgentId, ApiKeyId, QuickReplyId, RoleId, SessionId, TenantId};
+use engine::id::{
+    AccountId, AgentId, ApiKeyId, IntegrationId, QuickReplyId, RoleId, SessionId, TenantId,
+};
 use engine::identity::agent::{Agent, Credential};
 use engine::identity::api_key::ApiKey;
 use engine::identity::role::{Role, system_roles};
 use engine::identity::session::Session;
+use engine::integration::Integration;
 use engine::permission::{Permissions, Viewer};
 use engine::quick_reply::QuickReply;
 use engine::resource::{Resource, Row, SettingKind};
@@ -104,6 +107,7 @@ held! {
     roles: RoleId => Role;
     api_keys: ApiKeyId => ApiKey;
     accounts: AccountId => Account;
+    integrations: IntegrationId => Integration;
     quick_replies: QuickReplyId => Row<QuickReply>;
 }
 
@@ -149,6 +153,13 @@ impl TenantState {
     /// What an agent may do; nothing when its role is gone.
     pub fn permissions(&self, agent: &Agent) -> Permissions {
         self.roles.get(&agent.role_id).map_or(Permissions::NONE, |role| role.permissions)
+    }
+
+    /// An account with all that it has in common with the others of its channel.
+    pub fn account(&self, account: AccountId) -> Option<Arc<Account>> {
+        let account = self.accounts.get(&account)?;
+        let shared = self.integrations.values().find(|shared| shared.completes(account));
+        Some(shared.map_or_else(|| account.clone(), |shared| Arc::new(shared.completed(account))))
     }
 
     /// The secret half of an agent.

@@ -7,9 +7,10 @@ use actors::tenants::{Changing, TenantState, account_name};
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{Method, StatusCode};
-use engine::account::{Account, AccountStatus, is_secret};
+use engine::account::{self, Account, AccountStatus};
 use engine::channel::{Channel, Setup};
 use engine::id::{AccountId, DivisionId, TenantId};
+use engine::integration::Integration;
 use engine::news::Notice;
 use engine::permission::Permission;
 use engine::resource::{Change, Resource, name};
@@ -179,6 +180,7 @@ async fn create(
     let _naming = app.naming.lock().await;
     claim(&app, draft.channel, &account_key, (caller.tenant, id)).await?;
     holders::remember(&app, &draft.config, (caller.tenant, id)).await?;
+    let shared = Integration::id_of(caller.tenant, draft.channel);
     let make = |changing: &mut Changing| {
         let mut others = changing.state.accounts.values();
         let first = !others.any(|other| other.channel == draft.channel);
@@ -186,11 +188,12 @@ async fn create(
         if is_default {
             no_default(changing, draft.channel);
         }
-        let now = changing.now;
+        let (now, shared) = (changing.now, changing.state.integrations.get(&shared));
+        let shared = shared.filter(|shared| shared.is_active).and_then(|one| one.division_id);
         let mut account = Account {
             is_active: draft.is_active.unwrap_or(true),
             is_default,
-            division_id: draft.division_id,
+            division_id: draft.division_id.or(shared),
             config: draft.config,
             ..Account::new(id, caller.tenant, draft.channel, account_key, display_name, now)
         };
@@ -346,7 +349,6 @@ impl Shown for Account {
     }
 
     fn secrets(&self, _: &TenantState) -> BTreeMap<String, String> {
-        let secrets = self.config.iter().filter(|(key, _)| is_secret(key));
-        secrets.map(|(key, value)| (format!("config.{key}"), value.to_string())).collect()
+        account::secrets(&self.config)
     }
 }

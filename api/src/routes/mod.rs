@@ -10,6 +10,7 @@ pub mod contacts;
 pub mod conversations;
 pub mod dead_letters;
 pub mod health;
+pub mod integrations;
 pub mod messages;
 pub mod quick_replies;
 pub mod roles;
@@ -121,6 +122,7 @@ pub fn all() -> Vec<Route> {
         ("Roles", roles::routes),
         ("API Keys", api_keys::routes),
         ("Quick Replies", quick_replies::routes),
+        ("Integrations", integrations::routes),
         ("Integrations", accounts::routes),
         ("Integrations", account_health::routes),
         ("Activity Logs", activity_logs::routes),

@@ -66,12 +66,14 @@ async fn verify(
     };
     let installation = app.config.meta.verify_token.as_ref().map(|token| token.expose());
     let token = query.verify_token.as_deref().unwrap_or_default();
-    let holders = holders::all(&app, Shared::VerifyToken, token).await?;
-    let is_known = holders.iter().any(|account| channels.contains(&account.channel));
-    let account = is_known.then_some(token);
-    let answer = handshake.answer(installation.into_iter().chain(account)).map(str::to_owned);
+    let known = holders::of_token(&app, token).await?;
+    let is_known = known.iter().any(|channel| channels.contains(channel));
+    let held = is_known.then_some(token);
+    let answer = handshake.answer(installation.into_iter().chain(held)).map(str::to_owned);
     answer.ok_or_else(|| {
-        ApiError::forbidden("the verify token is neither `meta.verify_token` nor an account's")
+        ApiError::forbidden(
+            "the verify token is neither `meta.verify_token` nor an account's nor a channel's",
+        )
     })
 }
 

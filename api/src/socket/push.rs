@@ -7,7 +7,7 @@ use engine::account::AccountStatus;
 use engine::channel::Channel;
 use engine::conversation::{Conversation, ConversationView};
 use engine::fact::{By, ConversationStatus, Fact};
-use engine::id::{AccountId, AgentId, ConversationId};
+use engine::id::{AccountId, AgentId, ConversationId, IntegrationId};
 use engine::identity::agent::Availability;
 use engine::message::Message;
 use serde::{Serialize, Serializer};
@@ -68,6 +68,7 @@ pub(super) enum Shown<'a> {
     Agent(ChangedAgent),
     AgentGone(GoneAgent),
     Account(Standing<'a>),
+    Integration(Switched),
 }
 
 #[derive(Serialize)]
@@ -136,6 +137,13 @@ pub(super) struct Standing<'a> {
     paused: bool,
     rev: u64,
     previous: PreviousStanding,
+}
+
+#[derive(Serialize)]
+pub(super) struct Switched {
+    id: IntegrationId,
+    channel: Channel,
+    is_active: bool,
 }
 
 /// How it stood.
@@ -228,6 +236,11 @@ impl<'a> Shown<'a> {
                     previous,
                 };
                 ("integration.status_changed", Self::Account(standing))
+            }
+            What::Integration { integration, is_active } => {
+                let (id, channel) = (integration.id, integration.channel);
+                let switched = Switched { id, channel, is_active: *is_active };
+                ("integration.status_changed", Self::Integration(switched))
             }
             What::AgentGone { agent } => {
                 ("agent.deleted", Self::AgentGone(GoneAgent { id: *agent }))

@@ -21,11 +21,16 @@ pub(crate) fn name(row: &Route) -> String {
 
 /// What the id in a row's path names: the word before it.
 pub(crate) fn kind(row: &Route) -> Option<&'static str> {
-    match row.path.matches('{').count() {
+    match row.path.matches("{id}").count() {
         0 => None,
         1 => row.path.split("/{id}").next().unwrap().rsplit('/').next(),
         _ => panic!("{}: nobody has said what its second id is", name(row)),
     }
+}
+
+/// A row's path, with this id where it has one.
+pub(crate) fn path(row: &Route, id: &str) -> String {
+    row.path.replace("{channel}", "whatsapp").replace("{id}", id)
 }
 
 /// The id of a new thing of this organization.
@@ -78,7 +83,7 @@ async fn whoever_is_not_logged_in_reaches_only_what_is_public() {
     left.post("/api/auth/logout", Value::Null).await.is(200);
     let strangers = [left.nobody(), left.with_token("not.a.token"), left];
     for row in rows().filter(|row| !is_open(row.access)) {
-        let path = row.path.replace("{id}", "no-id");
+        let path = path(&row, "no-id");
         for stranger in &strangers {
             let answer = stranger.call(row.verb.clone(), &path, Some(&json!(1))).await;
             assert_eq!(answer.status, 401, "{}: {answer:?}", name(&row));
@@ -145,7 +150,7 @@ async fn call(row: &Route, org: &Org, person: &Caller) -> Answer {
         Some(kind) => thing(kind, org).await,
         None => String::new(),
     };
-    let path = row.path.replace("{id}", &id);
+    let path = path(row, &id);
     person.call(row.verb.clone(), &path, row.example.as_ref()).await
 }
 
@@ -172,7 +177,7 @@ async fn every_row_with_a_body_refuses_what_is_no_such_body() {
     let largest = config::Config::default().limits.rest_body_bytes;
     for row in rows() {
         let Some(example) = &row.example else { continue };
-        let path = row.path.replace("{id}", &uuid::Uuid::nil().to_string());
+        let path = path(&row, &uuid::Uuid::nil().to_string());
         let request = || org.admin.request(row.verb.clone(), &path);
         let json = || request().header("content-type", "application/json");
         let what = name(&row);
@@ -208,7 +213,7 @@ async fn every_row_with_a_body_refuses_what_is_no_such_body() {
 async fn every_row_refuses_a_query_parameter_that_it_does_not_have() {
     let org = Org::found().await;
     for row in rows().filter(|row| !matches!(row.access, Access::VerifyToken | Access::Signature)) {
-        let path = format!("{}?zzz=1", row.path.replace("{id}", &uuid::Uuid::nil().to_string()));
+        let path = format!("{}?zzz=1", path(&row, &uuid::Uuid::nil().to_string()));
         let answer = org.admin.call(row.verb.clone(), &path, row.example.as_ref()).await;
         assert_eq!(answer.invalid(), ["zzz"], "{}", name(&row));
     }
@@ -219,8 +224,8 @@ async fn what_is_no_route_and_what_is_no_method_are_refused_like_everything_else
     let org = Org::found().await;
     org.admin.get("/api/nothing").await.refused(404, "no_such_route");
     for row in rows() {
-        let path = row.path.replace("{id}", &uuid::Uuid::nil().to_string());
-        let answer = org.admin.call(Method::PUT, &path, None).await;
+        let path = path(&row, &uuid::Uuid::nil().to_string());
+        let answer = org.admin.call(Method::TRACE, &path, None).await;
         let allowed = answer.headers["allow"].to_str().unwrap().to_owned();
         assert!(allowed.split(',').any(|verb| verb == row.verb.as_str()), "{allowed}");
         answer.refused(405, "method_not_allowed");

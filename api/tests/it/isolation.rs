@@ -6,7 +6,7 @@ use api::routes::Access;
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::access::{kind, name, rows, thing};
+use crate::access::{kind, name, path, rows, thing};
 use crate::harness::Org;
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn another_organization_s_things_are_not_found_and_not_changed() {
     let before = everything(&ours, &things).await;
     for row in rows() {
         let Some(kind) = kind(&row) else { continue };
-        let path = row.path.replace("{id}", &things[kind]);
+        let path = path(&row, &things[kind]);
         let answer = other.admin.call(row.verb.clone(), &path, row.example.as_ref()).await;
         assert_eq!(answer.status, 404, "{}: {answer:?}", name(&row));
         assert_eq!(everything(&ours, &things).await, before, "{}", name(&row));
@@ -37,7 +37,7 @@ async fn everything(org: &Org, things: &BTreeMap<&str, String>) -> Vec<(String, 
             continue;
         }
         let id = kind(&row).map_or("", |kind| &things[kind]);
-        let path = row.path.replace("{id}", id);
+        let path = path(&row, id);
         all.push((path.clone(), org.admin.get(&path).await.is(200)));
     }
     all
@@ -48,7 +48,7 @@ async fn an_id_that_is_none_names_nothing() {
     let org = Org::found().await;
     for row in rows().filter(|row| kind(row).is_some()) {
         for id in ["no-id", "0", "00000000-0000-0000-0000-000000000000", "%00", "%ff"] {
-            let path = row.path.replace("{id}", id);
+            let path = path(&row, id);
             let answer = org.admin.call(row.verb.clone(), &path, row.example.as_ref()).await;
             assert_eq!(answer.status, 404, "{} {path}: {answer:?}", row.verb);
         }

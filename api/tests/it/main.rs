@@ -35,6 +35,8 @@ mod identities;
 #[cfg(test)]
 mod inbound;
 #[cfg(test)]
+mod integrations;
+#[cfg(test)]
 mod isolation;
 #[cfg(test)]
 mod live;

@@ -26,6 +26,9 @@ pub struct Setup {
 }
 
 const VALUE_BYTES_MAX: usize = 2048;
+/// What is not of one account, but of the app or of the house: a channel's accounts may have it in
+/// common.
+const SHARED: [&str; 3] = ["app_secret", "verify_token", "send_read_marks"];
 
 impl Channel {
     /// What its accounts' config holds; `None`: it cannot be connected yet.
@@ -43,19 +46,11 @@ impl Setup {
     /// The account's key, if the config is what it should be.
     pub fn account_key(&self, config: &BTreeMap<String, Value>) -> Result<String, Invalid> {
         for (key, value) in config {
-            let wrong = |message: String| Err(Invalid::field(format!("config.{key}"), message));
-            let key = key.as_str();
-            if !self.required.contains(&key) && !self.optional.contains(&key) {
-                return wrong(format!("is not a key of {} account", self.one()));
+            if !self.required.contains(&key.as_str()) && !self.optional.contains(&key.as_str()) {
+                let message = format!("is not a key of {} account", self.one());
+                return Err(Invalid::field(format!("config.{key}"), message));
             }
-            match self.switches.contains(&key) {
-                true if !value.is_boolean() => return wrong("must be true or false".to_owned()),
-                false if !value.as_str().is_some_and(is_text) => {
-                    let most = VALUE_BYTES_MAX;
-                    return wrong(format!("must be a text of 1 to {most} characters"));
-                }
-                _ => {}
-            }
+            self.check_value(key, value)?;
         }
         for key in self.required {
             if !config.contains_key(*key) {
@@ -64,6 +59,29 @@ impl Setup {
         }
         let id = config.get(self.key).and_then(Value::as_str).unwrap_or_default();
         (self.read)(id).map_err(|must| Invalid::field(format!("config.{}", self.key), must))
+    }
+
+    /// Says what is wrong with what the channel's accounts are to have in common.
+    pub fn check_shared(&self, config: &BTreeMap<String, Value>) -> Result<(), Invalid> {
+        for (key, value) in config {
+            if !SHARED.contains(&key.as_str()) || !self.optional.contains(&key.as_str()) {
+                let message = format!("is not what {} accounts may have in common", self.title);
+                return Err(Invalid::field(format!("config.{key}"), message));
+            }
+            self.check_value(key, value)?;
+        }
+        Ok(())
+    }
+
+    fn check_value(&self, key: &str, value: &Value) -> Result<(), Invalid> {
+        let wrong = |message: String| Err(Invalid::field(format!("config.{key}"), message));
+        match self.switches.contains(&key) {
+            true if !value.is_boolean() => wrong("must be true or false".to_owned()),
+            false if !value.as_str().is_some_and(is_text) => {
+                wrong(format!("must be a text of 1 to {VALUE_BYTES_MAX} characters"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The channel with its article.
