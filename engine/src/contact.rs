@@ -27,7 +27,8 @@ pub struct Contact {
     pub email: Option<String>,
     pub tags: Vec<String>,
     pub identities: Vec<Identity>,
-    /// Every thread of this contact, oldest first.
+    /// The newest threads of this contact, oldest first, at most [`THREADS_MAX`]: one on each account,
+    /// of mails one for each that they began.
     pub threads: Vec<ThreadId>,
     /// What they said last about each kind of messages.
     #[serde(default)]
@@ -149,6 +150,10 @@ impl Identity {
 /// The most handles of one contact: beyond it those that ended first go.
 pub const IDENTITIES_MAX: usize = 100;
 
+/// The most threads that a contact knows: an older one finds it all the same, and is only told of
+/// its new name when it wakes.
+pub const THREADS_MAX: usize = 200;
+
 /// What people may change of a contact.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -231,6 +236,7 @@ impl Contact {
         if let Some(thread) = thread.filter(|thread| !next.threads.contains(thread)) {
             next.threads.push(thread);
         }
+        next.forget_old_threads();
         if let Some(name) = name.map(str::trim).filter(|name| next.is_called(name)) {
             next.name = Some(name.chars().take(NAME_CHARS_MAX).collect());
         }
@@ -278,6 +284,10 @@ impl Contact {
             let first = ended.min_by_key(|(_, i)| i.ended_at).map_or(0, |(first, _)| first);
             self.identities.remove(first);
         }
+    }
+
+    fn forget_old_threads(&mut self) {
+        self.threads.drain(..self.threads.len().saturating_sub(THREADS_MAX));
     }
 
     /// Whether the provider's name for it replaces the one it has. A username, written `@name`,

@@ -36,6 +36,16 @@ pub struct Message {
     /// What a person would read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// Of a mail: the text without what it quotes, where that is less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visible_text: Option<String>,
+    /// Of a mail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Of a mail, without anything that could run; its inline images name their attachment's
+    /// `content_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub html: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attachment>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,6 +79,9 @@ pub struct Message {
     pub referral: Option<Referral>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forwarded: bool,
+    /// A program wrote it, e.g. an out-of-office note: it is never answered by one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub automatic: bool,
 }
 
 /// What somebody thinks of a message, as an emoji.
@@ -232,6 +245,9 @@ pub struct Attachment {
     pub media_id: Option<Uuid>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_media_id: Option<String>,
+    /// Of an inline image: its mail's HTML shows it as `cid:` and this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -285,6 +301,14 @@ pub struct Content {
     pub kind: MessageKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// The text without what it quotes, where that is less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visible_text: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Sanitised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub html: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attachment>,
     /// The machine value of a button, list or flow reply; an order.
@@ -317,14 +341,15 @@ impl Content {
 
     /// About how many bytes it takes.
     pub fn bytes(&self) -> usize {
-        bytes([&self.text, &self.payload, &self.raw], &self.attachments)
+        let Self { text, visible_text, subject, html, payload, raw, attachments, .. } = self;
+        bytes(&[text, visible_text, subject, html, payload, raw], attachments)
     }
 }
 
 /// About how many bytes a content takes that lies in these.
-fn bytes(texts: [&Option<String>; 3], attachments: &[Attachment]) -> usize {
+fn bytes(texts: &[&Option<String>], attachments: &[Attachment]) -> usize {
     let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    let texts: usize = texts.into_iter().map(length).sum();
+    let texts: usize = texts.iter().copied().map(length).sum();
     let of = |of: &Attachment| {
         let texts = [&of.url, &of.caption, &of.filename, &of.name, &of.address];
         let cards = of.phones.iter().chain(&of.emails).map(|one| one.value.len() + 64);

@@ -1,6 +1,7 @@
 //! Channels: how a provider's payloads become items, and messages become requests. What is a
 //! provider's own format never leaves its folder.
 
+pub mod email;
 mod instagram;
 pub mod messaging;
 mod messenger;
@@ -136,6 +137,30 @@ pub struct InboundMessage {
     pub referral: Option<Referral>,
     /// Why it cannot be shown, in the provider's words.
     pub error: Option<MessageError>,
+    /// Which of its customer's threads it is for, where a customer has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<Topic>,
+    /// A program wrote it: it is never answered by one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub automatic: bool,
+    /// That of a message of ours which it says has not arrived: it is shown only where that is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bounce: Option<Receipt>,
+}
+
+/// Which thread a message is for on a channel where one customer has several, and several people
+/// write in one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topic {
+    /// What the message is told apart by among all of its account.
+    pub own: String,
+    /// What it answers, the likeliest first: their thread is its.
+    pub answers: Vec<String>,
+    /// The thread that it was written to, in an address that we signed.
+    pub thread: Option<ThreadId>,
+    /// The first message of its thread, as far as it says: of one customer all that begin with the
+    /// same are one thread, whichever comes first.
+    pub first: String,
 }
 
 /// Who of a group did something.
@@ -311,6 +336,16 @@ impl Opaque {
             Some(reaction) => format!("{message}.{}", reaction.0.simple()),
             None => message,
         }
+    }
+
+    /// As the id of a mail that we send.
+    pub fn mail_id(&self, domain: &str) -> String {
+        format!("{}@{domain}", self.encode())
+    }
+
+    /// Of the id of a mail.
+    pub fn of_mail(id: &str) -> Option<Self> {
+        Self::decode(id.split('@').next()?)
     }
 
     /// Of a text; `None` when it is not one of ours.

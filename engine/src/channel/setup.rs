@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Channel, instagram, messenger, whatsapp};
+use super::{Channel, email, instagram, messenger, whatsapp};
 use crate::resource::Invalid;
 
 /// What the config of a channel's accounts holds.
@@ -37,7 +37,7 @@ impl Channel {
             Self::Whatsapp => Some(&whatsapp::SETUP),
             Self::Instagram => Some(&instagram::SETUP),
             Self::Messenger => Some(&messenger::SETUP),
-            Self::Email => None,
+            Self::Email => Some(&email::SETUP),
         }
     }
 }
@@ -80,7 +80,10 @@ impl Setup {
             false if !value.as_str().is_some_and(is_text) => {
                 wrong(format!("must be a text of 1 to {VALUE_BYTES_MAX} characters"))
             }
-            _ => Ok(()),
+            _ => match choices(key).filter(|known| !known.iter().any(|one| value == one)) {
+                Some(known) => wrong(format!("must be one of {}", known.join(", "))),
+                None => Ok(()),
+            },
         }
     }
 
@@ -88,6 +91,14 @@ impl Setup {
     fn one(&self) -> String {
         let article = if self.title.starts_with(['A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
         format!("{article} {}", self.title)
+    }
+}
+
+/// What may stand under a key, where not every text may.
+fn choices(key: &str) -> Option<&'static [&'static str]> {
+    match key {
+        "provider" => Some(&email::PROVIDERS),
+        _ => None,
     }
 }
 

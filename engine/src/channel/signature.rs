@@ -17,8 +17,8 @@ pub fn is_signed(secret: &str, header: &str, body: &[u8]) -> bool {
 }
 
 /// HMAC-SHA256 of the raw bytes.
-pub fn sign(secret: &str, body: &[u8]) -> [u8; 32] {
-    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes());
+pub fn sign(secret: impl AsRef<[u8]>, body: &[u8]) -> [u8; 32] {
+    let mac = Hmac::<Sha256>::new_from_slice(secret.as_ref());
     let mut mac = mac.expect("HMAC takes a key of any length");
     mac.update(body);
     mac.finalize().into_bytes().into()

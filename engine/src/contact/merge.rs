@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Contact, Identity};
+use super::{Contact, Identity, IdentityKind};
 use crate::channel::Handle;
 use crate::id::{AccountId, ContactId, ThreadId};
 use crate::time::Timestamp;
@@ -49,9 +49,10 @@ impl Contact {
     }
 
     /// Whether it is to be listed: one that is another one is not, nor one of whom nothing is known
-    /// but that their handles changed.
+    /// but that their handles changed. Who writes mails may do so in others' threads only.
     pub fn is_listed(&self) -> bool {
-        self.merged_into.is_none() && !self.threads.is_empty()
+        let is_writer = self.identities.iter().any(|i| i.kind == IdentityKind::Email);
+        self.merged_into.is_none() && (is_writer || !self.threads.is_empty())
     }
 
     /// Takes in all of another one, whose thread `gone` was moved to one of this one's, and of its
@@ -82,6 +83,7 @@ impl Contact {
         }
         next.threads.retain(|thread| Some(*thread) != gone);
         next.threads.sort_unstable();
+        next.forget_old_threads();
         for wish in &other.wishes {
             next.wish(wish.clone());
         }

@@ -32,6 +32,7 @@ pub(super) fn receive(
     row.message.forwarded = message.forwarded;
     row.message.referral.clone_from(&message.referral);
     row.message.error.clone_from(&message.error);
+    row.message.automatic = message.automatic;
     let (made, place) = (row.message.id, row.place);
     let fact = Fact::Received {
         message: made,

@@ -111,6 +111,9 @@ impl<'a> Turn<'a> {
             created_at: self.at,
             sent_at: None,
             text: None,
+            visible_text: None,
+            subject: None,
+            html: None,
             attachments: Vec::new(),
             provider_message_id: None,
             reply_to: None,
@@ -124,6 +127,7 @@ impl<'a> Turn<'a> {
             error: None,
             referral: None,
             forwarded: false,
+            automatic: false,
         };
         MessageRow::new(message, place)
     }

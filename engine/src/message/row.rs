@@ -95,9 +95,13 @@ impl MessageRow {
     /// What it says.
     pub fn content(&self) -> Content {
         let Message { kind, text, attachments, payload, .. } = &self.message;
+        let Message { visible_text, subject, html, .. } = &self.message;
         Content {
             kind: *kind,
             text: text.clone(),
+            visible_text: visible_text.clone(),
+            subject: subject.clone(),
+            html: html.clone(),
             attachments: attachments.clone(),
             payload: payload.clone(),
             raw: self.raw.clone(),
@@ -106,15 +110,18 @@ impl MessageRow {
 
     /// About how many bytes it takes.
     pub fn bytes(&self) -> usize {
-        let Message { text, payload, attachments, .. } = &self.message;
+        let Message { text, visible_text, subject, html, payload, attachments, .. } = &self.message;
         let earlier = self.earlier.iter().map(|version| version.content.bytes());
-        bytes([text, payload, &self.raw], attachments) + earlier.sum::<usize>()
+        let texts = [text, visible_text, subject, html, payload, &self.raw];
+        bytes(&texts, attachments) + earlier.sum::<usize>()
     }
 
     /// Says this from now on.
     pub fn say(&mut self, content: Content) {
-        let Content { kind, text, attachments, payload, raw } = content;
+        let Content { kind, text, visible_text, subject, html, attachments, payload, raw } =
+            content;
         let message = &mut self.message;
+        (message.visible_text, message.subject, message.html) = (visible_text, subject, html);
         (message.kind, message.text, message.payload) = (kind, text, payload);
         message.attachments = attachments;
         self.raw = raw;

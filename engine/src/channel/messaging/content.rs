@@ -32,6 +32,7 @@ pub(super) fn of(message: &Value, raw: &str) -> Content {
         attachments,
         payload,
         raw: (kind == MessageKind::Unsupported).then(|| raw.to_owned()),
+        ..Content::default()
     }
 }
 

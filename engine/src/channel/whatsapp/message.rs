@@ -125,6 +125,7 @@ pub(super) fn inbound(
         forwarded,
         referral: message.referral.as_ref().and_then(content::referral),
         error: message.errors.unwrap_or_default().first().map(error_of),
+        ..InboundMessage::default()
     })))
 }
 

@@ -1,0 +1,205 @@
+//! From a mail to an item.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use sha2::{Digest, Sha256};
+
+use super::address::Mailbox;
+use super::bounce::{self, Bounce};
+use super::mail::{FILES_MAX, File, Mail};
+use super::mime::Unreadable;
+use super::post::Post;
+use super::{html, quote, reply};
+use crate::channel::{Handle, InboundMessage, Opaque, Receipt, Topic};
+use crate::contact::IdentityKind;
+use crate::conversation::AHEAD_MAX;
+use crate::id::ThreadId;
+use crate::message::{Attachment, Content, MessageError, MessageKind, MessageStatus};
+use crate::time::Timestamp;
+
+/// Where a mail came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Inbox<'a> {
+    /// The account's address.
+    pub address: &'a str,
+    /// By which its reply addresses are signed.
+    pub reply_key: &'a [u8],
+    /// So much of a text is kept; the rest is cut.
+    pub text_bytes: usize,
+    /// Longer HTML is not kept: its text is.
+    pub html_bytes: usize,
+}
+
+/// What senders are called who are programs, in small letters.
+const PROGRAMS: [&str; 7] =
+    ["mailer-daemon", "postmaster", "noreply", "no-reply", "donotreply", "do-not-reply", "bounce"];
+/// Before 2009: a clock that was never set.
+const EARLIEST: Timestamp = Timestamp(1_230_768_000_000);
+const NAME_CHARS_MAX: usize = 255;
+
+/// The mail of a post, addressed to these, as an item; `None`: it has no sender.
+pub fn read(
+    post: &Post<'_>,
+    recipients: &[String],
+    inbox: &Inbox<'_>,
+    now: Timestamp,
+) -> Result<Option<InboundMessage>, Unreadable> {
+    let read = || Ok(decode(&post.mail()?, recipients, inbox, now));
+    // Decoders of mails have panicked on damaged ones before.
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or(Err(Unreadable::Damaged))
+}
+
+fn decode(
+    mail: &Mail,
+    recipients: &[String],
+    inbox: &Inbox<'_>,
+    now: Timestamp,
+) -> Option<InboundMessage> {
+    let Mailbox { address, name } = mail.from.clone()?;
+    let provider_id = mail.head.message_id.clone();
+    let dedup = provider_id.is_none().then(|| hash(mail, &address));
+    let sent_at = mail.head.sent_at().filter(|at| *at >= EARLIEST && *at <= now + AHEAD_MAX);
+    let mut recipients = recipients.iter();
+    let thread =
+        recipients.find_map(|to| reply::replied_thread(inbox.reply_key, inbox.address, to));
+    let is_automatic = is_automatic(mail, &address, inbox);
+    Some(InboundMessage {
+        from: vec![Handle { kind: IdentityKind::Email, value: address }],
+        name,
+        sent_at,
+        content: content(mail, inbox),
+        reply_to: mail.head.in_reply_to.first().cloned(),
+        topic: topic(mail, provider_id.as_ref().or(dedup.as_ref())?, thread),
+        automatic: is_automatic,
+        bounce: bounce::bounce(mail).map(|bounce| receipt(bounce, sent_at)),
+        provider_id,
+        dedup,
+        ..InboundMessage::default()
+    })
+}
+
+fn topic(mail: &Mail, own: &str, thread: Option<ThreadId>) -> Option<Topic> {
+    let head = &mail.head;
+    let mut answers: Vec<String> = Vec::new();
+    for id in head.in_reply_to.iter().chain(head.references.iter().rev()) {
+        if id != own && !answers.contains(id) {
+            answers.push(id.clone());
+        }
+    }
+    let first = head.references.first().or(head.in_reply_to.first());
+    let first = first.map_or_else(|| own.to_owned(), Clone::clone);
+    Some(Topic { own: own.to_owned(), answers, thread, first })
+}
+
+/// What a mail without an id is told apart by.
+fn hash(mail: &Mail, from: &str) -> String {
+    let mut hash = Sha256::new();
+    for part in [
+        Some(from),
+        mail.head.date.as_deref(),
+        mail.subject.as_deref(),
+        mail.text.as_deref(),
+        mail.html.as_deref(),
+    ] {
+        let part = part.unwrap_or_default();
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    for file in &mail.files {
+        hash.update(file.bytes.len().to_le_bytes());
+        hash.update(&file.bytes);
+    }
+    hex::encode(&hash.finalize()[..16])
+}
+
+fn content(mail: &Mail, inbox: &Inbox<'_>) -> Content {
+    let cut = |text: &str| text[..text.floor_char_boundary(inbox.text_bytes)].replace('\0', "");
+    let page = mail.html.as_deref();
+    // A page that is too long is read as far as the text may be long, with its marks.
+    let read = |page: &str| html::text(&page[..page.floor_char_boundary(inbox.html_bytes)]);
+    let written = mail.text.as_deref().filter(|text| !text.trim().is_empty()).map(str::to_owned);
+    let text = written.or_else(|| page.map(read)).filter(|text| !text.is_empty());
+    let text = text.map(|text| cut(&text));
+    let visible = mail.visible.as_deref().map(|text| cut(text.trim()));
+    let visible = visible.or_else(|| text.as_deref().and_then(quote::visible));
+    let visible = visible.filter(|own| text.as_deref().is_some_and(|text| text.trim() != own));
+    let files = mail.files.iter().filter(|file| !is_of_report(file));
+    let attachments: Vec<_> = files.take(FILES_MAX).map(attachment).collect();
+    Content {
+        kind: match attachments.first() {
+            Some(first) if text.is_none() => kind(&first.kind),
+            _ => MessageKind::Text,
+        },
+        subject: mail.subject.clone(),
+        html: page.filter(|page| page.len() <= inbox.html_bytes).and_then(html::sanitised),
+        visible_text: visible,
+        text,
+        attachments,
+        ..Content::default()
+    }
+}
+
+/// What a report says for programs is none of its files.
+fn is_of_report(file: &File) -> bool {
+    file.mime_type.as_deref() == Some("message/delivery-status")
+}
+
+fn kind(of: &str) -> MessageKind {
+    match of {
+        "image" => MessageKind::Image,
+        "audio" => MessageKind::Audio,
+        "video" => MessageKind::Video,
+        _ => MessageKind::Document,
+    }
+}
+
+fn attachment(file: &File) -> Attachment {
+    let mime_type = file.mime_type.as_deref().and_then(super::one_line);
+    let family = mime_type.as_deref().and_then(|of| of.split('/').next()).unwrap_or_default();
+    let kind = match family.to_ascii_lowercase().as_str() {
+        known @ ("image" | "audio" | "video") => known.to_owned(),
+        _ => "document".to_owned(),
+    };
+    // A name is none of a folder.
+    let name = file.name.as_deref().and_then(|name| name.rsplit(['/', '\\']).next());
+    let name = name.and_then(super::one_line);
+    let held = u64::try_from(file.bytes.len()).ok().filter(|size| *size > 0);
+    Attachment {
+        kind,
+        mime_type,
+        filename: name.map(|name| name.chars().take(NAME_CHARS_MAX).collect()),
+        content_id: file.content_id.as_deref().and_then(super::one_line),
+        size: held.or(file.size),
+        url: file.url.clone(),
+        provider_media_id: file.provider_id.clone(),
+        ..Attachment::default()
+    }
+}
+
+fn is_automatic(mail: &Mail, from: &str, inbox: &Inbox<'_>) -> bool {
+    let local = from.split('@').next().unwrap_or_default();
+    let has_no_sender = mail
+        .head
+        .return_path
+        .as_deref()
+        .is_some_and(|path| path.trim_matches(['<', '>', ' ']).is_empty());
+    mail.head.is_automatic
+        || has_no_sender
+        || PROGRAMS.contains(&local)
+        || from == inbox.address
+        || super::address::without_tag(from).as_deref() == Some(inbox.address)
+        || bounce::is_report(mail)
+}
+
+fn receipt(bounce: Bounce, at: Option<Timestamp>) -> Receipt {
+    let Bounce { id, recipient, code, words } = bounce;
+    let recipient = recipient.map(|value| Handle { kind: IdentityKind::Email, value });
+    Receipt {
+        opaque: Opaque::of_mail(&id),
+        provider_id: id,
+        status: MessageStatus::Failed,
+        at,
+        recipient: recipient.into_iter().collect(),
+        error: Some(MessageError { code, message: words }),
+    }
+}

@@ -1,0 +1,50 @@
+//! Email: posts of providers (the reference's JSON, SendGrid, Postmark, Mailgun, Resend) and mails as
+//! they were sent to items.
+
+mod address;
+mod bounce;
+mod decode;
+mod form;
+mod head;
+mod html;
+mod mail;
+mod mime;
+mod post;
+mod proof;
+mod quote;
+mod reply;
+
+pub use address::{normal, without_tag};
+pub use decode::{Inbox, read};
+pub use mime::Unreadable;
+pub(super) use post::PROVIDERS;
+pub use post::{NotAMail, Post, Provider, open};
+pub use proof::Proofs;
+pub use reply::{replied_thread, reply_address};
+
+use super::setup::Setup;
+
+/// What the config of its accounts holds.
+pub(super) const SETUP: Setup = Setup {
+    title: "Email",
+    key: "address",
+    read: |address| normal(address).ok_or("must be an email address"),
+    required: &["address"],
+    optional: &["webhook_secret", "provider"],
+    switches: &[],
+    webhook: "/webhook/email",
+};
+
+/// Names and subjects are no longer, in characters.
+const LINE_CHARS_MAX: usize = 998;
+
+/// A text of one line, if there is one: what would end a header is a space.
+fn one_line(text: &str) -> Option<String> {
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() || c == '\u{2028}' || c == '\u{2029}' { ' ' } else { c })
+        .take(LINE_CHARS_MAX)
+        .collect();
+    let line = line.trim();
+    (!line.is_empty()).then(|| line.to_owned())
+}

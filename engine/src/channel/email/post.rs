@@ -1,0 +1,337 @@
+//! Posts of mails: which provider's they are, and for whom; nothing in them is believed before that
+//! account's proof fits.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use mail_parser::{MessageParser, MimeHeaders};
+use serde_json::value::RawValue;
+
+use super::address::{Mailbox, addresses, normal};
+use super::form::Fields;
+use super::head::{self, Head, ids, one_id};
+use super::mail::{FILES_MAX, File, Mail};
+use super::mime::{self, Unreadable};
+
+/// A mail as a provider posts it.
+#[derive(Debug)]
+pub struct Post<'a> {
+    pub provider: Provider,
+    pub(super) fields: Fields<'a>,
+    /// What it tells is not that a mail came.
+    pub is_other_news: bool,
+}
+
+/// Whose way of posting mails it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    /// The reference's JSON.
+    Generic,
+    Sendgrid,
+    Postmark,
+    Mailgun,
+    Resend,
+}
+
+/// Why a body is no post of a mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAMail {
+    #[error("send the mail as JSON, multipart/form-data or application/x-www-form-urlencoded")]
+    UnknownType,
+    #[error("{0}")]
+    Malformed(&'static str),
+}
+
+const NO_OBJECT: NotAMail = NotAMail::Malformed("the body must be a JSON object");
+/// A provider's object has no more fields.
+const FIELDS_MAX: usize = 1_000;
+/// So many recipients are looked at.
+const RECIPIENTS_MAX: usize = 100;
+
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// The fields of an object.
+type Object<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+
+/// Opens a body of this media type.
+pub fn open<'a>(content_type: &str, body: &'a [u8]) -> Result<Post<'a>, NotAMail> {
+    let header = format!("Content-Type: {}\r\n\r\n", content_type.replace(['\r', '\n'], " "));
+    let parsed = MessageParser::new().with_mime_headers().parse_headers(header.as_bytes());
+    let kind = parsed.as_ref().and_then(|parsed| parsed.content_type());
+    let essence = kind.map(mime::type_of).unwrap_or_default();
+    match essence.as_str() {
+        "multipart/form-data" => {
+            let boundary = kind.and_then(|kind| kind.attribute("boundary"));
+            let boundary = boundary.filter(|boundary| (1..=70).contains(&boundary.len()));
+            let boundary =
+                boundary.ok_or(NotAMail::Malformed("the form does not say its boundary"))?;
+            Ok(Post::of_form(Fields::of_multipart(body, boundary)?))
+        }
+        "application/x-www-form-urlencoded" => Ok(Post::of_form(Fields::of_urlencoded(body)?)),
+        kind if kind == "application/json" || kind.ends_with("+json") => Post::of_json(body),
+        _ => Err(NotAMail::UnknownType),
+    }
+}
+
+/// The providers as an account's config names them.
+pub(in super::super) const PROVIDERS: [&str; 5] =
+    ["generic", "sendgrid", "postmark", "mailgun", "resend"];
+
+impl Provider {
+    /// As an account's config names it.
+    pub fn as_str(self) -> &'static str {
+        PROVIDERS[self as usize]
+    }
+}
+
+impl<'a> Post<'a> {
+    fn of_form(fields: Fields<'a>) -> Self {
+        let provider = flat(&fields);
+        Self { provider, fields, is_other_news: false }
+    }
+
+    fn of_json(body: &'a [u8]) -> Result<Self, NotAMail> {
+        let object = object(body).ok_or(NO_OBJECT)?;
+        if let (Some(event), Some(data)) = (object.get("type"), object.get("data")) {
+            let event: String = serde_json::from_str(event.get()).unwrap_or_default();
+            let data = self::object(data.get().as_bytes()).ok_or(NO_OBJECT)?;
+            let is_other_news = event != "email.received";
+            let (provider, fields) = (Provider::Resend, Fields::of_json(data));
+            return Ok(Self { provider, fields, is_other_news });
+        }
+        let is_postmark = object.contains_key("From") && !object.contains_key("from");
+        let fields = Fields::of_json(object);
+        let provider = if is_postmark { Provider::Postmark } else { flat(&fields) };
+        Ok(Self { provider, fields, is_other_news: false })
+    }
+
+    /// Whether it may name a sender: where the mail is posted as it was sent, that is seen when it
+    /// is read.
+    pub fn may_have_sender(&self) -> bool {
+        let mut mail = Mail { head: self.head(), ..Mail::default() };
+        self.add_sender(&mut mail);
+        mail.from.is_some() || self.raw().is_some()
+    }
+
+    /// To whom it was delivered, the surest first: the first group that names somebody who is known
+    /// counts. `None`: to more than can be looked at.
+    pub fn recipients(&self) -> Option<Vec<Vec<String>>> {
+        let envelope = self.fields.text("envelope").and_then(|text| {
+            let envelope = object(text.as_bytes())?.get("to")?.get().to_owned();
+            let one = || serde_json::from_str::<String>(&envelope).ok().map(|to| vec![to]);
+            serde_json::from_str::<Vec<String>>(&envelope).ok().or_else(one)
+        });
+        let delivered = ["recipient", "OriginalRecipient"].into_iter();
+        let delivered = delivered.filter_map(|name| self.fields.text(name)).collect();
+        let to = self.fields.text("to").map(|to| match to.starts_with('[') {
+            true => serde_json::from_str::<Vec<String>>(&to).unwrap_or_default().join(", "),
+            false => to,
+        });
+        let mut groups = Vec::new();
+        for group in [envelope.unwrap_or_default(), delivered, to.into_iter().collect()] {
+            let read = group.iter().flat_map(|list| match normal(list) {
+                Some(address) => vec![address],
+                None => addresses(list).into_iter().map(|mailbox| mailbox.address).collect(),
+            });
+            let mut read: Vec<String> = read.take(RECIPIENTS_MAX + 1).collect();
+            if read.len() > RECIPIENTS_MAX {
+                return if groups.is_empty() { None } else { Some(groups) };
+            }
+            read.dedup();
+            if !read.is_empty() {
+                groups.push(read);
+            }
+        }
+        Some(groups)
+    }
+
+    /// The mail.
+    pub(super) fn mail(&self) -> Result<Mail, Unreadable> {
+        let mut mail = match self.raw() {
+            Some(raw) => mime::read(&raw)?,
+            None => Mail { head: self.head(), files: self.files(), ..Mail::default() },
+        };
+        self.add_sender(&mut mail);
+        let posted = |names: &[&str]| names.iter().find_map(|name| self.fields.text(name));
+        let subject = posted(&["subject"]).and_then(|subject| super::one_line(&subject));
+        mail.subject = subject.or_else(|| head::text(mail.head.subject.as_deref()?));
+        let lines = |text: String| text.replace("\r\n", "\n");
+        mail.text = posted(&["text", "body-plain", "TextBody"]).map(lines).or(mail.text);
+        mail.html = posted(&["html", "body-html", "HtmlBody"]).or(mail.html);
+        mail.visible = posted(&["stripped-text", "StrippedTextReply"]).map(lines);
+        self.add_ids(&mut mail.head);
+        if let Some(date) = posted(&["date"]).filter(|_| mail.head.date.is_none()) {
+            mail.head.date = Some(date);
+        }
+        Ok(mail)
+    }
+
+    /// The mail as it was sent, where that is posted.
+    fn raw(&self) -> Option<Cow<'_, [u8]>> {
+        let raw = ["email", "body-mime", "RawEmail"]
+            .into_iter()
+            .find_map(|name| self.fields.bytes(name).filter(|bytes| bytes.contains(&b'\n')))?;
+        Some(raw)
+    }
+
+    fn head(&self) -> Head {
+        if self.provider == Provider::Sendgrid || self.provider == Provider::Generic {
+            let block = self.fields.text("headers").unwrap_or_default();
+            if !block.starts_with(['{', '[']) {
+                return Head::of_block(&block);
+            }
+        }
+        let mut head = Head::default();
+        for (name, value) in self.listed_headers() {
+            head.add(&name, &value);
+        }
+        head
+    }
+
+    /// Headers as a list of pairs (Mailgun), of objects (Postmark), or as an object.
+    fn listed_headers(&self) -> Vec<(String, String)> {
+        let posted = ["message-headers", "Headers"].into_iter().find_map(|n| self.fields.text(n));
+        let posted = posted.unwrap_or_default();
+        if let Ok(pairs) = serde_json::from_str::<Vec<(String, String)>>(&posted) {
+            return pairs;
+        }
+        let read = |one: &RawValue| {
+            let fields = Fields::of_json(object(one.get().as_bytes())?);
+            Some((fields.text("Name")?, fields.text("Value").unwrap_or_default()))
+        };
+        if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(&posted) {
+            return list.into_iter().filter_map(read).collect();
+        }
+        let object = serde_json::from_str::<BTreeMap<String, String>>(&posted);
+        object.unwrap_or_default().into_iter().collect()
+    }
+
+    fn add_sender(&self, mail: &mut Mail) {
+        let full = self.fields.text("FromFull").and_then(|full| {
+            let fields = Fields::of_json(object(full.as_bytes())?);
+            let address = normal(&fields.text("Email")?)?;
+            Some(Mailbox { address, name: fields.text("Name").and_then(|n| super::one_line(&n)) })
+        });
+        let first = |text: String| {
+            let bare = || normal(&text).map(|address| Mailbox { address, name: None });
+            addresses(&text).into_iter().next().or_else(bare)
+        };
+        let posted = full.or_else(|| self.fields.text("from").and_then(first));
+        let of_head = || mail.head.from.clone().and_then(first);
+        let envelope = || {
+            let envelope = self.fields.text("envelope")?;
+            let from = object(envelope.as_bytes())?.get("from")?.get().to_owned();
+            normal(&serde_json::from_str::<String>(&from).ok()?)
+        };
+        let delivered = || {
+            let address = self.fields.text("sender").and_then(|sender| normal(&sender));
+            let address = address.or_else(envelope)?;
+            Some(Mailbox { address, name: None })
+        };
+        let mut from = posted.or_else(of_head).or_else(delivered);
+        if let Some(from) = &mut from {
+            let given = self.fields.text("sender_name").and_then(|name| super::one_line(&name));
+            from.name = given.or(from.name.take());
+        }
+        mail.from = from;
+    }
+
+    fn add_ids(&self, head: &mut Head) {
+        // Postmark's `MessageID` is its own.
+        let id = self.fields.text("message_id").or_else(|| self.fields.text("Message-Id"));
+        if let Some(id) = id.as_deref().and_then(one_id) {
+            head.message_id = Some(id);
+        }
+        let list = |names: [&str; 2]| {
+            let text = names.into_iter().find_map(|name| self.fields.text(name))?;
+            let text =
+                if text.starts_with('[') { text.replace(['[', ']', '"'], " ") } else { text };
+            Some(ids(&text)).filter(|ids| !ids.is_empty())
+        };
+        if let Some(ids) = list(["in_reply_to", "In-Reply-To"]) {
+            head.in_reply_to = ids;
+        }
+        if let Some(ids) = list(["references", "References"]) {
+            head.references = ids;
+        }
+    }
+
+    /// The files that are there, or can be fetched; what is only announced is none.
+    fn files(&self) -> Vec<File> {
+        let mut files = Vec::new();
+        let mut shown = ["content-ids", "content-id-map"].into_iter();
+        let shown = shown.find_map(|name| self.fields.text(name)).unwrap_or_default();
+        let shown: BTreeMap<String, String> = serde_json::from_str(&shown).unwrap_or_default();
+        for (field, name, mime_type, bytes) in self.fields.files() {
+            if ["email", "body-mime"].contains(&field) {
+                continue;
+            }
+            let content_id = shown.iter().find(|(_, of)| *of == field).map(|(id, _)| id);
+            let content_id = content_id.map(|id| id.trim_matches(['<', '>']).to_owned());
+            files.push(File {
+                name: name.map(str::to_owned),
+                mime_type: mime_type.map(str::to_owned),
+                is_inline: content_id.is_some(),
+                content_id,
+                bytes: bytes.to_vec(),
+                ..File::default()
+            });
+        }
+        let listed = self.fields.text("attachments").unwrap_or_default();
+        let listed: Vec<&RawValue> = serde_json::from_str(&listed).unwrap_or_default();
+        files.extend(listed.into_iter().take(FILES_MAX).filter_map(|file| self.file(file)));
+        files
+    }
+
+    fn file(&self, posted: &RawValue) -> Option<File> {
+        let fields = Fields::of_json(object(posted.get().as_bytes())?);
+        let text = |names: &[&str]| names.iter().find_map(|name| fields.text(name));
+        let content = text(&["content", "Data"]).map(|mut content| {
+            content.retain(|c| !c.is_whitespace());
+            LENIENT.decode(content)
+        });
+        let bytes = content.transpose().ok()?;
+        let url = text(&["url"]);
+        let provider_id = text(&["id"]).filter(|_| self.provider == Provider::Resend);
+        if bytes.is_none() && url.is_none() && provider_id.is_none() {
+            return None;
+        }
+        let content_id = text(&["content_id", "ContentID", "content-id", "cid"]);
+        let content_id = content_id.map(|id| id.trim_matches(['<', '>']).to_owned());
+        Some(File {
+            name: text(&["filename", "name"]),
+            mime_type: text(&["content_type", "ContentType", "content-type", "mime_type", "type"]),
+            is_inline: content_id.is_some(),
+            content_id,
+            size: text(&["size", "ContentLength"]).and_then(|size| size.parse().ok()),
+            bytes: bytes.unwrap_or_default(),
+            url,
+            provider_id,
+        })
+    }
+}
+
+/// Whose flat fields these are.
+fn flat(fields: &Fields<'_>) -> Provider {
+    let has = |names: &[&str]| names.iter().any(|name| fields.has(name));
+    if has(&["body-mime", "message-headers", "body-plain", "stripped-text", "message-url"]) {
+        Provider::Mailgun
+    } else if has(&["envelope", "charsets", "sender_ip", "SPF", "email"]) {
+        Provider::Sendgrid
+    } else {
+        Provider::Generic
+    }
+}
+
+fn object(text: &[u8]) -> Option<Object<'_>> {
+    let object: Object<'_> = serde_json::from_slice(text).ok()?;
+    (object.len() <= FIELDS_MAX).then_some(object)
+}

@@ -1,0 +1,104 @@
+//! Mails that are too much: one answer each, in bounded time.
+
+use std::fmt::Write as _;
+
+use engine::channel::email::{self, Unreadable, open};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::{FORM, NOW, form, inbox, posted, read};
+
+#[test]
+fn a_thousand_nested_parts_are_refused() {
+    let mut raw = "From: a@example.org\r\n".to_owned();
+    for n in 0..1_000 {
+        let _ = write!(raw, "Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n");
+    }
+    assert_eq!(read(raw.as_bytes()), Err(Unreadable::TooManyParts));
+    let siblings = format!(
+        "From: a@example.org\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n{}",
+        "--b\r\n\r\nx\r\n".repeat(1_000)
+    );
+    assert_eq!(read(siblings.as_bytes()), Err(Unreadable::TooManyParts));
+}
+
+#[test]
+fn mails_within_mails_are_not_gone_into() {
+    let nested = "Content-Type: message/rfc822\r\n\r\n".repeat(200_000);
+    let message = read(format!("From: a@example.org\r\n{nested}").as_bytes()).unwrap();
+    assert_eq!(message.content.attachments.len(), 1);
+}
+
+#[test]
+fn headers_of_a_megabyte_are_refused_and_one_of_a_form_is_cut() {
+    let raw = format!("From: a@example.org\r\nSubject: {}\r\n\r\nx", "x".repeat(1 << 20));
+    assert_eq!(read(raw.as_bytes()), Err(Unreadable::HeadTooLarge));
+    let message = posted(&json!({"from": "a@example.org", "subject": "x".repeat(1 << 20)}));
+    assert!(message.content.subject.unwrap().len() < 1_000);
+}
+
+#[test]
+fn ten_thousand_recipients_are_refused_unless_the_envelope_says_who() {
+    let many: Vec<_> = (0..10_000).map(|n| format!("a{n}@example.com")).collect();
+    let (many, envelope) =
+        (many.join(", "), br#"{"to":["shop@example.com"],"from":"a@example.org"}"#);
+    let body = form(&[("from", b"a@example.org"), ("to", many.as_bytes())]);
+    assert_eq!(open(FORM, &body).unwrap().recipients(), None);
+    let body = form(&[("from", b"a@example.org"), ("to", many.as_bytes()), ("envelope", envelope)]);
+    assert_eq!(open(FORM, &body).unwrap().recipients().unwrap()[0], ["shop@example.com"]);
+}
+
+#[test]
+fn what_would_end_a_header_ends_none() {
+    let message = posted(&json!({
+        "from": "\"Mei\r\nBcc: b@example.org\" <a@example.org>", "subject": "Hi\r\nBcc: c@example.org",
+        "message_id": "<x\r\ny@example.org>",
+        "attachments": [{"filename": "a\r\nb.txt", "content": "eA=="}],
+    }));
+    let shown = format!("{message:?}");
+    assert!(!shown.contains("\\r") && !shown.contains("\\n"), "{shown}");
+    assert!(message.provider_id.is_none());
+}
+
+#[test]
+fn a_long_text_is_cut_and_a_long_page_is_read_as_a_text() {
+    let (text, page) = ("ü".repeat(200_000), format!("<p>{}</p>", "x ".repeat(200_000)));
+    let message = posted(&json!({"from": "a@example.org", "text": text}));
+    assert!(message.content.text.unwrap().len() <= inbox().text_bytes);
+    let message = posted(&json!({"from": "a@example.org", "html": page}));
+    assert!(message.content.html.is_none());
+    assert!(message.content.text.unwrap().starts_with("x x"));
+}
+
+#[test]
+fn forms_of_many_fields_are_refused() {
+    let body = "a=b&".repeat(2_000);
+    assert!(open("application/x-www-form-urlencoded", body.as_bytes()).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn no_bytes_are_too_odd(
+        raw in prop::collection::vec(any::<u8>(), 0..400),
+        lines in prop::collection::vec(prop_oneof![
+            Just("Content-Type: multipart/mixed; boundary=b"), Just("--b"), Just("--b--"), Just(""),
+            Just("Content-Type: text/html; charset=utf-7"), Just("Content-Transfer-Encoding: base64"),
+            Just("Content-Transfer-Encoding: quoted-printable"), Just("=?utf-8?B?///?="), Just("Subject: =?x?Q?=F?="),
+            Just("Content-Type: message/rfc822"), Just("Content-Disposition: attachment; filename*0*=x''%"), Just("Date: x"),
+        ], 0..40),
+    ) {
+        let mut mail = b"From: a@example.org\r\n".to_vec();
+        mail.extend(lines.join("\r\n").into_bytes());
+        mail.extend(&raw);
+        let read = read(&mail);
+        prop_assert!(read != Err(Unreadable::Damaged), "{:?}", mail);
+        for kind in [FORM, "application/json", "application/x-www-form-urlencoded"] {
+            if let Ok(post) = open(kind, &raw) {
+                let _ = (post.recipients(), post.may_have_sender());
+                prop_assert!(email::read(&post, &[], &inbox(), NOW) != Err(Unreadable::Damaged));
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Each provider's post of the same mail.
+
+use engine::channel::email::{NotAMail, Provider, open};
+use engine::contact::IdentityKind;
+use engine::message::MessageKind;
+use serde_json::{Value, json};
+
+use super::{FORM, form, item, posted};
+
+fn text(of: &Option<String>) -> &str {
+    of.as_deref().unwrap_or_default()
+}
+
+#[test]
+fn the_api_s_own_json_is_read() {
+    let message = posted(&json!({
+        "from": "\"Lin, Mei\" <Mei@Example.org>", "to": "Shop <shop@example.com>", "subject": "Re: Boots",
+        "text": "Brown, please.\n\nOn 2 May 2026, Shop <shop@example.com> wrote:\n> Which?",
+        "html": "<p>Brown, please.</p><script>x()</script>",
+        "message_id": "<m2@example.org>", "in_reply_to": "<o1@example.com>",
+        "references": "<m1@example.org> <o1@example.com>",
+        "attachments": [
+            {"filename": "../boots.png", "content_type": "image/png", "content": "iVBORw==", "content_id": "<i1>"},
+            {"filename": "announced.pdf", "size": 10},
+        ],
+    }));
+    assert_eq!(
+        (message.from[0].kind, &*message.from[0].value),
+        (IdentityKind::Email, "mei@example.org")
+    );
+    assert_eq!(text(&message.name), "Lin, Mei");
+    assert_eq!(text(&message.provider_id), "m2@example.org");
+    assert_eq!(text(&message.reply_to), "o1@example.com");
+    let topic = message.topic.unwrap();
+    assert_eq!(topic.answers, ["o1@example.com", "m1@example.org"]);
+    assert_eq!((&*topic.own, &*topic.first), ("m2@example.org", "m1@example.org"));
+    let content = message.content;
+    assert_eq!(text(&content.visible_text), "Brown, please.");
+    assert!(text(&content.text).contains("> Which?"), "all of it is kept");
+    assert_eq!(text(&content.html), "<p>Brown, please.</p>");
+    assert_eq!(text(&content.subject), "Re: Boots");
+    let [file] = &content.attachments[..] else { panic!("what is only announced is no file") };
+    assert_eq!((&*file.kind, text(&file.filename), file.size), ("image", "boots.png", Some(4)));
+    assert_eq!((text(&file.content_id), text(&file.mime_type)), ("i1", "image/png"));
+}
+
+#[test]
+fn a_sender_alone_is_a_mail() {
+    let message = posted(&json!({"from": "mei@example.org", "sender_name": "Mei"}));
+    assert_eq!((text(&message.name), message.content.kind), ("Mei", MessageKind::Text));
+    assert!(message.provider_id.is_none() && message.dedup.is_some() && !message.automatic);
+    let same = posted(&json!({"from": "mei@example.org", "sender_name": "Mei"}));
+    assert_eq!(message.dedup, same.dedup, "delivered again it is the same");
+    let other = posted(&json!({"from": "mei@example.org", "text": "Hi"}));
+    assert_ne!(message.dedup, other.dedup);
+}
+
+#[test]
+fn sendgrid_s_fields_are_read_each_in_its_charset() {
+    let headers = b"Message-ID: <m2@example.org>\nReferences: <m1@example.org>\n <o1@example.com>\nDate: Sat, 2 May 2026 10:00:00 +0200\n";
+    let fields: [(&str, &[u8]); 10] = [
+        ("headers", headers),
+        ("from", b"Mei <mei@example.org>"),
+        ("to", b"Other <other@example.com>"),
+        ("subject", b"Gr\xfc\xdfe"),
+        ("text", b"Sch\xf6n"),
+        ("charsets", br#"{"text":"iso-8859-1","subject":"iso-8859-1"}"#),
+        ("envelope", br#"{"to":["Shop+x@Example.com"],"from":"bounces@example.org"}"#),
+        ("attachments", b"2"),
+        ("attachment1;; filename=\"a.txt\"\r\nContent-Type: text/plain", b"one\r\ntwo"),
+        ("content-ids", br#"{"c1":"attachment1"}"#),
+    ];
+    let body = form(&fields);
+    let post = open(FORM, &body).unwrap();
+    assert_eq!(post.provider, Provider::Sendgrid);
+    let groups = post.recipients().unwrap();
+    assert_eq!(groups, [vec!["shop+x@example.com"], vec!["other@example.com"]]);
+    let message = item(&post);
+    assert_eq!((text(&message.content.text), text(&message.content.subject)), ("Schön", "Grüße"));
+    assert_eq!(text(&message.provider_id), "m2@example.org");
+    assert_eq!(message.sent_at.unwrap().to_string(), "2026-05-02T08:00:00.000Z");
+    assert_eq!(message.topic.unwrap().answers, ["o1@example.com", "m1@example.org"]);
+    let [file] = &message.content.attachments[..] else { panic!("one of two is there") };
+    assert_eq!((text(&file.filename), file.size, text(&file.content_id)), ("a.txt", Some(8), "c1"));
+}
+
+#[test]
+fn a_mail_as_it_was_sent_is_read_and_the_posted_subject_wins() {
+    let raw = b"From: Mei <mei@example.org>\r\nSubject: Raw\r\nMessage-ID: <m1@example.org>\r\n\r\nHello\r\n";
+    for (name, subject) in [("email", "Raw"), ("body-mime", "Raw")] {
+        let body = form(&[(name, raw), ("recipient", b"shop@example.com")]);
+        let message = item(&open(FORM, &body).unwrap());
+        assert_eq!(
+            (text(&message.content.subject), text(&message.content.text)),
+            (subject, "Hello")
+        );
+    }
+    let body = form(&[("email", raw), ("subject", b"Posted"), ("to", b"shop@example.com")]);
+    assert_eq!(text(&item(&open(FORM, &body).unwrap()).content.subject), "Posted");
+    let raw = String::from_utf8_lossy(raw);
+    let message =
+        posted(&json!({"From": "x@example.org", "RawEmail": raw, "To": "shop@example.com"}));
+    assert_eq!(text(&message.provider_id), "m1@example.org");
+}
+
+fn postmark() -> Value {
+    json!({
+        "From": "mei@example.org", "FromFull": {"Email": "mei@example.org", "Name": "Mei", "MailboxHash": ""},
+        "To": "\"Shop\" <shop+x@example.com>", "OriginalRecipient": "shop+x@example.com",
+        "Subject": "Boots", "MessageID": "0b7c", "Date": "Sat, 2 May 2026 10:00:00 +0000",
+        "TextBody": "Brown.\r\n> Which?", "HtmlBody": "<p>Brown.</p>", "StrippedTextReply": "Brown.",
+        "Headers": [{"Name": "Message-ID", "Value": "<m2@example.org>"}, {"Name": "In-Reply-To", "Value": "<o1@example.com>"}],
+        "Attachments": [{"Name": "a.pdf", "Content": "JVBERg==", "ContentType": "application/pdf", "ContentLength": 4, "ContentID": ""}],
+    })
+}
+
+#[test]
+fn postmark_s_json_is_read_and_its_own_id_is_none() {
+    let message = posted(&postmark());
+    assert_eq!((text(&message.provider_id), text(&message.name)), ("m2@example.org", "Mei"));
+    assert_eq!(
+        (text(&message.content.text), text(&message.content.visible_text)),
+        ("Brown.\n> Which?", "Brown.")
+    );
+    assert_eq!(message.topic.unwrap().answers, ["o1@example.com"]);
+    let file = &message.content.attachments[0];
+    assert_eq!((&*file.kind, file.size, file.content_id.as_deref()), ("document", Some(4), None));
+    let mut without = postmark();
+    without["Headers"] = json!([]);
+    let message = posted(&without);
+    assert!(message.provider_id.is_none() && message.dedup.is_some());
+}
+
+#[test]
+fn mailgun_s_fields_are_read_urlencoded_and_as_a_form() {
+    let headers = json!([
+        ["Message-Id", "<m2@example.org>"],
+        ["References", "<m1@example.org>"],
+        ["Auto-Submitted", "no"],
+        ["Subject", "=?utf-8?Q?Gr=C3=BC=C3=9Fe?="]
+    ]);
+    let fields = [
+        ("recipient", "shop@example.com".to_owned()),
+        ("sender", "bounces@example.org".to_owned()),
+        ("From", "Mei <mei@example.org>".to_owned()),
+        ("from", "Mei <mei@example.org>".to_owned()),
+        ("body-plain", "Brown.\n> Which?".to_owned()),
+        ("stripped-text", "Brown.".to_owned()),
+        ("body-html", "<p>Brown.</p>".to_owned()),
+        ("message-headers", headers.to_string()),
+        ("attachments", json!([{"url": "https://files.example/1", "size": 7, "name": "a.pdf", "content-type": "application/pdf"}]).to_string()),
+    ];
+    let encoded = form_urlencoded::Serializer::new(String::new()).extend_pairs(&fields).finish();
+    let parts: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+    let (parts, urlencoded) = (form(&parts), "application/x-www-form-urlencoded");
+    for (kind, body) in [(FORM, &parts[..]), (urlencoded, encoded.as_bytes())] {
+        let post = open(kind, body).unwrap();
+        assert_eq!(post.provider, Provider::Mailgun);
+        let message = item(&post);
+        assert_eq!(
+            (text(&message.provider_id), &*message.from[0].value),
+            ("m2@example.org", "mei@example.org")
+        );
+        assert_eq!(text(&message.content.visible_text), "Brown.");
+        assert_eq!(text(&message.content.subject), "Grüße");
+        assert!(!message.automatic);
+        let file = &message.content.attachments[0];
+        assert_eq!((text(&file.url), file.size), ("https://files.example/1", Some(7)));
+    }
+}
+
+#[test]
+fn what_resend_tells_of_a_mail_is_shown_without_its_body() {
+    let data = json!({
+        "email_id": "4ef9", "from": "Mei <mei@example.org>", "to": ["shop@example.com"], "subject": "Boots",
+        "message_id": "<m2@example.org>",
+        "attachments": [{"id": "a1", "filename": "a.pdf", "content_type": "application/pdf", "content_id": null}],
+    });
+    let body =
+        json!({"type": "email.received", "created_at": "2026-05-02T10:00:00Z", "data": data})
+            .to_string();
+    let post = open("application/json", body.as_bytes()).unwrap();
+    assert_eq!((post.provider, post.is_other_news), (Provider::Resend, false));
+    let message = item(&post);
+    assert_eq!((text(&message.content.subject), message.content.text), ("Boots", None));
+    assert_eq!(text(&message.content.attachments[0].provider_media_id), "a1");
+    let other = json!({"type": "email.delivered", "data": {"email_id": "4ef9"}}).to_string();
+    assert!(open("application/json", other.as_bytes()).unwrap().is_other_news);
+}
+
+#[test]
+fn what_is_no_post_of_a_mail_is_refused() {
+    for kind in ["", "text/plain", "application/octet-stream", "message/rfc822", "\r\nX: y"] {
+        assert_eq!(open(kind, b"{}").unwrap_err(), NotAMail::UnknownType, "{kind}");
+    }
+    for body in ["", "[]", "1", "{", "\"x\"", "{\"a\":1}x"] {
+        assert!(
+            matches!(open("application/json", body.as_bytes()), Err(NotAMail::Malformed(_))),
+            "{body}"
+        );
+    }
+    for body in
+        ["", "--other\r\n", "--xYzZY\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nb"]
+    {
+        assert!(matches!(open(FORM, body.as_bytes()), Err(NotAMail::Malformed(_))), "{body}");
+    }
+    assert!(open("multipart/form-data", b"--x").is_err());
+}
