@@ -287,29 +287,28 @@ impl State {
         self.row = Some(Some(contact.clone()));
         let shown = |contact: &Contact| (contact.name.clone(), contact.phone().map(str::to_owned));
         let is_other = match known {
-            _ if contact.merged_into.is_some() => false,
-            // A thread that is new to it may have been made for one that was merged away.
+            _ if contact.merged_into.is_some() => return Ok(()),
             Some(known) => {
-                shown(known) != shown(contact)
-                    || known.absorbed.len() != contact.absorbed.len()
-                    || known.threads != contact.threads
+                shown(known) != shown(contact) || known.absorbed.len() != contact.absorbed.len()
             }
             // The threads of a new one are none yet, but for those of one that it absorbs.
             None => !contact.absorbed.is_empty(),
         };
-        if is_other {
-            self.tell_threads(contact);
+        // A thread that is new to it may have been made for one that was merged away.
+        let is_new = |thread: &&ThreadId| {
+            is_other || known.is_some_and(|known| !known.threads.contains(thread))
+        };
+        for thread in contact.threads.iter().filter(is_new) {
+            self.tell_thread(contact, *thread);
         }
         Ok(())
     }
 
-    /// Tells the contact's threads what their conversations show of it.
-    fn tell_threads(&self, contact: &Contact) {
-        for thread in &contact.threads {
-            let (name, phone) = (contact.name.clone(), contact.phone().map(str::to_owned));
-            let command = Command::ContactChanged { contact: contact.id, name, phone };
-            // A thread that misses it compares when it wakes.
-            self.shards.tell_thread(*thread, Order::own(command));
-        }
+    /// Tells a thread of the contact what its conversations show of it.
+    fn tell_thread(&self, contact: &Contact, thread: ThreadId) {
+        let (name, phone) = (contact.name.clone(), contact.phone().map(str::to_owned));
+        let command = Command::ContactChanged { contact: contact.id, name, phone };
+        // A thread that misses it compares when it wakes.
+        self.shards.tell_thread(thread, Order::own(command));
     }
 }

@@ -84,6 +84,35 @@ impl Handles {
         self.0.swap(&on_account(scope, handle), &from, &to).await
     }
 
+    /// Who holds the thread that a message was found to be for.
+    pub(crate) async fn message(&self, scope: Scope, id: &str) -> Result<Option<Held>, StoreError> {
+        self.0.get(&of_message(scope, id)).await
+    }
+
+    /// Says which thread a message is for; answers which it is then.
+    pub(crate) async fn claim_message(
+        &self,
+        scope: Scope,
+        id: &str,
+        held: Held,
+    ) -> Result<Held, StoreError> {
+        self.0.claim(&of_message(scope, id), held).await
+    }
+
+    /// Claims the thread of a customer that begins with this message; answers which it is then.
+    pub(crate) async fn claim_topic(
+        &self,
+        scope: Scope,
+        customer: &Handle,
+        first: &str,
+        held: Held,
+    ) -> Result<Held, StoreError> {
+        let kind = format!("topic:{}", scope.account.0.simple());
+        // No handle has a space.
+        let name = format!("{} {first}", customer.compared());
+        self.0.claim(&Name { scope: scope.tenant.0, kind, name }, held).await
+    }
+
     /// Which contact a handle names on every account of the tenant.
     pub(crate) async fn contact(
         &self,
@@ -140,6 +169,11 @@ impl Scope {
 fn on_account(Scope { tenant, account }: Scope, handle: &Handle) -> Name {
     let kind = format!("{}:{}", handle.kind.as_str(), account.0.simple());
     Name { scope: tenant.0, kind, name: handle.compared().into_owned() }
+}
+
+fn of_message(Scope { tenant, account }: Scope, id: &str) -> Name {
+    let kind = format!("message:{}", account.0.simple());
+    Name { scope: tenant.0, kind, name: id.to_owned() }
 }
 
 fn everywhere(tenant: TenantId, handle: &Handle) -> Name {

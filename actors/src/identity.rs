@@ -167,7 +167,11 @@ impl Identities {
     }
 
     /// A new thread of a contact who may be known on another account.
-    async fn new_owner(&self, tenant: TenantId, handles: &[Handle]) -> Result<Owner, StoreError> {
+    pub(crate) async fn new_owner(
+        &self,
+        tenant: TenantId,
+        handles: &[Handle],
+    ) -> Result<Owner, StoreError> {
         let mut ids = self.world.ids.clone();
         // The last byte of a UUIDv7 is random: it is the virtual shard as it is.
         let (mut contact, thread) = (ContactId(ids.uuid()), ThreadId(ids.uuid()));
@@ -179,7 +183,7 @@ impl Identities {
 
     /// Which contact a handle names on every account: this one, if it names none yet, or one that
     /// has left it.
-    async fn contact_of(
+    pub(crate) async fn contact_of(
         &self,
         tenant: TenantId,
         handle: &Handle,
@@ -201,7 +205,7 @@ impl Identities {
     }
 
     /// The contact knows these handles and its thread, durably.
-    async fn learn(
+    pub(crate) async fn learn(
         &self,
         account: &Account,
         handles: &[&Handle],
@@ -446,7 +450,7 @@ pub(crate) fn origin(account: &Account, owner: Owner) -> Origin {
     }
 }
 
-fn identities<'a>(
+pub(crate) fn identities<'a>(
     account: &Account,
     handles: impl IntoIterator<Item = &'a Handle>,
 ) -> Vec<Identity> {

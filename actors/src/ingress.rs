@@ -1,6 +1,7 @@
 //! From a provider's items to threads: whose each is, and its answer once all are durable.
 
 mod route;
+mod topic;
 
 use std::collections::HashSet;
 use std::sync::Arc;

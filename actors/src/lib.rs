@@ -25,6 +25,7 @@ mod slots;
 pub mod sweep;
 pub mod tenants;
 pub mod thread;
+mod topics;
 pub mod turns;
 mod typing;
 mod union;

@@ -95,6 +95,18 @@ impl Ingress {
         account: &Account,
         command: &mut Command,
     ) -> Result<Option<(ThreadId, Origin)>, Failure> {
+        if let Command::Receive(message) = command
+            && let Some(topic) = message.topic.clone()
+        {
+            if let Some(bounce) = message.bounce.clone()
+                && let Some(owner) = self.of_sent(account, &bounce).await?
+            {
+                *command = Command::Receipt(bounce);
+                return Ok(Some((owner.thread, origin(account, owner))));
+            }
+            let owner = self.of_topic(account, message, &topic).await?;
+            return Ok(owner.map(|owner| (owner.thread, origin(account, owner))));
+        }
         let of_message = match command {
             Command::Amend(amendment) => {
                 let owner = self.of_message(account, &amendment.target).await?;
@@ -153,8 +165,22 @@ impl Ingress {
         Ok(self.of_message(account, &receipt.provider_id).await?.or(recipient))
     }
 
+    /// Whose the message of ours is that a receipt names by its id.
+    async fn of_sent(
+        &self,
+        account: &Account,
+        receipt: &Receipt,
+    ) -> Result<Option<Owner>, StoreError> {
+        if let Some(opaque) = receipt.opaque
+            && let Some(owner) = self.of_thread(account, opaque.thread).await?
+        {
+            return Ok(Some(owner));
+        }
+        self.of_message(account, &receipt.provider_id).await
+    }
+
     /// Whose the message with this provider id is.
-    async fn of_message(
+    pub(super) async fn of_message(
         &self,
         account: &Account,
         provider_id: &str,
@@ -168,7 +194,7 @@ impl Ingress {
     }
 
     /// Whose a thread is. One of another account names nothing.
-    async fn of_thread(
+    pub(super) async fn of_thread(
         &self,
         account: &Account,
         thread: ThreadId,

@@ -30,4 +30,6 @@ mod sends;
 #[cfg(test)]
 mod settings;
 #[cfg(test)]
+mod topics;
+#[cfg(test)]
 mod unions;
