@@ -40,6 +40,10 @@ pub struct Parts {
     pub login_limits: LoginLimits,
     /// Passwords are hashed by so many at once.
     pub hashing: Semaphore,
+    /// Mails are taken apart by so many at once.
+    pub mails: Arc<Semaphore>,
+    /// Signs the addresses by which mails are answered.
+    pub reply_key: [u8; 32],
     /// Bodies of which nobody knows yet whose they are.
     pub unproven: Arc<Unproven>,
     /// How fast each tenant's people may ask.

@@ -35,9 +35,10 @@ async fn docs() -> Html<&'static str> {
 /// One layer for all of it: each of its own would cost as much as a small handler.
 async fn around(State(app): State<App>, request: Request, next: Next) -> Response {
     let limits = &app.config.limits;
-    let within: Duration = match request.uri().path().starts_with("/webhook") {
-        true => limits.webhook_timeout,
-        false => limits.rest_timeout,
+    let within: Duration = match request.uri().path() {
+        "/webhook/email" => limits.mail_timeout,
+        path if path.starts_with("/webhook") => limits.webhook_timeout,
+        _ => limits.rest_timeout,
     };
     request_id::scope(request, async |request| {
         let answered = caught_in("handler", next.run(request));

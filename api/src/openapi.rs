@@ -42,6 +42,9 @@ pub fn document() -> Value {
                 "cookieAuth": {"type": "apiKey", "in": "cookie", "name": "access_token"},
                 "apiKeyAuth": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
                 "metaSignature": {"type": "apiKey", "in": "header", "name": "X-Hub-Signature-256"},
+                "emailSignature": {
+                    "type": "apiKey", "in": "header", "name": "X-Email-Webhook-Signature",
+                },
                 "metaVerifyToken": {"type": "apiKey", "in": "query", "name": "hub.verify_token"},
             },
         },
@@ -75,7 +78,14 @@ fn operation(route: &Route, error: &Value, generator: &mut schemars::SchemaGener
             parameters.push(parameter);
         }
     }
+    if route.access == Access::EmailSignature {
+        parameters.push(json!({
+            "name": "X-Email-Webhook-Signature", "in": "header", "required": false,
+            "schema": {"type": "string"}, "description": "HMAC-SHA256 signature",
+        }));
+    }
     let content = match (route.answer, route.status) {
+        (None, _) if route.access == Access::EmailSignature => json!({}),
         (Some(answer), _) => json!({"application/json": {"schema": answer(generator).to_value()}}),
         (None, 101) => json!({}),
         (None, _) => json!({"text/plain": {"schema": {"type": "string"}}}),
@@ -144,6 +154,8 @@ fn security(access: Access) -> Value {
         }
         Access::VerifyToken => json!([{"metaVerifyToken": []}]),
         Access::Signature => json!([{"metaSignature": []}]),
+        // Where the account has no secret nothing is proven.
+        Access::EmailSignature => json!([{"emailSignature": []}, {}]),
     }
 }
 

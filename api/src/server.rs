@@ -143,6 +143,9 @@ impl Server {
             jwt: JwtKeys::new(&secret),
             login_limits: LoginLimits::new(limits),
             hashing: Semaphore::new(limits.password_hashes),
+            mails: Arc::new(Semaphore::new(limits.mails)),
+            // Of the one secret that this installation keeps: an address outlives restarts.
+            reply_key: engine::channel::signature::sign(&secret, b"reply addresses of mails"),
             unproven: Unproven::new(limits.inflight_unproven_bytes),
             requests: Buckets::new(limits.tenant_requests_per_second),
             handshakes: Mutex::new(Bucket::new(

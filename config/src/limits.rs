@@ -12,6 +12,14 @@ pub struct Limits {
     #[serde(with = "crate::duration")]
     pub connection_stall: Duration,
     pub webhook_body_bytes: usize,
+    pub mail_body_bytes: usize,
+    pub mail_text_bytes: usize,
+    pub mail_html_bytes: usize,
+    pub mails: usize,
+    #[serde(with = "crate::duration")]
+    pub mail_timeout: Duration,
+    #[serde(with = "crate::duration")]
+    pub mail_proof_age: Duration,
     pub rest_body_bytes: usize,
     #[serde(with = "crate::duration")]
     pub webhook_timeout: Duration,

@@ -145,7 +145,8 @@ fn under_load(limits: &Limits) -> Result<(), ConfigError> {
         "limits.waiting_tenant_bytes",
         "must lie between `limits.waiting_conversation_bytes` and `limits.waiting_node_bytes`",
     )?;
-    let largest = limits.webhook_body_bytes.max(limits.rest_body_bytes);
+    let bodies = [limits.webhook_body_bytes, limits.mail_body_bytes, limits.rest_body_bytes];
+    let largest = bodies.into_iter().max().unwrap_or_default();
     rule(
         [largest, limits.inflight_tenant_bytes, limits.inflight_node_bytes].is_sorted(),
         "limits.inflight_tenant_bytes",
@@ -168,14 +169,14 @@ fn under_load(limits: &Limits) -> Result<(), ConfigError> {
         "must lie between `limits.shed_ephemeral_percent` and `limits.shed_messages_percent`, which is at most 100",
     )?;
     rule(
-        limits.webhook_refusal_delay < limits.webhook_timeout,
+        limits.webhook_refusal_delay < limits.webhook_timeout.min(limits.mail_timeout),
         "limits.webhook_refusal_delay",
-        "must be less than `limits.webhook_timeout`",
+        "must be less than `limits.webhook_timeout` and `limits.mail_timeout`",
     )?;
     rule(
-        limits.webhook_patience < limits.webhook_timeout,
+        limits.webhook_patience < limits.webhook_timeout.min(limits.mail_timeout),
         "limits.webhook_patience",
-        "must be less than `limits.webhook_timeout`",
+        "must be less than `limits.webhook_timeout` and `limits.mail_timeout`",
     )
 }
 

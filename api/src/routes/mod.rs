@@ -11,6 +11,7 @@ pub mod conversations;
 pub mod dead_letters;
 pub mod health;
 pub mod integrations;
+pub mod mail;
 pub mod messages;
 pub mod quick_replies;
 pub mod roles;
@@ -63,6 +64,8 @@ pub enum Access {
     VerifyToken,
     /// Meta, with its signature.
     Signature,
+    /// A provider of mails, with the proof that it has; its fields are its own.
+    EmailSignature,
 }
 
 /// Begins a row of the table.
@@ -127,6 +130,7 @@ pub fn all() -> Vec<Route> {
         ("Integrations", account_health::routes),
         ("Activity Logs", activity_logs::routes),
         ("Webhooks", webhooks::routes),
+        ("Webhooks", mail::routes),
         ("Health", health::routes),
         ("Operations", socket::routes),
         ("Operations", dead_letters::routes),
@@ -146,12 +150,15 @@ pub fn router(app: &App) -> Router<App> {
     for route in all() {
         let mut handler = route.handler;
         // The address that a provider calls is its user's to write.
-        if route.query.is_none() && route.access != Access::Signature {
+        let is_provider_s = matches!(route.access, Access::Signature | Access::EmailSignature);
+        if route.query.is_none() && !is_provider_s {
             handler = handler.layer(middleware::from_fn(extract::no_query));
         }
         let is_guarded = match route.access {
             // What proves these is looked at where they are handled.
-            Access::Public | Access::VerifyToken | Access::Signature => false,
+            Access::Public | Access::VerifyToken | Access::Signature | Access::EmailSignature => {
+                false
+            }
             Access::Session | Access::Member | Access::Permission(_) => true,
         };
         if is_guarded {

@@ -83,7 +83,12 @@ const SECRETS_MAX: usize = 16;
 const STRANGERS_MAX: usize = 64;
 
 async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiError> {
-    let refused = match take(&app, request).await {
+    delayed(&app, take(&app, request).await).await
+}
+
+/// An answer, late where something is full.
+pub(super) async fn delayed(app: &App, answer: Result<(), ApiError>) -> Result<(), ApiError> {
+    let refused = match answer {
         Err(error) if error.status == StatusCode::SERVICE_UNAVAILABLE => error,
         answer => return answer,
     };
@@ -160,7 +165,7 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
 }
 
 /// Whatever is full, a provider delivers again what is answered 503.
-fn again(failure: Failure) -> ApiError {
+pub(super) fn again(failure: Failure) -> ApiError {
     let error = ApiError::from(failure);
     match error.status {
         StatusCode::TOO_MANY_REQUESTS => {

@@ -136,7 +136,7 @@ async fn what_is_no_account_names_its_field() {
     let good = account(&unique("8"), SECRET);
     for (pointer, value, field) in [
         ("/channel", json!("fax"), "channel"),
-        ("/channel", json!("email"), "channel"),
+        ("/channel", json!("email"), "config.access_token"),
         ("/config/phone_number_id", json!("+1 555"), "config.phone_number_id"),
         ("/config/phone_number_id", json!(7), "config.phone_number_id"),
         ("/config/waba_id", json!(""), "config.waba_id"),

@@ -142,8 +142,12 @@ impl Server {
         self.reasons(None).await
     }
 
+    pub(crate) fn app(&self) -> api::app::App {
+        self.running.lock().unwrap().as_ref().unwrap().app.clone()
+    }
+
     async fn reasons(&self, tenant: Option<TenantId>) -> Vec<String> {
-        let app = self.running.lock().unwrap().as_ref().unwrap().app.clone();
+        let app = self.app();
         let letters = app.desk.parking().letters();
         let (letters, _) = letters.page(tenant, None, (0, 100), app.tenants.now()).await.unwrap();
         letters.into_iter().map(|letter| letter.reason).collect()

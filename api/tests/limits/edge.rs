@@ -75,13 +75,17 @@ async fn bodies_under_way_leave_no_room_for_more_until_they_are_done() {
 
 #[tokio::test]
 async fn what_is_not_done_in_its_time_is_answered_503() {
-    for (path, other) in [("/api/auth/login", "/webhook"), ("/webhook", "/api/auth/login")] {
+    for (path, other) in [
+        ("/api/auth/login", "/webhook"),
+        ("/webhook", "/api/auth/login"),
+        ("/webhook/email", "/webhook"),
+    ] {
         let server = server(|config| {
             let limits = &mut config.limits;
-            let short = if path == "/webhook" {
-                &mut limits.webhook_timeout
-            } else {
-                &mut limits.rest_timeout
+            let short = match path {
+                "/webhook" => &mut limits.webhook_timeout,
+                "/webhook/email" => &mut limits.mail_timeout,
+                _ => &mut limits.rest_timeout,
             };
             *short = Duration::from_millis(50);
         })

@@ -1,0 +1,250 @@
+//! Where providers post mails. A mail counts if the proof of its account fits, and is answered when
+//! it is durable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use engine::account::Account;
+use engine::channel::email::{self, Inbox, NotAMail, Proofs};
+use engine::channel::{Channel, Inbound};
+use engine::time::Timestamp;
+use schemars::JsonSchema;
+use serde_json::{Map, Value, json};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::webhooks::{again, delayed};
+use super::{Access, Route, route};
+use crate::app::App;
+use crate::error::ApiError;
+use crate::extract::{Received, bytes};
+
+pub fn routes() -> Vec<Route> {
+    let path = "/webhook/email";
+    let example = json!({
+        "from": "Mei Lin <mei@example.com>", "to": "shop@example.com", "subject": "My order",
+        "text": "Where is it?", "message_id": "<1@example.com>",
+    });
+    vec![
+        route(Method::POST, path, Access::EmailSignature, "Receive inbound email webhook", receive)
+            .body::<PostedMail>(example),
+    ]
+}
+
+/// A mail as the API has it. Posts of SendGrid, Postmark, Mailgun and Resend are taken, too.
+#[derive(JsonSchema)]
+#[schemars(rename = "EmailWebhook")]
+#[expect(dead_code, reason = "it only tells the document what is read field by field")]
+struct PostedMail {
+    /// The sender; also as `Name <address>`.
+    from: String,
+    to: Option<String>,
+    subject: Option<String>,
+    text: Option<String>,
+    html: Option<String>,
+    message_id: Option<String>,
+    sender_name: Option<String>,
+    in_reply_to: Option<String>,
+    references: Option<String>,
+    #[schemars(default)]
+    attachments: Vec<Map<String, Value>>,
+}
+
+/// A request, kept for as long as it is worked on.
+struct Posted {
+    content_type: String,
+    signature: Option<String>,
+    authorization: Option<String>,
+    svix: Option<[String; 3]>,
+    body: Received,
+    /// Among those that are taken apart: also when whoever delivers has left.
+    _place: OwnedSemaphorePermit,
+}
+
+/// What became of a mail at one of its accounts.
+enum Read {
+    Items(Vec<Inbound>),
+    NotProven,
+    NoSender,
+}
+
+/// Of a mail that cannot be read so much is kept.
+const KEPT_BYTES: usize = 64 << 10;
+
+async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiError> {
+    delayed(&app, take(&app, request).await).await
+}
+
+async fn take(app: &App, request: Request) -> Result<(), ApiError> {
+    let headers = request.headers();
+    let (content_type, signature) = (text(headers, "content-type"), text(headers, SIGNATURE));
+    let authorization = text(headers, header::AUTHORIZATION.as_str());
+    let svix = ["svix-id", "svix-timestamp", "svix-signature"].map(|name| text(headers, name));
+    let svix = match svix {
+        [Some(id), Some(time), Some(signature)] => Some([id, time, signature]),
+        _ => None,
+    };
+    let content_type = content_type.unwrap_or_default();
+    let body = bytes(request, app, app.config.limits.mail_body_bytes).await?;
+    // Taking mails apart takes time and memory: so many at once.
+    let place = app.mails.clone().acquire_owned().await;
+    let _place = place.map_err(|_| ApiError::unavailable("the server stops; deliver it again"))?;
+    let posted = Posted { content_type, signature, authorization, svix, body, _place };
+    let posted = Arc::new(posted);
+    let opened = posted.clone();
+    let Some(groups) = apart(move || opened.recipients()).await?? else { return Ok(()) };
+    let mut meant = Vec::new();
+    for group in &groups {
+        meant = accounts(app, group).await?;
+        if !meant.is_empty() {
+            break;
+        }
+    }
+    let recipients = Arc::new(groups.concat());
+    if meant.is_empty() {
+        metrics::counter!("omnistream_mails_unknown_total").increment(1);
+        return Ok(());
+    }
+    let (mut any, mut told) = (false, Vec::new());
+    for account in meant {
+        let (read, recipients) = (posted.clone(), recipients.clone());
+        let (app, of) = (app.clone(), account.clone());
+        match apart(move || read.read(&app, &of, &recipients)).await? {
+            Read::Items(items) => told.push((account, items)),
+            Read::NotProven => continue,
+            Read::NoSender => return Err(no_sender()),
+        }
+        any = true;
+    }
+    if !any {
+        metrics::counter!("omnistream_webhooks_refused_total", "channel" => "email").increment(1);
+        return Err(unproven());
+    }
+    let bytes = posted.body.len();
+    drop(posted);
+    for (account, mut items) in told {
+        mark_own(app, &account, &mut items).await?;
+        app.desk.ingest_body(&account, items, bytes).await.map_err(again)?;
+    }
+    Ok(())
+}
+
+/// Has this done where it holds nobody up. What it has begun goes on.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| ApiError::unavailable("this mail could not be read now; deliver it again"))
+}
+
+/// The connected accounts of these addresses.
+async fn accounts(app: &App, addresses: &[String]) -> Result<Vec<Arc<Account>>, ApiError> {
+    let mut found: Vec<Arc<Account>> = Vec::new();
+    for address in addresses {
+        let mut account = app.tenants.account(Channel::Email, address).await?;
+        if account.is_none()
+            && let Some(name) = email::without_tag(address)
+        {
+            account = app.tenants.account(Channel::Email, &name).await?;
+        }
+        let Some(account) = account.filter(|account| account.is_active) else { continue };
+        if found.iter().all(|known| known.id != account.id) {
+            found.push(account);
+        }
+    }
+    Ok(found)
+}
+
+/// A mail from one inbox of an organization to another is as one of a program: where programs
+/// answer both, it would go round for ever.
+async fn mark_own(app: &App, account: &Account, items: &mut [Inbound]) -> Result<(), ApiError> {
+    for item in items {
+        let Inbound::Message(message) = item else { continue };
+        let from = message.from.first().map(|from| from.value.clone());
+        let senders = accounts(app, from.as_slice()).await?;
+        message.automatic |= senders.iter().any(|sender| sender.tenant == account.tenant);
+    }
+    Ok(())
+}
+
+impl Posted {
+    /// To whom the mail came; `None`: it is no mail.
+    fn recipients(&self) -> Result<Option<Vec<Vec<String>>>, ApiError> {
+        let post = email::open(&self.content_type, &self.body).map_err(|not| match not {
+            NotAMail::UnknownType => ApiError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                not.to_string(),
+            ),
+            NotAMail::Malformed(_) => {
+                ApiError::new(StatusCode::BAD_REQUEST, "malformed", not.to_string())
+            }
+        })?;
+        if post.is_other_news {
+            return Ok(None);
+        }
+        if !post.may_have_sender() {
+            return Err(no_sender());
+        }
+        let too_many = || {
+            let message = "names too many; name whom it was delivered to in the `envelope`";
+            ApiError::invalid("to", message)
+        };
+        post.recipients().ok_or_else(too_many).map(Some)
+    }
+
+    /// What it tells an account, if it is proven to be for it.
+    fn read(&self, app: &App, account: &Account, recipients: &[String]) -> Read {
+        let (limits, now) = (&app.config.limits, app.tenants.now());
+        let Ok(post) = email::open(&self.content_type, &self.body) else { return Read::NotProven };
+        if account.text("provider").is_some_and(|provider| provider != post.provider.as_str()) {
+            return Read::NotProven;
+        }
+        if let Some(secret) = account.text("webhook_secret")
+            && !self.is_proven(&post, secret, (now, limits.mail_proof_age))
+        {
+            return Read::NotProven;
+        }
+        let inbox = Inbox {
+            address: &account.account_key,
+            reply_key: &app.reply_key,
+            text_bytes: limits.mail_text_bytes,
+            html_bytes: limits.mail_html_bytes,
+        };
+        match email::read(&post, recipients, &inbox, now) {
+            Ok(Some(message)) => Read::Items(vec![Inbound::Message(Box::new(message))]),
+            Ok(None) => Read::NoSender,
+            Err(why) => {
+                let kept = &self.body[..self.body.len().min(KEPT_BYTES)];
+                let raw = String::from_utf8_lossy(kept).into_owned();
+                Read::Items(vec![Inbound::Dead { reason: why.to_string(), raw }])
+            }
+        }
+    }
+
+    fn is_proven(&self, post: &email::Post<'_>, secret: &str, time: (Timestamp, Duration)) -> bool {
+        let proofs = Proofs {
+            signature: self.signature.as_deref(),
+            authorization: self.authorization.as_deref(),
+            svix: self.svix.as_ref().map(|all| all.each_ref().map(String::as_str)),
+        };
+        post.is_proven(&proofs, &self.body, secret, time)
+    }
+}
+
+const SIGNATURE: &str = "x-email-webhook-signature";
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+fn no_sender() -> ApiError {
+    ApiError::invalid("from", "must name the sender's address")
+}
+
+fn unproven() -> ApiError {
+    let message = "the mail must be proven as its account's provider does, or be signed with the \
+                   account's `webhook_secret` in `X-Email-Webhook-Signature`";
+    ApiError::new(StatusCode::UNAUTHORIZED, "bad_signature", message)
+}
