@@ -1,6 +1,7 @@
 //! The outbox: performs what conversations have decided to send, each account at its pace. What it
 //! does is journalled by the conversation before and after; here nothing is decided.
 
+mod enlist;
 mod line;
 mod pace;
 mod send;
@@ -329,7 +330,8 @@ impl Outbox {
         let Some(call) = channel.account(key, token) else { return Ok(Known::default()) };
         let (words, pauses, of_token) = match self.0.provider.perform(call).await {
             Answered::With { status: 200..=299, body, .. } => {
-                return Ok(channel.known(&body));
+                let token_until = self.token_until(channel, token).await;
+                return Ok(Known { token_until, ..channel.known(&body) });
             }
             Answered::NotSent(reason) | Answered::PerhapsSent(reason) => (reason, false, false),
             answered @ Answered::With { .. } => match channel.outcome(answered, None) {
@@ -344,6 +346,15 @@ impl Outbox {
         Err(Trouble { words, pauses, of_token })
     }
 
+    /// When an access token ends, where the provider tells.
+    async fn token_until(&self, channel: Channel, token: &str) -> Option<Timestamp> {
+        let Channel::Whatsapp = channel else { return None };
+        match self.0.provider.perform(whatsapp::token(token)).await {
+            Answered::With { status: 200..=299, body, .. } => whatsapp::token_until(&body),
+            _ => None,
+        }
+    }
+
     /// Asks the provider how an account stands, and follows what it says. Answers the account as it
     /// is then; `None`: it is gone.
     pub async fn check(
@@ -351,17 +362,28 @@ impl Outbox {
         account: &Account,
     ) -> Result<Option<(Arc<Account>, Result<Known, Trouble>)>, StoreError> {
         let said = self.probe(account.channel, &account.account_key, &account.config).await;
-        let standing = said.clone().map(|known| known.throughput);
+        let (standing, ends) = match &said {
+            Ok(known) => (Ok(known.throughput), known.token_until),
+            Err(trouble) => (Err(trouble.clone()), account.token_until),
+        };
         let change = |now: &mut Account, at| {
             // Another token, perhaps: what was said is not about it.
-            now.config == account.config && now.asked_again(standing, at)
+            if now.config != account.config {
+                return false;
+            }
+            let is_other = std::mem::replace(&mut now.token_until, ends) != ends;
+            now.asked_again(standing, at) || is_other
         };
         let tenants = &self.0.tenants;
         let Some(now) = tenants.change_account(account.tenant, account.id, change).await? else {
             return Ok(None);
         };
         self.stop_if_paused(&self.line_of(now.tenant, now.id), &now);
-        Ok(Some((now, said)))
+        let now = match &said {
+            Ok(known) => self.enlist(now.tenant, now.id, known, false).await?,
+            Err(_) => Some(now),
+        };
+        Ok(now.map(|now| (now, said)))
     }
 
     /// How an account sends now.

@@ -62,6 +62,8 @@ pub struct Limits {
     pub rows_per_tenant: usize,
     pub api_keys_per_agent: usize,
     pub activity_scanned: usize,
+    #[serde(with = "crate::duration")]
+    pub token_warning: Duration,
     pub sockets_per_user: usize,
     pub socket_queue_frames: usize,
     pub socket_queue_bytes: usize,

@@ -1,6 +1,7 @@
 //! An integration account: a tenant's connection on a channel.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,6 +9,7 @@ use serde_json::Value;
 use crate::channel::Channel;
 use crate::id::{AccountId, DivisionId, TenantId};
 use crate::news::Heard;
+use crate::registration::Registration;
 use crate::resource::{Resource, SettingKind};
 use crate::time::Timestamp;
 
@@ -40,6 +42,12 @@ pub struct Account {
     /// What the provider said of it.
     #[serde(default)]
     pub heard: Heard,
+    /// How far it is registered at its provider; `None`: it was connected otherwise.
+    #[serde(default)]
+    pub registration: Option<Registration>,
+    /// When the access token ends, as far as the provider tells.
+    #[serde(default)]
+    pub token_until: Option<Timestamp>,
     pub division_id: Option<DivisionId>,
     /// By channel. Keys ending in `secret`, `token` or named `pin` are secrets.
     pub config: BTreeMap<String, Value>,
@@ -89,6 +97,10 @@ pub struct Known {
     pub name: Option<String>,
     /// What customers think of its messages, in the provider's words.
     pub quality: Option<String>,
+    /// The number is still used in the phone's app: it is registered there.
+    pub in_app: bool,
+    /// When the access token ends, as far as the provider tells.
+    pub token_until: Option<Timestamp>,
 }
 
 /// What a secret looks like in answers.
@@ -173,6 +185,8 @@ impl Account {
             throughput: None,
             phone: None,
             heard: Heard::default(),
+            registration: None,
+            token_until: None,
             division_id: None,
             config: BTreeMap::new(),
             rev: 1,
@@ -225,6 +239,11 @@ impl Account {
             None => AccountStatus::Connected,
         };
         self.status_detail = trouble.map(|trouble| trouble.words);
+        if let Some(words) = self.unregistered().filter(|_| self.status == AccountStatus::Connected)
+        {
+            self.status_detail = Some(words.to_owned());
+            self.status = AccountStatus::Attention;
+        }
     }
 
     /// Follows what the provider says when it is asked again: one that could not be asked before is
@@ -238,6 +257,8 @@ impl Account {
         let is_known = self.heard.is_standing || self.is_paused(now);
         let follows = match &standing {
             _ if self.status == AccountStatus::Disabled => false,
+            // It answers, and something is still to be done there.
+            Ok(_) if self.unregistered().is_some() => false,
             Ok(throughput) => {
                 let is_other = throughput.is_some() && *throughput != self.throughput;
                 !is_known && (is_other || self.status == AccountStatus::Attention)
@@ -248,6 +269,25 @@ impl Account {
             self.stands(standing);
         }
         follows
+    }
+
+    /// Its status as people are shown it: an access token that ends within `soon` wants attention
+    /// before it does.
+    pub fn shown_standing(
+        &self,
+        soon: Duration,
+        now: Timestamp,
+    ) -> (AccountStatus, Option<String>) {
+        match self.token_until {
+            Some(until) if self.status == AccountStatus::Connected && until <= now + soon => {
+                let message = match until <= now {
+                    true => format!("the access token ended at {until}; renew it"),
+                    false => format!("the access token ends at {until}; renew it before"),
+                };
+                (AccountStatus::Attention, Some(message))
+            }
+            _ => (self.status, self.status_detail.clone()),
+        }
     }
 
     /// How it stands, as people are told when that changes.

@@ -2,7 +2,7 @@
 //! no I/O; what a rule needs arrives as an argument.
 //!
 //! Reading order: [`id`], [`time`], [`message`], [`fact`], [`conversation`], [`channel`]; then
-//! [`contact`], [`consent`], [`account`], [`integration`], [`news`], [`identity`], [`permission`], [`text`], [`resource`], [`quick_reply`], [`activity`].
+//! [`contact`], [`consent`], [`account`], [`integration`], [`registration`], [`news`], [`identity`], [`permission`], [`text`], [`resource`], [`quick_reply`], [`activity`].
 
 pub mod account;
 pub mod activity;
@@ -20,6 +20,7 @@ pub mod news;
 pub mod permission;
 pub mod phone;
 pub mod quick_reply;
+pub mod registration;
 pub mod resource;
 pub mod saying;
 pub mod tenant;

@@ -18,6 +18,7 @@ mod people;
 mod phone_app;
 mod routes;
 mod templates;
+mod tokens;
 mod traffic;
 mod trouble;
 mod uploads;

@@ -115,7 +115,7 @@ async fn account(admin: &Caller) -> Result<(), Failure> {
     }
     let config = json!({
         "phone_number_id": PHONE_NUMBER_ID,
-        "waba_id": "9001",
+        "waba_id": simulator::Account::new(PHONE_NUMBER_ID).waba_id,
         "access_token": ACCESS_TOKEN,
         "app_secret": APP_SECRET,
     });

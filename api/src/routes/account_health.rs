@@ -50,6 +50,12 @@ struct Health {
     #[serde(skip_serializing_if = "Option::is_none")]
     paused_until: Option<Timestamp>,
     token: Token,
+    /// When the access token ends, where the provider tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_expires_at: Option<Timestamp>,
+    /// Absent where nothing had to be done when it was connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registration: Option<RegistrationView>,
     provider: Provider,
     sending: Pace,
     /// How many people may be written to first in a day, in the provider's words.
@@ -57,6 +63,22 @@ struct Health {
     messaging_limit: Option<String>,
     /// What the provider said of the account lately, the newest first.
     notices: Vec<Notice>,
+}
+
+/// How far the account is subscribed and registered at its provider.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct RegistrationView {
+    /// Its webhooks are delivered.
+    subscribed: bool,
+    /// It may send.
+    registered: bool,
+    /// The provider's words about what could not be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// Asked from then on, this tries to register it again; a change of the config does at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_try_at: Option<Timestamp>,
 }
 
 /// What the provider made of the access token: `unknown` where its answer does not tell.
@@ -145,10 +167,19 @@ async fn health(
         },
         Err(trouble) => Provider { error: Some(trouble.words), ..Provider::default() },
     };
+    let (status, status_detail) = account.shown_standing(app.config.limits.token_warning, now);
+    let registration = account.registration.as_ref().map(|registration| RegistrationView {
+        subscribed: registration.subscribed,
+        registered: registration.registered,
+        error: registration.refused.clone(),
+        next_try_at: registration.next_try(false, now),
+    });
     Ok(Json(Health {
         account_id: account.id,
-        status: account.status,
-        status_detail: account.status_detail.clone(),
+        status,
+        status_detail,
+        token_expires_at: account.token_until,
+        registration,
         can_send: account.can_send(now),
         paused: account.is_paused(now),
         paused_until: account.paused_until.filter(|until| now < *until),

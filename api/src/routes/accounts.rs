@@ -7,12 +7,14 @@ use actors::tenants::{Changing, TenantState, account_name};
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{Method, StatusCode};
-use engine::account::{self, Account, AccountStatus};
+use engine::account::{self, Account, AccountStatus, text};
 use engine::channel::{Channel, Setup};
 use engine::id::{AccountId, DivisionId, TenantId};
+use engine::identity::api_key::Secret;
 use engine::integration::Integration;
 use engine::news::Notice;
 use engine::permission::Permission;
+use engine::registration::Registration;
 use engine::resource::{Change, Resource, name};
 use engine::time::Timestamp;
 use schemars::JsonSchema;
@@ -130,6 +132,9 @@ pub struct AccountView {
     /// When that is over by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     paused_until: Option<Timestamp>,
+    /// When the access token ends, where the provider tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_expires_at: Option<Timestamp>,
     /// The number itself, as digits, once it was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     phone: Option<String>,
@@ -173,13 +178,19 @@ async fn create(
     let title = setup.title;
     let display_name = draft.display_name.unwrap_or_else(|| format!("{title} {account_key}"));
     let display_name = name("display_name", &display_name)?;
-    let standing = app.outbox.probe(draft.channel, &account_key, &draft.config).await;
-    let standing = standing.map(|known| known.throughput);
+    let mut config = draft.config;
+    let known = app.outbox.probe(draft.channel, &account_key, &config).await;
+    let answers = known.as_ref().ok().cloned();
+    let registration = (draft.channel == Channel::Whatsapp).then(Registration::default);
+    if registration.is_some() && !config.contains_key("pin") {
+        // Kept before it is used: whoever loses it cannot register the number again.
+        config.insert("pin".to_owned(), pin(&app.tenants.secret()).into());
+    }
     let new = New::<Account>::of(&app, &caller, key, digest);
-    let id = new.id;
-    let _naming = app.naming.lock().await;
+    let (id, mut is_new) = (new.id, false);
+    let naming = app.naming.lock().await;
     claim(&app, draft.channel, &account_key, (caller.tenant, id)).await?;
-    holders::remember(&app, &draft.config, (caller.tenant, id)).await?;
+    holders::remember(&app, &config, (caller.tenant, id)).await?;
     let shared = Integration::id_of(caller.tenant, draft.channel);
     let make = |changing: &mut Changing| {
         let mut others = changing.state.accounts.values();
@@ -194,13 +205,26 @@ async fn create(
             is_active: draft.is_active.unwrap_or(true),
             is_default,
             division_id: draft.division_id.or(shared),
-            config: draft.config,
+            config,
+            registration,
+            token_until: answers.as_ref().and_then(|known| known.token_until),
             ..Account::new(id, caller.tenant, draft.channel, account_key, display_name, now)
         };
-        account.stands(standing);
+        is_new = true;
+        account.stands(known.map(|known| known.throughput));
         Ok(account)
     };
-    new.make(&app, &caller, app.config.limits.accounts_per_tenant, make).await
+    let made = new.make(&app, &caller, app.config.limits.accounts_per_tenant, make).await?;
+    drop(naming);
+    let Some(known) = answers.filter(|_| is_new) else { return Ok(made) };
+    app.outbox.enlist(caller.tenant, id, &known, true).await?;
+    Ok((made.0, crud::shown::<Account>(&app, &caller, id).await?))
+}
+
+/// Six digits that nobody guesses.
+fn pin(secret: &Secret) -> String {
+    let random = u64::from_be_bytes(secret.0[..8].try_into().expect("eight of thirty-two bytes"));
+    format!("{:06}", random % 1_000_000)
 }
 
 async fn update(
@@ -223,16 +247,26 @@ async fn update(
         Change::Clear => after.division_id = None,
         Change::Set(division) => after.division_id = Some(division),
     }
-    let mut naming = None;
+    let (mut naming, mut answers) = (None, None);
     if let Some(config) = patch.config.given("config")? {
+        let waba = after.text("waba_id").map(str::to_owned);
         after.merge_config(config);
+        if let Some(registration) = &mut after.registration {
+            // The webhooks of another business account have to be asked for.
+            registration.subscribed &= waba.as_deref() == text(&after.config, "waba_id");
+            if !registration.registered && !after.config.contains_key("pin") {
+                after.config.insert("pin".to_owned(), pin(&app.tenants.secret()).into());
+            }
+        }
         let setup = setup(after.channel)?;
         if setup.account_key(&after.config)? != after.account_key {
             let message = "must stay as it is; connect another account for another one";
             return Err(ApiError::invalid(format!("config.{}", setup.key), message));
         }
-        let standing = app.outbox.probe(after.channel, &after.account_key, &after.config).await;
-        after.stands(standing.map(|known| known.throughput));
+        let known = app.outbox.probe(after.channel, &after.account_key, &after.config).await;
+        answers = known.as_ref().ok().cloned();
+        after.token_until = answers.as_ref().and_then(|known| known.token_until);
+        after.stands(known.map(|known| known.throughput));
         naming = Some(app.naming.lock().await);
         holders::remember(&app, &after.config, (caller.tenant, id)).await?;
     }
@@ -250,7 +284,9 @@ async fn update(
     if !paused {
         app.outbox.resume(id);
     }
-    Ok(changed)
+    let Some(known) = answers else { return Ok(changed) };
+    app.outbox.enlist(caller.tenant, id, &known, true).await?;
+    crud::shown::<Account>(&app, &caller, id).await
 }
 
 async fn delete(
@@ -326,6 +362,8 @@ impl Shown for Account {
 
     fn view(&self, app: &App, _: &TenantState) -> AccountView {
         let webhook = self.channel.setup().map_or("/webhook", |setup| setup.webhook);
+        let now = app.tenants.now();
+        let (status, status_detail) = self.shown_standing(app.config.limits.token_warning, now);
         AccountView {
             id: self.id,
             channel: self.channel,
@@ -333,10 +371,11 @@ impl Shown for Account {
             display_name: self.display_name.clone(),
             is_active: self.is_active,
             is_default: self.is_default,
-            status: self.status,
-            status_detail: self.status_detail.clone(),
-            paused: self.is_paused(app.tenants.now()),
-            paused_until: self.paused_until.filter(|until| app.tenants.now() < *until),
+            status,
+            status_detail,
+            paused: self.is_paused(now),
+            paused_until: self.paused_until.filter(|until| now < *until),
+            token_expires_at: self.token_until,
             phone: self.phone.clone(),
             messaging_limit: self.heard.messaging_limit.clone(),
             notices: self.heard.notices.clone(),

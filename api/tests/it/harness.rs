@@ -10,7 +10,7 @@ use config::Config;
 use engine::id::TenantId;
 use serde_json::{Value, json};
 use simulator::bodies::{self, Account, Text};
-use simulator::{Graph, GraphOptions, StatusDelays, sign};
+use simulator::{Graph, GraphOptions, Limits, StatusDelays, sign};
 use storage::Store;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -292,7 +292,9 @@ pub(crate) fn account(number: &str, secret: &str) -> Value {
 pub(crate) fn graph() -> GraphOptions {
     let (sent, delivered, read) = (Duration::ZERO, Duration::ZERO, Some(Duration::ZERO));
     let delays = StatusDelays { sent, delivered, read };
-    GraphOptions { app_secret: SECRET.to_owned(), delays, ..GraphOptions::default() }
+    // All organizations of the shared server are of one business account.
+    let limits = Limits { management_per_hour: 1_000_000, ..Limits::default() };
+    GraphOptions { app_secret: SECRET.to_owned(), delays, limits, ..GraphOptions::default() }
 }
 
 /// Asks until there is an answer, for what nobody is told of.

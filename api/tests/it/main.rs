@@ -55,6 +55,8 @@ mod quick_replies;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
+mod registration;
+#[cfg(test)]
 mod roles;
 #[cfg(test)]
 mod sight;

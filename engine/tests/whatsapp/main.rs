@@ -20,7 +20,7 @@ use std::time::Duration;
 use engine::account::{Known, Throughput};
 use engine::channel::webhook::NotAnEnvelope;
 use engine::channel::whatsapp::{
-    decode, known, message as request, open, outcome, read_mark, wait,
+    decode, known, message as request, open, outcome, read_mark, token_until, wait,
 };
 use engine::channel::{Answered, Handle, Inbound, Opaque, Outbound, Outcome, Outgoing, Slow};
 use engine::contact::IdentityKind;
@@ -355,8 +355,21 @@ fn what_a_number_may_send_is_read_where_the_provider_says_it() {
         json!({"display_phone_number": "+1 555", "verified_name": "Shop", "quality_rating": "RED"});
     let (phone, name) = (Some("+1 555".to_owned()), Some("Shop".to_owned()));
     let quality = Some("RED".to_owned());
-    let all = Known { throughput: None, phone, name, quality };
+    let all = Known { phone, name, quality, ..Known::default() };
     assert_eq!(known(node.to_string().as_bytes()), all);
+    assert!(known(br#"{"is_on_biz_app": true}"#).in_app);
+}
+
+#[test]
+fn a_token_ends_when_it_says_so_first_and_zero_is_never() {
+    let ends = |expires_at: i64, access: i64| {
+        let data = json!({"expires_at": expires_at, "data_access_expires_at": access});
+        token_until(json!({"data": data}).to_string().as_bytes())
+    };
+    assert_eq!(ends(0, 0), None);
+    assert_eq!(ends(0, 1_800_000_000), Some(Timestamp::from_secs(1_800_000_000)));
+    assert_eq!(ends(1_700_000_000, 1_800_000_000), Some(Timestamp::from_secs(1_700_000_000)));
+    assert_eq!((token_until(b"?"), token_until(b"{}")), (None, None));
 }
 
 #[cfg(test)]

@@ -18,6 +18,9 @@ pub struct GraphOptions {
     pub app_secret: String,
     /// The only access token it takes; without one, any.
     pub access_token: Option<String>,
+    /// When access tokens say that they end, in seconds since 1970; without it they do not. (It takes
+    /// them all the same.)
+    pub token_ends_at: Option<i64>,
     /// The only numbers it knows; without any it knows every number asked for.
     pub accounts: Vec<Account>,
     /// The only pages of Messenger and accounts of Instagram it knows; without any, every id asked
@@ -64,6 +67,7 @@ impl Default for GraphOptions {
             webhook_url: None,
             app_secret: "simulated-app-secret".into(),
             access_token: None,
+            token_ends_at: None,
             accounts: Vec::new(),
             pages: Vec::new(),
             seed: 1,

@@ -18,7 +18,9 @@ use super::book;
 use super::desk::Desk;
 use super::line::Cut;
 use super::trouble::Trouble;
-use super::{blocks, callbacks, control, messages, numbers, phone_app, templates, uploads, usage};
+use super::{
+    blocks, callbacks, control, messages, numbers, phone_app, templates, tokens, uploads, usage,
+};
 use crate::error::{self, GraphError};
 
 /// The largest medium is a document of 100 MB.
@@ -241,10 +243,10 @@ async fn answer(desk: &Arc<Desk>, method: &Method, call: &Call) -> (Answered, He
     (answered, usage)
 }
 
-/// Whose hour a management request counts in: a medium is nobody's.
+/// Whose hour a management request counts in: a medium is nobody's, and neither is a token.
 fn business_account(desk: &Desk, id: &str) -> Option<String> {
     let state = desk.state();
-    if state.uploads.knows(id) {
+    if id == tokens::NODE || state.uploads.knows(id) {
         return None;
     }
     if let Some(waba_id) = state.templates.waba_of(id) {
@@ -318,6 +320,9 @@ async fn truncate(response: Response) -> Response {
 
 /// `GET` of whatever has this id.
 fn get(desk: &Arc<Desk>, call: &Call) -> Answered {
+    if call.id == tokens::NODE {
+        return tokens::describe(desk, call);
+    }
     if desk.state().uploads.knows(&call.id) {
         return uploads::lookup(desk, call);
     }

@@ -1,6 +1,7 @@
 //! Our messages as requests (Cloud API reference, "Messages").
 
 use serde_json::{Value, json};
+use url::form_urlencoded;
 
 use crate::channel::{Api, Call, Handle, Method, Outbound, Outgoing};
 use crate::contact::IdentityKind;
@@ -69,7 +70,33 @@ pub fn read_mark(provider_id: &str, types: bool, phone_number_id: &str, token: &
     post(phone_number_id, token, body)
 }
 
-const NUMBER_FIELDS: &str = "id,display_phone_number,verified_name,quality_rating,throughput";
+/// Has the webhooks of a business account delivered to the token's app.
+pub fn subscribe(waba_id: &str, token: &str) -> Call {
+    let path = format!("{waba_id}/subscribed_apps");
+    Call { api: Api::Graph, method: Method::Post, path, bearer: token.to_owned(), body: None }
+}
+
+/// Registers a number, so that it may send; the pin is its own from then on.
+pub fn register(phone_number_id: &str, pin: &str, token: &str) -> Call {
+    Call {
+        api: Api::Graph,
+        method: Method::Post,
+        path: format!("{phone_number_id}/register"),
+        bearer: token.to_owned(),
+        body: Some(json!({"messaging_product": "whatsapp", "pin": pin})),
+    }
+}
+
+/// Asks what an access token is, of itself.
+pub fn token(token: &str) -> Call {
+    let query =
+        form_urlencoded::Serializer::new(String::new()).append_pair("input_token", token).finish();
+    let path = format!("debug_token?{query}");
+    Call { api: Api::Graph, method: Method::Get, path, bearer: token.to_owned(), body: None }
+}
+
+const NUMBER_FIELDS: &str =
+    "id,display_phone_number,verified_name,quality_rating,throughput,is_on_biz_app";
 
 /// Asks what the provider knows of a number: whether the connection works.
 pub fn account(phone_number_id: &str, token: &str) -> Call {

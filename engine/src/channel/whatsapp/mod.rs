@@ -17,13 +17,13 @@ mod status;
 
 pub use book::contact_news;
 pub use decode::decode;
-pub use encode::{account, message, read_mark};
+pub use encode::{account, message, read_mark, register, subscribe, token};
 pub use envelope::{Change, Envelope, open, reopen};
 pub use history::{History, history};
 pub use limits::{TEXT_CHARS_MAX, check, check_reaction};
 pub(super) use limits::{is_link, sound};
 pub use news::{news, waba};
-pub use outcome::{is_of_token, known, outcome, wait};
+pub use outcome::{is_of_token, known, outcome, token_until, wait};
 
 use super::setup::{Setup, digits};
 

@@ -9,6 +9,7 @@ use crate::account::{Known, Throughput};
 use crate::channel::reading::text;
 use crate::channel::{Answered, Outcome, Slow};
 use crate::message::MessageError;
+use crate::time::Timestamp;
 
 /// So many characters of a provider's words are kept.
 const ERROR_CHARS_MAX: usize = 500;
@@ -98,7 +99,18 @@ pub fn known(body: &[u8]) -> Known {
         phone: words("display_phone_number"),
         name: words("verified_name"),
         quality: words("quality_rating"),
+        in_app: body.get("is_on_biz_app") == Some(&Value::Bool(true)),
+        token_until: None,
     }
+}
+
+/// When an access token ends, as its own node says: by itself, or because the person who gave it has
+/// to give it again. Neither where it has no end.
+pub fn token_until(body: &[u8]) -> Option<Timestamp> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let of = |key| body.get("data")?.get(key)?.as_i64().filter(|end| *end > 0);
+    let ends = [of("expires_at"), of("data_access_expires_at")];
+    ends.into_iter().flatten().min().map(Timestamp::from_secs)
 }
 
 /// Whether an error of this code says that the access token does not count.
