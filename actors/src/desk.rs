@@ -10,8 +10,8 @@ use engine::conversation::{
     Answer, Command, Conversation, Effect, Envelope, IdempotencyKey, Refused, Rules, Target,
 };
 use engine::fact::{By, Commit, Recorded};
-use engine::id::{ContactId, ConversationId, TenantId, ThreadId};
-use engine::message::MessageRow;
+use engine::id::{ContactId, ConversationId, MediaId, TenantId, ThreadId};
+use engine::message::{MessageRow, Place};
 use engine::permission::Viewer;
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
@@ -331,6 +331,30 @@ impl Desk {
             heads.extend(head.filter(|head| head.tenant == tenant));
         }
         Ok(heads)
+    }
+
+    /// Whether one of these messages is there for somebody to see and shows this file.
+    pub async fn shows(
+        &self,
+        viewer: Viewer,
+        medium: MediaId,
+        messages: &[(ConversationId, Place)],
+    ) -> Result<bool, StoreError> {
+        for of_one in messages.chunk_by(|one, next| one.0 == next.0) {
+            let [(conversation, _), ..] = of_one else { continue };
+            let heads = self.heads(viewer.tenant, &[*conversation]).await?;
+            if !heads.iter().any(|head| viewer.may_see(head.assignee)) {
+                continue;
+            }
+            for (conversation, place) in of_one {
+                let row = self.world.conversations.row(*conversation, *place).await?;
+                let attachments = row.iter().flat_map(|row| &row.message.attachments);
+                if attachments.into_iter().any(|one| one.media_id == Some(medium)) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// The conversations of a contact, and of those that turned out to be it, newest first.

@@ -6,14 +6,16 @@ use engine::message::MessageRow;
 
 use crate::committed::Committed;
 use crate::feed::{Hub, Wire};
+use crate::fetcher::Fetcher;
 use crate::outbox::Outbox;
 use crate::panics::caught;
 use crate::world::Outside;
 
-/// Lists and live feed, and the outbox.
+/// Lists and live feed, the outbox, and files that are fetched.
 pub struct Effects<W> {
     pub hub: Hub<W>,
     pub outbox: Outbox,
+    pub fetcher: Fetcher,
 }
 
 impl<W: Wire> Outside for Effects<W> {
@@ -47,6 +49,8 @@ impl<W: Wire> Effects<W> {
                     self.outbox.perform(head, message, row, attempt);
                 }
             }
+            Effect::Fetch { place } => self.fetcher.fetch(head, place),
+            Effect::LetGo { media } => self.fetcher.let_go(head.tenant, media),
             Effect::MarkRead { provider_id } => self.outbox.mark_read(head, provider_id, false),
             Effect::ShowTyping { provider_id } => self.outbox.mark_read(head, provider_id, true),
             Effect::StopAccount { code, message } => self.outbox.stop_account(head, code, message),

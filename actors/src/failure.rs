@@ -50,6 +50,10 @@ pub enum Full {
     WaitingOrganization,
     /// and of one thread.
     WaitingConversation,
+    /// Files that are being brought,
+    Uploads,
+    /// and those of one tenant.
+    OrganizationUploads,
     /// An organization's dead letters, all of them of parked conversations.
     DeadLetters,
 }
@@ -68,6 +72,8 @@ impl Full {
             Self::WaitingServer => "the server's waiting room",
             Self::WaitingOrganization => "the organization's waiting room",
             Self::WaitingConversation => "the conversation's waiting room",
+            Self::Uploads => "the server's room for files on their way",
+            Self::OrganizationUploads => "the organization's room for files on their way",
             Self::DeadLetters => "the organization's room for dead letters",
         }
     }

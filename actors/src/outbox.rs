@@ -2,6 +2,7 @@
 //! does is journalled by the conversation before and after; here nothing is decided.
 
 mod enlist;
+mod files;
 mod line;
 mod pace;
 mod send;
@@ -25,6 +26,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, debug_span};
 
+pub use self::files::Files;
 use self::line::{Line, Next};
 use crate::desk::Desk;
 use crate::failure::Failure;
@@ -40,6 +42,7 @@ struct Inner {
     provider: Provider,
     tenants: Tenants,
     contacts: Contacts,
+    files: Files,
     options: OutboxOptions,
     desk: OnceLock<Desk>,
     lines: Mutex<HashMap<AccountId, Arc<Line>>>,
@@ -111,12 +114,14 @@ impl Outbox {
         provider: Provider,
         tenants: Tenants,
         contacts: Contacts,
+        files: Files,
         options: OutboxOptions,
     ) -> Self {
         Self(Arc::new(Inner {
             provider,
             tenants,
             contacts,
+            files,
             options,
             desk: OnceLock::new(),
             lines: Mutex::default(),

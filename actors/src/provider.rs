@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use engine::channel::{Answered, Api, Call, Method, whatsapp};
+use bytes::Bytes;
+use engine::channel::{Answered, Api, Call, Method, Upload, whatsapp};
+use futures_util::StreamExt;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use reqwest::{Body, Client, RequestBuilder, Response};
+use storage::media::Pieces;
 use tracing::debug;
+use uuid::Uuid;
 
 /// Speaks to the Graph API. Clones share connections.
 #[derive(Clone)]
@@ -15,6 +20,7 @@ pub struct Provider {
     graph: String,
     instagram: String,
     answer_bytes: usize,
+    upload_timeout: Duration,
 }
 
 /// How a provider is reached.
@@ -26,6 +32,8 @@ pub struct ProviderOptions {
     pub connect_timeout: Duration,
     /// Of the whole request.
     pub timeout: Duration,
+    /// Of one that takes a file there.
+    pub upload_timeout: Duration,
     /// The largest answer that is read.
     pub answer_bytes: usize,
 }
@@ -44,7 +52,8 @@ impl Provider {
         let version = &options.graph_version;
         let base = |url: &str| format!("{}/{version}", url.trim_end_matches('/'));
         let (graph, instagram) = (base(&options.graph_url), base(&options.instagram_url));
-        Ok(Self { client, graph, instagram, answer_bytes: options.answer_bytes })
+        let ProviderOptions { answer_bytes, upload_timeout, .. } = options;
+        Ok(Self { client, graph, instagram, answer_bytes, upload_timeout })
     }
 
     /// Performs a request once. Only a connection that never came about proves that nothing was
@@ -63,6 +72,39 @@ impl Provider {
         answered
     }
 
+    /// Takes a file of so many bytes to the provider, piece by piece. No line of it is `boundary`.
+    pub async fn upload(
+        &self,
+        upload: Upload,
+        boundary: Uuid,
+        size: u64,
+        pieces: Pieces,
+    ) -> Answered {
+        debug!(path = upload.path, size, "takes a file to the provider");
+        let boundary = boundary.simple().to_string();
+        let mut head = String::new();
+        for (name, value) in &upload.fields {
+            let disposition = format!("Content-Disposition: form-data; name=\"{name}\"");
+            head.push_str(&format!("--{boundary}\r\n{disposition}\r\n\r\n{value}\r\n"));
+        }
+        let disposition = "Content-Disposition: form-data; name=\"file\"; filename=\"file\"";
+        let kind = &upload.mime_type;
+        head.push_str(&format!("--{boundary}\r\n{disposition}\r\nContent-Type: {kind}\r\n\r\n"));
+        let end = format!("\r\n--{boundary}--\r\n");
+        let length = head.len() as u64 + size + end.len() as u64;
+        let piece = |text: String| futures_util::stream::once(async { Ok(Bytes::from(text)) });
+        let body = piece(head).chain(pieces).chain(piece(end));
+        let request = self
+            .client
+            .post(format!("{}/{}", self.graph, upload.path))
+            .timeout(self.upload_timeout)
+            .bearer_auth(&upload.bearer)
+            .header(CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"))
+            .header(CONTENT_LENGTH, length)
+            .body(Body::wrap_stream(body));
+        self.answered(request).await
+    }
+
     async fn ask(&self, call: Call) -> Answered {
         let base = match call.api {
             Api::Graph => &self.graph,
@@ -78,6 +120,10 @@ impl Provider {
         if let Some(body) = &call.body {
             request = request.json(body);
         }
+        self.answered(request).await
+    }
+
+    async fn answered(&self, request: RequestBuilder) -> Answered {
         let answer = match request.send().await {
             Ok(answer) => answer,
             Err(error) if error.is_connect() || error.is_builder() => {
@@ -134,6 +180,7 @@ mod tests {
             graph_version: "v23.0".into(),
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_millis(300),
+            upload_timeout: Duration::from_millis(300),
             answer_bytes: 1_000,
         }
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use actors::desk::Desk;
 use actors::feed::Hub;
+use actors::fetcher::Fetcher;
 use actors::inbox::Inboxes;
 use actors::outbox::Outbox;
 use actors::tenants::Tenants;
@@ -14,12 +15,14 @@ use config::Config;
 use engine::id::TenantId;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use storage::activity::Activities;
+use storage::media::Media;
 use tokio::sync::{Semaphore, watch};
 
 use crate::login_limits::LoginLimits;
 use crate::rate::{Bucket, Buckets};
 use crate::socket::Frame;
 use crate::unproven::Unproven;
+use crate::uploads::Uploads;
 
 /// The running server, as handlers see it. Clones are the same.
 #[derive(Clone)]
@@ -35,6 +38,9 @@ pub struct Parts {
     pub desk: Desk,
     pub inboxes: Inboxes,
     pub outbox: Outbox,
+    pub fetcher: Fetcher,
+    pub media: Media,
+    pub uploads: Uploads,
     pub hub: Hub<Frame>,
     pub jwt: JwtKeys,
     pub login_limits: LoginLimits,

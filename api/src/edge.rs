@@ -38,6 +38,7 @@ async fn around(State(app): State<App>, request: Request, next: Next) -> Respons
     let within: Duration = match request.uri().path() {
         "/webhook/email" => limits.mail_timeout,
         path if path.starts_with("/webhook") => limits.webhook_timeout,
+        path if path.starts_with("/api/media") => limits.media_timeout,
         _ => limits.rest_timeout,
     };
     request_id::scope(request, async |request| {

@@ -12,6 +12,7 @@ use engine::resource::{FieldError, Invalid};
 use schemars::JsonSchema;
 use serde::Serialize;
 use storage::StoreError;
+use storage::media::NotStored;
 
 use crate::request_id;
 
@@ -140,6 +141,21 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<NotStored> for ApiError {
+    fn from(error: NotStored) -> Self {
+        match error {
+            NotStored::TooLarge => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "the file is too large; send a smaller one",
+            ),
+            NotStored::Full => Self::conflict("media_full", error.to_string()),
+            NotStored::Taken => Refused::KeyReused.into(),
+            NotStored::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
         match failure {
@@ -151,6 +167,7 @@ impl From<Failure> for ApiError {
                     | Full::Memory
                     | Full::DeadLetters
                     | Full::Imports
+                    | Full::Uploads
                     | Full::WaitingServer
                     | Full::WaitingOrganization
                     | Full::WaitingConversation => {
@@ -158,6 +175,7 @@ impl From<Failure> for ApiError {
                     }
                     Full::Organization
                     | Full::OrganizationMemory
+                    | Full::OrganizationUploads
                     | Full::Conversation
                     | Full::Account => Self::too_many(message, retry_after),
                 };

@@ -88,6 +88,7 @@ fn operation(route: &Route, error: &Value, generator: &mut schemars::SchemaGener
         (None, _) if route.access == Access::EmailSignature => json!({}),
         (Some(answer), _) => json!({"application/json": {"schema": answer(generator).to_value()}}),
         (None, 101) => json!({}),
+        _ if route.file => json!({"*/*": {"schema": {"type": "string", "format": "binary"}}}),
         (None, _) => json!({"text/plain": {"schema": {"type": "string"}}}),
     };
     let refused = json!({
@@ -113,6 +114,16 @@ fn operation(route: &Route, error: &Value, generator: &mut schemars::SchemaGener
         }
         operation["requestBody"] =
             json!({"required": true, "content": {"application/json": media}});
+    }
+    if let Some(form) = route.form {
+        let media = json!({"schema": form(generator).to_value()});
+        operation["requestBody"] =
+            json!({"required": true, "content": {"multipart/form-data": media}});
+    }
+    if route.file {
+        let part = operation["responses"]["200"].clone();
+        operation["responses"]["206"] = part;
+        operation["responses"]["304"] = json!({"description": "It is as it was"});
     }
     operation
 }

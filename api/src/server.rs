@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use actors::clock::{Clock, Stamps};
 use actors::desk::{Desk, DeskOptions};
+use actors::downloads::{DownloadOptions, Downloads};
 use actors::effects::Effects;
 use actors::feed::{FeedLimits, Hub};
+use actors::fetcher::{Fetcher, FetcherOptions, FetcherParts};
 use actors::inbox::Inboxes;
-use actors::outbox::{Outbox, OutboxOptions};
+use actors::outbox::{Files, Outbox, OutboxOptions};
 use actors::panics::caught_in;
 use actors::permits::{Amount, Marks, PermitLimits};
 use actors::provider::{Provider, ProviderOptions};
@@ -23,6 +25,7 @@ use storage::contacts::Contacts;
 use storage::conversations::Conversations;
 use storage::dead_letters::LetterLimits;
 use storage::embedded::{Embedded, Options};
+use storage::media::{Media, MediaLimits};
 use storage::memory::Memory;
 use storage::names::{Name, Names};
 use storage::settings::Settings;
@@ -37,6 +40,7 @@ use crate::listener::Limited;
 use crate::login_limits::LoginLimits;
 use crate::rate::{Bucket, Buckets};
 use crate::unproven::Unproven;
+use crate::uploads::Uploads;
 use crate::{edge, scrape};
 
 /// Tenants, inboxes and sessions that stay in memory.
@@ -104,19 +108,27 @@ impl Server {
             SESSIONS_MAX,
             Arc::new(hub.clone()),
         );
+        let media = media(&config, store.clone(), stamps.clone()).await?;
+        let downloads = downloads(&config)?;
         let provider = Provider::new(ProviderOptions {
             graph_url: config.meta.graph_url.clone(),
             instagram_url: config.meta.instagram_url.clone(),
             graph_version: config.meta.graph_version.clone(),
             connect_timeout: limits.provider_connect_timeout,
             timeout: limits.provider_timeout,
+            upload_timeout: limits.media_timeout,
             answer_bytes: limits.provider_response_bytes,
         })
         .map_err(not_started)?;
         let outbox = Outbox::new(
-            provider,
+            provider.clone(),
             tenants.clone(),
             Contacts::new(store.clone()),
+            Files {
+                media: media.clone(),
+                downloads: downloads.clone(),
+                bytes: limits.media_inbound_bytes as u64,
+            },
             OutboxOptions {
                 rate: limits.send_rate_per_second,
                 rate_high: limits.send_rate_high_per_second,
@@ -127,11 +139,26 @@ impl Server {
                 queue: limits.account_queue,
             },
         );
-        let effects = Effects { hub: hub.clone(), outbox: outbox.clone() };
+        let fetcher = Fetcher::new(FetcherParts {
+            provider,
+            downloads,
+            tenants: tenants.clone(),
+            conversations: Conversations::new(store.clone()),
+            media: media.clone(),
+            options: FetcherOptions {
+                bytes: limits.media_inbound_bytes as u64,
+                at_once: limits.media_fetches,
+                waiting: limits.media_fetches_waiting,
+                ladder: limits.media_ladder.clone(),
+            },
+        });
+        let effects =
+            Effects { hub: hub.clone(), outbox: outbox.clone(), fetcher: fetcher.clone() };
         let options = desk_options(&config);
         let activity = Activities::new(store.clone());
         let desk = Desk::start(store, clock, stamps, Arc::new(effects), options).await;
         outbox.connect(desk.clone());
+        fetcher.connect(desk.clone());
         let app = App::new(Parts {
             public_url,
             tenants,
@@ -139,6 +166,9 @@ impl Server {
             desk,
             inboxes,
             outbox,
+            fetcher,
+            media,
+            uploads: Uploads::new(limits.media_uploads, limits.media_uploads_tenant),
             hub,
             jwt: JwtKeys::new(&secret),
             login_limits: LoginLimits::new(limits),
@@ -160,6 +190,10 @@ impl Server {
         if let Ok(recovered) = caught_in("sweep", Box::pin(app.desk.recover())).await {
             let threads = recovered.map_err(not_started)?;
             tracing::info!(threads, "what was left undone is taken up");
+        }
+        if let Ok(resumed) = caught_in("fetch", Box::pin(app.fetcher.resume())).await {
+            let messages = resumed.map_err(not_started)?;
+            tracing::info!(messages, "files that were not fetched are fetched");
         }
         let (stop, stopping) = watch::channel(false);
         let metrics_text = scrape::router(recorder, app.clone(), embedded.clone());
@@ -190,6 +224,7 @@ impl Server {
                 // A server's task ends when its connections have.
                 let _ = task.await;
             }
+            self.app.fetcher.stop().await;
             self.app.outbox.stop().await;
             self.app.desk.stop(drain).await;
             if let Some(store) = &self.embedded
@@ -250,6 +285,39 @@ fn open(config: &Config, clock: &Clock) -> Result<Opened, NotStarted> {
             Err(NotStarted(message.to_owned()))
         }
     }
+}
+
+fn downloads(config: &Config) -> Result<Downloads, NotStarted> {
+    Downloads::new(DownloadOptions {
+        graph_url: config.meta.graph_url.clone(),
+        hosts: config.meta.media_hosts.clone(),
+        connect_timeout: config.limits.provider_connect_timeout,
+        timeout: config.limits.media_timeout,
+    })
+    .map_err(not_started)
+}
+
+/// Files, in a directory beside the store's where it has one.
+async fn media(
+    config: &Config,
+    store: Arc<dyn Store>,
+    stamps: Arc<Stamps>,
+) -> Result<Media, NotStarted> {
+    let limits = MediaLimits {
+        tenant: config.limits.media_tenant_bytes as u64,
+        reserve: config.limits.media_reserve_bytes as u64,
+    };
+    let stamp = move || stamps.next();
+    let media = match config.storage.backend {
+        Backend::Memory => Media::in_memory(store, limits, stamp),
+        Backend::Embedded | Backend::Cql => {
+            let directory = config.storage.path.join("media");
+            Media::local(store, &directory, limits, stamp).map_err(not_started)?
+        }
+    };
+    let (kept, orphans) = media.settle().await.map_err(not_started)?;
+    tracing::info!(kept, orphans, "files that were on their way are settled");
+    Ok(media)
 }
 
 /// The configured secret, or one that is made once and kept in the store.

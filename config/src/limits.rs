@@ -51,6 +51,19 @@ pub struct Limits {
     pub dead_letters_tenant: usize,
     pub dead_letter_bytes_tenant: usize,
     pub poison_attempts: u8,
+    pub media_upload_bytes: usize,
+    pub media_inbound_bytes: usize,
+    pub media_tenant_bytes: usize,
+    pub media_reserve_bytes: usize,
+    pub media_uploads: usize,
+    pub media_uploads_tenant: usize,
+    #[serde(with = "crate::duration")]
+    pub media_timeout: Duration,
+    pub media_fetches: usize,
+    pub media_fetches_waiting: usize,
+    #[serde(with = "crate::duration::list")]
+    pub media_ladder: Vec<Duration>,
+    pub media_messages: usize,
     pub login_failures_account: u32,
     pub login_failures_address: u32,
     #[serde(with = "crate::duration")]

@@ -73,6 +73,7 @@ pub struct Meta {
     pub graph_url: String,
     pub instagram_url: String,
     pub instagram_auth_url: String,
+    pub media_hosts: Vec<String>,
     pub graph_version: String,
     #[serde(with = "crate::optional")]
     pub app_secret: Option<Secret>,

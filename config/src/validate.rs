@@ -1,5 +1,6 @@
 //! Rules that a type cannot say.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use toml::{Table, Value};
@@ -43,6 +44,11 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
             && meta.graph_version.chars().all(|c| c.is_ascii_alphanumeric() || c == '.'),
         "meta.graph_version",
         "must be one path segment such as v23.0",
+    )?;
+    rule(
+        meta.media_hosts.iter().all(|host| is_host(host)),
+        "meta.media_hosts",
+        "must be names such as files.example.com or *.example.com",
     )?;
     rule(!storage.path.as_os_str().is_empty(), "storage.path", "must name a directory")?;
     let cql = &storage.cql;
@@ -129,6 +135,11 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
         limits.provider_connect_timeout <= limits.provider_timeout,
         "limits.provider_connect_timeout",
         "must be at most `limits.provider_timeout`",
+    )?;
+    rule(
+        limits.media_uploads_tenant <= limits.media_uploads,
+        "limits.media_uploads_tenant",
+        "must be at most `limits.media_uploads`",
     )
 }
 
@@ -207,6 +218,14 @@ fn is_base_url(url: &str) -> bool {
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let plain = |c: char| c.is_ascii_graphic() && !"?#".contains(c);
     host.is_some_and(|host| !host.is_empty() && !host.ends_with('/') && host.chars().all(plain))
+}
+
+/// A name of at least two parts; a star stands for what comes before.
+fn is_host(host: &str) -> bool {
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let is_label = |label: &str| !label.is_empty() && label.chars().all(plain);
+    name.contains('.') && name.split('.').all(is_label) && name.parse::<IpAddr>().is_err()
 }
 
 fn has_port(node: &str) -> bool {

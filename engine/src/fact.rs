@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::conversation::Joined;
 use crate::id::{AgentId, ContactId, ConversationId, MessageId, ThreadId};
+use crate::media::Stored;
 use crate::message::{MessageError, MessageStatus, Place, Sender};
 use crate::time::Timestamp;
 
@@ -68,6 +69,15 @@ pub enum Fact {
         content: Place,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         replaces: Option<Place>,
+    },
+    /// A file that a message carries was fetched from the provider, or cannot be had.
+    Fetched {
+        message: MessageId,
+        place: Place,
+        provider_media_id: String,
+        stored: Option<Stored>,
+        /// Why not.
+        error: Option<MessageError>,
     },
     /// Who the customer is changed: a message says so. It is no message of the customer.
     Noted {
@@ -343,6 +353,7 @@ impl Fact {
             | Self::Echoed { message, place, .. }
             | Self::Imported { message, place, .. }
             | Self::Filled { message, place, .. }
+            | Self::Fetched { message, place, .. }
             | Self::Noted { message, place, .. }
             | Self::Queued { message, place }
             | Self::SendStarted { message, place, .. }
@@ -409,6 +420,26 @@ impl Fact {
         }
     }
 
+    /// Whether its message says something after it that it did not say before.
+    pub fn brings_content(&self) -> bool {
+        matches!(
+            self,
+            Self::Received { .. }
+                | Self::Echoed { .. }
+                | Self::Imported { .. }
+                | Self::Filled { .. }
+                | Self::Edited { .. }
+        )
+    }
+
+    /// Whether files may not be fetched any more after it that were to be fetched before.
+    pub fn ends_fetching(&self) -> bool {
+        matches!(
+            self,
+            Self::Fetched { .. } | Self::Deleted { .. } | Self::Edited { .. } | Self::Filled { .. }
+        )
+    }
+
     /// The row of content that nothing needs any more.
     pub fn lets_go(&self) -> Option<Place> {
         match self {
@@ -425,6 +456,7 @@ impl Fact {
             Self::Received { .. } => "message.received",
             Self::Echoed { .. } => "message.sent",
             Self::Noted { .. }
+            | Self::Fetched { .. }
             | Self::Queued { .. }
             | Self::SendStarted { .. }
             | Self::SendDelayed { .. }

@@ -90,6 +90,8 @@ ids! {
     ConversationId;
     /// A message.
     MessageId;
+    /// A file that is stored here.
+    MediaId;
     /// A team.
     DivisionId;
     /// A quick reply.

@@ -12,7 +12,7 @@ pub use self::row::{
     BLOCK_SEQS, MessageRow, Place, REACTIONS_MAX, Reacted, Reacting, VERSIONS_MAX, Version,
     block_of,
 };
-use crate::id::{ConversationId, MessageId};
+use crate::id::{ConversationId, MediaId, MessageId};
 use crate::time::Timestamp;
 
 /// A message as REST and live events show it.
@@ -242,7 +242,7 @@ pub struct Attachment {
     pub filename: Option<String>,
     /// Ours, once the file is stored here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub media_id: Option<Uuid>,
+    pub media_id: Option<MediaId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_media_id: Option<String>,
     /// Of an inline image: its mail's HTML shows it as `cid:` and this.
@@ -258,6 +258,9 @@ pub struct Attachment {
     /// As the provider says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// Why the file could not be stored here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<MessageError>,
     /// Spoken into the phone, rather than a file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub voice: bool,
@@ -330,6 +333,23 @@ pub struct MessageError {
 impl fmt::Display for MessageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl Message {
+    /// The provider's ids of the files that are still to be fetched from it.
+    pub fn wanted(&self) -> impl Iterator<Item = &str> {
+        self.attachments
+            .iter()
+            .filter(|one| one.is_wanted())
+            .filter_map(|one| one.provider_media_id.as_deref())
+    }
+}
+
+impl Attachment {
+    /// Whether its file is still to be fetched from the provider.
+    pub fn is_wanted(&self) -> bool {
+        self.provider_media_id.is_some() && self.media_id.is_none() && self.error.is_none()
     }
 }
 

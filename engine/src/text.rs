@@ -20,6 +20,22 @@ pub fn controls(text: &str) -> Option<&'static str> {
         .then_some("must not hold control characters other than line breaks and tabs")
 }
 
+/// File names are cut behind so many characters.
+const FILENAME_CHARS_MAX: usize = 255;
+
+/// The name of a file without a path, without anything that does not show.
+pub fn filename(name: &str) -> Option<String> {
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let shown: String = last.chars().filter(|c| !c.is_control() && !turns(*c)).collect();
+    let shown: String = shown.trim().chars().take(FILENAME_CHARS_MAX).collect();
+    (!shown.is_empty() && !shown.chars().all(|c| c == '.')).then_some(shown)
+}
+
+/// Marks that turn the direction of writing: with them `gpj.exe` reads like a picture.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Whether a character alone shows nothing: blanks, and what Unicode says may be ignored where it
 /// is not known (joiners, marks of direction, variation selectors, tags, fillers).
 fn is_blank(c: char) -> bool {

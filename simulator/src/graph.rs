@@ -166,6 +166,17 @@ impl Graph {
         }
     }
 
+    /// A medium that was uploaded by nobody, such as a customer's; answers its id.
+    pub fn add_medium(&self, mime_type: &str, bytes: Vec<u8>) -> String {
+        let at = self.desk.clock.passed();
+        self.desk.state().uploads.add(mime_type.to_owned(), bytes.into(), at)
+    }
+
+    /// Names this address for every medium that is looked up, until it is told `None`.
+    pub fn name_media_at(&self, url: Option<&str>) {
+        self.desk.state().uploads.named_at = url.map(str::to_owned);
+    }
+
     /// Lets this go wrong with webhooks from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.desk.courier.set_faults(faults);

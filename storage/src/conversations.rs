@@ -2,6 +2,7 @@
 //! read back beside that lies in `log` and `lists`.
 
 mod derived;
+mod files;
 mod lists;
 mod log;
 
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use self::derived::{
     COMMIT, MESSAGE, content_key, gone, let_go, log_key, put, references, thread_changes,
 };
+pub use self::files::Unfetched;
+use self::files::{files, files_of};
 pub use self::lists::View;
 use self::lists::{dirty, lists};
 use crate::body::{decode, encode};
@@ -115,6 +118,7 @@ impl Conversations {
         derived.extend(let_go(write));
         derived.extend(references(write));
         derived.extend(lists(write));
+        derived.extend(files(write));
         let mut snapshots = Vec::new();
         // Where it is a write of its own the head is lazy: a wake folds what is behind it.
         if atomic || write.before.is_none() || write.recent.is_some() {
@@ -208,11 +212,9 @@ impl Conversations {
         }
         let mut derived = Vec::new();
         for (seq, recorded) in commit.numbered() {
-            let place = recorded.fact.message().map(|(_, place)| place);
-            let Some(place) = place.filter(|place| place.block != block) else { continue };
-            if let Some(mut row) = self.row(commit.conversation, place).await?
-                && row.message.rev < seq
-            {
+            let Some((_, place)) = recorded.fact.message() else { continue };
+            let Some(mut row) = self.row(commit.conversation, place).await? else { continue };
+            if place.block != block && row.message.rev < seq {
                 let content = match recorded.fact.content() {
                     Some(at) => self.content((commit.conversation, at)).await?,
                     None => None,
@@ -221,6 +223,7 @@ impl Conversations {
                 let key = log_key(commit.conversation, place.block, MESSAGE, place.ordinal);
                 derived.push(put(&LOG, key, encode(&row)));
             }
+            derived.extend(files_of(&row, head, commit));
         }
         let write = Write {
             commit,

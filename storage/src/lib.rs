@@ -21,6 +21,7 @@ pub mod contacts;
 pub mod conversations;
 pub mod dead_letters;
 pub mod keys;
+pub mod media;
 pub mod names;
 pub mod settings;
 pub mod tables;

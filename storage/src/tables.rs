@@ -204,11 +204,55 @@ pub static ACTIVITY: Table = Table {
 /// How long it is known who changed what.
 pub const ACTIVITY_KEPT: Duration = Duration::from_secs(366 * DAY.as_secs());
 
+/// Files that are stored here: what they are. Their bytes lie elsewhere.
+pub static MEDIA: Table = Table {
+    number: 22,
+    name: "media",
+    partition: &[("tenant", Kind::Uuid), ("medium", Kind::Uuid)],
+    shape: Shape::Appended,
+    ..PLAIN
+};
+
+/// The messages that show a file, those of the newest conversations first.
+pub static MEDIA_SHOWN: Table = Table {
+    number: 23,
+    name: "media_shown",
+    partition: &[("medium", Kind::Uuid)],
+    clustering: &[("conversation", Kind::Uuid), ("ordinal", Kind::Int)],
+    order: Order::Descending,
+    shape: Shape::Appended,
+    ..PLAIN
+};
+
+/// How many bytes a tenant's files have in all.
+pub static MEDIA_BYTES: Table =
+    Table { number: 24, name: "media_bytes", partition: &[("tenant", Kind::Uuid)], ..PLAIN };
+
+/// Messages of a shard with files that are still to be fetched from the provider.
+pub static UNFETCHED: Table = Table {
+    number: 25,
+    name: "unfetched",
+    partition: &[("shard", Kind::Int)],
+    clustering: &[("conversation", Kind::Uuid), ("ordinal", Kind::Int)],
+    shape: Shape::Appended,
+    ..PLAIN
+};
+
+/// Files that a provider has from an account, by the hash of their content; it keeps them for 30 days.
+pub static UPLOADED: Table = Table {
+    number: 26,
+    name: "uploaded",
+    partition: &[("account", Kind::Uuid), ("content", Kind::Text)],
+    shape: Shape::Appended,
+    expires: Some(Duration::from_secs(25 * DAY.as_secs())),
+    ..PLAIN
+};
+
 /// How long a dead letter is kept.
 pub(crate) const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
 
 /// Every table.
-pub static ALL: [&Table; 21] = [
+pub static ALL: [&Table; 26] = [
     &LOG,
     &THREADS,
     &HEADS,
@@ -230,6 +274,11 @@ pub static ALL: [&Table; 21] = [
     &WAITING_HOURS,
     &PARKED,
     &ACTIVITY,
+    &MEDIA,
+    &MEDIA_SHOWN,
+    &MEDIA_BYTES,
+    &UNFETCHED,
+    &UPLOADED,
 ];
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use engine::account::Account;
 use engine::channel::{Answered, Handle, Opaque, Outbound, Outcome, Outgoing, Slow};
 use engine::id::MessageId;
 use engine::message::{MessageError, MessageRow};
-use engine::saying::Saying;
+use engine::saying::{Saying, Source};
 use tokio::time::Instant;
 
+use super::files::{Taken, source};
 use super::line::Line;
 use super::{Outbox, Slip};
 
@@ -35,15 +36,63 @@ impl Outbox {
             reaction: matches!(what, Outgoing::Reaction { .. }).then_some(message),
         };
         let is_late = slip.is_late(account.channel, self.0.tenants.now());
-        let outbound = Outbound { to, is_late, what, opaque };
+        let mut outbound = Outbound { to, is_late, what, opaque };
+        let file = source(&mut outbound.what).cloned();
+        let mut was_known = false;
+        if let Some(Source::Stored(stored)) = &file {
+            let left = Instant::now();
+            match self.take(slip.tenant, &account, stored).await {
+                Ok(Taken { id, is_known }) => {
+                    was_known = is_known;
+                    put(&mut outbound.what, id);
+                }
+                Err(outcome) => return self.noted(slip, line, outcome, (left, Duration::ZERO)),
+            }
+        }
+        let outcome = self.request(slip, &account, &outbound, line).await;
+        // It was refused: nothing was sent that would be sent twice.
+        if let (Outcome::Refused { error }, Some(file)) = (&outcome, &file)
+            && account.channel.is_of_medium(&error.code)
+            && let Some(id) = self.take_again(slip.tenant, &account, file, was_known).await
+        {
+            put(&mut outbound.what, id);
+            return self.request(slip, &account, &outbound, line).await;
+        }
+        outcome
+    }
+
+    /// One request, and how it ended.
+    async fn request(
+        &self,
+        slip: &Slip,
+        account: &Account,
+        outbound: &Outbound,
+        line: &Line,
+    ) -> Outcome {
         let token = account.text("access_token").unwrap_or_default();
-        let Some(call) = account.channel.message(&outbound, &account.account_key, token) else {
+        let Some(call) = account.channel.message(outbound, &account.account_key, token) else {
             return refused("no_recipient", "the contact has no number or id on this channel");
         };
         let left = Instant::now();
         let answered = self.0.provider.perform(call).await;
         let wait = self.waits(&answered);
-        let outcome = account.channel.outcome(answered, Some(opaque));
+        self.noted(
+            slip,
+            line,
+            account.channel.outcome(answered, Some(outbound.opaque)),
+            (left, wait),
+        )
+    }
+
+    /// What an outcome says of others: how fast the account may send, and what it failed with.
+    /// `left`: when its request did, and for how long the provider wants to be left alone.
+    fn noted(
+        &self,
+        slip: &Slip,
+        line: &Line,
+        outcome: Outcome,
+        (left, wait): (Instant, Duration),
+    ) -> Outcome {
         match &outcome {
             Outcome::Sent { .. } => line.recover(),
             Outcome::Retry { slow: Slow::Account, .. } => line.slow(left, wait),
@@ -91,6 +140,13 @@ impl Outbox {
     }
 }
 
+/// The file of what is sent is with the provider, under this id.
+fn put(what: &mut Outgoing, id: String) {
+    if let Some(source) = source(what) {
+        *source = Source::Provider(id);
+    }
+}
+
 /// What is sent: the row's message, or a reaction to it.
 fn outgoing(message: MessageId, row: &MessageRow) -> Option<Outgoing> {
     if row.message.id == message {
@@ -102,13 +158,13 @@ fn outgoing(message: MessageId, row: &MessageRow) -> Option<Outgoing> {
     Some(Outgoing::Reaction { message, emoji: reacting.emoji.clone() })
 }
 
-fn refused(code: &str, message: &str) -> Outcome {
+pub(super) fn refused(code: &str, message: &str) -> Outcome {
     let (code, message) = (code.to_owned(), message.to_owned());
     Outcome::Refused { error: MessageError { code, message } }
 }
 
 /// Nothing was sent, and it will pass.
-fn unread(message: &str) -> Outcome {
+pub(super) fn unread(message: &str) -> Outcome {
     let (code, message) = ("unavailable".to_owned(), message.to_owned());
     Outcome::Retry { error: MessageError { code, message }, slow: Slow::Message }
 }

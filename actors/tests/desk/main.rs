@@ -10,6 +10,8 @@ mod deluge;
 #[cfg(test)]
 mod effects;
 #[cfg(test)]
+mod fetcher;
+#[cfg(test)]
 mod first;
 #[cfg(test)]
 mod history;
@@ -17,6 +19,8 @@ mod history;
 mod identities;
 #[cfg(test)]
 mod left_behind;
+#[cfg(test)]
+mod links;
 #[cfg(test)]
 mod outbox;
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::time::Duration;
 use actors::clock::{Clock, Stamps};
 use actors::committed::Committed;
 use actors::desk::Desk;
-use actors::outbox::{Outbox, OutboxOptions};
+use actors::downloads::{DownloadOptions, Downloads};
+use actors::outbox::{Files, Outbox, OutboxOptions};
 use actors::provider::{Provider, ProviderOptions};
 use actors::tenants::Tenants;
 use actors::world::Outside;
@@ -20,6 +21,7 @@ use engine::time::Timestamp;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
 use storage::faulty::{Call, Faulty};
+use storage::media::{Media, MediaLimits};
 use storage::memory::Memory;
 use storage::{Stamp, Store};
 use tokio::sync::{mpsc, oneshot};
@@ -81,6 +83,7 @@ pub(crate) fn at(graph_url: String) -> Provider {
         graph_version: "v23.0".into(),
         connect_timeout: Duration::from_secs(5),
         timeout: Duration::from_secs(60),
+        upload_timeout: Duration::from_secs(60),
         answer_bytes: 1024,
     })
     .unwrap()
@@ -103,14 +106,14 @@ fn store() -> Arc<dyn Store> {
 }
 
 /// A tenant's settings over a store of its own.
-struct Shop {
-    store: Arc<dyn Store>,
+pub(crate) struct Shop {
+    pub(crate) store: Arc<dyn Store>,
     clock: Clock,
     stamps: Arc<Stamps>,
-    tenants: Tenants,
+    pub(crate) tenants: Tenants,
 }
 
-async fn shop() -> Shop {
+pub(crate) async fn shop() -> Shop {
     let (store, clock) = (store(), Clock::standing_at(NOW));
     let stamps = Arc::new(Stamps::above(Stamp(0)));
     let tenants = tenants(&store, &clock, &stamps);
@@ -120,11 +123,15 @@ async fn shop() -> Shop {
 
 impl Shop {
     /// Its desk, whose way out this is.
-    async fn desk(&self, outbox: &Outbox) -> Desk {
-        let outside = Arc::new(Sending(outbox.clone()));
-        let desk = desk(&self.store, &self.clock, &self.stamps, outside, None).await;
+    pub(crate) async fn desk(&self, outbox: &Outbox) -> Desk {
+        let desk = self.over(Arc::new(Sending(outbox.clone()))).await;
         outbox.connect(desk.clone());
         desk
+    }
+
+    /// Its desk, with this outside.
+    pub(crate) async fn over(&self, outside: Arc<dyn Outside>) -> Desk {
+        desk(&self.store, &self.clock, &self.stamps, outside, None).await
     }
 }
 
@@ -134,10 +141,28 @@ pub(crate) fn outbox(
     tenants: Tenants,
     options: OutboxOptions,
 ) -> Outbox {
-    Outbox::new(provider, tenants, Contacts::new(store.clone()), options)
+    let files = files(store, "http://127.0.0.1:1");
+    Outbox::new(provider, tenants, Contacts::new(store.clone()), files, options)
 }
 
-async fn status(desk: &Desk, message: &Message) -> MessageStatus {
+/// Files of which none is there yet.
+pub(crate) fn files(store: &Arc<dyn Store>, graph_url: &str) -> Files {
+    let limits = MediaLimits { tenant: 1 << 20, reserve: 0 };
+    let stamps = Stamps::above(Stamp(0));
+    let downloads = DownloadOptions {
+        graph_url: graph_url.to_owned(),
+        hosts: Vec::new(),
+        connect_timeout: Duration::from_secs(5),
+        timeout: Duration::from_secs(60),
+    };
+    Files {
+        media: Media::in_memory(store.clone(), limits, move || stamps.next()),
+        downloads: Downloads::new(downloads).unwrap(),
+        bytes: 1 << 20,
+    }
+}
+
+pub(crate) async fn status(desk: &Desk, message: &Message) -> MessageStatus {
     let bounds = (u64::MAX, 0);
     let rows = desk.messages(admin(), message.conversation_id, bounds, 50).await.unwrap();
     rows.iter().find(|row| row.message.id == message.id).unwrap().message.status

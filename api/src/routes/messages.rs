@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Access, Route, route};
+use super::{Access, Route, media, route};
 use crate::app::App;
 use crate::crud::state;
 use crate::error::ApiError;
@@ -82,7 +82,11 @@ async fn send(
     let state = state(&app, &caller).await?;
     let name = state.agents.get(&caller.agent).map(|agent| agent.name.clone());
     let sender = Sender { kind: SenderKind::Agent, id: Some(caller.agent.0), name };
-    let asked = body.asked()?;
+    let medium = match body.media_id() {
+        Some(medium) => media::sendable(&app, &caller, medium).await?,
+        None => None,
+    };
+    let asked = body.asked(medium.as_ref())?;
     let heads = app.desk.heads(caller.tenant, &[id]).await?;
     let head = heads.first().ok_or(Refused::NotFound)?;
     if head.pending.is_empty() && !app.outbox.has_room(head.account) {

@@ -12,6 +12,7 @@ pub mod dead_letters;
 pub mod health;
 pub mod integrations;
 pub mod mail;
+pub mod media;
 pub mod messages;
 pub mod quick_replies;
 pub mod roles;
@@ -43,9 +44,13 @@ pub struct Route {
     pub body: Option<SchemaOf>,
     /// A body that is valid, for the document and the tests.
     pub example: Option<serde_json::Value>,
+    /// A form with a file, instead of a body of JSON.
+    pub form: Option<SchemaOf>,
     pub status: u16,
     /// `None`: not JSON.
     pub answer: Option<SchemaOf>,
+    /// It answers with a file.
+    pub file: bool,
     handler: MethodRouter<App>,
 }
 
@@ -78,8 +83,23 @@ pub fn route<T: 'static>(
 ) -> Route {
     let filter = MethodFilter::try_from(verb.clone()).unwrap_or(MethodFilter::GET);
     let handler = on(filter, handler);
-    let (query, body, example, status, answer) = (None, None, None, 200, None);
-    Route { verb, path, tag: "", title, access, query, body, example, status, answer, handler }
+    let (query, body, example, form) = (None, None, None, None);
+    let (tag, status, answer, file) = ("", 200, None, false);
+    Route {
+        verb,
+        path,
+        tag,
+        title,
+        access,
+        query,
+        body,
+        example,
+        form,
+        status,
+        answer,
+        file,
+        handler,
+    }
 }
 
 impl Route {
@@ -92,6 +112,16 @@ impl Route {
     pub fn body<T: JsonSchema>(self, example: serde_json::Value) -> Self {
         let body: SchemaOf = |generator| generator.subschema_for::<T>();
         Self { body: Some(body), example: Some(example), ..self }
+    }
+
+    /// It takes a form of these parts (`multipart/form-data`).
+    pub fn form<T: JsonSchema>(self) -> Self {
+        Self { form: Some(|generator| generator.subschema_for::<T>()), ..self }
+    }
+
+    /// It answers with the bytes of a file, or a part of them.
+    pub fn answers_file(self) -> Self {
+        Self { file: true, ..self }
     }
 
     /// It answers this with this status.
@@ -120,6 +150,7 @@ pub fn all() -> Vec<Route> {
         ("Auth", auth::routes),
         ("Conversations", conversations::routes),
         ("Messages", messages::routes),
+        ("Media", media::routes),
         ("Contacts", contacts::routes),
         ("Agents", agents::routes),
         ("Roles", roles::routes),

@@ -58,6 +58,7 @@ pub(crate) async fn thing(kind: &str, org: &Org) -> String {
             let made = org.admin.post("/api/roles", role).await.is(201);
             made["id"].as_str().unwrap().to_owned()
         }
+        "media" => media_of(&org.admin).await,
         // A plain resource is made by its own row's example.
         other => {
             let makes = |row: &Route| row.verb == Method::POST && row.path.ends_with(other);
@@ -66,6 +67,11 @@ pub(crate) async fn thing(kind: &str, org: &Org) -> String {
             made["id"].as_str().unwrap().to_owned()
         }
     }
+}
+
+async fn media_of(person: &Caller) -> String {
+    let kept = person.brings("a.txt", "text/plain", b"Hello").await.is(201);
+    kept["id"].as_str().unwrap().to_owned()
 }
 
 fn is_open(access: Access) -> bool {
@@ -146,6 +152,8 @@ async fn call(row: &Route, org: &Org, person: &Caller) -> Answer {
     let id = match kind(row) {
         // Of people, what every member may change is their own.
         Some("agents") if row.access == Access::Member => person.id.clone(),
+        // A file that no conversation shows is seen by whoever brought it.
+        Some("media") => media_of(person).await,
         // So are keys; whoever may not have any is refused before.
         Some("api-keys") => {
             let made = person.post("/api/api-keys", json!({"name": "ERP"})).await;
@@ -155,6 +163,9 @@ async fn call(row: &Route, org: &Org, person: &Caller) -> Answer {
         None => String::new(),
     };
     let path = path(row, &id);
+    if row.form.is_some() {
+        return Answer::of(person.form(&path, &[("name=\"file\"", b"Hello")])).await;
+    }
     person.call(row.verb.clone(), &path, row.example.as_ref()).await
 }
 

@@ -28,7 +28,7 @@ static SHARED: tokio::sync::Mutex<Weak<Server>> = tokio::sync::Mutex::const_new(
 /// A server that runs until this goes.
 pub(crate) struct Server {
     pub(crate) graph: Arc<Graph>,
-    config: Config,
+    pub(crate) config: Config,
     /// Instead of the one in the directory.
     store: Option<Arc<dyn Store>>,
     /// Another one after a restart.
@@ -175,6 +175,8 @@ fn small(directory: &Path, graph: &Graph) -> Config {
     config.server.drain = Duration::from_secs(5);
     config.storage.path = directory.join("data");
     config.meta.graph_url = graph.url();
+    // What a file has to do with a test is its own.
+    config.limits.media_ladder = vec![Duration::from_secs(3600)];
     config.limits.segment_bytes = 4 << 20;
     config.limits.registrations_per_minute = 10_000;
     config.limits.login_failures_address = 10_000;

@@ -15,13 +15,13 @@ fn message(id: &str, phone: &str, kind: &str, part: &Value) -> Value {
 
 impl Org {
     /// A customer's phone delivers a message of this type.
-    async fn gets(&self, id: &str, phone: &str, kind: &str, part: Value) {
+    pub(crate) async fn gets(&self, id: &str, phone: &str, kind: &str, part: Value) {
         let messages = json!({"messages": [message(id, phone, kind, &part)]});
         self.deliver(&self.webhook("messages", messages)).await.is(200);
     }
 
     /// A conversation's messages, oldest first.
-    async fn reads(&self, conversation: &str) -> Vec<Value> {
+    pub(crate) async fn reads(&self, conversation: &str) -> Vec<Value> {
         let path = format!("/api/conversations/{conversation}/messages?per_page=100");
         let mut all: Vec<Value> =
             serde_json::from_value(self.admin.get(&path).await.is(200)).unwrap();

@@ -27,6 +27,8 @@ mod delivery;
 #[cfg(test)]
 mod edge;
 #[cfg(test)]
+mod files;
+#[cfg(test)]
 mod frames;
 #[cfg(test)]
 mod harness;
@@ -42,6 +44,8 @@ mod isolation;
 mod live;
 #[cfg(test)]
 mod mail;
+#[cfg(test)]
+mod media;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]

@@ -395,6 +395,37 @@ pub enum Outgoing {
     },
 }
 
+/// Where a file of a provider's can be had for some minutes, and what it says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    pub url: String,
+    /// As hex or in base64.
+    pub sha256: Option<String>,
+    /// In bytes.
+    pub size: Option<u64>,
+}
+
+/// Why a file of a provider's cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// It will pass.
+    Passing(MessageError),
+    /// The provider does not have it.
+    Gone(MessageError),
+}
+
+/// A file to a provider, as data but for its bytes.
+#[derive(Clone, PartialEq)]
+pub struct Upload {
+    /// Path below the Graph API's versioned base, without a leading slash.
+    pub path: String,
+    /// The access token.
+    pub bearer: String,
+    /// The other parts of the form, before the file's.
+    pub fields: Vec<(&'static str, String)>,
+    pub mime_type: String,
+}
+
 /// A request to a provider, as data.
 #[derive(Clone, PartialEq)]
 pub struct Call {

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use super::messaging::{self, Speaker};
-use super::{Answered, Call, Channel, Handle, Opaque, Outbound, Outcome, whatsapp};
+use super::{
+    Answered, Call, Channel, Handle, Located, Missed, Opaque, Outbound, Outcome, Upload, whatsapp,
+};
 use crate::account::Known;
 use crate::resource::Invalid;
 use crate::saying::{NewReaction, Saying};
@@ -84,6 +86,48 @@ impl Channel {
                 messaging::read_marks(Speaker { channel: self, key, token }, to, types)
             }
             Self::Email => Vec::new(),
+        }
+    }
+
+    /// Asks where a file can be had that a message carries; `None` where its id is none.
+    pub fn locate(self, provider_media_id: &str, token: &str) -> Option<Call> {
+        match self {
+            Self::Whatsapp => whatsapp::locate(provider_media_id, token),
+            Self::Instagram | Self::Messenger | Self::Email => None,
+        }
+    }
+
+    /// Where it can be had.
+    pub fn located(self, answered: Answered) -> Result<Located, Missed> {
+        match self {
+            Self::Whatsapp | Self::Instagram | Self::Messenger | Self::Email => {
+                whatsapp::located(answered)
+            }
+        }
+    }
+
+    /// Takes a file of this type to the provider; `None` where it is sent along with its message.
+    pub fn upload(self, mime_type: &str, key: &str, token: &str) -> Option<Upload> {
+        match self {
+            Self::Whatsapp => Some(whatsapp::upload(mime_type, key, token)),
+            Self::Instagram | Self::Messenger | Self::Email => None,
+        }
+    }
+
+    /// The provider's id of a file that was taken there; or what becomes of the message.
+    pub fn uploaded(self, answered: Answered) -> Result<String, Outcome> {
+        match self {
+            Self::Whatsapp | Self::Instagram | Self::Messenger | Self::Email => {
+                whatsapp::uploaded(answered)
+            }
+        }
+    }
+
+    /// Whether an error of this code says that the provider could not use a message's file.
+    pub fn is_of_medium(self, code: &str) -> bool {
+        match self {
+            Self::Whatsapp => whatsapp::is_of_medium(code),
+            Self::Instagram | Self::Messenger | Self::Email => false,
         }
     }
 

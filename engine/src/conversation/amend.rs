@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::inbound::{at, case, find, nothing};
 use super::turn::Turn;
 use super::{
-    ContentAt, Context, Conversation, Decision, Loaded, PARKED_FOR, Refused, State, Thread,
+    ContentAt, Context, Conversation, Decision, Effect, Loaded, PARKED_FOR, Refused, State, Thread,
 };
 use crate::channel::{Amend, Amender, Amendment};
 use crate::fact::{By, Fact, Parked, ParkedAmendment, ParkedReceipt};
@@ -294,7 +294,10 @@ impl Turn<'_> {
                 })
             }
             Amend::Deletion => {
-                let changes = row.message.deleted_at.is_none();
+                let (changes, media) = (row.message.deleted_at.is_none(), row.media());
+                if changes && !media.is_empty() {
+                    self.effects.push(Effect::LetGo { media });
+                }
                 changes.then_some(Fact::Deleted { message, place, at, content: before })
             }
         };

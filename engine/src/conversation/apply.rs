@@ -8,7 +8,7 @@ use super::{
 use crate::fact::{By, ConversationStatus, Fact, Recorded};
 use crate::id::{ConversationId, MessageId};
 use crate::message::{
-    Content, Message, MessageError, MessageRow, MessageStatus, Place, Reacted, Reacting,
+    Attachment, Content, Message, MessageError, MessageRow, MessageStatus, Place, Reacted, Reacting,
 };
 use crate::time::Timestamp;
 
@@ -163,7 +163,7 @@ impl Conversation {
                 self.parked.retain(|p| p.parked_at + PARKED_FOR > receipt.parked_at);
                 self.parked.push(receipt.clone());
             }
-            Fact::Reacted { .. } => {}
+            Fact::Reacted { .. } | Fact::Fetched { .. } => {}
             Fact::Edited { message, .. } | Fact::Filled { message, .. } => {
                 self.amended(*message, row);
             }
@@ -344,6 +344,19 @@ impl MessageRow {
                     self.message.reaction_error.clone_from(error);
                     if error.is_some() {
                         self.reacting = None;
+                    }
+                }
+            }
+            Fact::Fetched { provider_media_id, stored, error, .. } => {
+                let is_it = |of: &&mut Attachment| {
+                    of.is_wanted() && of.provider_media_id.as_ref() == Some(provider_media_id)
+                };
+                for attachment in message.attachments.iter_mut().filter(is_it) {
+                    attachment.error.clone_from(error);
+                    if let Some(stored) = stored {
+                        attachment.media_id = Some(stored.id);
+                        attachment.mime_type = Some(stored.mime_type.clone());
+                        attachment.size = Some(stored.size);
                     }
                 }
             }

@@ -8,8 +8,9 @@ use crate::channel::{
 use crate::conversation::contents::Changed;
 use crate::conversation::{Conversation, Joined, MovedTo, Thread};
 use crate::fact::{By, ConversationStatus, Recorded, UsedKey};
-use crate::id::{AgentId, ContactId, ConversationId, MessageId};
-use crate::message::{Message, MessageRow, Place, Sender};
+use crate::id::{AgentId, ContactId, ConversationId, MediaId, MessageId};
+use crate::media::Stored;
+use crate::message::{Message, MessageError, MessageRow, Place, Sender};
 use crate::permission::Viewer;
 use crate::saying::Saying;
 use crate::time::Timestamp;
@@ -59,6 +60,8 @@ pub enum Command {
     Import(Import),
     /// Who the customer is changed: it is noted, once.
     Identity(IdentityChange),
+    /// A file that a message carries was fetched, or cannot be had.
+    Fetched(Fetched),
     /// Say something to the customer.
     Send(Draft),
     /// React to a message of the conversation.
@@ -155,6 +158,14 @@ pub struct Draft {
     pub account_can_send: bool,
 }
 
+/// What became of a file that a message carries.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    pub place: Place,
+    pub provider_media_id: String,
+    pub outcome: Result<Stored, MessageError>,
+}
+
 /// A reaction as a person or a program asks for it.
 #[derive(Clone, Debug)]
 pub struct ReactionDraft {
@@ -207,6 +218,10 @@ pub enum Effect {
     Enqueue { message: MessageId, place: Place, due: Timestamp },
     /// The send has begun durably: perform it.
     Perform { message: MessageId, place: Place, attempt: u32 },
+    /// Fetch the files that the message carries from the provider.
+    Fetch { place: Place },
+    /// Files that a message showed are gone with what it said.
+    LetGo { media: Vec<MediaId> },
     /// Tell the provider that the customer's message was read.
     MarkRead { provider_id: String },
     /// The same, and show the customer that somebody types.

@@ -4,7 +4,8 @@
 use super::turn::Turn;
 use super::{
     Answer, Command, Context, Conversation, Decision, Effect, Envelope, IdempotencyKey, Refused,
-    State, TAGS_MAX, Target, amend, belonging, history, inbound, outbound, reactions, watermark,
+    State, TAGS_MAX, Target, amend, belonging, files, history, inbound, outbound, reactions,
+    watermark,
 };
 
 use crate::fact::{ConversationStatus, Fact, UsedKey};
@@ -31,6 +32,7 @@ pub fn decide(
         Command::Amend(amendment) => amend::amend(state, amendment, context),
         Command::Import(import) => history::import(state, import, context),
         Command::Identity(change) => belonging::note(state, change, context),
+        Command::Fetched(fetched) => files::fetched(turn(state, envelope, context)?, fetched),
         Command::Send(draft) => {
             let turn = turn(state, envelope, context)?;
             outbound::send(turn, draft, open_case(state), context)

@@ -6,6 +6,7 @@ mod belonging;
 pub mod command;
 pub mod contents;
 mod decide;
+mod files;
 mod history;
 mod inbound;
 mod needs;
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use belonging::left_behind;
 pub use command::{
-    Answer, Command, ContentAt, Decision, Draft, Effect, Envelope, IdempotencyKey, Need,
+    Answer, Command, ContentAt, Decision, Draft, Effect, Envelope, Fetched, IdempotencyKey, Need,
     ReactionDraft, Refused, Target,
 };
 pub use decide::decide;

@@ -1,6 +1,6 @@
 //! What has to be read before a command can be decided.
 
-use super::{Command, Conversation, Envelope, Loaded, Need, State, Target};
+use super::{Command, Conversation, Envelope, Fetched, Loaded, Need, State, Target};
 use crate::channel::{Amender, Opaque, Outcome};
 use crate::fact::ParkedAmendment;
 use crate::id::{ContactId, ConversationId, MessageId};
@@ -123,7 +123,7 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
                 look.message(id, draft.message);
             }
         }
-        Command::BeginSend { place, .. } => {
+        Command::Fetched(Fetched { place, .. }) | Command::BeginSend { place, .. } => {
             if let Some(id) = case {
                 look.row(id, *place);
             }

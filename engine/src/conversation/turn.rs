@@ -60,6 +60,10 @@ impl<'a> Turn<'a> {
             let content = recorded.fact.content().and_then(|at| self.content((self.head.id, at)));
             let content = content.cloned();
             self.rows[row].apply(&recorded.fact, seq, content);
+            let row = &self.rows[row];
+            if recorded.fact.brings_content() && row.message.wanted().next().is_some() {
+                self.effects.push(Effect::Fetch { place: row.place });
+            }
         }
         self.head.apply(&recorded, self.at, row.map(|row| &self.rows[row]));
         self.facts.push(recorded);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Content, Message, Reaction, Sender, bytes};
-use crate::id::MessageId;
+use crate::id::{MediaId, MessageId};
 use crate::time::Timestamp;
 
 /// Where a message's row lies in its conversation: `block` is that of the first seq of the commit
@@ -114,6 +114,13 @@ impl MessageRow {
         let earlier = self.earlier.iter().map(|version| version.content.bytes());
         let texts = [text, visible_text, subject, html, payload, &self.raw];
         bytes(&texts, attachments) + earlier.sum::<usize>()
+    }
+
+    /// The files of ours that it shows, or showed before it was changed.
+    pub fn media(&self) -> Vec<MediaId> {
+        let earlier = self.earlier.iter().flat_map(|version| &version.content.attachments);
+        let all = self.message.attachments.iter().chain(earlier);
+        all.filter_map(|attachment| attachment.media_id).collect()
     }
 
     /// Says this from now on.

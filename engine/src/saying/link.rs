@@ -66,9 +66,9 @@ fn is_public_name(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX && name.contains('.') && labels.all(fits) && !is_private
 }
 
-/// Outside the blocks of the IANA registry of special-purpose addresses (RFC 6890), multicast and
+/// Whether an address is one of the public internet: outside the blocks of the IANA registry of special-purpose addresses (RFC 6890), multicast and
 /// what is reserved.
-fn is_public_v4([a, b, c, _]: [u8; 4]) -> bool {
+pub fn is_public_v4([a, b, c, _]: [u8; 4]) -> bool {
     !matches!(
         (a, b, c),
         (0 | 10 | 127 | 224..=255, ..)
@@ -84,7 +84,8 @@ fn is_public_v4([a, b, c, _]: [u8; 4]) -> bool {
     )
 }
 
-fn is_public_v6(segments: [u16; 8]) -> bool {
+/// The same of the newer protocol.
+pub fn is_public_v6(segments: [u16; 8]) -> bool {
     let v4 = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
         is_public_v4([a, b, c, d])

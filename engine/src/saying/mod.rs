@@ -9,9 +9,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use link::link;
+pub use link::{is_public_v4, is_public_v6, link};
 pub use new_message::{Asked, NewMessage, NewReaction};
 
+use crate::media::Stored;
 use crate::message::{Attachment, Content, Labelled, MessageKind};
 
 /// What is said.
@@ -25,14 +26,25 @@ pub enum Saying {
     Template(Template),
 }
 
-/// A file that the provider fetches.
+/// A file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Media {
     /// `Image`, `Audio`, `Video`, `Document` or `Sticker`.
     pub kind: MessageKind,
-    pub url: String,
+    pub from: Source,
     pub caption: Option<String>,
     pub filename: Option<String>,
+}
+
+/// Where a file comes from that is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// The provider fetches it.
+    Link(String),
+    /// It is stored here.
+    Stored(Stored),
+    /// The provider has it, under this id of its own.
+    Provider(String),
 }
 
 /// A place on the map.
@@ -209,13 +221,12 @@ impl Saying {
         let mut shown = Content { kind: self.kind(), ..Content::default() };
         match self {
             Self::Text(text) => shown.text = Some(text.clone()),
-            Self::Media(Media { kind, url, caption, filename }) => {
+            Self::Media(Media { kind, from, caption, filename }) => {
                 shown.text.clone_from(caption);
                 shown.attachments.push(Attachment {
-                    url: Some(url.clone()),
                     caption: caption.clone(),
                     filename: filename.clone(),
-                    ..attachment(kind.as_str())
+                    ..from.shown(kind.as_str())
                 });
             }
             Self::Location(Location { latitude, longitude, name, address }) => {
@@ -252,8 +263,9 @@ impl Saying {
             | MessageKind::Video
             | MessageKind::Document
             | MessageKind::Sticker) => {
-                let Attachment { url, caption, filename, .. } = first?.clone();
-                Self::Media(Media { kind, url: url?, caption, filename })
+                let from = Source::of(first?)?;
+                let Attachment { caption, filename, .. } = first?.clone();
+                Self::Media(Media { kind, from, caption, filename })
             }
             MessageKind::Location => {
                 let Attachment { latitude, longitude, name, address, .. } = first?.clone();
@@ -270,6 +282,32 @@ impl Saying {
             | MessageKind::System
             | MessageKind::Unsupported => return None,
         })
+    }
+}
+
+impl Source {
+    fn shown(&self, kind: &str) -> Attachment {
+        let attachment = attachment(kind);
+        match self.clone() {
+            Self::Link(url) => Attachment { url: Some(url), ..attachment },
+            Self::Stored(Stored { id, mime_type, size }) => Attachment {
+                media_id: Some(id),
+                mime_type: Some(mime_type),
+                size: Some(size),
+                ..attachment
+            },
+            Self::Provider(id) => Attachment { provider_media_id: Some(id), ..attachment },
+        }
+    }
+
+    fn of(shown: &Attachment) -> Option<Self> {
+        let Attachment { url, media_id, mime_type, size, provider_media_id, .. } = shown.clone();
+        let stored = || {
+            let (id, mime_type, size) = (media_id?, mime_type.unwrap_or_default(), size?);
+            Some(Self::Stored(Stored { id, mime_type, size }))
+        };
+        let link = url.map(Self::Link);
+        stored().or(link).or_else(|| provider_media_id.map(Self::Provider))
     }
 }
 

@@ -3,8 +3,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Card, Interactive, Location, Media, Saying, Template};
-use crate::id::MessageId;
+use super::{Card, Interactive, Location, Media, Saying, Source, Template};
+use crate::id::{MediaId, MessageId};
+use crate::media::Medium;
 use crate::message::MessageKind;
 use crate::resource::Invalid;
 
@@ -68,9 +69,9 @@ struct NewAttachment {
     /// Where the provider fetches it: on the public internet.
     #[serde(default)]
     url: Option<String>,
-    /// A file of ours; cannot be sent yet.
+    /// Instead: a file that is stored here.
     #[serde(default)]
-    media_id: Option<String>,
+    media_id: Option<MediaId>,
     #[serde(default)]
     caption: Option<String>,
     /// Of a document.
@@ -108,8 +109,14 @@ pub enum Asked {
 }
 
 impl NewMessage {
-    /// The one thing that it asks for. The channel's limits are not looked at yet.
-    pub fn asked(self) -> Result<Asked, Invalid> {
+    /// The file of ours that it names.
+    pub fn media_id(&self) -> Option<MediaId> {
+        self.attachments.as_ref()?.first()?.media_id
+    }
+
+    /// The one thing that it asks for. `medium`: the file that it names, if the caller may send it.
+    /// The channel's limits are not looked at yet.
+    pub fn asked(self, medium: Option<&Medium>) -> Result<Asked, Invalid> {
         let (kind, mut given) = (self.kind, Vec::new());
         for field in ["subject", "html"] {
             let is_given = if field == "html" { &self.html } else { &self.subject };
@@ -153,7 +160,7 @@ impl NewMessage {
             return Ok(Asked::Reaction(reaction));
         }
         let saying = if let Some(attachments) = attachments {
-            Saying::Media(media(attachments, self.text, kind)?)
+            Saying::Media(media(attachments, self.text, kind, medium)?)
         } else if let Some(location) = self.location {
             Saying::Location(location)
         } else if let Some(contacts) = contacts {
@@ -174,6 +181,7 @@ fn media(
     attachments: Vec<NewAttachment>,
     text: Option<String>,
     kind: Option<NewKind>,
+    medium: Option<&Medium>,
 ) -> Result<Media, Invalid> {
     let mut all = attachments.into_iter();
     let Some(first) = all.next() else {
@@ -187,10 +195,6 @@ fn media(
     if kind.is_some_and(|kind| kind != shown.as_kind()) {
         return Err(other_kind("attachments"));
     }
-    if media_id.is_some() {
-        let message = "files of ours cannot be sent yet; give a `url`";
-        return Err(Invalid::field("attachments[0].media_id", message));
-    }
     let caption = match (caption, text) {
         (Some(_), Some(_)) => {
             let message = "stands in the attachment's `caption` already; leave one of them out";
@@ -198,8 +202,27 @@ fn media(
         }
         (caption, text) => caption.or(text),
     };
-    let url = url.ok_or_else(|| Invalid::field("attachments[0].url", "is required"))?;
-    Ok(Media { kind: shown.as_message_kind(), url, caption, filename })
+    let kind = shown.as_message_kind();
+    let (from, filename) = match (url, media_id) {
+        (Some(_), Some(_)) => {
+            let message = "cannot be sent together with `url`; leave one of them out";
+            return Err(Invalid::field("attachments[0].media_id", message));
+        }
+        (Some(url), None) => (Source::Link(url), filename),
+        (None, Some(_)) => {
+            let message = "is no file that you may send; upload it first";
+            let unknown = || Invalid::field("attachments[0].media_id", message);
+            let medium = medium.ok_or_else(unknown)?;
+            // Documents are shown by their names.
+            let named = medium.filename.clone().filter(|_| kind == MessageKind::Document);
+            (Source::Stored(medium.stored()), filename.or(named))
+        }
+        (None, None) => {
+            let message = "is required, or a `media_id`";
+            return Err(Invalid::field("attachments[0].url", message));
+        }
+    };
+    Ok(Media { kind, from, caption, filename })
 }
 
 fn other_kind(field: &str) -> Invalid {

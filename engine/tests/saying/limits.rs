@@ -1,6 +1,7 @@
 //! What the provider would refuse is refused before it is stored, with the field that is wrong.
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::{buttons, list, long, media, sent, template, with, wrong};
 
@@ -103,7 +104,10 @@ fn what_the_provider_would_not_understand_is_refused_before_it_is_stored() {
             json!({"attachments": [{"kind": "image", "url": "http://localhost/a"}]}),
             "attachments[0].url",
         ),
-        (json!({"attachments": [{"kind": "image", "media_id": "m"}]}), "attachments[0].media_id"),
+        (
+            json!({"attachments": [{"kind": "image", "media_id": Uuid::nil()}]}),
+            "attachments[0].media_id",
+        ),
         (with(media("audio"), "/attachments/0/caption", "x"), "attachments[0].caption"),
         (with(media("sticker"), "/text", "x"), "attachments[0].caption"),
         (with(media("image"), "/attachments/0/filename", "x"), "attachments[0].filename"),

@@ -22,7 +22,7 @@ use uuid::Uuid;
 #[cfg(test)]
 fn taken(body: &Value) -> Result<Saying, Invalid> {
     let body: NewMessage = serde_json::from_value(body.clone()).unwrap();
-    match body.asked()? {
+    match body.asked(None)? {
         Asked::Message { mut saying, .. } => whatsapp::check(&mut saying).map(|()| saying),
         Asked::Reaction(_) => panic!("a reaction is no message"),
     }

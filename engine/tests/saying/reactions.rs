@@ -34,7 +34,7 @@ fn a_reaction_is_one_emoji_or_none() {
     let emoji = |emoji: &str| {
         let body = json!({"reaction": {"message_id": Uuid::nil(), "emoji": emoji}});
         let body: NewMessage = serde_json::from_value(body).unwrap();
-        let Ok(Asked::Reaction(reaction)) = body.asked() else { panic!("a reaction") };
+        let Ok(Asked::Reaction(reaction)) = body.asked(None) else { panic!("a reaction") };
         whatsapp::check_reaction(&reaction)
     };
     for good in ["", "👍", "❤️", "👨‍👩‍👧‍👦", "1️⃣", "🏴󠁧󠁢󠁥󠁮󠁧󠁿"]

@@ -216,6 +216,7 @@ fn spoiled(trouble: Option<Trouble>) -> Option<Answered> {
         }
         Trouble::Html | Trouble::ResetBefore => Some(Ok(Reply::Html)),
         Trouble::TooMany => Some(Ok(Reply::TooMany)),
+        Trouble::Expired => Some(Err(GraphError { http: 404, ..error::UNKNOWN_OBJECT })),
         _ => None,
     }
 }

@@ -18,6 +18,8 @@ pub enum Trouble {
     Html,
     /// It is answered 429 without a body; nothing happens.
     TooMany,
+    /// It is answered 404, as where a medium's address is over; nothing happens.
+    Expired,
     /// Its connection is reset; nothing happens.
     ResetBefore,
     /// It is done, and then its connection is reset.

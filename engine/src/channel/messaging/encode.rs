@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::people::kind;
 use crate::channel::{Api, Call, Channel, Handle, Method, Outbound, Outgoing};
 use crate::message::MessageKind;
-use crate::saying::{Interactive, Media, Saying};
+use crate::saying::{Interactive, Media, Saying, Source};
 
 /// The account that speaks.
 #[derive(Clone, Copy)]
@@ -81,7 +81,8 @@ fn attachment(media: &Media) -> Option<Value> {
         MessageKind::Document => "file",
         _ => return None,
     };
-    Some(json!({"attachment": {"type": kind, "payload": {"url": media.url}}}))
+    let Source::Link(url) = &media.from else { return None };
+    Some(json!({"attachment": {"type": kind, "payload": {"url": url}}}))
 }
 
 fn pressed(interactive: &Interactive) -> Option<Value> {

@@ -7,7 +7,7 @@ use crate::channel::Channel;
 use crate::channel::whatsapp::{is_link, sound};
 use crate::message::MessageKind;
 use crate::resource::Invalid;
-use crate::saying::{Interactive, Media, NewReaction, Saying, link};
+use crate::saying::{Interactive, Media, NewReaction, Saying, Source, link};
 use crate::text;
 
 /// The longest text on Messenger, in characters.
@@ -75,7 +75,10 @@ fn check_media(media: &Media) -> Result<(), Invalid> {
     if media.filename.is_some() {
         return Err(Invalid::field("filename", "is not shown on this channel; leave it out"));
     }
-    link(&media.url).map_or(Ok(()), |message| Err(Invalid::field("url", message)))
+    let Source::Link(url) = &media.from else {
+        return Err(Invalid::field("media_id", "is not for this channel yet; give a `url`"));
+    };
+    link(url).map_or(Ok(()), |message| Err(Invalid::field("url", message)))
 }
 
 /// What can be pressed: `button` (to answer by, at most 13), or a `template` in the provider's form.

@@ -8,9 +8,7 @@ use serde_json::value::RawValue;
 use super::limits::CARDS_MAX;
 use crate::channel::reading::text;
 use crate::message::{Attachment, Content, Labelled, MessageKind, Referral};
-
-/// File names are cut behind so many characters.
-const FILENAME_CHARS_MAX: usize = 255;
+use crate::text::filename;
 
 /// The parts of a message that are passed on as they are.
 #[derive(Deserialize)]
@@ -117,19 +115,6 @@ fn media(kind: &str, part: &Value) -> Option<Content> {
     };
     let text = attachment.caption.clone();
     Some(Content { kind, text, attachments: vec![attachment], ..Content::default() })
-}
-
-/// The name of a file without a path, without anything that does not show.
-fn filename(name: &str) -> Option<String> {
-    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let shown: String = last.chars().filter(|c| !c.is_control() && !is_hidden(*c)).collect();
-    let shown: String = shown.trim().chars().take(FILENAME_CHARS_MAX).collect();
-    (!shown.is_empty() && !shown.chars().all(|c| c == '.')).then_some(shown)
-}
-
-/// Marks that turn the direction of writing: with them `gpj.exe` reads like a picture.
-fn is_hidden(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn place(part: &Value) -> Option<Content> {

@@ -5,13 +5,14 @@ use url::form_urlencoded;
 
 use crate::channel::{Api, Call, Handle, Method, Outbound, Outgoing};
 use crate::contact::IdentityKind;
-use crate::saying::{Saying, Template};
+use crate::saying::{Saying, Source, Template};
 
-/// A message or a reaction to a customer; `None` where none of its handles is one that WhatsApp knows.
+/// A message or a reaction to a customer; `None` where none of its handles is one that WhatsApp knows,
+/// or its file is not there yet.
 pub fn message(outbound: &Outbound, phone_number_id: &str, token: &str) -> Option<Call> {
     let (recipient_type, key, value) = address(&outbound.to)?;
     let (kind, said) = match &outbound.what {
-        Outgoing::Message { saying, .. } => said(saying),
+        Outgoing::Message { saying, .. } => said(saying)?,
         Outgoing::Reaction { message, emoji } => {
             let emoji = emoji.as_deref().unwrap_or_default();
             ("reaction", json!({"message_id": message, "emoji": emoji}))
@@ -31,12 +32,17 @@ pub fn message(outbound: &Outbound, phone_number_id: &str, token: &str) -> Optio
     Some(post(phone_number_id, token, body))
 }
 
-/// A saying's type, and what stands under it.
-fn said(saying: &Saying) -> (&'static str, Value) {
-    match saying {
+/// A saying's type, and what stands under it; `None` where its file is not with the provider.
+fn said(saying: &Saying) -> Option<(&'static str, Value)> {
+    Some(match saying {
         Saying::Text(text) => ("text", json!({"body": text, "preview_url": true})),
         Saying::Media(media) => {
-            let mut said = json!({"link": media.url});
+            let mut said = match &media.from {
+                Source::Link(url) => json!({"link": url}),
+                Source::Provider(id) => json!({"id": id}),
+                // It has to be taken to the provider first.
+                Source::Stored(_) => return None,
+            };
             for (key, text) in [("caption", &media.caption), ("filename", &media.filename)] {
                 if let Some(text) = text {
                     said[key] = text.as_str().into();
@@ -54,7 +60,7 @@ fn said(saying: &Saying) -> (&'static str, Value) {
             }
             ("template", said)
         }
-    }
+    })
 }
 
 /// Tells the customer that a message was read, and perhaps that somebody types an answer to it.

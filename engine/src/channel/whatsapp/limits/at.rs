@@ -98,7 +98,7 @@ impl<'a> At<'a> {
     /// A file that the provider fetches.
     pub(super) fn media(&self) -> Result<(), Invalid> {
         if let Some(id) = self.get("id")? {
-            return Err(id.wrong("files of ours cannot be sent yet; give a `link`"));
+            return Err(id.wrong("files of ours cannot be sent here; give a `link`"));
         }
         // Where it leads was looked at wherever a link stands.
         self.need("link").map(drop)

@@ -8,9 +8,10 @@ mod template;
 use serde_json::Value;
 
 pub(in crate::channel) use self::at::{is_link, sound};
+use crate::media::Stored;
 use crate::message::MessageKind;
 use crate::resource::Invalid;
-use crate::saying::{Card, Location, Media, NewReaction, Saying, link};
+use crate::saying::{Card, Location, Media, NewReaction, Saying, Source, link};
 use crate::text;
 
 /// The longest text of a message, in characters.
@@ -74,8 +75,14 @@ pub fn check_reaction(reaction: &NewReaction) -> Result<(), Invalid> {
 }
 
 fn check_media(media: &Media) -> Result<(), Invalid> {
-    if let Some(message) = link(&media.url) {
-        return Err(Invalid::field("url", message));
+    match &media.from {
+        Source::Link(url) => {
+            if let Some(message) = link(url) {
+                return Err(Invalid::field("url", message));
+            }
+        }
+        Source::Stored(stored) => check_file(media.kind, stored)?,
+        Source::Provider(_) => {}
     }
     if let Some(caption) = &media.caption {
         if matches!(media.kind, MessageKind::Audio | MessageKind::Sticker) {
@@ -92,6 +99,34 @@ fn check_media(media: &Media) -> Result<(), Invalid> {
         if filename.contains(|c: char| c.is_control() || c == '/' || c == '\\') {
             return Err(Invalid::field("filename", "must be a plain name, without a path"));
         }
+    }
+    Ok(())
+}
+
+/// What files of a kind must be: their types (none: any), and the most bytes (Cloud API reference,
+/// "Supported media types").
+fn files(kind: MessageKind) -> (&'static [&'static str], u64) {
+    const MB: u64 = 1 << 20;
+    match kind {
+        MessageKind::Image => (&["image/jpeg", "image/png"], 5 * MB),
+        MessageKind::Sticker => (&["image/webp"], 500 << 10),
+        MessageKind::Video => (&["video/mp4", "video/3gpp"], 16 * MB),
+        MessageKind::Audio => {
+            (&["audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg"], 16 * MB)
+        }
+        _ => (&[], 100 * MB),
+    }
+}
+
+fn check_file(kind: MessageKind, file: &Stored) -> Result<(), Invalid> {
+    let (types, most) = files(kind);
+    if !types.is_empty() && !types.contains(&file.mime_type.as_str()) {
+        let (types, is) = (types.join(" or "), &file.mime_type);
+        return Err(Invalid::field("media_id", format!("must be {types}; this file is {is}")));
+    }
+    if file.size > most {
+        let message = format!("must have at most {most} bytes; this file has {}", file.size);
+        return Err(Invalid::field("media_id", message));
     }
     Ok(())
 }

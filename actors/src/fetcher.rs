@@ -1,0 +1,251 @@
+//! The fetcher: brings the files that messages carry from the provider, after the message is
+//! durable. What is to be fetched stands in the store until it was, or cannot be had; here it is
+//! only done, so much at once, the tenants in turn.
+
+mod fetch;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use engine::conversation::Conversation;
+use engine::id::{ConversationId, MediaId, TenantId};
+use engine::media::Origin;
+use engine::message::Place;
+use storage::StoreError;
+use storage::conversations::{Conversations, Unfetched};
+use storage::media::Media;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use self::fetch::Left;
+use crate::desk::Desk;
+use crate::downloads::Downloads;
+use crate::panics::caught_in;
+use crate::provider::Provider;
+use crate::tenants::Tenants;
+use crate::turns::Turns;
+
+/// Fetches for all accounts. Clones are the same.
+#[derive(Clone)]
+pub struct Fetcher(Arc<Inner>);
+
+/// What a fetcher works with.
+pub struct FetcherParts {
+    pub provider: Provider,
+    pub downloads: Downloads,
+    pub tenants: Tenants,
+    pub conversations: Conversations,
+    pub media: Media,
+    pub options: FetcherOptions,
+}
+
+/// The limits of fetching.
+#[derive(Clone, Debug)]
+pub struct FetcherOptions {
+    /// The largest file.
+    pub bytes: u64,
+    /// Messages whose files are fetched at once.
+    pub at_once: usize,
+    /// Messages in memory whose files are to be fetched; the others wait in the store.
+    pub waiting: usize,
+    /// Waits between tries; the last one repeats.
+    pub ladder: Vec<Duration>,
+}
+
+struct Inner {
+    parts: FetcherParts,
+    desk: OnceLock<Desk>,
+    turns: Turns,
+    waiting: Mutex<Waiting>,
+    stopping: watch::Sender<bool>,
+    /// How many are in memory.
+    held: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// Each with whether it changed meanwhile, so that it has to be looked at once more.
+    known: HashMap<(ConversationId, Place), bool>,
+    /// Some had no room, and are only in the store.
+    has_left_out: bool,
+}
+
+/// Rows that are read at once.
+const PAGE: usize = 256;
+
+impl Fetcher {
+    /// Of its parts.
+    pub fn new(parts: FetcherParts) -> Self {
+        let turns = Turns::new(parts.options.at_once);
+        let (stopping, held) = (watch::Sender::new(false), watch::Sender::new(0));
+        let (desk, waiting) = (OnceLock::new(), Mutex::default());
+        Self(Arc::new(Inner { parts, desk, turns, waiting, stopping, held }))
+    }
+
+    /// Names the desk whose messages it fetches for. Once, before anything is fetched.
+    pub fn connect(&self, desk: Desk) {
+        // A second desk is not connected.
+        let _ = self.0.desk.set(desk);
+    }
+
+    /// A message carries files that are to be fetched.
+    pub fn fetch(&self, head: &Conversation, place: Place) {
+        self.begin(Unfetched::of(head, place));
+    }
+
+    /// Files that a message showed are gone with what it said, unless another message shows them, or
+    /// they are somebody's at the desk.
+    pub fn let_go(&self, tenant: TenantId, media: Vec<MediaId>) {
+        let fetcher = self.clone();
+        tokio::spawn(async move {
+            for id in media {
+                // What stays after a failure nobody sees.
+                if let Err(error) = fetcher.remove(tenant, id).await {
+                    tracing::warn!(%error, "the file of a deleted message stays");
+                }
+            }
+        });
+    }
+
+    /// A file goes that was fetched, if no message shows it.
+    async fn remove(&self, tenant: TenantId, id: MediaId) -> Result<(), StoreError> {
+        let FetcherParts { media, conversations, .. } = &self.0.parts;
+        let Some(medium) = media.get(tenant, id).await? else { return Ok(()) };
+        if !matches!(medium.origin, Origin::Fetched { .. }) {
+            return Ok(());
+        }
+        for (conversation, place) in media.shown(id, usize::MAX).await? {
+            let row = conversations.row(conversation, place).await?;
+            if row.is_some_and(|row| row.media().contains(&id)) {
+                return Ok(());
+            }
+        }
+        media.remove(&medium).await
+    }
+
+    /// Takes up what the store knows to be unfetched. Answers how many messages that is, as far as
+    /// there is room for them.
+    pub async fn resume(&self) -> Result<usize, StoreError> {
+        let mut taken = 0;
+        for shard in 0..=u8::MAX {
+            let mut behind = None;
+            loop {
+                let page =
+                    self.0.parts.conversations.unfetched(shard, behind.as_ref(), PAGE).await?;
+                for one in &page {
+                    if !self.begin(*one) {
+                        return Ok(taken);
+                    }
+                    taken += 1;
+                }
+                behind = page.last().copied().filter(|_| page.len() == PAGE);
+                if behind.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Begins nothing any more, and ends what is under way: the next start takes it up.
+    pub async fn stop(&self) {
+        self.0.stopping.send_replace(true);
+        let mut held = self.0.held.subscribe();
+        // The sender is ours: it does not go.
+        let _ = held.wait_for(|held| *held == 0).await;
+    }
+
+    /// Answers whether there was room for it.
+    fn begin(&self, one: Unfetched) -> bool {
+        let key = (one.conversation, one.place);
+        {
+            let mut waiting = self.waiting();
+            if let Some(changed) = waiting.known.get_mut(&key) {
+                *changed = true;
+                return true;
+            }
+            if *self.0.stopping.borrow() {
+                return true;
+            }
+            if waiting.known.len() >= self.0.parts.options.waiting {
+                waiting.has_left_out = true;
+                return false;
+            }
+            waiting.known.insert(key, false);
+            self.0.held.send_replace(waiting.known.len());
+        }
+        let fetcher = self.clone();
+        let mut stopping = self.0.stopping.subscribe();
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => {}
+                // After a panic it is tried again by the next start.
+                _ = caught_in("fetch", Box::pin(fetcher.run(&one))) => {}
+            }
+            fetcher.end(key);
+        });
+        true
+    }
+
+    async fn run(&self, one: &Unfetched) {
+        self.exhaust(one).await;
+        while self.has_changed((one.conversation, one.place)) {
+            self.exhaust(one).await;
+        }
+    }
+
+    /// Whether a message changed since it was asked. One that has not is not known any more.
+    fn has_changed(&self, key: (ConversationId, Place)) -> bool {
+        let mut waiting = self.waiting();
+        let changed = waiting.known.get_mut(&key).is_some_and(std::mem::take);
+        if !changed {
+            waiting.known.remove(&key);
+        }
+        changed
+    }
+
+    /// Tries until nothing is left to be fetched.
+    async fn exhaust(&self, one: &Unfetched) {
+        let ladder = &self.0.parts.options.ladder;
+        let mut tries = 0;
+        loop {
+            let left = {
+                let _turn = self.0.turns.take(one.tenant, 0).await;
+                Box::pin(self.attempt(one, tries)).await
+            };
+            let outcome = if left == Left::Nothing { "done" } else { "again" };
+            metrics::counter!("omnistream_fetches_total", "outcome" => outcome).increment(1);
+            if left == Left::Nothing {
+                return;
+            }
+            let wait = ladder.get(tries).or(ladder.last()).copied().unwrap_or_default();
+            tries += 1;
+            sleep(wait).await;
+        }
+    }
+
+    fn end(&self, key: (ConversationId, Place)) {
+        let more = {
+            let mut waiting = self.waiting();
+            waiting.known.remove(&key);
+            self.0.held.send_replace(waiting.known.len());
+            let has_room = waiting.known.len() <= self.0.parts.options.waiting / 2;
+            has_room && std::mem::take(&mut waiting.has_left_out)
+        };
+        if more && !*self.0.stopping.borrow() {
+            let fetcher = self.clone();
+            tokio::spawn(async move {
+                if let Err(error) = fetcher.resume().await {
+                    tracing::warn!(%error, "files wait to be fetched until others have been");
+                    fetcher.waiting().has_left_out = true;
+                }
+            });
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,208 @@
+//! Files that messages carry, from a provider that does what it likes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actors::committed::Committed;
+use actors::desk::Desk;
+use actors::downloads::{DownloadOptions, Downloads};
+use actors::fetcher::{Fetcher, FetcherOptions, FetcherParts};
+use actors::world::Outside;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use engine::channel::Inbound;
+use engine::conversation::{Conversation, Effect};
+use engine::id::{MessageId, ThreadId};
+use engine::message::{Attachment, MessageKind, MessageRow};
+use futures_util::StreamExt;
+use futures_util::stream::{once, pending, repeat};
+use serde_json::json;
+use storage::conversations::Conversations;
+use storage::media::Media;
+
+use crate::bench::{account, admin, phone, says};
+use crate::outbox::{Shop, at, files, shop};
+
+/// What conversations want to be fetched.
+struct Fetching(Fetcher);
+
+impl Outside for Fetching {
+    fn follow(&self, _: &Committed) {}
+
+    fn woke(&self, _: &Conversation) {}
+
+    fn act(&self, head: &Conversation, effect: Effect, _: Option<&MessageRow>) {
+        if let Effect::Fetch { place } = effect {
+            self.0.fetch(head, place);
+        }
+    }
+
+    fn held(&self, _: ThreadId) -> Vec<MessageId> {
+        Vec::new()
+    }
+}
+
+/// A provider; a file's id says what it is like.
+#[derive(Default)]
+struct Files {
+    base: String,
+    asked: AtomicUsize,
+    /// Lookups that are being answered, and the most at once.
+    under_way: AtomicUsize,
+    most: AtomicUsize,
+}
+
+async fn provider() -> Arc<Files> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let files = Arc::new(Files { base, ..Files::default() });
+    let router = Router::new()
+        .route("/v23.0/{id}", get(lookup))
+        .route("/files/{id}", get(file))
+        .with_state(files.clone());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    files
+}
+
+async fn lookup(State(files): State<Arc<Files>>, Path(id): Path<String>) -> Response {
+    let now = files.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+    files.most.fetch_max(now, Ordering::SeqCst);
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    files.under_way.fetch_sub(1, Ordering::SeqCst);
+    Json(json!({"url": format!("{}/files/{id}", files.base)})).into_response()
+}
+
+async fn file(State(files): State<Arc<Files>>, Path(id): Path<String>) -> Response {
+    let asked = files.asked.fetch_add(1, Ordering::SeqCst);
+    let piece = || Ok::<_, std::io::Error>(axum::body::Bytes::from_static(&[7; 10_000]));
+    match id.as_str() {
+        "endless" => Body::from_stream(repeat(()).map(move |()| piece())).into_response(),
+        // It begins, and goes on only when it is asked for once more.
+        "hangs" if asked == 0 => {
+            let first = once(async move { piece() });
+            Body::from_stream(first.chain(pending())).into_response()
+        }
+        "broken" if asked == 0 => StatusCode::BAD_GATEWAY.into_response(),
+        _ => "bytes".into_response(),
+    }
+}
+
+struct Stand {
+    shop: Shop,
+    fetcher: Fetcher,
+    desk: Desk,
+    media: Media,
+    provider: Arc<Files>,
+}
+
+async fn stand(waiting: usize) -> Stand {
+    let (shop, provider) = (shop().await, provider().await);
+    let media = files(&shop.store, &provider.base).media;
+    let fetcher = fetcher(&shop, &provider, &media, waiting);
+    let desk = shop.over(Arc::new(Fetching(fetcher.clone()))).await;
+    fetcher.connect(desk.clone());
+    Stand { shop, fetcher, desk, media, provider }
+}
+
+fn fetcher(shop: &Shop, provider: &Files, media: &Media, waiting: usize) -> Fetcher {
+    let downloads = DownloadOptions {
+        graph_url: provider.base.clone(),
+        hosts: Vec::new(),
+        connect_timeout: Duration::from_secs(5),
+        timeout: Duration::from_millis(300),
+    };
+    Fetcher::new(FetcherParts {
+        provider: at(provider.base.clone()),
+        downloads: Downloads::new(downloads).unwrap(),
+        tenants: shop.tenants.clone(),
+        conversations: Conversations::new(shop.store.clone()),
+        media: media.clone(),
+        options: FetcherOptions {
+            bytes: 200_000,
+            at_once: 2,
+            waiting,
+            ladder: vec![Duration::from_millis(1)],
+        },
+    })
+}
+
+fn carries(from: &str, provider_id: &str, file: &str) -> Inbound {
+    let Inbound::Message(mut message) = says(vec![phone(from)], provider_id, "") else {
+        unreachable!()
+    };
+    let provider_media_id = Some(file.to_owned());
+    message.content.kind = MessageKind::Document;
+    message.content.attachments = vec![Attachment { provider_media_id, ..Attachment::default() }];
+    Inbound::Message(message)
+}
+
+impl Stand {
+    /// All files once this is so of them.
+    async fn until(&self, count: usize, is_so: impl Fn(&Attachment) -> bool) -> Vec<Attachment> {
+        let conversations = Conversations::new(self.shop.store.clone());
+        let looking = async {
+            loop {
+                let mut found = Vec::new();
+                for id in conversations.open_set(account().tenant).await.unwrap() {
+                    for row in self.desk.messages(admin(), id, (u64::MAX, 0), 50).await.unwrap() {
+                        found.extend(row.message.attachments);
+                    }
+                }
+                if found.len() == count && found.iter().all(&is_so) {
+                    return found;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), looking).await.expect("it happens")
+    }
+
+    /// Nothing is left to be fetched, in memory or in the store.
+    async fn is_done(&self) {
+        tokio::time::timeout(Duration::from_secs(60), self.fetcher.stop()).await.expect("it ends");
+        let conversations = Conversations::new(self.shop.store.clone());
+        for shard in 0..=u8::MAX {
+            assert_eq!(conversations.unfetched(shard, None, 10).await.unwrap(), []);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_without_an_end_is_given_up_at_the_largest_and_nothing_of_it_is_kept() {
+    let stand = stand(10).await;
+    stand.desk.ingest(&account(), vec![carries("1", "m1", "endless")]).await.unwrap();
+    let found = stand.until(1, |file| file.error.is_some()).await;
+    assert_eq!(found[0].error.as_ref().unwrap().code, "too_large");
+    assert_eq!(stand.media.bytes(account().tenant).await.unwrap(), 0);
+    stand.is_done().await;
+}
+
+#[tokio::test]
+async fn a_file_that_stops_coming_or_is_not_answered_is_asked_for_again() {
+    for like in ["hangs", "broken"] {
+        let stand = stand(10).await;
+        stand.desk.ingest(&account(), vec![carries("1", "m1", like)]).await.unwrap();
+        let found = stand.until(1, |file| file.media_id.is_some()).await;
+        assert_eq!((found[0].size, found[0].mime_type.as_deref()), (Some(5), Some("text/plain")));
+        assert_eq!(stand.provider.asked.load(Ordering::SeqCst), 2, "{like}");
+        stand.is_done().await;
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_room_in_memory_is_fetched_when_there_is_some() {
+    let stand = stand(4).await;
+    let items = (0..12).map(|n| carries(&n.to_string(), &format!("m{n}"), &format!("f{n}")));
+    stand.desk.ingest(&account(), items.collect()).await.unwrap();
+    stand.until(12, |file| file.media_id.is_some()).await;
+    assert_eq!(stand.media.bytes(account().tenant).await.unwrap(), 12 * 5);
+    assert!((1..=2).contains(&stand.provider.most.load(Ordering::SeqCst)), "two at once");
+    stand.is_done().await;
+}
