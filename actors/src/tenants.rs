@@ -1,20 +1,20 @@
 //! Tenants: each with one owner of its settings. Reading takes the current snapshot; a change is
 //! decided on it alone, made durable, and only then seen.
 
+mod logins;
 mod state;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use engine::account::Account;
 use engine::activity::{Activity, Thing};
 use engine::channel::Channel;
-use engine::id::{AccountId, ActivityId, AgentId, ApiKeyId, SessionId, TenantId};
+use engine::id::{AccountId, ActivityId, AgentId, SessionId, TenantId};
 use engine::identity::agent::{Agent, Credential};
-use engine::identity::api_key::{ApiKey, Secret};
+use engine::identity::api_key::Secret;
 use engine::identity::session::Session;
 use engine::mint::Mint;
 use engine::resource::{Resource, SettingKind};
@@ -289,129 +289,6 @@ impl Tenants {
         self.0.settings.change(tenant.id, changes, self.0.stamps.next()).await
     }
 
-    /// Opens a login of an agent.
-    pub async fn open_session(
-        &self,
-        tenant: TenantId,
-        agent: AgentId,
-        ttl: Duration,
-    ) -> Result<Session, StoreError> {
-        let now = self.now();
-        let (id, expires_at) = (SessionId(self.id()), now + ttl);
-        let (ended, is_key) = (false, false);
-        let session = Session { id, tenant, agent, created_at: now, expires_at, ended, is_key };
-        let note = Some(self.note(&session, "logged_in").await?);
-        self.0.settings.put_session(&session, note.as_ref(), now, self.0.stamps.next()).await?;
-        self.remember(session.clone());
-        Ok(session)
-    }
-
-    /// That somebody came or went, for their organization's activity.
-    async fn note(&self, session: &Session, done: &str) -> Result<Activity, StoreError> {
-        let state = self.state(session.tenant).await?;
-        let agent = state.as_ref().and_then(|state| state.agents.get(&session.agent));
-        let name = agent.map(|agent| agent.name.clone());
-        let by = (session.agent, name.clone().unwrap_or_default());
-        let thing = Thing { kind: Agent::NAME.to_owned(), id: session.agent.0, name };
-        Ok(Activity::new(self.activity_id(), by, thing, done))
-    }
-
-    /// Says whose an API key of this id is, before it is one of the tenant's keys.
-    pub async fn open_key(
-        &self,
-        id: SessionId,
-        (tenant, agent): (TenantId, AgentId),
-        expires_at: Option<Timestamp>,
-    ) -> Result<(), StoreError> {
-        let (now, expires_at) = (self.now(), expires_at.unwrap_or(NO_END));
-        let (ended, is_key) = (false, true);
-        let session = Session { id, tenant, agent, created_at: now, expires_at, ended, is_key };
-        self.0.settings.put_session(&session, None, now, self.0.stamps.next()).await
-    }
-
-    /// Who calls by an API key, if it counts; that it is used is written down once in an hour.
-    pub async fn key_caller(
-        &self,
-        id: ApiKeyId,
-        secret: &Secret,
-    ) -> Result<Option<Caller>, StoreError> {
-        let Some(found) = self.find_session(SessionId(id.0)).await? else { return Ok(None) };
-        let Some(state) = self.state(found.tenant).await? else { return Ok(None) };
-        let known = state.api_keys.get(&id).filter(|key| key.is_opened_by(secret));
-        let caller = state.caller(&found, self.now());
-        let Some((key, caller)) = known.zip(caller) else { return Ok(None) };
-        if is_stale(key, self.now()) {
-            let tenants = self.clone();
-            // Nobody waits for it, and nothing depends on it.
-            tokio::spawn(async move {
-                let used = tenants.change(found.tenant, |changing| {
-                    let (now, known) = (changing.now, changing.state.api_keys.get(&id));
-                    if let Some(key) = known.filter(|key| is_stale(key, now)) {
-                        let key = ApiKey { last_used_at: Some(now), ..ApiKey::clone(key) };
-                        changing.put(key);
-                    }
-                    Ok::<_, ()>(())
-                });
-                if let Err(error) = used.await {
-                    tracing::debug!(?error, "the use of a key was not written down");
-                }
-            });
-        }
-        Ok(Some(caller))
-    }
-
-    /// Ends a login, at once for everybody.
-    pub async fn end_session(&self, session: SessionId) -> Result<(), StoreError> {
-        let Some(found) = self.find_session(session).await? else { return Ok(()) };
-        let ended = Session { ended: true, ..found };
-        let tenants = self.clone();
-        to_its_end(async move {
-            let (inner, tenant, agent) = (&tenants.0, ended.tenant, ended.agent);
-            let (now, note) = (tenants.now(), Some(tenants.note(&ended, "logged_out").await?));
-            inner.settings.put_session(&ended, note.as_ref(), now, inner.stamps.next()).await?;
-            tenants.remember(ended);
-            if let Some(owner) = tenants.owner(tenant).await? {
-                owner.raise();
-                inner.following.rechecked(tenant, Some(agent));
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// Who a login is, if it still counts: not ended, not over, the agent active, the password the
-    /// same.
-    pub async fn caller(&self, session: SessionId) -> Result<Option<Caller>, StoreError> {
-        let Some(found) = self.find_session(session).await? else { return Ok(None) };
-        let Some(state) = self.state(found.tenant).await? else { return Ok(None) };
-        Ok(state.caller(&found, self.now()))
-    }
-
-    async fn find_session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
-        let known = {
-            let sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-            sessions.get(&id).cloned()
-        };
-        if known.is_some() {
-            return Ok(known);
-        }
-        let found = self.0.settings.session(id).await?;
-        if let Some(session) = &found {
-            self.remember(session.clone());
-        }
-        Ok(found)
-    }
-
-    /// Remembers a login. One that has ended stays ended, whatever was read of it before.
-    fn remember(&self, session: Session) {
-        let mut sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = session.ended;
-        if sessions.len() >= self.0.sessions_max && !sessions.contains_key(&session.id) {
-            sessions.clear();
-        }
-        sessions.entry(session.id).or_insert(session).ended |= ended;
-    }
-
     /// The account that a provider names by this key, with what it has in common with others.
     pub async fn account(
         &self,
@@ -453,14 +330,6 @@ impl Tenants {
         let account = state.and_then(|state| state.account(id));
         Ok(account.filter(|account| account.account_key == key))
     }
-}
-
-/// The end of what has none: the last that people write with four digits.
-const NO_END: Timestamp = Timestamp(253_402_300_799_999);
-
-/// Whether it is an hour since it was written down that a key is used.
-fn is_stale(key: &ApiKey, now: Timestamp) -> bool {
-    key.last_used_at.is_none_or(|at| now > at + Duration::from_secs(3600))
 }
 
 /// Why there is no owner.
@@ -522,16 +391,13 @@ impl Owner {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use engine::id::{AgentId, TenantId};
-    use engine::identity::session::Session;
     use engine::time::Timestamp;
     use storage::memory::Memory;
     use storage::names::Names;
     use storage::settings::Settings;
     use storage::{Stamp, Store};
-    use uuid::Uuid;
 
     use super::{Following, TenantState, Tenants};
     use crate::clock::{Clock, Stamps};
@@ -544,7 +410,7 @@ mod tests {
         fn rechecked(&self, _: TenantId, _: Option<AgentId>) {}
     }
 
-    fn tenants() -> Tenants {
+    pub(super) fn tenants() -> Tenants {
         let store: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(Timestamp::default)));
         let (settings, names) = (Settings::new(store.clone()), Names::new(store));
         let (clock, stamps) = (Clock::system(), Arc::new(Stamps::above(Stamp(0))));
@@ -558,17 +424,5 @@ mod tests {
         assert!(ids.is_sorted_by(|one, next| one < next));
         assert!(storage::keys::made_at(ids[0].0) >= before);
         assert_eq!(ids[0].0.get_version_num(), 7);
-    }
-
-    #[tokio::test]
-    async fn a_login_that_has_ended_is_not_brought_back_by_what_was_read_of_it_before() {
-        let tenants = tenants();
-        let (tenant, agent) = (TenantId(Uuid::from_u128(1)), AgentId(Uuid::from_u128(2)));
-        let ttl = Duration::from_secs(60);
-        let session = tenants.open_session(tenant, agent, ttl).await.unwrap();
-        tenants.end_session(session.id).await.unwrap();
-        let read_before = Session { ended: false, ..session };
-        tenants.remember(read_before.clone());
-        assert!(tenants.find_session(read_before.id).await.unwrap().unwrap().ended);
     }
 }

@@ -1,0 +1,171 @@
+//! Logins and API keys: whose they are, whether they count, and how they end.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use engine::activity::{Activity, Thing};
+use engine::id::{AgentId, ApiKeyId, SessionId, TenantId};
+use engine::identity::agent::Agent;
+use engine::identity::api_key::{ApiKey, Secret};
+use engine::identity::session::Session;
+use engine::resource::Resource;
+use engine::time::Timestamp;
+use storage::StoreError;
+
+use super::{Caller, Tenants, to_its_end};
+
+/// The end of what has none: the last that people write with four digits.
+const NO_END: Timestamp = Timestamp(253_402_300_799_999);
+
+/// Whether it is an hour since it was written down that a key is used.
+fn is_stale(key: &ApiKey, now: Timestamp) -> bool {
+    key.last_used_at.is_none_or(|at| now > at + Duration::from_secs(3600))
+}
+
+impl Tenants {
+    /// Opens a login of an agent.
+    pub async fn open_session(
+        &self,
+        tenant: TenantId,
+        agent: AgentId,
+        ttl: Duration,
+    ) -> Result<Session, StoreError> {
+        let now = self.now();
+        let (id, expires_at) = (SessionId(self.id()), now + ttl);
+        let (ended, is_key) = (false, false);
+        let session = Session { id, tenant, agent, created_at: now, expires_at, ended, is_key };
+        let note = Some(self.note(&session, "logged_in").await?);
+        self.0.settings.put_session(&session, note.as_ref(), now, self.0.stamps.next()).await?;
+        self.remember(session.clone());
+        Ok(session)
+    }
+
+    /// That somebody came or went, for their organization's activity.
+    async fn note(&self, session: &Session, done: &str) -> Result<Activity, StoreError> {
+        let state = self.state(session.tenant).await?;
+        let agent = state.as_ref().and_then(|state| state.agents.get(&session.agent));
+        let name = agent.map(|agent| agent.name.clone());
+        let by = (session.agent, name.clone().unwrap_or_default());
+        let thing = Thing { kind: Agent::NAME.to_owned(), id: session.agent.0, name };
+        Ok(Activity::new(self.activity_id(), by, thing, done))
+    }
+
+    /// Says whose an API key of this id is, before it is one of the tenant's keys.
+    pub async fn open_key(
+        &self,
+        id: SessionId,
+        (tenant, agent): (TenantId, AgentId),
+        expires_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let (now, expires_at) = (self.now(), expires_at.unwrap_or(NO_END));
+        let (ended, is_key) = (false, true);
+        let session = Session { id, tenant, agent, created_at: now, expires_at, ended, is_key };
+        self.0.settings.put_session(&session, None, now, self.0.stamps.next()).await
+    }
+
+    /// Who calls by an API key, if it counts; that it is used is written down once in an hour.
+    pub async fn key_caller(
+        &self,
+        id: ApiKeyId,
+        secret: &Secret,
+    ) -> Result<Option<Caller>, StoreError> {
+        let Some(found) = self.find_session(SessionId(id.0)).await? else { return Ok(None) };
+        let Some(state) = self.state(found.tenant).await? else { return Ok(None) };
+        let known = state.api_keys.get(&id).filter(|key| key.is_opened_by(secret));
+        let caller = state.caller(&found, self.now());
+        let Some((key, caller)) = known.zip(caller) else { return Ok(None) };
+        if is_stale(key, self.now()) {
+            let tenants = self.clone();
+            // Nobody waits for it, and nothing depends on it.
+            tokio::spawn(async move {
+                let used = tenants.change(found.tenant, |changing| {
+                    let (now, known) = (changing.now, changing.state.api_keys.get(&id));
+                    if let Some(key) = known.filter(|key| is_stale(key, now)) {
+                        let key = ApiKey { last_used_at: Some(now), ..ApiKey::clone(key) };
+                        changing.put(key);
+                    }
+                    Ok::<_, ()>(())
+                });
+                if let Err(error) = used.await {
+                    tracing::debug!(?error, "the use of a key was not written down");
+                }
+            });
+        }
+        Ok(Some(caller))
+    }
+
+    /// Ends a login, at once for everybody.
+    pub async fn end_session(&self, session: SessionId) -> Result<(), StoreError> {
+        let Some(found) = self.find_session(session).await? else { return Ok(()) };
+        let ended = Session { ended: true, ..found };
+        let tenants = self.clone();
+        to_its_end(async move {
+            let (inner, tenant, agent) = (&tenants.0, ended.tenant, ended.agent);
+            let (now, note) = (tenants.now(), Some(tenants.note(&ended, "logged_out").await?));
+            inner.settings.put_session(&ended, note.as_ref(), now, inner.stamps.next()).await?;
+            tenants.remember(ended);
+            if let Some(owner) = tenants.owner(tenant).await? {
+                owner.raise();
+                inner.following.rechecked(tenant, Some(agent));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Who a login is, if it still counts: not ended, not over, the agent active, the password the
+    /// same.
+    pub async fn caller(&self, session: SessionId) -> Result<Option<Caller>, StoreError> {
+        let Some(found) = self.find_session(session).await? else { return Ok(None) };
+        let Some(state) = self.state(found.tenant).await? else { return Ok(None) };
+        Ok(state.caller(&found, self.now()))
+    }
+
+    async fn find_session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
+        let known = {
+            let sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            sessions.get(&id).cloned()
+        };
+        if known.is_some() {
+            return Ok(known);
+        }
+        let found = self.0.settings.session(id).await?;
+        if let Some(session) = &found {
+            self.remember(session.clone());
+        }
+        Ok(found)
+    }
+
+    /// Remembers a login. One that has ended stays ended, whatever was read of it before.
+    fn remember(&self, session: Session) {
+        let mut sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = session.ended;
+        if sessions.len() >= self.0.sessions_max && !sessions.contains_key(&session.id) {
+            sessions.clear();
+        }
+        sessions.entry(session.id).or_insert(session).ended |= ended;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use engine::id::{AgentId, TenantId};
+    use engine::identity::session::Session;
+    use uuid::Uuid;
+
+    use crate::tenants::tests::tenants;
+
+    #[tokio::test]
+    async fn a_login_that_has_ended_is_not_brought_back_by_what_was_read_of_it_before() {
+        let tenants = tenants();
+        let (tenant, agent) = (TenantId(Uuid::from_u128(1)), AgentId(Uuid::from_u128(2)));
+        let ttl = Duration::from_secs(60);
+        let session = tenants.open_session(tenant, agent, ttl).await.unwrap();
+        tenants.end_session(session.id).await.unwrap();
+        let read_before = Session { ended: false, ..session };
+        tenants.remember(read_before.clone());
+        assert!(tenants.find_session(read_before.id).await.unwrap().unwrap().ended);
+    }
+}
