@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -195,9 +196,10 @@ async fn one_organization_brings_so_many_files_at_once_and_a_slow_one_is_given_u
     .await;
     let (one, two, three) =
         (Org::on(&server).await, Org::on(&server).await, Org::on(&server).await);
-    // The head of a form whose file never comes, until it had its time.
+    // The head of a form whose file never comes; again when it had its time, until all was seen.
+    let seen = Arc::new(AtomicBool::new(false));
     let slow = |org: &Org| {
-        let admin = org.admin.clone();
+        let (admin, seen) = (org.admin.clone(), seen.clone());
         tokio::spawn(async move {
             loop {
                 let head = b"--edge\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n";
@@ -208,7 +210,7 @@ async fn one_organization_brings_so_many_files_at_once_and_a_slow_one_is_given_u
                 let request =
                     admin.request(Method::POST, "/api/media").header("content-type", kind);
                 let answer = Answer::of(request.body(reqwest::Body::wrap_stream(body))).await;
-                if answer.body["error"]["code"] == "unavailable" {
+                if answer.body["error"]["code"] == "unavailable" && seen.load(Ordering::SeqCst) {
                     return;
                 }
             }
@@ -219,6 +221,7 @@ async fn one_organization_brings_so_many_files_at_once_and_a_slow_one_is_given_u
     eventually(async || (tries(&one).await.status == 429).then_some(())).await;
     let second = slow(&two);
     eventually(async || (tries(&three).await.status == 503).then_some(())).await;
+    seen.store(true, Ordering::SeqCst);
     first.await.unwrap();
     second.await.unwrap();
     tries(&three).await.is(201);
