@@ -114,7 +114,7 @@ async fn start(graph: GraphOptions) -> (Arc<Server>, Org) {
     let server = Server::beside(graph, |config| {
         config.limits.send_ladder = vec![Duration::from_millis(5); 3];
         config.limits.pair_ladder = vec![Duration::from_millis(5)];
-        config.limits.provider_timeout = Duration::from_millis(300);
+        config.limits.provider_timeout = Duration::from_secs(1);
         config.server.drain = Duration::from_secs(2);
     })
     .await;

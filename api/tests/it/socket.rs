@@ -331,8 +331,8 @@ async fn too_many_pings_are_too_many_commands() {
 async fn whoever_is_silent_is_asked_and_then_let_go() {
     let org = strict(|config| {
         config.limits.socket_ping_every = Duration::from_millis(200);
-        config.limits.socket_pong_timeout = Duration::from_millis(200);
-        config.limits.socket_hello_timeout = Duration::from_millis(200);
+        config.limits.socket_pong_timeout = Duration::from_secs(1);
+        config.limits.socket_hello_timeout = Duration::from_secs(1);
     })
     .await;
     assert_eq!(Live::dial(&org.admin.url(), JSON).await.end().await.1, 4001);
