@@ -11,6 +11,7 @@ pub mod effects;
 pub mod failure;
 pub mod feed;
 pub mod fetcher;
+pub mod grants;
 mod handles;
 pub mod identity;
 pub mod inbox;

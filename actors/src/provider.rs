@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::redirect::Policy;
 use reqwest::{Body, Client, RequestBuilder, Response};
+use serde_json::Value;
 use storage::media::Pieces;
 use tracing::debug;
 use uuid::Uuid;
@@ -19,6 +20,9 @@ pub struct Provider {
     /// Bases with the version, without a slash at their end.
     graph: String,
     instagram: String,
+    /// Those without one.
+    instagram_tokens: String,
+    instagram_login: String,
     answer_bytes: usize,
     upload_timeout: Duration,
 }
@@ -28,6 +32,7 @@ pub struct Provider {
 pub struct ProviderOptions {
     pub graph_url: String,
     pub instagram_url: String,
+    pub instagram_auth_url: String,
     pub graph_version: String,
     pub connect_timeout: Duration,
     /// Of the whole request.
@@ -50,10 +55,17 @@ impl Provider {
             .redirect(Policy::none())
             .build()?;
         let version = &options.graph_version;
-        let base = |url: &str| format!("{}/{version}", url.trim_end_matches('/'));
-        let (graph, instagram) = (base(&options.graph_url), base(&options.instagram_url));
-        let ProviderOptions { answer_bytes, upload_timeout, .. } = options;
-        Ok(Self { client, graph, instagram, answer_bytes, upload_timeout })
+        let plain = |url: &str| url.trim_end_matches('/').to_owned();
+        let base = |url: &str| format!("{}/{version}", plain(url));
+        Ok(Self {
+            client,
+            graph: base(&options.graph_url),
+            instagram: base(&options.instagram_url),
+            instagram_tokens: plain(&options.instagram_url),
+            instagram_login: plain(&options.instagram_auth_url),
+            answer_bytes: options.answer_bytes,
+            upload_timeout: options.upload_timeout,
+        })
     }
 
     /// Performs a request once. Only a connection that never came about proves that nothing was
@@ -109,6 +121,8 @@ impl Provider {
         let base = match call.api {
             Api::Graph => &self.graph,
             Api::Instagram => &self.instagram,
+            Api::InstagramTokens => &self.instagram_tokens,
+            Api::InstagramLogin => &self.instagram_login,
         };
         let url = format!("{base}/{}", call.path);
         let mut request = match call.method {
@@ -116,10 +130,16 @@ impl Provider {
             Method::Post => self.client.post(url),
             Method::Delete => self.client.delete(url),
         };
-        request = request.bearer_auth(&call.bearer);
-        if let Some(body) = &call.body {
-            request = request.json(body);
+        if !call.bearer.is_empty() {
+            request = request.bearer_auth(&call.bearer);
         }
+        request = match &call.body {
+            Some(body) if call.api == Api::InstagramLogin => {
+                request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form(body))
+            }
+            Some(body) => request.json(body),
+            None => request,
+        };
         self.answered(request).await
     }
 
@@ -155,6 +175,13 @@ impl Provider {
     }
 }
 
+/// The texts of an object as a form.
+fn form(body: &Value) -> String {
+    let fields = body.as_object().into_iter().flatten();
+    let texts = fields.filter_map(|(name, value)| Some((name, value.as_str()?)));
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(texts).finish()
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::pending;
@@ -177,6 +204,7 @@ mod tests {
         ProviderOptions {
             graph_url: format!("http://{address}"),
             instagram_url: format!("http://{address}"),
+            instagram_auth_url: format!("http://{address}"),
             graph_version: "v23.0".into(),
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_millis(300),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use actors::desk::Desk;
 use actors::feed::Hub;
 use actors::fetcher::Fetcher;
+use actors::grants::Grants;
 use actors::inbox::Inboxes;
 use actors::outbox::Outbox;
 use actors::tenants::Tenants;
@@ -38,6 +39,7 @@ pub struct Parts {
     pub desk: Desk,
     pub inboxes: Inboxes,
     pub outbox: Outbox,
+    pub grants: Grants,
     pub fetcher: Fetcher,
     pub media: Media,
     pub uploads: Uploads,
@@ -50,6 +52,8 @@ pub struct Parts {
     pub mails: Arc<Semaphore>,
     /// Signs the addresses by which mails are answered.
     pub reply_key: [u8; 32],
+    /// Signs the states of logins at providers.
+    pub state_key: [u8; 32],
     /// Bodies of which nobody knows yet whose they are.
     pub unproven: Arc<Unproven>,
     /// How fast each tenant's people may ask.

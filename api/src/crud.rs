@@ -218,6 +218,22 @@ impl<T: Shown> New<T> {
         Self { id, keyed: derived.is_some(), digest }
     }
 
+    /// What the same request made before, if it did.
+    pub async fn made(
+        &self,
+        app: &App,
+        caller: &Caller,
+    ) -> Result<Option<(StatusCode, Json<T::View>)>, ApiError> {
+        if !self.keyed {
+            return Ok(None);
+        }
+        let used = state(app, caller).await?.used_by(self.id.into(), self.digest);
+        if !used.map_err(|_| ApiError::from(Refused::KeyReused))? {
+            return Ok(None);
+        }
+        Ok(Some((StatusCode::CREATED, shown::<T>(app, caller, self.id).await?)))
+    }
+
     /// Makes it, unless it was made before; a tenant has at most `most` (0: any number).
     pub async fn make(
         self,

@@ -7,6 +7,7 @@ use actors::failure::{Failure, Full};
 use actors::tenants::NotChanged;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use engine::channel::login::NotGiven;
 use engine::conversation::Refused;
 use engine::resource::{FieldError, Invalid};
 use schemars::JsonSchema;
@@ -131,6 +132,18 @@ impl From<Invalid> for ApiError {
         };
         let error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", message);
         Self { details: invalid.details, ..error }
+    }
+}
+
+impl From<NotGiven> for ApiError {
+    fn from(not: NotGiven) -> Self {
+        match not {
+            NotGiven::Refused(error) => {
+                let message = format!("the provider says no ({error}); mend it, and try again");
+                Self::conflict("provider_refused", message)
+            }
+            NotGiven::Unanswered(reason) => Self::unavailable(format!("{reason}; try again")),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use actors::downloads::{DownloadOptions, Downloads};
 use actors::effects::Effects;
 use actors::feed::{FeedLimits, Hub};
 use actors::fetcher::{Fetcher, FetcherOptions, FetcherParts};
+use actors::grants::{GrantOptions, Grants};
 use actors::inbox::Inboxes;
 use actors::outbox::{Files, Outbox, OutboxOptions};
 use actors::panics::caught_in;
@@ -113,6 +114,7 @@ impl Server {
         let provider = Provider::new(ProviderOptions {
             graph_url: config.meta.graph_url.clone(),
             instagram_url: config.meta.instagram_url.clone(),
+            instagram_auth_url: config.meta.instagram_auth_url.clone(),
             graph_version: config.meta.graph_version.clone(),
             connect_timeout: limits.provider_connect_timeout,
             timeout: limits.provider_timeout,
@@ -137,6 +139,14 @@ impl Server {
                 throttle_wait: limits.throttle_wait_max,
                 requests: limits.account_requests,
                 queue: limits.account_queue,
+            },
+        );
+        let grants = Grants::new(
+            provider.clone(),
+            GrantOptions {
+                keep: limits.grant_keep,
+                people: limits.grant_people,
+                pages: limits.grant_pages,
             },
         );
         let fetcher = Fetcher::new(FetcherParts {
@@ -166,6 +176,7 @@ impl Server {
             desk,
             inboxes,
             outbox,
+            grants,
             fetcher,
             media,
             uploads: Uploads::new(limits.media_uploads, limits.media_uploads_tenant),
@@ -176,6 +187,7 @@ impl Server {
             mails: Arc::new(Semaphore::new(limits.mails)),
             // Of the one secret that this installation keeps: an address outlives restarts.
             reply_key: engine::channel::signature::sign(&secret, b"reply addresses of mails"),
+            state_key: engine::channel::signature::sign(&secret, b"states of logins"),
             unproven: Unproven::new(limits.inflight_unproven_bytes),
             requests: Buckets::new(limits.tenant_requests_per_second),
             handshakes: Mutex::new(Bucket::new(

@@ -77,6 +77,12 @@ pub struct Limits {
     pub activity_scanned: usize,
     #[serde(with = "crate::duration")]
     pub token_warning: Duration,
+    #[serde(with = "crate::duration")]
+    pub grant_state_ttl: Duration,
+    #[serde(with = "crate::duration")]
+    pub grant_keep: Duration,
+    pub grant_people: usize,
+    pub grant_pages: usize,
     pub sockets_per_user: usize,
     pub socket_queue_frames: usize,
     pub socket_queue_bytes: usize,

@@ -90,6 +90,8 @@ pub(crate) const TOKEN: GraphError = GraphError::new(
     "Error validating access token",
     "The access token has expired or is not valid for this account.",
 );
+pub(crate) const LOGIN: GraphError =
+    GraphError::new(400, 100, "(#100) The login cannot be completed", "The code does not count.");
 pub(crate) const THROUGHPUT: GraphError = GraphError::new(
     400,
     130_429,

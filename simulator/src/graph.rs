@@ -10,12 +10,14 @@ mod events;
 mod inject;
 mod limits;
 mod line;
+mod logins;
 mod messages;
 mod messaging;
 mod numbers;
 mod options;
 mod people;
 mod phone_app;
+mod profiles;
 mod routes;
 mod templates;
 mod tokens;
@@ -42,6 +44,7 @@ pub use events::AccountEvent;
 pub use inject::Injection;
 pub use limits::Limits;
 use line::{Cut, Lines};
+pub use logins::Login;
 pub use numbers::Quality;
 pub use options::{GraphOptions, StatusDelays};
 pub use people::{Customer, Script};
@@ -157,6 +160,12 @@ impl Graph {
     /// Takes this number's access token again.
     pub fn renew_token(&self, phone_number_id: &str) {
         self.desk.state().expired.remove(phone_number_id);
+    }
+
+    /// Somebody logs in and gives the app what it asks for; answers the code that is led back with
+    /// them to `redirect`. A window of Meta's own leads nowhere.
+    pub fn log_in(&self, login: Login, redirect: Option<&str>) -> String {
+        logins::consent(&self.desk, login, redirect)
     }
 
     /// Lets the next requests that the plan is for have this trouble.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use engine::account::{Account, Known};
-use engine::channel::{Answered, Call, Channel, Outcome, whatsapp};
+use engine::channel::{Answered, Call, Channel, Outcome};
 use engine::id::{AccountId, TenantId};
 use engine::registration::{Step, Steps};
 use storage::StoreError;
@@ -32,18 +32,17 @@ impl Outbox {
         let Some(account) = tenants.change_account(tenant, id, begin).await? else {
             return Ok(None);
         };
-        if account.channel != Channel::Whatsapp || steps == Steps::default() {
+        if steps == Steps::default() {
             return Ok(Some(account));
         }
-        let text = |key| account.text(key).unwrap_or_default();
-        let (token, key) = (text("access_token"), &account.account_key);
-        let subscribed = match steps.subscribe {
-            true => Some(self.step(whatsapp::subscribe(text("waba_id"), token)).await),
-            false => None,
+        let channel = account.channel;
+        let subscribed = match channel.subscribe(&account).filter(|_| steps.subscribe) {
+            Some(call) => Some(self.step(channel, call).await),
+            None => None,
         };
-        let registered = match steps.register {
-            true => Some(self.step(whatsapp::register(key, text("pin"), token)).await),
-            false => None,
+        let registered = match channel.register(&account).filter(|_| steps.register) {
+            Some(call) => Some(self.step(channel, call).await),
+            None => None,
         };
         let end = |account: &mut Account, _| {
             let before = account.clone();
@@ -53,12 +52,22 @@ impl Outbox {
         tenants.change_account(tenant, id, end).await
     }
 
-    async fn step(&self, call: Call) -> Step {
+    /// Has an account's webhooks delivered to us no more, as far as they are its alone. Answers the
+    /// provider's words where it does not do so.
+    pub async fn unsubscribe(&self, account: &Account) -> Option<String> {
+        let call = account.channel.unsubscribe(account)?;
+        match self.step(account.channel, call).await {
+            Step::Done => None,
+            Step::NotAsked(words) | Step::Failed(words) => Some(words),
+        }
+    }
+
+    async fn step(&self, channel: Channel, call: Call) -> Step {
         match self.0.provider.perform(call).await {
             Answered::With { status: 200..=299, .. } => Step::Done,
             Answered::NotSent(reason) => Step::NotAsked(reason),
             Answered::PerhapsSent(reason) => Step::Failed(reason),
-            answered @ Answered::With { .. } => match Channel::Whatsapp.outcome(answered, None) {
+            answered @ Answered::With { .. } => match channel.outcome(answered, None) {
                 Outcome::Sent { .. } => Step::Done,
                 Outcome::Unknown { reason } => Step::Failed(reason),
                 Outcome::Retry { error, .. }

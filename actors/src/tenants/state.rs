@@ -130,6 +130,16 @@ const USED_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 const USED_MAX: usize = 10_000;
 
 impl TenantState {
+    /// Whether the resource with this id, which came from an idempotency key, was made. `Err`: by
+    /// another body.
+    pub fn used_by(&self, id: Uuid, digest: [u8; 16]) -> Result<bool, KeyReused> {
+        match self.used.get(&id) {
+            Some(used) if used.digest == digest => Ok(true),
+            Some(_) => Err(KeyReused),
+            None => Ok(false),
+        }
+    }
+
     /// Of its rows; `None`: there is no such tenant.
     pub(super) fn of(rows: &[SettingRow]) -> Result<Option<Self>, StoreError> {
         let mut kinds = rows.iter().map(|row| SettingKind::from_number(row.kind));
@@ -272,16 +282,13 @@ impl Changing {
             self.changes.push(SettingChange::Delete(SettingKind::UsedKey, oldest));
             self.state.used.remove(&oldest);
         }
-        match self.state.used.get(&id) {
-            Some(used) if used.digest == digest => Ok(true),
-            Some(_) => Err(KeyReused),
-            None => {
-                let used = UsedBy { digest, at: now };
-                self.write(SettingKind::UsedKey, id, &used);
-                self.state.used.insert(id, used);
-                Ok(false)
-            }
+        let is_used = self.state.used_by(id, digest)?;
+        if !is_used {
+            let used = UsedBy { digest, at: now };
+            self.write(SettingKind::UsedKey, id, &used);
+            self.state.used.insert(id, used);
         }
+        Ok(is_used)
     }
 
     fn write<T: Serialize>(&mut self, kind: SettingKind, id: Uuid, value: &T) {

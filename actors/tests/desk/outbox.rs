@@ -79,6 +79,7 @@ async fn provider() -> (Provider, Requests) {
 pub(crate) fn at(graph_url: String) -> Provider {
     Provider::new(ProviderOptions {
         instagram_url: graph_url.clone(),
+        instagram_auth_url: graph_url.clone(),
         graph_url,
         graph_version: "v23.0".into(),
         connect_timeout: Duration::from_secs(5),

@@ -11,9 +11,12 @@ pub mod conversations;
 pub mod dead_letters;
 pub mod health;
 pub mod integrations;
+pub mod logins;
 pub mod mail;
 pub mod media;
 pub mod messages;
+pub mod pages;
+pub mod persistent_menu;
 pub mod quick_replies;
 pub mod roles;
 pub mod webhooks;
@@ -159,6 +162,9 @@ pub fn all() -> Vec<Route> {
         ("Integrations", integrations::routes),
         ("Integrations", accounts::routes),
         ("Integrations", account_health::routes),
+        ("Integrations", logins::routes),
+        ("Integrations", pages::routes),
+        ("Integrations", persistent_menu::routes),
         ("Activity Logs", activity_logs::routes),
         ("Webhooks", webhooks::routes),
         ("Webhooks", mail::routes),

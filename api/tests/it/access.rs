@@ -100,8 +100,10 @@ async fn whoever_is_not_logged_in_reaches_only_what_is_public() {
 /// Whoever may call gets the answer that the row announces, for its own example body.
 #[tokio::test]
 async fn every_role_gets_through_where_the_row_says_so_and_403_elsewhere() {
-    let server =
-        Server::start(|config| config.meta.verify_token = Some("verify".to_owned().into()));
+    let server = Server::start(|config| {
+        config.meta.verify_token = Some("verify".to_owned().into());
+        crate::logins::with_apps(config);
+    });
     let org = Org::on(&server.await).await;
     let example = rows().find(|row| name(row) == "POST /api/agents").unwrap().example.unwrap();
     org.admin.post("/api/agents", example).await.is(201);
@@ -166,7 +168,11 @@ async fn call(row: &Route, org: &Org, person: &Caller) -> Answer {
     if row.form.is_some() {
         return Answer::of(person.form(&path, &[("name=\"file\"", b"Hello")])).await;
     }
-    person.call(row.verb.clone(), &path, row.example.as_ref()).await
+    let mut example = row.example.clone();
+    if let Some(body) = &mut example {
+        crate::logins::complete(row.path, body, org, person).await;
+    }
+    person.call(row.verb.clone(), &path, example.as_ref()).await
 }
 
 #[tokio::test]

@@ -175,6 +175,8 @@ fn small(directory: &Path, graph: &Graph) -> Config {
     config.server.drain = Duration::from_secs(5);
     config.storage.path = directory.join("data");
     config.meta.graph_url = graph.url();
+    config.meta.instagram_url = graph.url();
+    config.meta.instagram_auth_url = graph.url();
     // What a file has to do with a test is its own.
     config.limits.media_ladder = vec![Duration::from_secs(3600)];
     config.limits.segment_bytes = 4 << 20;

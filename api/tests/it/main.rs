@@ -43,6 +43,8 @@ mod isolation;
 #[cfg(test)]
 mod live;
 #[cfg(test)]
+mod logins;
+#[cfg(test)]
 mod mail;
 #[cfg(test)]
 mod media;
@@ -52,6 +54,8 @@ mod messages;
 mod openapi;
 #[cfg(test)]
 mod pages;
+#[cfg(test)]
+mod persistent_menu;
 #[cfg(test)]
 mod provider;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 pub mod email;
 mod instagram;
+pub mod login;
 pub mod messaging;
 mod messenger;
 mod reading;
@@ -433,9 +434,9 @@ pub struct Call {
     pub method: Method,
     /// Path below the API's versioned base, without a leading slash.
     pub path: String,
-    /// The access token.
+    /// The access token; empty where there is none yet.
     pub bearer: String,
-    /// JSON.
+    /// JSON; to [`Api::InstagramLogin`] its texts go as a form.
     pub body: Option<serde_json::Value>,
 }
 
@@ -445,6 +446,10 @@ pub enum Api {
     Graph,
     /// That of accounts that were connected by Instagram Login.
     Instagram,
+    /// The same without a version: what it does with tokens.
+    InstagramTokens,
+    /// Where Instagram Login gives tokens for codes.
+    InstagramLogin,
 }
 
 /// The method of a call.

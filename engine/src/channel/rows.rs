@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::messaging::{self, Speaker};
 use super::{
-    Answered, Call, Channel, Handle, Located, Missed, Opaque, Outbound, Outcome, Upload, whatsapp,
+    Answered, Call, Channel, Handle, Located, Method, Missed, Opaque, Outbound, Outcome, Upload,
+    login, whatsapp,
 };
-use crate::account::Known;
+use crate::account::{Account, Known};
+use crate::registration::Registration;
 use crate::resource::Invalid;
 use crate::saying::{NewReaction, Saying};
 
@@ -140,6 +142,72 @@ impl Channel {
             }
             Self::Email => None,
         }
+    }
+
+    /// Has the webhooks of an account delivered to us; `None` where nothing has to be asked for that.
+    pub fn subscribe(self, account: &Account) -> Option<Call> {
+        let text = |key| account.text(key).unwrap_or_default();
+        match self {
+            Self::Whatsapp => Some(whatsapp::subscribe(text("waba_id"), text("access_token"))),
+            Self::Instagram | Self::Messenger => {
+                Some(messaging::subscription(self.speaker(account), Method::Post))
+            }
+            Self::Email => None,
+        }
+    }
+
+    /// Ends that for an account alone; `None` where others share it.
+    pub fn unsubscribe(self, account: &Account) -> Option<Call> {
+        match self {
+            Self::Messenger => Some(messaging::subscription(self.speaker(account), Method::Delete)),
+            Self::Whatsapp | Self::Instagram | Self::Email => None,
+        }
+    }
+
+    /// Registers an account, so that it may send; `None` where it may.
+    pub fn register(self, account: &Account) -> Option<Call> {
+        let text = |key| account.text(key).unwrap_or_default();
+        match self {
+            Self::Whatsapp => {
+                Some(whatsapp::register(&account.account_key, text("pin"), text("access_token")))
+            }
+            Self::Instagram | Self::Messenger | Self::Email => None,
+        }
+    }
+
+    /// How far an account is subscribed and registered before anything was asked for; `None` where
+    /// nothing has to be.
+    pub fn unregistered(self) -> Option<Registration> {
+        match self {
+            Self::Whatsapp => Some(Registration::default()),
+            Self::Instagram | Self::Messenger => {
+                Some(Registration { registered: true, ..Registration::default() })
+            }
+            Self::Email => None,
+        }
+    }
+
+    /// Asks when an access token ends; `None` where it is not told.
+    pub fn token(self, token: &str) -> Option<Call> {
+        match self {
+            Self::Whatsapp => Some(whatsapp::token(token)),
+            Self::Instagram | Self::Messenger => {
+                let from = Speaker { channel: self, key: "", token };
+                (!from.is_login()).then(|| whatsapp::token(token))
+            }
+            Self::Email => None,
+        }
+    }
+
+    /// Asks for a token that ends later instead of one that ends soon; `None` where there is none.
+    pub fn renewed(self, token: &str) -> Option<Call> {
+        let from = Speaker { channel: self, key: "", token };
+        from.is_login().then(|| login::instagram_refresh(token))
+    }
+
+    fn speaker(self, account: &Account) -> Speaker<'_> {
+        let token = account.text("access_token").unwrap_or_default();
+        Speaker { channel: self, key: &account.account_key, token }
     }
 
     /// What the provider says of an account that it answers for.

@@ -11,9 +11,11 @@ use tokio::task::JoinSet;
 use super::book::{Book, Counts, Sent};
 use super::callbacks::Callbacks;
 use super::limits::Limiter;
+use super::logins::Logins;
 use super::numbers::Numbers;
 use super::options::{GraphOptions, StatusDelays};
 use super::people::People;
+use super::profiles::Profiles;
 use super::templates::Templates;
 use super::traffic::Traffic;
 use super::trouble::Troubles;
@@ -56,6 +58,8 @@ pub(super) struct State {
     pub(super) uploads: Uploads,
     pub(super) callbacks: Callbacks,
     pub(super) people: People,
+    pub(super) logins: Logins,
+    pub(super) profiles: Profiles,
 }
 
 impl State {
@@ -72,6 +76,8 @@ impl State {
             uploads: Uploads::new(options.remember_media),
             callbacks: Callbacks::default(),
             people: People::new(seed),
+            logins: Logins::default(),
+            profiles: Profiles::default(),
         }
     }
 }
