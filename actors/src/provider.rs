@@ -99,7 +99,9 @@ impl Provider {
             let disposition = format!("Content-Disposition: form-data; name=\"{name}\"");
             head.push_str(&format!("--{boundary}\r\n{disposition}\r\n\r\n{value}\r\n"));
         }
-        let disposition = "Content-Disposition: form-data; name=\"file\"; filename=\"file\"";
+        let name = upload.file;
+        let disposition =
+            format!("Content-Disposition: form-data; name=\"{name}\"; filename=\"file\"");
         let kind = &upload.mime_type;
         head.push_str(&format!("--{boundary}\r\n{disposition}\r\nContent-Type: {kind}\r\n\r\n"));
         let end = format!("\r\n--{boundary}--\r\n");

@@ -14,6 +14,7 @@ use actors::tenants::Tenants;
 use axum::http::HeaderMap;
 use config::Config;
 use engine::id::TenantId;
+use engine::lending::Lender;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use storage::activity::Activities;
 use storage::media::Media;
@@ -43,6 +44,7 @@ pub struct Parts {
     pub fetcher: Fetcher,
     pub media: Media,
     pub uploads: Uploads,
+    pub lender: Lender,
     pub hub: Hub<Frame>,
     pub jwt: JwtKeys,
     pub login_limits: LoginLimits,

@@ -20,7 +20,9 @@ use actors::provider::{Provider, ProviderOptions};
 use actors::tenants::Tenants;
 use actors::waiting::WaitingLimits;
 use config::{Backend, Config};
+use engine::channel::signature::sign;
 use engine::conversation::Rules;
+use engine::lending::Lender;
 use storage::activity::Activities;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
@@ -122,6 +124,11 @@ impl Server {
             answer_bytes: limits.provider_response_bytes,
         })
         .map_err(not_started)?;
+        let lender = Lender {
+            base: public_url.clone(),
+            key: sign(&secret, b"links to files"),
+            lasts: limits.media_link_ttl,
+        };
         let outbox = Outbox::new(
             provider.clone(),
             tenants.clone(),
@@ -130,6 +137,7 @@ impl Server {
                 media: media.clone(),
                 downloads: downloads.clone(),
                 bytes: limits.media_inbound_bytes as u64,
+                lender: lender.clone(),
             },
             OutboxOptions {
                 rate: limits.send_rate_per_second,
@@ -179,6 +187,7 @@ impl Server {
             grants,
             fetcher,
             media,
+            lender,
             uploads: Uploads::new(limits.media_uploads, limits.media_uploads_tenant),
             hub,
             jwt: JwtKeys::new(&secret),
@@ -186,8 +195,8 @@ impl Server {
             hashing: Semaphore::new(limits.password_hashes),
             mails: Arc::new(Semaphore::new(limits.mails)),
             // Of the one secret that this installation keeps: an address outlives restarts.
-            reply_key: engine::channel::signature::sign(&secret, b"reply addresses of mails"),
-            state_key: engine::channel::signature::sign(&secret, b"states of logins"),
+            reply_key: sign(&secret, b"reply addresses of mails"),
+            state_key: sign(&secret, b"states of logins"),
             unproven: Unproven::new(limits.inflight_unproven_bytes),
             requests: Buckets::new(limits.tenant_requests_per_second),
             handshakes: Mutex::new(Bucket::new(

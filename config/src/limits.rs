@@ -78,6 +78,8 @@ pub struct Limits {
     #[serde(with = "crate::duration")]
     pub token_warning: Duration,
     #[serde(with = "crate::duration")]
+    pub media_link_ttl: Duration,
+    #[serde(with = "crate::duration")]
     pub grant_state_ttl: Duration,
     #[serde(with = "crate::duration")]
     pub grant_keep: Duration,

@@ -92,6 +92,12 @@ pub(crate) const TOKEN: GraphError = GraphError::new(
 );
 pub(crate) const LOGIN: GraphError =
     GraphError::new(400, 100, "(#100) The login cannot be completed", "The code does not count.");
+pub(crate) const ATTACHMENT: GraphError = GraphError::new(
+    400,
+    546,
+    "(#546) The attachment could not be taken",
+    "The file has no bytes, or too many.",
+);
 pub(crate) const THROUGHPUT: GraphError = GraphError::new(
     400,
     130_429,

@@ -3,6 +3,7 @@
 mod blocks;
 mod book;
 mod callbacks;
+mod carried;
 mod check;
 mod control;
 mod desk;
@@ -227,6 +228,17 @@ impl Graph {
     /// then on. Says whether the webhook was answered 200.
     pub async fn write_to(&self, page: &Page, person: &str, text: &str) -> bool {
         messaging::write(&self.desk, page, person, text).await
+    }
+
+    /// The same with files, in one message: what each is sent as (`image`, `story_mention`, ...), its
+    /// type and its bytes.
+    pub async fn write_files(
+        &self,
+        page: &Page,
+        person: &str,
+        files: &[(&str, &str, Vec<u8>)],
+    ) -> bool {
+        carried::write(&self.desk, (page, person), files, &self.url()).await
     }
 
     /// What the phone app of this number has to hand over when it is asked to.

@@ -16,6 +16,7 @@ use axum::http::StatusCode;
 use engine::account::Account;
 use engine::conversation::{Conversation, Effect};
 use engine::id::{ConversationId, MessageId, ThreadId};
+use engine::lending::Lender;
 use engine::message::{Message, MessageRow, MessageStatus, Place};
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
@@ -160,6 +161,11 @@ pub(crate) fn files(store: &Arc<dyn Store>, graph_url: &str) -> Files {
         media: Media::in_memory(store.clone(), limits, move || stamps.next()),
         downloads: Downloads::new(downloads).unwrap(),
         bytes: 1 << 20,
+        lender: Lender {
+            base: "http://127.0.0.1:1".to_owned(),
+            key: [7; 32],
+            lasts: Duration::from_secs(60),
+        },
     }
 }
 

@@ -11,6 +11,7 @@ pub mod conversations;
 pub mod dead_letters;
 pub mod health;
 pub mod integrations;
+pub mod lent;
 pub mod logins;
 pub mod mail;
 pub mod media;
@@ -171,6 +172,7 @@ pub fn all() -> Vec<Route> {
         ("Health", health::routes),
         ("Operations", socket::routes),
         ("Operations", dead_letters::routes),
+        ("Operations", lent::routes),
     ];
     let tagged = |(tag, routes): Family| {
         routes().into_iter().map(move |route| match route.tag {

@@ -58,7 +58,7 @@ pub(crate) async fn thing(kind: &str, org: &Org) -> String {
             let made = org.admin.post("/api/roles", role).await.is(201);
             made["id"].as_str().unwrap().to_owned()
         }
-        "media" => media_of(&org.admin).await,
+        "media" | "lent" => media_of(&org.admin).await,
         // A plain resource is made by its own row's example.
         other => {
             let makes = |row: &Route| row.verb == Method::POST && row.path.ends_with(other);
@@ -72,6 +72,15 @@ pub(crate) async fn thing(kind: &str, org: &Org) -> String {
 async fn media_of(person: &Caller) -> String {
     let kept = person.brings("a.txt", "text/plain", b"Hello").await.is(201);
     kept["id"].as_str().unwrap().to_owned()
+}
+
+/// The link by which this file is lent.
+fn lent(org: &Org, file: &str) -> String {
+    let app = org.server.app();
+    let tenant = org.tenant();
+    let link =
+        app.lender.link(tenant, engine::id::MediaId(file.parse().unwrap()), app.tenants.now());
+    link.split_once("/lent/").map(|(_, rest)| format!("/lent/{rest}")).unwrap()
 }
 
 fn is_open(access: Access) -> bool {
@@ -164,7 +173,10 @@ async fn call(row: &Route, org: &Org, person: &Caller) -> Answer {
         Some(kind) => thing(kind, org).await,
         None => String::new(),
     };
-    let path = path(row, &id);
+    let path = match row.path {
+        "/lent/{id}" => lent(org, &id),
+        _ => path(row, &id),
+    };
     if row.form.is_some() {
         return Answer::of(person.form(&path, &[("name=\"file\"", b"Hello")])).await;
     }

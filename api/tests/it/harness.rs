@@ -189,6 +189,7 @@ fn small(directory: &Path, graph: &Graph) -> Config {
 pub(crate) struct Org {
     pub(crate) server: Arc<Server>,
     pub(crate) admin: Caller,
+    tenant: String,
     /// The account's.
     pub(crate) account: String,
     pub(crate) number: String,
@@ -215,8 +216,9 @@ impl Org {
         let mut admin = anonymous.with_token(founded["token"].as_str().unwrap());
         let me = admin.get("/api/auth/me").await.is(200);
         (admin.id, admin.email) = (me["id"].as_str().unwrap().to_owned(), email);
+        let tenant = me["org_id"].as_str().unwrap().to_owned();
         let (server, secret, account) = (server.clone(), secret.to_owned(), String::new());
-        let mut org = Self { server, admin, account, number, secret };
+        let mut org = Self { server, admin, tenant, account, number, secret };
         org.account = org.connect(&org.number).await;
         org
     }
@@ -226,6 +228,11 @@ impl Org {
         let account = account(number, &self.secret);
         let made = self.admin.post("/api/integrations/accounts", account).await.is(201);
         made["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Its id.
+    pub(crate) fn tenant(&self) -> TenantId {
+        TenantId(self.tenant.parse().unwrap())
     }
 
     /// A new person, logged in.

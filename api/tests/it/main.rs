@@ -53,6 +53,8 @@ mod messages;
 #[cfg(test)]
 mod openapi;
 #[cfg(test)]
+mod page_files;
+#[cfg(test)]
 mod pages;
 #[cfg(test)]
 mod persistent_menu;

@@ -15,17 +15,17 @@ use crate::caller::Answer;
 use crate::harness::{Org, SECRET, Server, eventually, unique, unix_now};
 
 /// One account of an organization on one of both channels.
-struct Page {
-    org: Org,
+pub(crate) struct Page {
+    pub(crate) org: Org,
     channel: &'static str,
-    key: String,
-    account: String,
+    pub(crate) key: String,
+    pub(crate) account: String,
     /// The customer.
-    person: String,
+    pub(crate) person: String,
 }
 
 impl Page {
-    async fn of(org: Org, channel: &'static str, config: Value) -> Self {
+    pub(crate) async fn of(org: Org, channel: &'static str, config: Value) -> Self {
         let (key, person) = (unique("50"), unique("81"));
         let id = if channel == "messenger" { "page_id" } else { "ig_user_id" };
         let mut whole = json!({"access_token": "a token", id: key});
@@ -59,7 +59,7 @@ impl Page {
     }
 
     /// What the customer does.
-    fn does(&self, part: Value) -> Value {
+    pub(crate) fn does(&self, part: Value) -> Value {
         let mut event = part;
         event["sender"] = json!({"id": self.person});
         event["recipient"] = json!({"id": self.key});
@@ -71,7 +71,7 @@ impl Page {
         self.does(json!({"message": {"mid": id, "text": text}}))
     }
 
-    async fn gets(&self, events: &[Value]) {
+    pub(crate) async fn gets(&self, events: &[Value]) {
         let path = format!("/webhook/{}", self.channel);
         deliver(&self.org, &path, SECRET, &self.body(events)).await.is(200);
     }
@@ -84,14 +84,14 @@ impl Page {
         all
     }
 
-    async fn conversation(&self) -> Value {
+    pub(crate) async fn conversation(&self) -> Value {
         let mut all = self.conversations().await;
         assert_eq!(all.len(), 1, "{all:?}");
         all.remove(0)
     }
 
     /// The messages of its one conversation, oldest first.
-    async fn reads(&self) -> Vec<Value> {
+    pub(crate) async fn reads(&self) -> Vec<Value> {
         let id = self.conversation().await["id"].as_str().unwrap().to_owned();
         let path = format!("/api/conversations/{id}/messages?per_page=100");
         let all = self.org.admin.get(&path).await.is(200);
@@ -100,7 +100,7 @@ impl Page {
         all
     }
 
-    async fn says(&self, body: Value) -> Answer {
+    pub(crate) async fn says(&self, body: Value) -> Answer {
         let id = self.conversation().await["id"].as_str().unwrap().to_owned();
         self.org.admin.post(&format!("/api/conversations/{id}/messages"), body).await
     }

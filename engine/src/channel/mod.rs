@@ -424,6 +424,8 @@ pub struct Upload {
     pub bearer: String,
     /// The other parts of the form, before the file's.
     pub fields: Vec<(&'static str, String)>,
+    /// The name of the file's part.
+    pub file: &'static str,
     pub mime_type: String,
 }
 

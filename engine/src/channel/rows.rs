@@ -9,6 +9,7 @@ use super::{
     login, whatsapp,
 };
 use crate::account::{Account, Known};
+use crate::message::MessageKind;
 use crate::registration::Registration;
 use crate::resource::Invalid;
 use crate::saying::{NewReaction, Saying};
@@ -108,20 +109,58 @@ impl Channel {
         }
     }
 
-    /// Takes a file of this type to the provider; `None` where it is sent along with its message.
-    pub fn upload(self, mime_type: &str, key: &str, token: &str) -> Option<Upload> {
+    /// Asks where the files of a message can be had now, whose addresses are over; `None` where that
+    /// is not told.
+    pub fn relocate(self, message: &str, token: &str) -> Option<Call> {
+        match self {
+            Self::Instagram | Self::Messenger => {
+                messaging::relocate(Speaker { channel: self, key: "", token }, message)
+            }
+            Self::Whatsapp | Self::Email => None,
+        }
+    }
+
+    /// Where the file can be had that is the `n`th of its message.
+    pub fn relocated(self, answered: Answered, n: usize) -> Result<Located, Missed> {
+        messaging::relocated(answered, n)
+    }
+
+    /// Takes a file of this type to the provider, to be sent as this kind; `None` where it is sent
+    /// along with its message, or lent by a link.
+    pub fn upload(
+        self,
+        (kind, mime_type): (MessageKind, &str),
+        key: &str,
+        token: &str,
+    ) -> Option<Upload> {
         match self {
             Self::Whatsapp => Some(whatsapp::upload(mime_type, key, token)),
-            Self::Instagram | Self::Messenger | Self::Email => None,
+            Self::Messenger => {
+                messaging::upload(Speaker { channel: self, key, token }, kind, mime_type)
+            }
+            Self::Instagram | Self::Email => None,
+        }
+    }
+
+    /// Whether the provider fetches files of ours itself, by a link.
+    pub fn is_lent(self) -> bool {
+        self == Self::Instagram
+    }
+
+    /// What a file is known by that the provider has: its content, and what it is sent as where that
+    /// was said with it.
+    pub fn uploaded_mark(self, sha256: &str, kind: MessageKind) -> String {
+        match self {
+            Self::Messenger => format!("{sha256} {}", kind.as_str()),
+            Self::Whatsapp | Self::Instagram | Self::Email => sha256.to_owned(),
         }
     }
 
     /// The provider's id of a file that was taken there; or what becomes of the message.
     pub fn uploaded(self, answered: Answered) -> Result<String, Outcome> {
         match self {
-            Self::Whatsapp | Self::Instagram | Self::Messenger | Self::Email => {
-                whatsapp::uploaded(answered)
-            }
+            Self::Messenger => whatsapp::uploaded_as("attachment_id", answered),
+            Self::Whatsapp | Self::Instagram | Self::Email => whatsapp::uploaded(answered),
         }
     }
 
@@ -129,7 +168,8 @@ impl Channel {
     pub fn is_of_medium(self, code: &str) -> bool {
         match self {
             Self::Whatsapp => whatsapp::is_of_medium(code),
-            Self::Instagram | Self::Messenger | Self::Email => false,
+            Self::Messenger => messaging::is_of_medium(code),
+            Self::Instagram | Self::Email => false,
         }
     }
 

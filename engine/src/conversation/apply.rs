@@ -349,7 +349,7 @@ impl MessageRow {
             }
             Fact::Fetched { provider_media_id, stored, error, .. } => {
                 let is_it = |of: &&mut Attachment| {
-                    of.is_wanted() && of.provider_media_id.as_ref() == Some(provider_media_id)
+                    of.is_wanted() && of.source().is_some_and(|source| source == *provider_media_id)
                 };
                 for attachment in message.attachments.iter_mut().filter(is_it) {
                     attachment.error.clone_from(error);

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::book::{Book, Counts, Sent};
 use super::callbacks::Callbacks;
+use super::carried::Carried;
 use super::limits::Limiter;
 use super::logins::Logins;
 use super::numbers::Numbers;
@@ -58,6 +59,7 @@ pub(super) struct State {
     pub(super) uploads: Uploads,
     pub(super) callbacks: Callbacks,
     pub(super) people: People,
+    pub(super) carried: Carried,
     pub(super) logins: Logins,
     pub(super) profiles: Profiles,
 }
@@ -76,6 +78,7 @@ impl State {
             uploads: Uploads::new(options.remember_media),
             callbacks: Callbacks::default(),
             people: People::new(seed),
+            carried: Carried::default(),
             logins: Logins::default(),
             profiles: Profiles::default(),
         }

@@ -43,6 +43,10 @@ pub(super) fn send(desk: &Arc<Desk>, call: &Call, body: &Value) -> Answered {
         return act(desk, call, body, to);
     }
     check(page.object, &body["message"])?;
+    let attached = &body["message"]["attachment"]["payload"]["attachment_id"];
+    if attached.as_str().is_some_and(|id| !desk.state().uploads.knows(id)) {
+        return Err(GraphError::invalid("There is no attachment with this id."));
+    }
     let Some((sent, fate, early)) = accept(desk, call, body, to)? else {
         return Ok(Reply::Html);
     };
@@ -75,7 +79,7 @@ pub(super) async fn write(desk: &Desk, page: &Page, person: &str, text: &str) ->
 }
 
 /// The page or account of this id, if it is known.
-fn page(desk: &Desk, id: &str) -> Result<Page, GraphError> {
+pub(super) fn page(desk: &Desk, id: &str) -> Result<Page, GraphError> {
     let pages = &desk.options.pages;
     let known = pages.iter().find(|page| page.id == id).cloned();
     let any = pages.is_empty().then(|| Page::new(Object::Page, id));
@@ -148,7 +152,8 @@ fn check_attachment(attachment: &Value) -> Result<(), GraphError> {
     };
     let is_right = match attachment["type"].as_str() {
         Some("image" | "audio" | "video" | "file") => {
-            payload["url"].as_str().is_some_and(|url| url.starts_with("http"))
+            let is_link = |url: &str| url.starts_with("http");
+            payload["attachment_id"].is_string() != payload["url"].as_str().is_some_and(is_link)
         }
         Some("template") => match payload["template_type"].as_str() {
             Some("button") => payload["text"].is_string() && are_buttons(payload, true),

@@ -19,8 +19,8 @@ use super::desk::Desk;
 use super::line::Cut;
 use super::trouble::Trouble;
 use super::{
-    blocks, callbacks, control, logins, messages, numbers, phone_app, profiles, templates, tokens,
-    uploads, usage,
+    blocks, callbacks, carried, control, logins, messages, numbers, phone_app, profiles, templates,
+    tokens, uploads, usage,
 };
 use crate::error::{self, GraphError};
 
@@ -33,7 +33,7 @@ const HANG: Duration = Duration::from_secs(600);
 /// (which business accounts have so many an hour of), and who answers it.
 type Row = (Method, &'static str, bool, fn(&Arc<Desk>, &Call) -> Answered);
 
-static TABLE: [Row; 28] = [
+static TABLE: [Row; 29] = [
     (Method::POST, "messages", false, messages::send),
     (Method::POST, "media", false, uploads::upload),
     (Method::GET, "attachments", false, uploads::download),
@@ -55,6 +55,7 @@ static TABLE: [Row; 28] = [
     (Method::GET, "subscribed_apps", true, callbacks::list),
     (Method::POST, "subscribed_apps", true, callbacks::subscribe),
     (Method::DELETE, "subscribed_apps", true, callbacks::unsubscribe),
+    (Method::POST, "message_attachments", false, carried::upload),
     (Method::GET, "accounts", false, logins::accounts),
     (Method::GET, "messenger_profile", false, profiles::get),
     (Method::POST, "messenger_profile", false, profiles::set),
@@ -241,6 +242,9 @@ async fn answer(desk: &Arc<Desk>, method: &Method, call: &Call) -> (Answered, He
     if let Some(answered) = logins::answer(desk, method, call) {
         return (answered, HeaderMap::new());
     }
+    if *method == Method::GET && call.edge == carried::EDGE {
+        return (carried::download(desk, call), HeaderMap::new());
+    }
     let row = TABLE.iter().find(|row| row.0 == *method && row.1 == call.edge);
     let Some((_, _, is_management, handler)) = row else {
         return (Err(error::UNKNOWN_OBJECT), HeaderMap::new());
@@ -266,7 +270,8 @@ async fn answer(desk: &Arc<Desk>, method: &Method, call: &Call) -> (Answered, He
 /// Whose hour a management request counts in: a medium is nobody's, and neither is a token.
 fn business_account(desk: &Desk, id: &str) -> Option<String> {
     let state = desk.state();
-    if id == tokens::NODE || id == logins::ME || state.uploads.knows(id) {
+    if id == tokens::NODE || id == logins::ME || state.uploads.knows(id) || state.carried.knows(id)
+    {
         return None;
     }
     if let Some(waba_id) = state.templates.waba_of(id) {
@@ -355,6 +360,9 @@ fn get(desk: &Arc<Desk>, call: &Call) -> Answered {
     }
     if desk.state().uploads.knows(&call.id) {
         return uploads::lookup(desk, call);
+    }
+    if desk.state().carried.knows(&call.id) {
+        return carried::get(desk, call);
     }
     if desk.state().templates.waba_of(&call.id).is_some() {
         return templates::get(desk, call);

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::media::sent_as;
 use super::people::kind;
 use crate::channel::{Api, Call, Channel, Handle, Method, Outbound, Outgoing};
-use crate::message::MessageKind;
 use crate::saying::{Interactive, Media, Saying, Source};
 
 /// The account that speaks.
@@ -97,15 +97,13 @@ fn said(saying: &Saying) -> Option<Value> {
 }
 
 fn attachment(media: &Media) -> Option<Value> {
-    let kind = match media.kind {
-        MessageKind::Image => "image",
-        MessageKind::Audio => "audio",
-        MessageKind::Video => "video",
-        MessageKind::Document => "file",
-        _ => return None,
+    let payload = match &media.from {
+        Source::Link(url) => json!({"url": url}),
+        Source::Provider(id) => json!({"attachment_id": id}),
+        // It is taken there first, or lent by a link.
+        Source::Stored(_) => return None,
     };
-    let Source::Link(url) = &media.from else { return None };
-    Some(json!({"attachment": {"type": kind, "payload": {"url": url}}}))
+    Some(json!({"attachment": {"type": sent_as(media.kind)?, "payload": payload}}))
 }
 
 fn pressed(interactive: &Interactive) -> Option<Value> {
