@@ -214,10 +214,14 @@ impl From<Refused> for ApiError {
             Refused::NoSuchMessage => Self::new(StatusCode::NOT_FOUND, "not_found", message),
             Refused::NotReactable => Self::invalid("reaction.message_id", message),
             Refused::NotCurrent => Self::conflict("not_current", message),
-            Refused::WindowClosed { at } => {
-                let plan = match at {
-                    Some(at) => format!("free text until {at}, then a `template`"),
-                    None => "a `template`: the customer has not written yet".to_owned(),
+            Refused::WindowClosed { at, has_templates } => {
+                let plan = match (at, has_templates) {
+                    (Some(at), true) => format!("free text until {at}, then a `template`"),
+                    (Some(at), false) => {
+                        format!("free text until {at}, then not before the customer writes again")
+                    }
+                    (None, true) => "a `template`: the customer has not written yet".to_owned(),
+                    (None, false) => "nothing: the customer has not written yet".to_owned(),
                 };
                 let details = Invalid::field("window_expires_at", plan).details;
                 Self { details, ..Self::conflict("window_closed", message) }

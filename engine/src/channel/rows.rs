@@ -44,6 +44,11 @@ impl Channel {
         }
     }
 
+    /// Whether it has texts that are approved beforehand, and are sent outside of the window, too.
+    pub fn has_templates(self) -> bool {
+        self == Self::Whatsapp
+    }
+
     /// Brings what is to be said into the form in which the channel takes it, or says what is wrong.
     pub fn check(self, saying: &mut Saying) -> Result<(), Invalid> {
         match self {

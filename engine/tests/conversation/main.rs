@@ -121,7 +121,10 @@ fn free_text_goes_out_only_within_the_window() {
     assert!(desk.send("in time").is_ok());
     desk.later(MINUTE);
     let at = desk.case().window_closes_at();
-    assert_eq!(desk.send("too late").unwrap_err(), Refused::WindowClosed { at });
+    assert_eq!(
+        desk.send("too late").unwrap_err(),
+        Refused::WindowClosed { at, has_templates: true }
+    );
 }
 
 #[test]
