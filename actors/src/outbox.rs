@@ -101,6 +101,8 @@ pub struct OutboxOptions {
     pub requests: usize,
     /// Conversations of one account whose next message waits to be sent.
     pub queue: usize,
+    /// An access token that ends within this time is renewed, where that is possible.
+    pub renew_within: Duration,
 }
 
 /// Read marks under way at once; beyond it they are left out.
@@ -369,8 +371,9 @@ impl Outbox {
     /// is then; `None`: it is gone.
     pub async fn check(
         &self,
-        account: &Account,
+        account: Arc<Account>,
     ) -> Result<Option<(Arc<Account>, Result<Known, Trouble>)>, StoreError> {
+        let Some(account) = self.renew(account).await? else { return Ok(None) };
         let said = self.probe(account.channel, &account.account_key, &account.config).await;
         let (standing, ends) = match &said {
             Ok(known) => (Ok(known.throughput), account.token_end(known)),

@@ -177,6 +177,12 @@ impl Tenants {
         Ok(self.owner(tenant).await?.map(|owner| owner.state()))
     }
 
+    /// The settings of all tenants that are in memory, as they are.
+    pub fn in_memory(&self) -> Vec<Arc<TenantState>> {
+        let loaded = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.values().filter_map(|cell| Some(cell.get()?.state())).collect()
+    }
+
     /// Changes a tenant's settings, as one. The change is made durable before anybody sees it; two
     /// changes of one tenant follow each other.
     pub async fn change<T, E>(

@@ -147,6 +147,7 @@ impl Server {
                 throttle_wait: limits.throttle_wait_max,
                 requests: limits.account_requests,
                 queue: limits.account_queue,
+                renew_within: limits.token_warning,
             },
         );
         let grants = Grants::new(
@@ -415,7 +416,7 @@ fn desk_options(config: &Config) -> DeskOptions {
     }
 }
 
-/// Moves the mark of what is done, every hour.
+/// Moves the mark of what is done, and renews access tokens that end soon, every hour.
 fn sweep(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut hours = tokio::time::interval(Duration::from_secs(3600));
@@ -426,6 +427,10 @@ fn sweep(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
                     let swept = caught_in("sweep", Box::pin(app.desk.recover())).await;
                     if let Ok(Err(error)) = swept {
                         tracing::warn!(%error, "the hourly sweep failed; the next one repeats it");
+                    }
+                    let renewed = caught_in("renew", Box::pin(app.outbox.renew_all())).await;
+                    if let Ok(Err(error)) = renewed {
+                        tracing::warn!(%error, "not all access tokens were renewed; it is tried again");
                     }
                 }
                 () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => return,

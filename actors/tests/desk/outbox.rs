@@ -100,6 +100,7 @@ pub(crate) fn options() -> OutboxOptions {
         throttle_wait: Duration::from_secs(600),
         requests: 2,
         queue: 100,
+        renew_within: Duration::from_secs(60),
     }
 }
 

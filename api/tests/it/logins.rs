@@ -266,6 +266,31 @@ async fn an_account_of_instagram_gets_a_token_that_lasts_and_keeps_itself_by_the
 }
 
 #[tokio::test]
+async fn a_token_that_ends_soon_is_renewed_by_whoever_looks_and_every_hour() {
+    let year = std::time::Duration::from_secs(365 * 24 * 3_600);
+    let (server, org) = with(|config| config.limits.token_warning = year).await;
+    let made = log_in(&org, &org.admin, GRAM, gram(&unique("17"))).await.is(201);
+    assert_eq!(made["status"], "attention", "it ends within a year");
+    let renewals = || {
+        let all = server.graph.requests();
+        all.iter().filter(|one| one.path.starts_with("/refresh_access_token")).count()
+    };
+    let path = format!("{ALL}/{}", made["id"].as_str().unwrap());
+    let health = org.admin.get(&format!("{path}/health")).await.is(200);
+    assert_eq!((renewals(), &health["token"]), (1, &json!("valid")), "the new one works");
+    assert!(health["token_expires_at"].as_str() > made["token_expires_at"].as_str());
+    server.app().outbox.renew_all().await.unwrap();
+    assert_eq!(renewals(), 2);
+    // One that cannot be renewed stays as it is.
+    let before = org.admin.get(&path).await.is(200);
+    let trouble = Trouble::Error { code: 190 };
+    let id = Some("refresh_access_token".to_owned());
+    server.graph.plan(Plan { id, edge: None, times: 1, trouble });
+    server.app().outbox.renew_all().await.unwrap();
+    assert_eq!(org.admin.get(&path).await.is(200), before);
+}
+
+#[tokio::test]
 async fn somebody_chooses_among_the_pages_of_their_login() {
     let (server, org) = alone().await;
     let bea = org.hire("admin").await;
