@@ -21,6 +21,7 @@ pub mod outbox;
 pub mod panics;
 pub mod parking;
 pub mod permits;
+pub mod profiles;
 pub mod provider;
 pub mod reply;
 pub mod shard;

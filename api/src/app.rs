@@ -10,6 +10,7 @@ use actors::fetcher::Fetcher;
 use actors::grants::Grants;
 use actors::inbox::Inboxes;
 use actors::outbox::Outbox;
+use actors::profiles::Profiles;
 use actors::tenants::Tenants;
 use axum::http::HeaderMap;
 use config::Config;
@@ -42,6 +43,7 @@ pub struct Parts {
     pub outbox: Outbox,
     pub grants: Grants,
     pub fetcher: Fetcher,
+    pub profiles: Profiles,
     pub media: Media,
     pub uploads: Uploads,
     pub lender: Lender,

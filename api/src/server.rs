@@ -16,6 +16,7 @@ use actors::inbox::Inboxes;
 use actors::outbox::{Files, Outbox, OutboxOptions};
 use actors::panics::caught_in;
 use actors::permits::{Amount, Marks, PermitLimits};
+use actors::profiles::{ProfileOptions, Profiles};
 use actors::provider::{Provider, ProviderOptions};
 use actors::tenants::Tenants;
 use actors::waiting::WaitingLimits;
@@ -158,6 +159,19 @@ impl Server {
                 pages: limits.grant_pages,
             },
         );
+        let profiles = Profiles::new(
+            provider.clone(),
+            tenants.clone(),
+            Contacts::new(store.clone()),
+            ProfileOptions {
+                at_once: limits.profiles,
+                waiting: limits.profiles_waiting,
+                known: limits.profiles_known,
+                again: limits.profile_again,
+                every: limits.profile_every,
+                ladder: limits.profile_ladder.clone(),
+            },
+        );
         let fetcher = Fetcher::new(FetcherParts {
             provider,
             downloads,
@@ -171,13 +185,18 @@ impl Server {
                 ladder: limits.media_ladder.clone(),
             },
         });
-        let effects =
-            Effects { hub: hub.clone(), outbox: outbox.clone(), fetcher: fetcher.clone() };
+        let effects = Effects {
+            hub: hub.clone(),
+            outbox: outbox.clone(),
+            fetcher: fetcher.clone(),
+            profiles: profiles.clone(),
+        };
         let options = desk_options(&config);
         let activity = Activities::new(store.clone());
         let desk = Desk::start(store, clock, stamps, Arc::new(effects), options).await;
         outbox.connect(desk.clone());
         fetcher.connect(desk.clone());
+        profiles.connect(desk.clone());
         let app = App::new(Parts {
             public_url,
             tenants,
@@ -187,6 +206,7 @@ impl Server {
             outbox,
             grants,
             fetcher,
+            profiles,
             media,
             lender,
             uploads: Uploads::new(limits.media_uploads, limits.media_uploads_tenant),
@@ -247,6 +267,7 @@ impl Server {
                 let _ = task.await;
             }
             self.app.fetcher.stop().await;
+            self.app.profiles.stop().await;
             self.app.outbox.stop().await;
             self.app.desk.stop(drain).await;
             if let Some(store) = &self.embedded

@@ -77,6 +77,15 @@ pub struct Limits {
     pub activity_scanned: usize,
     #[serde(with = "crate::duration")]
     pub token_warning: Duration,
+    pub profiles: usize,
+    pub profiles_waiting: usize,
+    pub profiles_known: usize,
+    #[serde(with = "crate::duration")]
+    pub profile_again: Duration,
+    #[serde(with = "crate::duration")]
+    pub profile_every: Duration,
+    #[serde(with = "crate::duration::list")]
+    pub profile_ladder: Vec<Duration>,
     #[serde(with = "crate::duration")]
     pub media_link_ttl: Duration,
     #[serde(with = "crate::duration")]

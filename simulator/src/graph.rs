@@ -230,6 +230,12 @@ impl Graph {
         messaging::write(&self.desk, page, person, text).await
     }
 
+    /// A person of Messenger or Instagram is called so from now on; `None`: they have not agreed that
+    /// this is told.
+    pub fn set_name(&self, person: &str, name: Option<&str>) {
+        self.desk.state().names.insert(person.to_owned(), name.map(str::to_owned));
+    }
+
     /// The same with files, in one message: what each is sent as (`image`, `story_mention`, ...), its
     /// type and its bytes.
     pub async fn write_files(

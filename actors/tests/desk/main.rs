@@ -28,6 +28,8 @@ mod overload;
 #[cfg(test)]
 mod poison;
 #[cfg(test)]
+mod profiles;
+#[cfg(test)]
 mod protocol;
 #[cfg(test)]
 mod sends;

@@ -59,6 +59,8 @@ mod pages;
 #[cfg(test)]
 mod persistent_menu;
 #[cfg(test)]
+mod profiles;
+#[cfg(test)]
 mod provider;
 #[cfg(test)]
 mod quick_replies;

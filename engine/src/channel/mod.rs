@@ -396,6 +396,16 @@ pub enum Outgoing {
     },
 }
 
+/// What a provider says of who a person is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Profile {
+    Named(String),
+    /// It does not say: they have not agreed, or have no name.
+    Unknown,
+    /// It could not say it now.
+    Later,
+}
+
 /// Where a file of a provider's can be had for some minutes, and what it says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {

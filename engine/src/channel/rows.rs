@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::messaging::{self, Speaker};
 use super::{
-    Answered, Call, Channel, Handle, Located, Method, Missed, Opaque, Outbound, Outcome, Upload,
-    login, whatsapp,
+    Answered, Call, Channel, Handle, Located, Method, Missed, Opaque, Outbound, Outcome, Profile,
+    Upload, login, whatsapp,
 };
 use crate::account::{Account, Known};
 use crate::message::MessageKind;
@@ -95,6 +95,24 @@ impl Channel {
             }
             Self::Email => Vec::new(),
         }
+    }
+
+    /// Whether the provider says who a customer is when it is asked, rather than with their messages.
+    pub fn has_profiles(self) -> bool {
+        match self {
+            Self::Instagram | Self::Messenger => true,
+            Self::Whatsapp | Self::Email => false,
+        }
+    }
+
+    /// Asks who the customer with these handles is; `None` where that is not told.
+    pub fn profile(self, account: &Account, of: &[Handle]) -> Option<Call> {
+        self.has_profiles().then(|| messaging::profile(self.speaker(account), of))?
+    }
+
+    /// Who they are, as the answer says.
+    pub fn profiled(self, answered: Answered) -> Profile {
+        messaging::profiled(answered)
     }
 
     /// Asks where a file can be had that a message carries; `None` where its id is none.

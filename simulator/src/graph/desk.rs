@@ -1,6 +1,6 @@
 //! What the handlers share, and what happens after a send was accepted.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +60,8 @@ pub(super) struct State {
     pub(super) callbacks: Callbacks,
     pub(super) people: People,
     pub(super) carried: Carried,
+    /// What people of Messenger and Instagram are called, as far as they agreed.
+    pub(super) names: HashMap<String, Option<String>>,
     pub(super) logins: Logins,
     pub(super) profiles: Profiles,
 }
@@ -79,6 +81,7 @@ impl State {
             callbacks: Callbacks::default(),
             people: People::new(seed),
             carried: Carried::default(),
+            names: HashMap::new(),
             logins: Logins::default(),
             profiles: Profiles::default(),
         }

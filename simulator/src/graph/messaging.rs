@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::book::{ReadMark, Sent};
 use super::desk::{Desk, State};
+use super::numbers::shown;
 use super::options::StatusDelays;
 use super::routes::{Answered, Call, Reply};
 use crate::bodies::{Account, Object, Page};
@@ -93,6 +94,16 @@ pub(super) fn get(desk: &Desk, id: &str) -> Option<Value> {
         Object::Page => json!({"id": id, "name": "Corner Store"}),
         Object::Instagram => json!({"id": id, "username": "corner.store"}),
     })
+}
+
+/// Who a person is, if this is one who is known.
+pub(super) fn profile(desk: &Desk, call: &Call) -> Option<Answered> {
+    let name = desk.state().names.get(&call.id).cloned()?;
+    let told = |name| {
+        let all = json!({"id": call.id, "name": name});
+        Reply::Json(Value::Object(shown(all, call.query.get("fields"))))
+    };
+    Some(name.map(told).ok_or(error::NOT_AGREED))
 }
 
 /// Something that is shown and is no message.

@@ -19,8 +19,8 @@ use super::desk::Desk;
 use super::line::Cut;
 use super::trouble::Trouble;
 use super::{
-    blocks, callbacks, carried, control, logins, messages, numbers, phone_app, profiles, templates,
-    tokens, uploads, usage,
+    blocks, callbacks, carried, control, logins, messages, messaging, numbers, phone_app, profiles,
+    templates, tokens, uploads, usage,
 };
 use crate::error::{self, GraphError};
 
@@ -270,7 +270,11 @@ async fn answer(desk: &Arc<Desk>, method: &Method, call: &Call) -> (Answered, He
 /// Whose hour a management request counts in: a medium is nobody's, and neither is a token.
 fn business_account(desk: &Desk, id: &str) -> Option<String> {
     let state = desk.state();
-    if id == tokens::NODE || id == logins::ME || state.uploads.knows(id) || state.carried.knows(id)
+    if id == tokens::NODE
+        || id == logins::ME
+        || state.uploads.knows(id)
+        || state.carried.knows(id)
+        || state.names.contains_key(id)
     {
         return None;
     }
@@ -363,6 +367,9 @@ fn get(desk: &Arc<Desk>, call: &Call) -> Answered {
     }
     if desk.state().carried.knows(&call.id) {
         return carried::get(desk, call);
+    }
+    if let Some(answered) = messaging::profile(desk, call) {
+        return answered;
     }
     if desk.state().templates.waba_of(&call.id).is_some() {
         return templates::get(desk, call);
