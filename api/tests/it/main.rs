@@ -45,6 +45,8 @@ mod live;
 #[cfg(test)]
 mod mail;
 #[cfg(test)]
+mod mail_threads;
+#[cfg(test)]
 mod media;
 #[cfg(test)]
 mod messages;
