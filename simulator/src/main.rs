@@ -218,7 +218,7 @@ fn faults(text: &str) -> Result<Faults, String> {
 
 async fn graph(args: GraphArgs) -> io::Result<ExitCode> {
     let read = Duration::from_millis(args.read_after);
-    let page = |object| move |id| Page::new(object, id);
+    let page = |object| move |id: String| Page::new(object, id);
     let pages = args.page_id.into_iter().map(page(Object::Page));
     let pages = pages.chain(args.ig_user_id.into_iter().map(page(Object::Instagram)));
     let graph = Graph::start(GraphOptions {

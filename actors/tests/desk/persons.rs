@@ -149,7 +149,7 @@ fn posts(n: usize, chance: &mut Chance) -> Vec<Posted> {
     if chance.permille(300) {
         say(&mut all, &first, &[rotated, number.clone()], false);
     }
-    for named in some_of(&[bsuid(&format!("US.2{n}")), number.clone()]) {
+    for named in some_of(&[bsuid(&format!("US.2{n}")), number]) {
         if chance.permille(400) {
             say(&mut all, &second, &named, false);
         }
