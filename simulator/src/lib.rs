@@ -29,7 +29,7 @@ pub use graph::{
     Traffic, Trouble,
 };
 pub use media::MediaKind;
-pub use people::{Act, Who};
+pub use people::{Act, Business, Who};
 pub use signature::{sign, verify};
 
 /// What a running stand-in can be told and asked, as `--help` shows it.

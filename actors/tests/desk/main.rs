@@ -26,6 +26,8 @@ mod outbox;
 #[cfg(test)]
 mod overload;
 #[cfg(test)]
+mod persons;
+#[cfg(test)]
 mod poison;
 #[cfg(test)]
 mod profiles;

@@ -12,13 +12,13 @@ use crate::harness::{Org, Server, unique};
 use crate::live::Live;
 
 /// An inbox of an organization.
-struct Inbox {
-    org: Org,
-    address: String,
+pub(crate) struct Inbox {
+    pub(crate) org: Org,
+    pub(crate) address: String,
 }
 
 impl Inbox {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::on(&Server::shared().await, json!({})).await
     }
 
@@ -47,7 +47,7 @@ impl Inbox {
         ids.join(" ")
     }
 
-    async fn posts(&self, mail: &Value) -> Answer {
+    pub(crate) async fn posts(&self, mail: &Value) -> Answer {
         self.org.admin.nobody().post("/webhook/email", mail.clone()).await
     }
 
@@ -57,13 +57,13 @@ impl Inbox {
         answer.is(200);
     }
 
-    async fn conversations(&self) -> Vec<Value> {
+    pub(crate) async fn conversations(&self) -> Vec<Value> {
         let all = self.org.admin.get("/api/conversations?per_page=100").await.is(200);
         serde_json::from_value(all).unwrap()
     }
 
     /// The messages of a conversation, oldest first.
-    async fn messages(&self, conversation: &Value) -> Vec<Value> {
+    pub(crate) async fn messages(&self, conversation: &Value) -> Vec<Value> {
         let id = conversation["id"].as_str().unwrap();
         let path = format!("/api/conversations/{id}/messages?per_page=100");
         let mut all: Vec<Value> =
@@ -73,7 +73,7 @@ impl Inbox {
     }
 
     /// The texts of all conversations, in the order of their first ones.
-    async fn threads(&self) -> Vec<Vec<String>> {
+    pub(crate) async fn threads(&self) -> Vec<Vec<String>> {
         let mut all = Vec::new();
         for conversation in self.conversations().await {
             let texts = self.messages(&conversation).await;
@@ -391,7 +391,7 @@ async fn only_an_address_can_be_an_inbox() {
 
 impl Server {
     /// The address by which answers come to a conversation.
-    async fn reply_address(&self, inbox: &str, conversation: ConversationId) -> String {
+    pub(crate) async fn reply_address(&self, inbox: &str, conversation: ConversationId) -> String {
         let app = self.app();
         let head = app.desk.ingress().conversations.head(conversation).await.unwrap().unwrap();
         reply_address(&app.reply_key, inbox, head.thread).unwrap()

@@ -47,6 +47,8 @@ mod logins;
 #[cfg(test)]
 mod mail;
 #[cfg(test)]
+mod mail_threads;
+#[cfg(test)]
 mod media;
 #[cfg(test)]
 mod messages;
