@@ -138,6 +138,8 @@ async fn login(
         None => None,
     };
     let agent = held.zip(state.as_ref()).and_then(|((_, id), state)| state.agents.get(&id));
+    // A claim may have come to nothing, or be of an address that the agent had before.
+    let agent = agent.filter(|agent| agent.email == email);
     let hash = agent.and_then(|agent| state.as_ref()?.credential(agent.id));
     let hash = hash.map(|credential| credential.password_hash.clone());
     let fits = password::fits(&app, hash, body.password).await?;
