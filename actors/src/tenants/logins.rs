@@ -12,7 +12,7 @@ use engine::resource::Resource;
 use engine::time::Timestamp;
 use storage::StoreError;
 
-use super::{Caller, Tenants, to_its_end};
+use super::{Caller, Changing, Tenants, to_its_end};
 
 /// Whether it is an hour since it was written down that a key is used.
 fn is_stale(key: &ApiKey, now: Timestamp) -> bool {
@@ -105,13 +105,21 @@ impl Tenants {
         Ok(state.caller(&found, self.now()))
     }
 
+    /// Who somebody who was checked before is for a change: what they were allowed may have changed
+    /// meanwhile, and changes no more until this one is made.
+    pub fn caller_in(&self, changing: &Changing, checked: &Caller) -> Option<Caller> {
+        let known = self.known_session(checked.session);
+        changing.before.caller(known.as_ref().unwrap_or(&checked.login), changing.now)
+    }
+
+    fn known_session(&self, id: SessionId) -> Option<Session> {
+        let sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.get(&id).cloned()
+    }
+
     async fn find_session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
-        let known = {
-            let sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-            sessions.get(&id).cloned()
-        };
-        if known.is_some() {
-            return Ok(known);
+        if let Some(known) = self.known_session(id) {
+            return Ok(Some(known));
         }
         let found = self.0.settings.session(id).await?;
         if let Some(session) = &found {

@@ -122,6 +122,7 @@ pub struct Caller {
     /// When the login is over.
     pub until: Timestamp,
     pub permissions: Permissions,
+    pub(super) login: Session,
 }
 
 /// How long a used idempotency key is remembered.
@@ -221,6 +222,7 @@ impl TenantState {
             key: key.map(|key| key.id),
             until,
             permissions: allowed.map_or(of_agent, |allowed| of_agent.both(allowed)),
+            login: session.clone(),
         })
     }
 }
