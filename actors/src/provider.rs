@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use engine::account::MASK;
 use engine::channel::{Answered, Api, Call, Method, Upload, whatsapp};
 use futures_util::StreamExt;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -26,6 +27,9 @@ pub struct Provider {
     answer_bytes: usize,
     upload_timeout: Duration,
 }
+
+/// Shorter tokens than any provider's: they may be words of what it says.
+const TOKEN_BYTES_MIN: usize = 16;
 
 /// How a provider is reached.
 #[derive(Clone, Debug)]
@@ -112,11 +116,10 @@ impl Provider {
             .client
             .post(format!("{}/{}", self.graph, upload.path))
             .timeout(self.upload_timeout)
-            .bearer_auth(&upload.bearer)
             .header(CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"))
             .header(CONTENT_LENGTH, length)
             .body(Body::wrap_stream(body));
-        self.answered(request).await
+        self.answered(request, &upload.bearer).await
     }
 
     async fn ask(&self, call: Call) -> Answered {
@@ -132,9 +135,6 @@ impl Provider {
             Method::Post => self.client.post(url),
             Method::Delete => self.client.delete(url),
         };
-        if !call.bearer.is_empty() {
-            request = request.bearer_auth(&call.bearer);
-        }
         request = match &call.body {
             Some(body) if call.api == Api::InstagramLogin => {
                 request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form(body))
@@ -142,10 +142,13 @@ impl Provider {
             Some(body) => request.json(body),
             None => request,
         };
-        self.answered(request).await
+        self.answered(request, &call.bearer).await
     }
 
-    async fn answered(&self, request: RequestBuilder) -> Answered {
+    async fn answered(&self, mut request: RequestBuilder, token: &str) -> Answered {
+        if !token.is_empty() {
+            request = request.bearer_auth(token);
+        }
         let answer = match request.send().await {
             Ok(answer) => answer,
             Err(error) if error.is_connect() || error.is_builder() => {
@@ -160,7 +163,8 @@ impl Provider {
         let header = |name: &str| answer.headers().get(name)?.to_str().ok();
         let wait = whatsapp::wait(header);
         match self.read(answer).await {
-            Some(body) => Answered::With { status, body, wait },
+            Some(body) if (200..300).contains(&status) => Answered::With { status, body, wait },
+            Some(body) => Answered::With { status, body: without(token, body), wait },
             None => Answered::PerhapsSent("the provider's answer broke off".to_owned()),
         }
     }
@@ -184,6 +188,17 @@ fn form(body: &Value) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(texts).finish()
 }
 
+/// An error without the access token that was sent: providers repeat it in their words, which
+/// people see, and which are kept.
+fn without(token: &str, body: Vec<u8>) -> Vec<u8> {
+    match str::from_utf8(&body) {
+        Ok(text) if token.len() >= TOKEN_BYTES_MIN && text.contains(token) => {
+            text.replace(token, MASK).into_bytes()
+        }
+        _ => body,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::pending;
@@ -191,6 +206,7 @@ mod tests {
     use std::time::Duration;
 
     use axum::Router;
+    use axum::http::StatusCode;
     use axum::routing::get;
     use engine::channel::{Answered, whatsapp};
 
@@ -235,6 +251,24 @@ mod tests {
         assert!(matches!(fits, Answered::With { status: 200, body, .. } if body.len() == 1_000));
         for key in ["long", "late"] {
             assert!(matches!(ask(address, key).await, Answered::PerhapsSent(_)), "{key}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_does_not_hold_the_access_token_that_was_sent() {
+        let said = "Malformed access token 12345|0123456789abcdef, a token";
+        let router =
+            Router::new().route("/v23.0/wrong", get(async || (StatusCode::BAD_REQUEST, said)));
+        let (listener, address) = listener().await;
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let provider = Provider::new(options(address)).unwrap();
+        for (token, wanted) in [
+            ("12345|0123456789abcdef", "Malformed access token ********, a token"),
+            ("token", said),
+        ] {
+            let answered = provider.perform(whatsapp::account("wrong", token)).await;
+            let Answered::With { body, .. } = answered else { panic!("{answered:?}") };
+            assert_eq!(String::from_utf8(body).unwrap(), wanted);
         }
     }
 

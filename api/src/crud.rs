@@ -320,12 +320,18 @@ pub async fn remove<T: Held>(
 }
 
 /// Changes the tenant's settings; the organization's activity tells who did, and what is different.
+/// Whoever lost since the request began what it was let through for changes nothing.
 async fn noted<T>(
     app: &App,
     caller: &Caller,
     change: impl FnOnce(&mut Changing) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
     let noting = |changing: &mut Changing| {
+        let now = app.tenants.caller_in(changing, caller).ok_or_else(ApiError::unauthorized)?;
+        if !now.permissions.covers(caller.permissions) {
+            let message = "what you may do has changed meanwhile; look again and repeat";
+            return Err(ApiError::forbidden(message));
+        }
         let made = change(changing)?;
         activity::note(app, caller, changing);
         Ok::<_, ApiError>(made)

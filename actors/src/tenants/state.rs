@@ -122,6 +122,7 @@ pub struct Caller {
     /// When the login is over.
     pub until: Timestamp,
     pub permissions: Permissions,
+    pub(super) login: Session,
 }
 
 /// How long a used idempotency key is remembered.
@@ -213,11 +214,14 @@ impl TenantState {
             true => Some(self.api_keys.get(&ApiKeyId(session.id.0))?),
             false => None,
         };
-        let is_over = match key {
-            Some(_) => false,
-            None => session.created_at < self.credentials.get(&agent.id)?.sessions_since,
+        let (is_over, until) = match key {
+            Some(key) => (false, key.until()),
+            None => {
+                let since = self.credentials.get(&agent.id)?.sessions_since;
+                (session.created_at < since, session.expires_at)
+            }
         };
-        if is_over || session.ended || now >= session.expires_at {
+        if is_over || session.ended || now >= until {
             return None;
         }
         let allowed = key.and_then(|key| key.permissions);
@@ -226,8 +230,9 @@ impl TenantState {
             agent: agent.id,
             session: session.id,
             key: key.map(|key| key.id),
-            until: session.expires_at,
+            until,
             permissions: allowed.map_or(of_agent, |allowed| of_agent.both(allowed)),
+            login: session.clone(),
         })
     }
 }

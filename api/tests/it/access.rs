@@ -5,6 +5,8 @@ use api::routes::{Access, Route, all};
 use reqwest::Method;
 use serde_json::{Value, json};
 use simulator::sign;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::caller::{Answer, Caller};
 use crate::harness::{Org, SECRET, Server, unique};
@@ -272,5 +274,36 @@ async fn what_is_no_route_and_what_is_no_method_are_refused_like_everything_else
         let allowed = answer.headers["allow"].to_str().unwrap().to_owned();
         assert!(allowed.split(',').any(|verb| verb == row.verb.as_str()), "{allowed}");
         answer.refused(405, "method_not_allowed");
+    }
+}
+
+#[tokio::test]
+async fn whoever_loses_what_they_were_let_through_for_while_their_body_comes_changes_nothing() {
+    let org = Org::found().await;
+    for (loss, status) in [(json!({"is_active": false}), 401), (json!({"role": "agent"}), 403)] {
+        let boss = org.hire("supervisor").await;
+        let email = format!("{}@example.com", unique("late"));
+        let body = json!({"name": "Late", "email": email, "password": "correct horse"}).to_string();
+        let address = boss.url().replace("http://", "");
+        let head = format!(
+            "POST /api/agents HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\
+             expect: 100-continue\r\n\r\n",
+            boss.token.as_deref().unwrap(),
+            body.len(),
+        );
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The body is asked for by whoever has let its head through.
+        let mut asked = [0; 25];
+        stream.read_exact(&mut asked).await.unwrap();
+        assert_eq!(asked, *b"HTTP/1.1 100 Continue\r\n\r\n");
+        org.admin.patch(&format!("/api/agents/{}", boss.id), loss).await.is(200);
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        let all = org.admin.get("/api/agents?per_page=100").await.is(200);
+        assert!(!all.to_string().contains(&email), "{all}");
     }
 }
