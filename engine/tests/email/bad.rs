@@ -49,6 +49,14 @@ fn ten_thousand_recipients_are_refused_unless_the_envelope_says_who() {
 }
 
 #[test]
+fn a_page_that_is_clean_only_when_it_is_long_is_shown_as_a_text() {
+    let links = "<a href=\"https://x.example\">x</a>".repeat(7_000);
+    let message = posted(&json!({"from": "a@example.org", "html": links}));
+    assert!(links.len() <= inbox().html_bytes && message.content.html.is_none());
+    assert!(message.content.text.is_some());
+}
+
+#[test]
 fn what_would_end_a_header_ends_none() {
     let message = posted(&json!({
         "from": "\"Mei\r\nBcc: b@example.org\" <a@example.org>", "subject": "Hi\r\nBcc: c@example.org",

@@ -115,6 +115,7 @@ fn hash(mail: &Mail, from: &str) -> String {
 fn content(mail: &Mail, inbox: &Inbox<'_>) -> Content {
     let cut = |text: &str| text[..text.floor_char_boundary(inbox.text_bytes)].replace('\0', "");
     let page = mail.html.as_deref();
+    let fits = |page: &&str| page.len() <= inbox.html_bytes;
     // A page that is too long is read as far as the text may be long, with its marks.
     let read = |page: &str| html::text(&page[..page.floor_char_boundary(inbox.html_bytes)]);
     let written = mail.text.as_deref().filter(|text| !text.trim().is_empty()).map(str::to_owned);
@@ -131,7 +132,7 @@ fn content(mail: &Mail, inbox: &Inbox<'_>) -> Content {
             _ => MessageKind::Text,
         },
         subject: mail.subject.clone(),
-        html: page.filter(|page| page.len() <= inbox.html_bytes).and_then(html::sanitised),
+        html: page.filter(fits).and_then(html::sanitised).filter(|clean| fits(&clean.as_str())),
         visible_text: visible,
         text,
         attachments,

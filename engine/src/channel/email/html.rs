@@ -1,5 +1,7 @@
 //! HTML of mails: what is kept of it, and what it says as a text.
 
+mod size;
+
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
@@ -12,10 +14,13 @@ const FORMATTING: [&str; 13] =
     ["b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"];
 /// Of one that is repeated as it is, so many are opened again.
 const REPEATED: usize = 3;
-/// More tags are not taken apart: where each lies in the one before, each looks through all of them.
-const TAGS_MAX: usize = 10_000;
-/// A page may become so many elements at most.
-const ELEMENTS_MAX: usize = 1_000_000;
+/// More elements are not taken apart: where each lies in the one before, each looks through all of
+/// them.
+const OPENED_MAX: usize = 10_000;
+/// The same with what ends them: each end looks through all that are open, too.
+const TAGS_MAX: usize = 2 * OPENED_MAX;
+/// So many steps are made through what is to be opened again.
+const STEPS_MAX: usize = 2_000_000;
 
 static CLEAN: LazyLock<Builder<'static>> = LazyLock::new(|| {
     let mut builder = Builder::default();
@@ -27,7 +32,7 @@ static CLEAN: LazyLock<Builder<'static>> = LazyLock::new(|| {
 /// What can be shown of it: nothing that runs, nothing that loads by itself but images. `None`: too
 /// much would come of it.
 pub(super) fn sanitised(html: &str) -> Option<String> {
-    is_tame(html).then(|| CLEAN.clean(html).to_string())
+    (is_tame(html) && size::fits(html)).then(|| CLEAN.clean(html).to_string())
 }
 
 /// What it says.
@@ -45,22 +50,31 @@ pub(super) fn text(html: &str) -> String {
     kept.trim().to_owned()
 }
 
-/// Whether it becomes no more elements than it may: each paragraph opens again what is open.
+/// The name in a tag, behind its `<`, and whether it is one that closes; no name: it is no tag.
+fn name_of(tag: &str) -> (bool, &str) {
+    let (is_end, tag) = tag.strip_prefix('/').map_or((false, tag), |tag| (true, tag));
+    let is_tag = tag.starts_with(|c: char| c.is_ascii_alphabetic());
+    let end = tag.bytes().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(tag.len());
+    (is_end, if is_tag { &tag[..end] } else { "" })
+}
+
+/// Whether it can be looked at without very many steps.
 fn is_tame(html: &str) -> bool {
-    let bytes = html.as_bytes();
-    let (mut tags, mut open) = (0_usize, HashSet::new());
-    for at in memchr::memchr_iter(b'<', bytes) {
-        let tag = &bytes[at + 1..];
-        let name = tag.iter().take(8).take_while(|byte| byte.is_ascii_alphabetic()).count();
-        if name == 0 {
+    let (mut tags, mut opened, mut again) = (0_usize, 0_usize, HashSet::new());
+    for at in memchr::memchr_iter(b'<', html.as_bytes()) {
+        let tag = &html[at + 1..];
+        let (is_end, name) = name_of(tag);
+        if name.is_empty() {
             continue;
         }
         tags += 1;
-        if FORMATTING.iter().any(|known| tag[..name].eq_ignore_ascii_case(known.as_bytes())) {
-            let end = memchr::memchr(b'>', tag).unwrap_or(tag.len());
-            open.insert(&tag[..end.min(1_024)]);
+        opened += usize::from(!is_end);
+        if !is_end && FORMATTING.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+            let tag = &tag[..tag.floor_char_boundary(1_024)];
+            again.insert(&tag[..tag.find('>').unwrap_or(tag.len())]);
         }
-        if tags > TAGS_MAX || tags.saturating_mul(1 + REPEATED * open.len()) > ELEMENTS_MAX {
+        let steps = tags.saturating_mul(1 + REPEATED * again.len());
+        if opened > OPENED_MAX || tags > TAGS_MAX || steps > STEPS_MAX {
             return false;
         }
     }
@@ -107,6 +121,33 @@ mod tests {
         assert!(!is_tame(&nested(20_000)));
         let letter = "<p><b>a</b> <font color=red>b</font></p>".repeat(2_000);
         assert!(is_tame(&letter));
+    }
+
+    #[test]
+    fn ends_without_a_beginning_are_counted_too() {
+        assert!(!is_tame(&format!("{}{}", "<span>".repeat(9_990), "</q>".repeat(60_000))));
+    }
+
+    #[test]
+    fn what_is_opened_again_does_not_multiply_a_page() {
+        let long = "y".repeat(50_000);
+        let paragraphs = |first: &str| format!("<p>{first}z{}", "<p>x".repeat(300));
+        for first in [
+            format!("<a href=\"https://x.example/{long}\">"),
+            format!("<b title=\"{long}\">"),
+            // Alike as far as anybody would look.
+            (0..3).map(|n| format!("<b title=\"{}{n}\">", &long[..2_000])).collect(),
+        ] {
+            let page = paragraphs(&first);
+            let clean = sanitised(&page);
+            assert!(clean.is_none_or(|clean| clean.len() < 3_000_000), "{}", page.len());
+        }
+        let letter = paragraphs("<a href=\"https://x.example/a?b=c\"><b style=\"color:red\">");
+        assert!(sanitised(&letter).is_some());
+        let link =
+            |n| format!("<div><a href=\"https://x.example/{n}{}\">b</a></div>", &long[..300]);
+        let news: String = (0..500).map(link).collect();
+        assert!(sanitised(&news).unwrap().matches("https://x.example/").count() == 500);
     }
 
     #[test]
