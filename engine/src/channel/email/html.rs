@@ -22,6 +22,41 @@ const TAGS_MAX: usize = 2 * OPENED_MAX;
 /// So many steps are made through what is to be opened again.
 const STEPS_MAX: usize = 2_000_000;
 
+/// Elements that stand on lines of their own.
+const BLOCKS: [&str; 29] = [
+    "address",
+    "article",
+    "aside",
+    "blockquote",
+    "center",
+    "dd",
+    "div",
+    "dl",
+    "dt",
+    "fieldset",
+    "figure",
+    "footer",
+    "form",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "header",
+    "hr",
+    "li",
+    "main",
+    "ol",
+    "pre",
+    "section",
+    "table",
+    "tr",
+    "ul",
+];
+/// Stands where a line ends, unless it has just begun: no text of a page is spoiled by it.
+const BREAK: char = '\u{1e}';
+
 static CLEAN: LazyLock<Builder<'static>> = LazyLock::new(|| {
     let mut builder = Builder::default();
     // An inline image names a part of its mail.
@@ -37,17 +72,71 @@ pub(super) fn sanitised(html: &str) -> Option<String> {
 
 /// What it says.
 pub(super) fn text(html: &str) -> String {
-    let text = html_to_text(html);
+    let text = html_to_text(&plain(html));
     let mut kept = String::with_capacity(text.len());
     let mut blank = 0;
-    for line in text.lines().map(str::trim) {
-        blank = if line.is_empty() { blank + 1 } else { 0 };
-        if blank < 2 {
-            kept.push_str(line);
-            kept.push('\n');
+    for line in text.split('\n') {
+        let mut lines: Vec<&str> = line.split(BREAK).map(str::trim).collect();
+        // Where the last one has just begun, the line's end ends an empty one.
+        let last = lines.pop().unwrap_or_default();
+        let lines = lines.into_iter().filter(|line| !line.is_empty());
+        for line in lines.chain([last]) {
+            blank = if line.is_empty() { blank + 1 } else { 0 };
+            if blank < 2 {
+                kept.push_str(line);
+                kept.push('\n');
+            }
         }
     }
     kept.trim().to_owned()
+}
+
+/// A page with marks where its lines end, for a reader that knows only few and plain tags.
+fn plain(html: &str) -> String {
+    let mut plain = String::with_capacity(html.len());
+    let mut rest = html;
+    while let Some(at) = memchr::memchr(b'<', rest.as_bytes()) {
+        plain.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(comment) = rest.strip_prefix("!--") {
+            rest = comment.split_once("-->").map_or("", |(_, behind)| behind);
+            continue;
+        }
+        let (is_end, name) = name_of(rest);
+        if name.is_empty() {
+            match rest.strip_prefix(['!', '?', '/']) {
+                Some(odd) => rest = odd.split_once('>').map_or("", |(_, behind)| behind),
+                None => plain.push_str("&lt;"),
+            }
+            continue;
+        }
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        rest = end_of_tag(rest.as_bytes()).map_or("", |end| &rest[end + 1..]);
+        if is("script") || is("style") {
+            rest = if is_end { rest } else { behind_raw(rest, name) };
+        } else if BLOCKS.iter().any(|known| is(known)) {
+            plain.push(BREAK);
+        } else if is("td") || is("th") {
+            plain.push(' ');
+        } else {
+            let slash = if is_end { "/" } else { "" };
+            plain.extend(["<", slash, name, ">"]);
+        }
+    }
+    plain.push_str(rest);
+    plain
+}
+
+/// What comes behind the end of an element in which no tag counts but its end.
+fn behind_raw<'h>(html: &'h str, name: &str) -> &'h str {
+    for at in memchr::memchr_iter(b'<', html.as_bytes()) {
+        let rest = &html[at + 1..];
+        let (is_end, found) = name_of(rest);
+        if is_end && found.eq_ignore_ascii_case(name) {
+            return end_of_tag(rest.as_bytes()).map_or("", |end| &rest[end + 1..]);
+        }
+    }
+    ""
 }
 
 /// The name in a tag, behind its `<`, and whether it is one that closes; no name: it is no tag.
@@ -56,6 +145,42 @@ fn name_of(tag: &str) -> (bool, &str) {
     let is_tag = tag.starts_with(|c: char| c.is_ascii_alphabetic());
     let end = tag.bytes().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(tag.len());
     (is_end, if is_tag { &tag[..end] } else { "" })
+}
+
+/// Where the `>` of a tag is (HTML Standard, 13.2.5.8 to 13.2.5.40): one within the quotes of a
+/// value is none.
+fn end_of_tag(tag: &[u8]) -> Option<usize> {
+    #[derive(Clone, Copy)]
+    enum In {
+        TagName,
+        Space,
+        Name,
+        Equals,
+        Bare,
+        Quotes(u8),
+    }
+    let mut within = In::TagName;
+    for (at, byte) in tag.iter().enumerate() {
+        let is_space = byte.is_ascii_whitespace();
+        within = match (within, byte) {
+            (In::Quotes(quote), byte) if quote == *byte => In::Space,
+            (In::Quotes(_), _) => within,
+            (_, b'>') => return Some(at),
+            (In::TagName, b'/') if at == 0 => In::TagName,
+            (In::TagName | In::Name, b'/') => In::Space,
+            (In::TagName | In::Bare, _) if is_space => In::Space,
+            (In::TagName | In::Bare, _) => within,
+            (In::Space, b'/') => In::Space,
+            (In::Space, _) if is_space => In::Space,
+            (In::Space, _) => In::Name,
+            (In::Name, b'=') => In::Equals,
+            (In::Name, _) => In::Name,
+            (In::Equals, b'"' | b'\'') => In::Quotes(*byte),
+            (In::Equals, _) if is_space => In::Equals,
+            (In::Equals, _) => In::Bare,
+        };
+    }
+    None
 }
 
 /// Whether it can be looked at without very many steps.
@@ -157,5 +282,39 @@ mod tests {
         );
         assert!(read.contains("One & two") && read.contains("Three\nfour"), "{read}");
         assert!(!read.contains("x{}"), "{read}");
+    }
+
+    #[test]
+    fn what_stands_on_lines_of_its_own_is_read_so() {
+        for (page, lines) in [
+            ("<div>Hello</div><div>World</div>", "Hello\nWorld"),
+            ("<div dir=\"ltr\">Hello<div>World</div></div>", "Hello\nWorld"),
+            ("<div>One</div><div><br></div><div>Two</div>", "One\n\nTwo"),
+            ("<div>One<br style=\"x\"></div><div>Two</div>", "One\nTwo"),
+            ("<ul><li>One</li>\n<li>Two</li></ul>End", "One\nTwo\nEnd"),
+            ("<h1>Title</h1>Text", "Title\nText"),
+            ("<table><tr><td>a</td><td>b</td></tr><tr><th>c<th>d</table>", "a b\nc d"),
+            ("<p class=\"x\">One</p><p>Two</p>", "One\nTwo"),
+            ("a <b>bold</b>, b", "a bold, b"),
+            ("1 < 2 <3", "1 < 2 <3"),
+            ("<a title=\"a > b\">link</a>", "link"),
+        ] {
+            assert_eq!(text(page), lines, "{page}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_not_read() {
+        for page in [
+            "<style type=\"text/css\">p > a {x: \"</p>\"}</style>Hi",
+            "<STYLE>p{}</Style >Hi",
+            "<script src='x>y'>if (a<b) x()</script>Hi",
+            "<!-- <style> </p> -->Hi",
+            "<head profile=\"x\"><title>T</title></head><body>Hi</body>",
+            "Hi<style>p{}",
+            "Hi<script",
+        ] {
+            assert_eq!(text(page), "Hi", "{page}");
+        }
     }
 }
