@@ -11,7 +11,7 @@ pub(super) struct Mailbox {
 }
 
 /// Of a list of addresses no more is read: who writes to many is named by the envelope.
-const LIST_BYTES_MAX: usize = 64 << 10;
+pub(super) const LIST_BYTES_MAX: usize = 64 << 10;
 /// The longest address (RFC 5321, 4.5.3.1: 64 and 255 bytes).
 const ADDRESS_BYTES_MAX: usize = 320;
 
