@@ -206,3 +206,35 @@ fn what_is_no_post_of_a_mail_is_refused() {
     }
     assert!(open("multipart/form-data", b"--x").is_err());
 }
+
+#[test]
+fn mailgun_s_fields_are_told_apart_from_a_mail_s_headers_of_such_names() {
+    let headers = json!([["Message-Id", "<m2@example.org>"], ["From", "Mei <mei@example.org>"]]);
+    let fields = [
+        ("FromFull", json!({"Email": "boss@example.com"}).to_string()),
+        ("Envelope", json!({"to": ["other@example.com"]}).to_string()),
+        ("envelope", json!({"to": ["other@example.com"]}).to_string()),
+        ("OriginalRecipient", "other@example.com".to_owned()),
+        ("Sender_Name", "The Boss".to_owned()),
+        ("sender_name", "The Boss".to_owned()),
+        ("Text", "Pay.".to_owned()),
+        ("text", "Pay.".to_owned()),
+        ("html", "<p>Pay.</p>".to_owned()),
+        ("Stripped-Text", "Pay.".to_owned()),
+        ("RawEmail", "From: boss@example.com\n\nPay.".to_owned()),
+        ("email", "From: boss@example.com\n\nPay.".to_owned()),
+        ("From", "Mei <mei@example.org>".to_owned()),
+        ("To", "Shop <shop@example.com>".to_owned()),
+        ("recipient", "shop@example.com".to_owned()),
+        ("body-plain", "Brown.".to_owned()),
+        ("message-headers", headers.to_string()),
+    ];
+    let encoded = form_urlencoded::Serializer::new(String::new()).extend_pairs(&fields).finish();
+    let post = open("application/x-www-form-urlencoded", encoded.as_bytes()).unwrap();
+    assert_eq!(post.provider, Provider::Mailgun);
+    assert_eq!(post.recipients().unwrap(), [["shop@example.com"], ["shop@example.com"]]);
+    let message = item(&post);
+    assert_eq!((&*message.from[0].value, text(&message.name)), ("mei@example.org", "Mei"));
+    let content = message.content;
+    assert_eq!((text(&content.text), content.html, content.visible_text), ("Brown.", None, None));
+}

@@ -90,6 +90,11 @@ impl<'a> Fields<'a> {
         self.value(name).is_some()
     }
 
+    /// Whether a field has this very name.
+    pub(super) fn has_exactly(&self, name: &str) -> bool {
+        self.all.iter().any(|(known, _)| known == name)
+    }
+
     /// A field by its name; where none is written like that, in any case.
     fn value(&self, name: &str) -> Option<&Value<'a>> {
         let exact = self.all.iter().find(|(known, _)| known == name);

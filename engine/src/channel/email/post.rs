@@ -52,6 +52,23 @@ const NO_OBJECT: NotAMail = NotAMail::Malformed("the body must be a JSON object"
 const FIELDS_MAX: usize = 1_000;
 /// So many recipients are looked at.
 const RECIPIENTS_MAX: usize = 100;
+/// What Mailgun says itself. Beside it stand the mail's headers, whatever they are called.
+const MAILGUN: [&str; 14] = [
+    "attachments",
+    "body-html",
+    "body-mime",
+    "body-plain",
+    "content-id-map",
+    "from",
+    "message-headers",
+    "recipient",
+    "sender",
+    "signature",
+    "stripped-text",
+    "subject",
+    "timestamp",
+    "token",
+];
 
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -123,16 +140,37 @@ impl<'a> Post<'a> {
         mail.from.is_some() || self.raw().is_some()
     }
 
+    /// Whether a field of this name is the provider's.
+    fn is_own(&self, name: &str) -> bool {
+        self.provider != Provider::Mailgun
+            || (MAILGUN.contains(&name) && self.fields.has_exactly(name))
+    }
+
+    /// What a field of the provider's says that may be long.
+    fn text(&self, name: &str) -> Option<String> {
+        self.is_own(name).then(|| self.fields.text(name))?
+    }
+
+    /// Its bytes.
+    fn bytes(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        self.is_own(name).then(|| self.fields.bytes(name))?
+    }
+
+    /// What one says that is not long.
+    fn short(&self, name: &str) -> Option<String> {
+        self.is_own(name).then(|| self.fields.short(name))?
+    }
+
     /// To whom it was delivered, the surest first: the first group that names somebody who is known
     /// counts. `None`: to more than can be looked at.
     pub fn recipients(&self) -> Option<Vec<Vec<String>>> {
-        let envelope = self.fields.short("envelope").and_then(|text| {
+        let envelope = self.short("envelope").and_then(|text| {
             let envelope = object(text.as_bytes())?.get("to")?.get().to_owned();
             let one = || serde_json::from_str::<String>(&envelope).ok().map(|to| vec![to]);
             serde_json::from_str::<Vec<String>>(&envelope).ok().or_else(one)
         });
         let delivered = ["recipient", "OriginalRecipient"].into_iter();
-        let delivered = delivered.filter_map(|name| self.fields.short(name)).collect();
+        let delivered = delivered.filter_map(|name| self.short(name)).collect();
         let written = |list: String| match list.starts_with('[') && list.len() <= LIST_BYTES_MAX {
             true => serde_json::from_str::<Vec<String>>(&list).unwrap_or_default().join(", "),
             false => list,
@@ -165,7 +203,7 @@ impl<'a> Post<'a> {
             None => Mail { head: self.head(), files: self.files(), ..Mail::default() },
         };
         self.add_sender(&mut mail);
-        let posted = |names: &[&str]| names.iter().find_map(|name| self.fields.text(name));
+        let posted = |names: &[&str]| names.iter().find_map(|name| self.text(name));
         let subject = posted(&["subject"]).and_then(|subject| super::one_line(&subject));
         mail.subject = subject.or_else(|| head::text(mail.head.subject.as_deref()?));
         let lines = |text: String| text.replace("\r\n", "\n");
@@ -183,7 +221,7 @@ impl<'a> Post<'a> {
     fn raw(&self) -> Option<Cow<'_, [u8]>> {
         let raw = ["email", "body-mime", "RawEmail"]
             .into_iter()
-            .find_map(|name| self.fields.bytes(name).filter(|bytes| bytes.contains(&b'\n')))?;
+            .find_map(|name| self.bytes(name).filter(|bytes| bytes.contains(&b'\n')))?;
         Some(raw)
     }
 
@@ -203,8 +241,7 @@ impl<'a> Post<'a> {
 
     /// Headers as a list of pairs (Mailgun), of objects (Postmark), or as an object.
     fn listed_headers(&self) -> Vec<(String, String)> {
-        let posted =
-            ["message-headers", "Headers"].into_iter().find_map(|name| self.fields.short(name));
+        let posted = ["message-headers", "Headers"].into_iter().find_map(|name| self.short(name));
         let posted = posted.unwrap_or_default();
         if let Ok(pairs) = serde_json::from_str::<Vec<(String, String)>>(&posted) {
             return pairs;
@@ -221,7 +258,7 @@ impl<'a> Post<'a> {
     }
 
     fn add_sender(&self, mail: &mut Mail) {
-        let full = self.fields.short("FromFull").and_then(|full| {
+        let full = self.short("FromFull").and_then(|full| {
             let fields = Fields::of_json(object(full.as_bytes())?);
             let address = normal(&fields.text("Email")?)?;
             Some(Mailbox { address, name: fields.text("Name").and_then(|n| super::one_line(&n)) })
@@ -230,21 +267,21 @@ impl<'a> Post<'a> {
             let bare = || normal(&text).map(|address| Mailbox { address, name: None });
             addresses(&text).into_iter().next().or_else(bare)
         };
-        let posted = full.or_else(|| self.fields.short("from").and_then(first));
+        let posted = full.or_else(|| self.short("from").and_then(first));
         let of_head = || mail.head.from.clone().and_then(first);
         let envelope = || {
-            let envelope = self.fields.short("envelope")?;
+            let envelope = self.short("envelope")?;
             let from = object(envelope.as_bytes())?.get("from")?.get().to_owned();
             normal(&serde_json::from_str::<String>(&from).ok()?)
         };
         let delivered = || {
-            let address = self.fields.short("sender").and_then(|sender| normal(&sender));
+            let address = self.short("sender").and_then(|sender| normal(&sender));
             let address = address.or_else(envelope)?;
             Some(Mailbox { address, name: None })
         };
         let mut from = posted.or_else(of_head).or_else(delivered);
         if let Some(from) = &mut from {
-            let given = self.fields.short("sender_name").and_then(|name| super::one_line(&name));
+            let given = self.short("sender_name").and_then(|name| super::one_line(&name));
             from.name = given.or(from.name.take());
         }
         mail.from = from;
@@ -274,7 +311,7 @@ impl<'a> Post<'a> {
     fn files(&self) -> Vec<File> {
         let mut files = Vec::new();
         let mut shown = ["content-ids", "content-id-map"].into_iter();
-        let shown = shown.find_map(|name| self.fields.short(name)).unwrap_or_default();
+        let shown = shown.find_map(|name| self.short(name)).unwrap_or_default();
         let shown: BTreeMap<String, String> = serde_json::from_str(&shown).unwrap_or_default();
         for (field, name, mime_type, bytes) in self.fields.files() {
             if ["email", "body-mime"].contains(&field) {
@@ -291,7 +328,7 @@ impl<'a> Post<'a> {
                 ..File::default()
             });
         }
-        let listed = self.fields.text("attachments").unwrap_or_default();
+        let listed = self.text("attachments").unwrap_or_default();
         let FirstFiles(listed) = serde_json::from_str(&listed).unwrap_or_default();
         files.extend(listed.into_iter().filter_map(|file| self.file(file)));
         files
