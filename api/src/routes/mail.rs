@@ -71,6 +71,8 @@ enum Read {
 
 /// Of a mail that cannot be read so much is kept.
 const KEPT_BYTES: usize = 64 << 10;
+/// A mail is read for so many accounts.
+const ACCOUNTS_MAX: usize = 100;
 
 async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiError> {
     delayed(&app, take(&app, request).await).await
@@ -97,6 +99,9 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
     let mut meant = Vec::new();
     for group in &groups {
         meant = accounts(app, group).await?;
+        if meant.len() > ACCOUNTS_MAX {
+            return Err(too_many());
+        }
         if !meant.is_empty() {
             break;
         }
@@ -187,10 +192,6 @@ impl Posted {
         if !post.may_have_sender() {
             return Err(no_sender());
         }
-        let too_many = || {
-            let message = "names too many; name whom it was delivered to in the `envelope`";
-            ApiError::invalid("to", message)
-        };
         post.recipients().ok_or_else(too_many).map(Some)
     }
 
@@ -237,6 +238,10 @@ const SIGNATURE: &str = "x-email-webhook-signature";
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+fn too_many() -> ApiError {
+    ApiError::invalid("to", "names too many; name whom it was delivered to in the `envelope`")
 }
 
 fn no_sender() -> ApiError {

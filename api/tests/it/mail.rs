@@ -213,6 +213,14 @@ async fn the_envelope_decides_then_the_recipient_then_whom_it_is_to() {
 }
 
 #[tokio::test]
+async fn an_inbox_among_hundreds_of_addresses_gets_its_mail() {
+    let inbox = Inbox::new().await;
+    let many: Vec<_> = (0..300).map(|n| format!("a{n}@example.net")).collect();
+    inbox.gets("m1", json!({"to": many.join(", "), "cc": inbox.address})).await;
+    assert_eq!(inbox.threads().await, [["m1"]]);
+}
+
+#[tokio::test]
 async fn an_address_with_a_secret_takes_only_what_is_proven() {
     let server = Server::shared().await;
     let inbox = Inbox::on(&server, json!({"webhook_secret": "s3cret"})).await;

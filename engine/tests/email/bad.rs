@@ -49,6 +49,15 @@ fn ten_thousand_recipients_are_refused_unless_the_envelope_says_who() {
 }
 
 #[test]
+fn some_hundred_recipients_are_looked_at() {
+    let many: Vec<_> = (0..999).map(|n| format!("a{n}@example.com")).collect();
+    let many = format!("{}, shop@example.com", many.join(", "));
+    let body = form(&[("from", b"a@example.org"), ("to", many.as_bytes())]);
+    let groups = open(FORM, &body).unwrap().recipients().unwrap();
+    assert_eq!(groups[0].last().unwrap(), "shop@example.com");
+}
+
+#[test]
 fn what_holds_no_part_of_a_mail_is_not_read_where_it_is_very_long() {
     let long = " ".repeat(300 << 10);
     let ids = "<1@x>".repeat(100_000);

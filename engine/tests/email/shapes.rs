@@ -238,3 +238,18 @@ fn mailgun_s_fields_are_told_apart_from_a_mail_s_headers_of_such_names() {
     let content = message.content;
     assert_eq!((text(&content.text), content.html, content.visible_text), ("Brown.", None, None));
 }
+
+#[test]
+fn who_gets_a_copy_is_named_after_whom_a_mail_was_delivered_to() {
+    let data = json!({
+        "from": "mei@example.org", "to": ["friend@example.org"], "cc": ["Shop <shop@example.com>"],
+        "bcc": ["help@example.com"],
+    });
+    let body = json!({"type": "email.received", "data": data}).to_string();
+    let groups = open("application/json", body.as_bytes()).unwrap().recipients().unwrap();
+    assert_eq!(groups, [["friend@example.org", "shop@example.com", "help@example.com"]]);
+    let mail = json!({"from": "mei@example.org", "to": "a@x, b@x", "cc": "shop@example.com"});
+    let body = mail.to_string();
+    let groups = open("application/json", body.as_bytes()).unwrap().recipients().unwrap();
+    assert_eq!(groups, [["a@x", "b@x", "shop@example.com"]]);
+}

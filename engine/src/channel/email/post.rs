@@ -51,7 +51,7 @@ const NO_OBJECT: NotAMail = NotAMail::Malformed("the body must be a JSON object"
 /// A provider's object has no more fields.
 const FIELDS_MAX: usize = 1_000;
 /// So many recipients are looked at.
-const RECIPIENTS_MAX: usize = 100;
+const RECIPIENTS_MAX: usize = 1_000;
 /// What Mailgun says itself. Beside it stand the mail's headers, whatever they are called.
 const MAILGUN: [&str; 14] = [
     "attachments",
@@ -175,7 +175,7 @@ impl<'a> Post<'a> {
             true => serde_json::from_str::<Vec<String>>(&list).unwrap_or_default().join(", "),
             false => list,
         };
-        let listed = ["to"].into_iter().filter_map(|name| self.fields.text(name));
+        let listed = ["to", "cc", "bcc"].into_iter().filter_map(|name| self.fields.text(name));
         let listed = listed.map(written);
         let mut groups = Vec::new();
         for group in [envelope.unwrap_or_default(), delivered, listed.collect()] {
