@@ -253,3 +253,23 @@ fn who_gets_a_copy_is_named_after_whom_a_mail_was_delivered_to() {
     let groups = open("application/json", body.as_bytes()).unwrap().recipients().unwrap();
     assert_eq!(groups, [["a@x", "b@x", "shop@example.com"]]);
 }
+
+#[test]
+fn a_file_lies_where_it_can_be_fetched_or_is_none() {
+    let url = |url: String| {
+        let file = json!({"filename": "a.pdf", "url": url});
+        let mail = json!({"from": "mei@example.org", "attachments": [file]});
+        posted(&mail).content.attachments.len()
+    };
+    assert_eq!(url("https://files.example/1".to_owned()), 1);
+    for wrong in ["http://127.0.0.1/1", "file:///etc/passwd", "https://a:b@files.example/1", "x"] {
+        assert_eq!(url(wrong.to_owned()), 0, "{wrong}");
+    }
+    assert_eq!(url(format!("https://files.example/{}", "x".repeat(1 << 20))), 0);
+    let id = |id: &str| {
+        let file = json!({"filename": "a.pdf", "id": id});
+        let data = json!({"from": "mei@example.org", "attachments": [file]});
+        posted(&json!({"type": "email.received", "data": data})).content.attachments.len()
+    };
+    assert_eq!((id("a1"), id(&"x".repeat(257))), (1, 0));
+}

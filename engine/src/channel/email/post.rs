@@ -17,6 +17,7 @@ use super::form::Fields;
 use super::head::{self, Head, ids, one_id};
 use super::mail::{FILES_MAX, File, Mail};
 use super::mime::{self, Unreadable};
+use crate::saying::link;
 
 /// A mail as a provider posts it.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ const NO_OBJECT: NotAMail = NotAMail::Malformed("the body must be a JSON object"
 const FIELDS_MAX: usize = 1_000;
 /// So many recipients are looked at.
 const RECIPIENTS_MAX: usize = 1_000;
+/// A provider's id of a file is no longer.
+const FILE_ID_BYTES_MAX: usize = 256;
 /// What Mailgun says itself. Beside it stand the mail's headers, whatever they are called.
 const MAILGUN: [&str; 14] = [
     "attachments",
@@ -342,8 +345,9 @@ impl<'a> Post<'a> {
             LENIENT.decode(content)
         });
         let bytes = content.transpose().ok()?;
-        let url = text(&["url"]);
+        let url = text(&["url"]).filter(|url| link(url).is_none());
         let provider_id = text(&["id"]).filter(|_| self.provider == Provider::Resend);
+        let provider_id = provider_id.filter(|id| id.len() <= FILE_ID_BYTES_MAX);
         if bytes.is_none() && url.is_none() && provider_id.is_none() {
             return None;
         }
