@@ -1,11 +1,14 @@
 //! Each provider's post of the same mail.
 
-use engine::channel::email::{NotAMail, Provider, open};
+use std::time::Duration;
+
+use engine::channel::email::{self, NotAMail, Provider, open};
 use engine::contact::IdentityKind;
 use engine::message::MessageKind;
+use engine::time::Timestamp;
 use serde_json::{Value, json};
 
-use super::{FORM, form, item, posted};
+use super::{FORM, NOW, form, inbox, item, posted};
 
 fn text(of: &Option<String>) -> &str {
     of.as_deref().unwrap_or_default()
@@ -252,6 +255,53 @@ fn who_gets_a_copy_is_named_after_whom_a_mail_was_delivered_to() {
     let body = mail.to_string();
     let groups = open("application/json", body.as_bytes()).unwrap().recipients().unwrap();
     assert_eq!(groups, [["a@x", "b@x", "shop@example.com"]]);
+}
+
+#[test]
+fn mails_without_an_id_are_told_apart_by_all_that_they_say() {
+    let dedup = |more: Value| {
+        let mut mail = json!({"from": "mei@example.org", "text": "Hi", "date": "Sat, 2 May 2026 10:00:00 +0000"});
+        for (key, value) in more.as_object().unwrap() {
+            mail[key] = value.clone();
+        }
+        posted(&mail).dedup.unwrap()
+    };
+    let first = dedup(json!({}));
+    assert_eq!(first, dedup(json!({})));
+    let file =
+        |of: &str| json!([{"filename": "a.pdf", "url": format!("https://files.example/{of}")}]);
+    let others = [
+        json!({"in_reply_to": "<1@x>"}),
+        json!({"references": "<1@x>"}),
+        json!({"attachments": file("1")}),
+        json!({"attachments": file("2")}),
+        json!({"date": null}),
+    ];
+    let mut all: Vec<_> = others.into_iter().map(dedup).chain([first]).collect();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 6);
+}
+
+#[test]
+fn a_post_that_has_an_id_of_its_own_is_told_apart_by_it() {
+    let dedup = |id: &str| {
+        let mut post = postmark();
+        (post["Headers"], post["MessageID"]) = (json!([]), json!(id));
+        posted(&post).dedup
+    };
+    assert_eq!(dedup("0b7c"), dedup("0b7c"));
+    assert_ne!(dedup("0b7c"), dedup("0b7d"));
+}
+
+#[test]
+fn a_mail_that_nothing_tells_apart_is_another_one_the_next_day() {
+    let body = json!({"from": "mei@example.org", "text": "Hi"}).to_string();
+    let post = open("application/json", body.as_bytes()).unwrap();
+    let at = |now: Timestamp| email::read(&post, &[], &inbox(), now).unwrap().unwrap();
+    let (first, next) = (at(NOW), at(NOW + Duration::from_secs(24 * 60 * 60)));
+    assert_ne!(first.dedup, next.dedup);
+    assert_eq!(first.dedup, at(NOW + Duration::from_secs(60)).dedup);
 }
 
 #[test]

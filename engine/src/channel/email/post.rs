@@ -217,6 +217,11 @@ impl<'a> Post<'a> {
         if mail.head.date.is_none() {
             mail.head.date = self.fields.short("date");
         }
+        mail.posted_id = match self.provider {
+            Provider::Postmark => self.fields.short("MessageID"),
+            Provider::Resend => self.fields.short("email_id"),
+            Provider::Generic | Provider::Sendgrid | Provider::Mailgun => None,
+        };
         Ok(mail)
     }
 
