@@ -187,13 +187,7 @@ fn attachment(file: &File) -> Attachment {
 
 fn is_automatic(mail: &Mail, from: &str, inbox: &Inbox<'_>) -> bool {
     let local = from.split('@').next().unwrap_or_default();
-    let has_no_sender = mail
-        .head
-        .return_path
-        .as_deref()
-        .is_some_and(|path| path.trim_matches(['<', '>', ' ']).is_empty());
     mail.head.is_automatic
-        || has_no_sender
         || PROGRAMS.contains(&local)
         || from == inbox.address
         || super::address::without_tag(from).as_deref() == Some(inbox.address)
