@@ -148,8 +148,9 @@ async fn accounts(app: &App, addresses: &[String]) -> Result<Vec<Arc<Account>>, 
     let mut found: Vec<Arc<Account>> = Vec::new();
     for address in addresses {
         let mut account = app.tenants.account(Channel::Email, address).await?;
-        if account.is_none()
-            && let Some(name) = email::without_tag(address)
+        let mut names = email::without_tag(address);
+        while account.is_none()
+            && let Some(name) = names.next()
         {
             account = app.tenants.account(Channel::Email, &name).await?;
         }

@@ -190,7 +190,7 @@ fn is_automatic(mail: &Mail, from: &str, inbox: &Inbox<'_>) -> bool {
     mail.head.is_automatic
         || PROGRAMS.contains(&local)
         || from == inbox.address
-        || super::address::without_tag(from).as_deref() == Some(inbox.address)
+        || super::address::without_tag(from).any(|name| name == inbox.address)
         || bounce::is_report(mail)
 }
 
