@@ -90,7 +90,11 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
     let content_type = content_type.unwrap_or_default();
     let body = bytes(request, app, app.config.limits.mail_body_bytes).await?;
     // Taking mails apart takes time and memory: so many at once.
-    let place = app.mails.clone().acquire_owned().await;
+    let place = tokio::select! {
+        biased;
+        given_up = body.given_up() => return Err(given_up),
+        place = app.mails.clone().acquire_owned() => place,
+    };
     let _place = place.map_err(|_| ApiError::unavailable("the server stops; deliver it again"))?;
     let posted = Posted { content_type, signature, authorization, svix, body, _place };
     let posted = Arc::new(posted);
@@ -121,6 +125,7 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
             Read::NoSender => return Err(no_sender()),
         }
         any = true;
+        posted.body.proven();
     }
     if !any {
         metrics::counter!("omnistream_webhooks_refused_total", "channel" => "email").increment(1);
