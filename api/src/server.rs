@@ -182,6 +182,7 @@ impl Server {
                 bytes: limits.media_inbound_bytes as u64,
                 at_once: limits.media_fetches,
                 waiting: limits.media_fetches_waiting,
+                waiting_tenant: limits.media_fetches_waiting_tenant,
                 ladder: limits.media_ladder.clone(),
             },
         });

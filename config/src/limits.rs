@@ -61,6 +61,7 @@ pub struct Limits {
     pub media_timeout: Duration,
     pub media_fetches: usize,
     pub media_fetches_waiting: usize,
+    pub media_fetches_waiting_tenant: usize,
     #[serde(with = "crate::duration::list")]
     pub media_ladder: Vec<Duration>,
     pub media_messages: usize,

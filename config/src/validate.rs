@@ -147,6 +147,11 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
         limits.media_uploads_tenant <= limits.media_uploads,
         "limits.media_uploads_tenant",
         "must be at most `limits.media_uploads`",
+    )?;
+    rule(
+        limits.media_fetches_waiting_tenant <= limits.media_fetches_waiting,
+        "limits.media_fetches_waiting_tenant",
+        "must be at most `limits.media_fetches_waiting`",
     )
 }
 

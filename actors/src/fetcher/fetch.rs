@@ -1,6 +1,7 @@
 //! The files of one message, tried once.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,9 @@ enum NotFetched {
     Never(MessageError),
 }
 
+/// How often each file was said to be gone, or came damaged.
+pub(super) type Missing = HashMap<String, usize>;
+
 /// The provider keeps the files of webhooks for so long (Cloud API reference, "Media").
 const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// What the provider says to be gone, or what comes damaged, is tried so often: it may be too early.
@@ -58,7 +62,7 @@ const PATIENCE_MAX: Duration = Duration::from_secs(10);
 
 impl Fetcher {
     /// Tries each of a message's files that is awaited.
-    pub(super) async fn attempt(&self, one: &Unfetched, tries: usize) -> Left {
+    pub(super) async fn attempt(&self, one: &Unfetched, missed: &mut Missing) -> Left {
         let parts = &self.0.parts;
         let Ok(row) = parts.conversations.row(one.conversation, one.place).await else {
             return Left::Something;
@@ -70,7 +74,8 @@ impl Fetcher {
         for file in awaited {
             let Some(id) = file.source().map(Cow::into_owned) else { continue };
             let fetched = self.fetched(one, row, file, &id).await;
-            let Some(outcome) = self.judged(fetched, row, tries) else {
+            let missed = missed.entry(id.clone()).or_default();
+            let Some(outcome) = self.judged(fetched, row, missed) else {
                 left = Left::Something;
                 continue;
             };
@@ -86,19 +91,21 @@ impl Fetcher {
         &self,
         fetched: Result<Medium, NotFetched>,
         row: &MessageRow,
-        tries: usize,
+        missed: &mut usize,
     ) -> Option<Result<Medium, MessageError>> {
         let is_over = self.0.parts.tenants.now().since(row.message.created_at) >= KEPT;
         match fetched {
             Ok(medium) => Some(Ok(medium)),
             Err(NotFetched::Never(error)) => Some(Err(error)),
-            Err(NotFetched::AgainSoon(error)) if tries + 1 >= TRIES_MAX => Some(Err(error)),
+            Err(NotFetched::AgainSoon(error)) => {
+                *missed += 1;
+                (*missed >= TRIES_MAX).then_some(Err(error))
+            }
             Err(NotFetched::Again(reason)) if is_over => Some(Err(error("too_late", reason))),
             Err(NotFetched::Again(reason)) => {
                 tracing::debug!(reason, "a file is fetched again later");
                 None
             }
-            Err(NotFetched::AgainSoon(_)) => None,
         }
     }
 

@@ -15,15 +15,17 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use engine::account::Account;
 use engine::channel::Inbound;
 use engine::conversation::{Conversation, Effect};
-use engine::id::{MessageId, ThreadId};
+use engine::id::{AccountId, MessageId, TenantId, ThreadId};
 use engine::message::{Attachment, MessageKind, MessageRow};
 use futures_util::StreamExt;
 use futures_util::stream::{once, pending, repeat};
 use serde_json::json;
 use storage::conversations::Conversations;
 use storage::media::Media;
+use uuid::Uuid;
 
 use tokio::time::Instant;
 
@@ -97,6 +99,9 @@ async fn file(State(files): State<Arc<Files>>, Path(id): Path<String>) -> Respon
             Body::from_stream(first.chain(pending())).into_response()
         }
         "broken" if asked == 0 => StatusCode::BAD_GATEWAY.into_response(),
+        "never" => StatusCode::BAD_GATEWAY.into_response(),
+        "late" if asked < 5 => StatusCode::BAD_GATEWAY.into_response(),
+        "late" if asked == 5 => Body::empty().into_response(),
         _ => "bytes".into_response(),
     }
 }
@@ -142,7 +147,13 @@ fn fetcher(
         tenants: shop.tenants.clone(),
         conversations: Conversations::new(shop.store.clone()),
         media: media.clone(),
-        options: FetcherOptions { bytes: 200_000, at_once: 2, waiting, ladder },
+        options: FetcherOptions {
+            bytes: 200_000,
+            at_once: 2,
+            waiting,
+            waiting_tenant: (waiting / 2).max(1),
+            ladder,
+        },
     })
 }
 
@@ -222,6 +233,44 @@ async fn a_file_that_stops_coming_or_is_not_answered_is_asked_for_again() {
         assert_eq!(stand.provider.asked.load(Ordering::SeqCst), 2, "{like}");
         stand.is_done().await;
     }
+}
+
+#[tokio::test]
+async fn a_file_that_came_damaged_once_is_asked_for_again_however_long_it_could_not_be_had() {
+    let stand = stand(10).await;
+    stand.desk.ingest(&account(), vec![carries("1", "m1", "late")]).await.unwrap();
+    stand.until(1, |file| file.media_id.is_some()).await;
+    stand.is_done().await;
+}
+
+#[tokio::test]
+async fn files_of_one_organization_that_cannot_be_had_leave_room_for_those_of_others() {
+    let stand = stand(4).await;
+    let items = (0..12).map(|n| carries(&n.to_string(), &format!("m{n}"), "never"));
+    stand.desk.ingest(&account(), items.collect()).await.unwrap();
+    let other = Account {
+        tenant: TenantId(Uuid::from_u128(77)),
+        id: AccountId(Uuid::from_u128(78)),
+        ..account()
+    };
+    stand.desk.ingest(&other, vec![carries("1", "o1", "file")]).await.unwrap();
+    let conversations = Conversations::new(stand.shop.store.clone());
+    let left = async || {
+        let mut left = Vec::new();
+        for shard in 0..=u8::MAX {
+            left.extend(conversations.unfetched(shard, None, 20).await.unwrap());
+        }
+        left
+    };
+    // It is looked at, and there is no such account: no more is wanted here.
+    let looking = async {
+        while left().await.iter().any(|one| one.tenant == other.tenant) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), looking).await.expect("it has room");
+    assert_eq!(left().await.len(), 12);
+    stand.fetcher.stop().await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Mails that come in: whose they are, what is shown of them, and what is refused.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use engine::channel::email::reply_address;
@@ -210,6 +211,21 @@ async fn the_envelope_decides_then_the_recipient_then_whom_it_is_to() {
     assert_eq!(one.threads().await, [["1"], ["4"]]);
     assert_eq!(two.threads().await, [["2"]]);
     assert_eq!(three.threads().await, [["3"], ["4"]], "each inbox gets its copy");
+}
+
+#[tokio::test]
+async fn an_inbox_among_hundreds_of_addresses_or_with_a_tag_in_its_name_gets_its_mail() {
+    let inbox = Inbox::new().await;
+    let tagged = inbox.address.replace('@', "+help@");
+    connect(&inbox.org, &tagged, json!({})).await;
+    let many: Vec<_> = (0..300).map(|n| format!("a{n}@example.net")).collect();
+    inbox.gets("m1", json!({"to": many.join(", "), "cc": inbox.address})).await;
+    inbox.gets("m2", json!({"to": tagged})).await;
+    inbox.gets("m3", json!({"to": tagged.replace('@', "+sale@")})).await;
+    assert_eq!(inbox.threads().await, [["m1"], ["m2"], ["m3"]]);
+    let accounts: HashSet<_> =
+        inbox.conversations().await.iter().map(|c| c["account_id"].to_string()).collect();
+    assert_eq!(accounts.len(), 2);
 }
 
 #[tokio::test]

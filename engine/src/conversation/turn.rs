@@ -159,7 +159,9 @@ impl<'a> Turn<'a> {
         let row = self.row(place)?;
         let message = row.message.id;
         let learns = provider_id.is_some() && row.message.provider_message_id.is_none();
-        if progress.status <= row.message.status && !learns {
+        // One that came in is nowhere to go.
+        let is_ours = row.message.direction == Direction::Outbound;
+        if !is_ours || (progress.status <= row.message.status && !learns) {
             return Ok(());
         }
         let waiting = provider_id.map(|id| self.parked(id)).unwrap_or_default();
