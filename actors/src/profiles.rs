@@ -169,9 +169,8 @@ impl Profiles {
         let Some(account) = account.filter(|account| account.is_active) else {
             return Profile::Unknown;
         };
-        let contact = match self.0.contacts.current(whose.contact).await {
-            Ok(contact) => contact,
-            Err(_) => return Profile::Later,
+        let Ok(contact) = self.0.contacts.current(whose.contact).await else {
+            return Profile::Later;
         };
         let Some(contact) = contact.filter(|contact| contact.name.is_none()) else {
             return Profile::Unknown;

@@ -256,15 +256,15 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_does_not_hold_the_access_token_that_was_sent() {
-        let said = "Malformed access token 12345|0123456789abcdef, a token";
+        const SAID: &str = "Malformed access token 12345|0123456789abcdef, a token";
         let router =
-            Router::new().route("/v23.0/wrong", get(async || (StatusCode::BAD_REQUEST, said)));
+            Router::new().route("/v23.0/wrong", get(async || (StatusCode::BAD_REQUEST, SAID)));
         let (listener, address) = listener().await;
         tokio::spawn(async move { axum::serve(listener, router).await });
         let provider = Provider::new(options(address)).unwrap();
         for (token, wanted) in [
             ("12345|0123456789abcdef", "Malformed access token ********, a token"),
-            ("token", said),
+            ("token", SAID),
         ] {
             let answered = provider.perform(whatsapp::account("wrong", token)).await;
             let Answered::With { body, .. } = answered else { panic!("{answered:?}") };
