@@ -1,5 +1,6 @@
 //! What a webhook tells of one account, and to whom that is passed on.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use actors::failure::Failure;
@@ -29,6 +30,9 @@ pub struct Told {
     history: History,
     introductions: Vec<Introduction>,
 }
+
+/// Introductions of a body that are followed: what was kept is looked at for each.
+const INTRODUCTIONS_MAX: usize = 100;
 
 impl Told {
     /// That of this account, among those of a webhook.
@@ -69,10 +73,13 @@ impl Told {
     pub async fn pass_on(self, app: &App) -> Result<(), Failure> {
         let Self { account, items, bytes, of_contacts, news, phone, history, introductions } = self;
         let (ingress, now) = (app.desk.ingress(), app.tenants.now());
-        for introduction in introductions {
+        let introductions = distinct(introductions);
+        if !introductions.is_empty() {
             // What they did before was before all of this.
-            let decode = |kept: &str| webhook::met(&account, kept, &introduction, now);
-            app.desk.meet(&account, decode).await?;
+            let met = |kept: &str| {
+                introductions.iter().find_map(|one| webhook::met(&account, kept, one, now))
+            };
+            app.desk.meet(&account, met).await?;
         }
         app.desk.ingest_body(&account, items, bytes).await?;
         for news in of_contacts {
@@ -98,6 +105,14 @@ impl Told {
     }
 }
 
+/// Of each reference the first introduction, of so many: what was kept of the others can be tried
+/// again by people.
+fn distinct(introductions: Vec<Introduction>) -> Vec<Introduction> {
+    let mut known = BTreeSet::new();
+    let new = introductions.into_iter().filter(|one| known.insert(one.reference.clone()));
+    new.take(INTRODUCTIONS_MAX).collect()
+}
+
 /// The first webhook of a number says what people call it; what the provider tells of all numbers
 /// of its business account finds it from then on, too.
 async fn meet(app: &App, account: &Account, phone: Option<String>) -> Result<(), StoreError> {
@@ -108,4 +123,22 @@ async fn meet(app: &App, account: &Account, phone: Option<String>) -> Result<(),
         true
     };
     app.tenants.change_account(account.tenant, account.id, change).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::channel::messaging::Introduction;
+
+    use super::{INTRODUCTIONS_MAX, distinct};
+
+    #[test]
+    fn somebody_is_introduced_once_and_so_many_are() {
+        let one = |n: usize| {
+            let (reference, person) = (format!("u-{n}"), n.to_string());
+            Introduction { reference, person }
+        };
+        assert_eq!(distinct(vec![one(1), one(2), one(1)]), [one(1), one(2)]);
+        let many = (0..10 * INTRODUCTIONS_MAX).flat_map(|n| [one(n), one(n)]).collect();
+        assert_eq!(distinct(many).len(), INTRODUCTIONS_MAX);
+    }
 }
