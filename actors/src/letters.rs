@@ -106,35 +106,48 @@ impl Desk {
         }
     }
 
-    /// Somebody who was known by a reference alone is this person: that stays, and what was kept of
+    /// Those who were known by references alone are these persons: that stays, and what was kept of
     /// them is taken.
     pub async fn introduce(
         &self,
         account: &Account,
-        introduction: Introduction,
+        introductions: Vec<Introduction>,
     ) -> Result<(), Failure> {
-        let known = self.ingress().identities.introduce(account, &introduction).await?;
-        self.meet(account, &Introduction { person: known, ..introduction }).await
+        let mut known = Vec::with_capacity(introductions.len());
+        for introduction in introductions {
+            let person = self.ingress().identities.introduce(account, &introduction).await?;
+            known.push(Introduction { person, ..introduction });
+        }
+        self.meet(account, &known).await
     }
 
-    /// Something of somebody was kept who is known by this reference alone. Whoever introduces them
+    /// Something of those was kept who are known by these references alone. Whoever introduces them
     /// says so first and looks for letters then: this looks once the letter is there, so that one of
     /// both finds it.
-    pub async fn remember(&self, account: &Account, reference: String) -> Result<(), Failure> {
-        match self.ingress().identities.introduced(account, &reference).await? {
-            Some(person) => self.meet(account, &Introduction { reference, person }).await,
-            None => Ok(()),
+    pub async fn remember(
+        &self,
+        account: &Account,
+        references: impl IntoIterator<Item = String>,
+    ) -> Result<(), Failure> {
+        let mut known = Vec::new();
+        for reference in references {
+            let person = self.ingress().identities.introduced(account, &reference).await?;
+            known.extend(person.map(|person| Introduction { reference, person }));
         }
+        self.meet(account, &known).await
     }
 
-    /// Takes what was kept of somebody, now that they are known, the oldest first.
-    async fn meet(&self, account: &Account, introduction: &Introduction) -> Result<(), Failure> {
+    /// Takes what was kept of them, now that they are known, the oldest first.
+    async fn meet(&self, account: &Account, known: &[Introduction]) -> Result<(), Failure> {
+        if known.is_empty() {
+            return Ok(());
+        }
         let (source, now) = (Some(Source::Decode), self.world().clock.now());
         let (letters, _) = self.letters(account.tenant, source, (0, MET_MAX)).await?;
         let of_account = letters.into_iter().filter(|letter| letter.account == Some(account.id));
         for letter in of_account.rev() {
-            let items = webhook::met(account, &letter.raw, introduction, now);
-            let Some(items) = items else { continue };
+            let met = |one| webhook::met(account, &letter.raw, one, now);
+            let Some(items) = known.iter().find_map(met) else { continue };
             match self.take_up(account.tenant, letter.id).await {
                 Ok(retrying) => drop(self.retry(retrying, Some(account), |_| items).await?),
                 // Whoever tries it, or has done it, does not know who it is of.

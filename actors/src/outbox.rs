@@ -338,8 +338,13 @@ impl Outbox {
         let Some(call) = channel.account(key, token) else { return Ok(Known::default()) };
         let (words, pauses, of_token) = match self.0.provider.perform(call).await {
             Answered::With { status: 200..=299, body, .. } => {
+                let known = channel.known(&body);
+                if let Some(other) = known.key.as_ref().filter(|other| *other != key) {
+                    let words = format!("webhooks name it {other}; connect it by that id");
+                    return Err(Trouble { words, pauses: false, of_token: false });
+                }
                 let token_until = self.token_until(channel, token).await;
-                return Ok(Known { token_until, ..channel.known(&body) });
+                return Ok(Known { token_until, ..known });
             }
             Answered::NotSent(reason) | Answered::PerhapsSent(reason) => (reason, false, false),
             answered @ Answered::With { .. } => match channel.outcome(answered, None) {

@@ -1,5 +1,6 @@
 //! What a webhook tells of one account, and to whom that is passed on.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use actors::failure::Failure;
@@ -30,6 +31,9 @@ pub struct Told {
     introductions: Vec<Introduction>,
     references: Vec<String>,
 }
+
+/// Introductions of a body that are followed: what was kept is looked at for each.
+const INTRODUCTIONS_MAX: usize = 100;
 
 impl Told {
     /// That of this account, among those of a webhook.
@@ -72,14 +76,11 @@ impl Told {
     pub async fn pass_on(self, app: &App) -> Result<(), Failure> {
         let Self { account, items, bytes, of_contacts, news, phone, history, .. } = self;
         let ingress = app.desk.ingress();
-        for introduction in self.introductions {
-            // What they did before was before all of this.
-            app.desk.introduce(&account, introduction).await?;
-        }
+        // What they did before was before all of this.
+        app.desk.introduce(&account, distinct(self.introductions)).await?;
         app.desk.ingest_body(&account, items, bytes).await?;
-        for reference in self.references {
-            app.desk.remember(&account, reference).await?;
-        }
+        let references: BTreeSet<_> = self.references.into_iter().collect();
+        app.desk.remember(&account, references.into_iter().take(INTRODUCTIONS_MAX)).await?;
         for news in of_contacts {
             ingress.hear(&account, news).await?;
         }
@@ -103,6 +104,14 @@ impl Told {
     }
 }
 
+/// Of each reference the first introduction, of so many: what was kept of the others can be tried
+/// again by people.
+fn distinct(introductions: Vec<Introduction>) -> Vec<Introduction> {
+    let mut known = BTreeSet::new();
+    let new = introductions.into_iter().filter(|one| known.insert(one.reference.clone()));
+    new.take(INTRODUCTIONS_MAX).collect()
+}
+
 /// The first webhook of a number says what people call it; what the provider tells of all numbers
 /// of its business account finds it from then on, too.
 async fn meet(app: &App, account: &Account, phone: Option<String>) -> Result<(), StoreError> {
@@ -113,4 +122,22 @@ async fn meet(app: &App, account: &Account, phone: Option<String>) -> Result<(),
         true
     };
     app.tenants.change_account(account.tenant, account.id, change).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::channel::messaging::Introduction;
+
+    use super::{INTRODUCTIONS_MAX, distinct};
+
+    #[test]
+    fn somebody_is_introduced_once_and_so_many_are() {
+        let one = |n: usize| {
+            let (reference, person) = (format!("u-{n}"), n.to_string());
+            Introduction { reference, person }
+        };
+        assert_eq!(distinct(vec![one(1), one(2), one(1)]), [one(1), one(2)]);
+        let many = (0..10 * INTRODUCTIONS_MAX).flat_map(|n| [one(n), one(n)]).collect();
+        assert_eq!(distinct(many).len(), INTRODUCTIONS_MAX);
+    }
 }

@@ -101,6 +101,8 @@ pub struct Known {
     pub in_app: bool,
     /// When the access token ends, as far as the provider tells.
     pub token_until: Option<Timestamp>,
+    /// By which key webhooks name it, where that may be another one than it was asked for by.
+    pub key: Option<String>,
 }
 
 /// What a secret looks like in answers.

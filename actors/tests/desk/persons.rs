@@ -91,14 +91,9 @@ impl Posted {
 
     /// Passes it on as the edge does.
     async fn pass_on(self, desk: &Desk) -> Result<(), Failure> {
-        for introduction in self.introductions {
-            desk.introduce(&self.account, introduction).await?;
-        }
+        desk.introduce(&self.account, self.introductions).await?;
         desk.ingest(&self.account, self.items).await?;
-        for reference in self.references {
-            desk.remember(&self.account, reference).await?;
-        }
-        Ok(())
+        desk.remember(&self.account, self.references).await
     }
 }
 

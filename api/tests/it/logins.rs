@@ -266,6 +266,22 @@ async fn an_account_of_instagram_gets_a_token_that_lasts_and_keeps_itself_by_the
 }
 
 #[tokio::test]
+async fn an_account_of_instagram_that_is_connected_by_its_other_id_says_by_which_it_is_heard() {
+    let pages = vec![simulator::Page::new(simulator::Object::Instagram, "17841")];
+    let server = Server::beside(GraphOptions { pages, ..graph() }, |_| {}).await;
+    let org = Org::on(&server).await;
+    let connect = async |id: &str| {
+        let config = json!({"ig_user_id": id, "access_token": "IGAAtoken"});
+        let draft = json!({"channel": "instagram", "config": config});
+        org.admin.post(ALL, draft).await.is(201)
+    };
+    let deaf = connect("917841").await;
+    assert_eq!((&deaf["status"], &deaf["paused"]), (&json!("attention"), &json!(false)));
+    assert!(deaf["status_detail"].as_str().unwrap().contains(" 17841;"), "{deaf}");
+    assert_eq!(connect("17841").await["status"], "connected");
+}
+
+#[tokio::test]
 async fn a_token_that_ends_soon_is_renewed_by_whoever_looks_and_every_hour() {
     let year = std::time::Duration::from_secs(365 * 24 * 3_600);
     let (server, org) = with(|config| config.limits.token_warning = year).await;

@@ -134,6 +134,8 @@ fn what_lies_at_the_provider_for_a_while_is_fetched_and_a_page_of_the_web_is_not
     assert!(!wanted("image", "ftp://example.com/1") && !wanted("image", "x"));
     let post = json!([{"type": "ig_post", "payload": {"ig_post_media_id": 7}}]);
     assert!(!carrying(post).attachments[0].is_wanted(), "an id alone is none of a file");
+    let sticker = json!([{"type": "sticker", "payload": {"sticker_id": 7}}]);
+    assert!(!carrying(sticker).attachments[0].is_wanted());
     let unnamed = |url: &str| linked("image", url).source().unwrap().into_owned();
     assert_eq!(unnamed(file), unnamed(file));
     assert_ne!(unnamed(file), unnamed("https://lookaside.fbsbx.com/2"));

@@ -263,11 +263,16 @@ fn a_handover_is_noted_once_with_whoever_answers_now() {
     let pass = json!({"pass_thread_control": {"new_owner_app_id": 4711, "metadata": "x"}});
     let Inbound::Identity(change) = item(&of_customer(&pass)) else { panic!("a change") };
     assert_eq!((&change.of, change.at), (&customer(), Some(SAID)));
-    assert!(change.text.contains("4711") && change.previous.is_empty());
+    assert!(change.text.contains("from here again") && change.previous.is_empty());
     let Inbound::Identity(again) = item(&of_customer(&pass)) else { panic!("a change") };
     assert_eq!((change.marks.len(), change.marks), (1, again.marks));
-    let take = json!({"take_thread_control": {"previous_owner_app_id": 4711}});
-    assert!(matches!(item(&of_customer(&take)), Inbound::Identity(_)));
+    for (to, shown) in
+        [(json!(4711), "Another app answers this customer now: 4711"), (json!(null), "Another app")]
+    {
+        let take = json!({"take_thread_control": {"new_owner_app_id": to}});
+        let Inbound::Identity(change) = item(&of_customer(&take)) else { panic!("a change") };
+        assert!(change.text.starts_with(shown), "{}", change.text);
+    }
 }
 
 #[test]

@@ -280,12 +280,19 @@ fn answers_mean_what_their_codes_say() {
     let silent = answer(200, &json!({"recipient_id": "81"}));
     let outcome = Channel::Messenger.outcome(silent, Some(opaque()));
     assert!(matches!(outcome, Outcome::Unknown { .. }), "a message has an id");
-    for (code, subcode) in
-        [(10, 2_018_278), (10, 2_018_065), (10, 2_534_022), (551, 0), (100, 2_018_001)]
-    {
+    for (code, subcode) in [
+        (10, 2_018_278),
+        (10, 2_018_065),
+        (10, 2_534_022),
+        (10, 2_018_108),
+        (10, 9_999_999),
+        (200, 1_545_041),
+        (551, 0),
+        (100, 2_018_001),
+    ] {
         assert!(matches!(of(code, subcode), Outcome::Refused { .. }), "{code}/{subcode}");
     }
-    for (code, subcode) in [(190, 463), (10, 0), (200, 0), (368, 0)] {
+    for (code, subcode) in [(190, 463), (10, 0), (200, 0), (368, 0), (10, 1_893_063)] {
         assert!(matches!(of(code, subcode), Outcome::AccountStopped { .. }), "{code}/{subcode}");
     }
     for code in [4, 32, 613, 80_006] {
@@ -326,6 +333,16 @@ fn a_page_is_subscribed_and_an_account_of_instagram_by_what_its_token_is_of() {
         assert!(channel.register(&account(channel, "t")).is_none());
         assert!(channel.unregistered().is_some_and(|it| it.registered && !it.subscribed));
     }
+}
+
+#[test]
+fn an_account_of_instagram_says_by_which_of_its_ids_webhooks_name_it() {
+    let asked = |token: &str| Channel::Instagram.account("901", token).unwrap().path;
+    assert_eq!(asked("IGAA"), "901?fields=id,user_id,username");
+    assert_eq!(asked("EAA"), "901?fields=id,username");
+    let known = Channel::Instagram.known(br#"{"id": "901", "user_id": 17841, "username": "shop"}"#);
+    assert_eq!((known.key.as_deref(), known.name.as_deref()), (Some("17841"), Some("shop")));
+    assert_eq!(Channel::Messenger.known(br#"{"id": "5", "name": "Shop"}"#).key, None);
 }
 
 #[test]

@@ -89,10 +89,17 @@ pub(super) fn page(desk: &Desk, id: &str) -> Result<Page, GraphError> {
 
 /// Whatever an account of theirs is asked for.
 pub(super) fn get(desk: &Desk, id: &str) -> Option<Value> {
-    let page = desk.options.pages.iter().find(|page| page.id == id)?;
+    // Accounts of Instagram have an id for each app, too, and answer for it.
+    let is_it = |page: &&Page| {
+        let is_gram = page.object == Object::Instagram;
+        page.id == id || is_gram && id.strip_prefix('9') == Some(&page.id)
+    };
+    let page = desk.options.pages.iter().find(is_it)?;
     Some(match page.object {
         Object::Page => json!({"id": id, "name": "Corner Store"}),
-        Object::Instagram => json!({"id": id, "username": "corner.store"}),
+        Object::Instagram => {
+            json!({"id": id, "user_id": page.id, "username": "corner.store"})
+        }
     })
 }
 

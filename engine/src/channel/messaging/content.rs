@@ -90,13 +90,17 @@ fn attachment(sent: &Value) -> Attachment {
     };
     let heading = || payload?.pointer("/generic/elements/0/title").and_then(text);
     let url = of("url").or_else(|| beside("url")).or_else(|| plain.filter(|url| is_link(url)));
+    let url_expires = url.as_deref().is_some_and(|url| is_file(type_of(sent), kind, url));
+    // An id alone is none by which a file could be asked for.
+    let has_id = url_expires || matches!(kind, "share" | "story");
     Attachment {
         kind: kind.to_owned(),
-        url_expires: url.as_deref().is_some_and(|url| is_file(type_of(sent), kind, url)),
         url,
+        url_expires,
         name: of("title").or_else(|| beside("title")).or_else(heading),
         provider_media_id: ["sticker_id", "ig_post_media_id", "reel_video_id", "id"]
             .into_iter()
+            .filter(|_| has_id)
             .find_map(of),
         latitude,
         longitude,

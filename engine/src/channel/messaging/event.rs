@@ -72,10 +72,18 @@ pub(super) fn decode(
     if let Some(delivery) = part("delivery") {
         return of.got(delivery, MessageStatus::Delivered);
     }
-    for (name, to) in [("pass_thread_control", "new_owner_app_id"), ("take_thread_control", "")] {
-        if let Some(control) = part(name) {
-            return of.handover(control.get(to).and_then(text)).map(|item| vec![item]);
-        }
+    // Each is told to the app that it happens to: who is passed the control has it, who it is taken
+    // from has it no more.
+    if part("pass_thread_control").is_some() {
+        let text = "This customer is answered from here again".to_owned();
+        return of.handover(text).map(|item| vec![item]);
+    }
+    if let Some(control) = part("take_thread_control") {
+        let text = match control.get("new_owner_app_id").and_then(text) {
+            Some(app) => format!("Another app answers this customer now: {app}"),
+            None => "Another app answers this customer now".to_owned(),
+        };
+        return of.handover(text).map(|item| vec![item]);
     }
     let known = IGNORED.iter().find(|(name, _)| event.get(name).is_some());
     let (_, name) = known.ok_or("nothing here understands the event")?;
@@ -201,12 +209,8 @@ impl Of<'_> {
         Ok(items)
     }
 
-    /// Another app answers the customer from now on: it is noted, once.
-    fn handover(&self, to: Option<String>) -> Result<Inbound, &'static str> {
-        let text = match &to {
-            Some(app) => format!("Another app answers this customer now: {app}"),
-            None => "Another app has taken this conversation over".to_owned(),
-        };
+    /// Somebody else answers the customer from now on: it is noted, once.
+    fn handover(&self, text: String) -> Result<Inbound, &'static str> {
         Ok(Inbound::Identity(IdentityChange {
             of: self.customer()?,
             at: self.at(),

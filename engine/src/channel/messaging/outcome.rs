@@ -6,10 +6,11 @@ use crate::account::Known;
 use crate::channel::reading::text;
 use crate::channel::{Answered, Opaque, Outcome, whatsapp};
 
-/// Errors by code and subcode that are about this customer or this message, though their code alone
-/// would stop the account: the window is closed, the person cannot be written to.
-const OF_MESSAGE: [(i64, i64); 4] =
-    [(10, 2_018_278), (10, 2_018_065), (10, 2_534_022), (200, 1_545_041)];
+/// Codes of permissions. Alone they are about the account; with a subcode about this customer or this
+/// message: the window is closed, the person has turned messages off, or cannot be written to.
+const OF_PERMISSION: [i64; 2] = [10, 200];
+/// Their subcodes that are about the account all the same: the page is restricted.
+const OF_ACCOUNT: [i64; 1] = [1_893_063];
 
 /// What became of a send. A reaction is answered without an id: it is known by ours.
 pub fn outcome(answered: Answered, opaque: Option<Opaque>) -> Outcome {
@@ -30,7 +31,9 @@ pub fn outcome(answered: Answered, opaque: Option<Opaque>) -> Outcome {
     }
     let number = |key: &str| said.get("error")?.get(key)?.as_i64();
     let of_message = match (number("code"), number("error_subcode")) {
-        (Some(code), Some(subcode)) => OF_MESSAGE.contains(&(code, subcode)),
+        (Some(code), Some(subcode)) => {
+            OF_PERMISSION.contains(&code) && subcode != 0 && !OF_ACCOUNT.contains(&subcode)
+        }
         _ => false,
     };
     match whatsapp::outcome(answered) {
@@ -47,5 +50,6 @@ pub fn outcome(answered: Answered, opaque: Option<Opaque>) -> Outcome {
 pub fn known(body: &[u8]) -> Known {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let of = |key: &str| body.get(key).and_then(text).map(|name| name.chars().take(500).collect());
-    Known { name: of("name").or_else(|| of("username")), ..Known::default() }
+    let key = body.get("user_id").and_then(text);
+    Known { name: of("name").or_else(|| of("username")), key, ..Known::default() }
 }

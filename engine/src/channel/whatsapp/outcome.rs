@@ -101,6 +101,7 @@ pub fn known(body: &[u8]) -> Known {
         quality: words("quality_rating"),
         in_app: body.get("is_on_biz_app") == Some(&Value::Bool(true)),
         token_until: None,
+        key: None,
     }
 }
 
