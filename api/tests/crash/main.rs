@@ -17,7 +17,7 @@ mod tests {
 
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
-    use serde_json::{Value, json};
+    use serde_json::Value;
     use simulator::{Graph, GraphOptions};
 
     use super::desk::{Desk, Followed};
@@ -85,8 +85,6 @@ mod tests {
             let unbrought = bringing.await.unwrap();
             program = Program::start(directory.path(), &graph.url()).await;
             desk.moved_to(&program);
-            let known = ledger.lock().unwrap().clone();
-            compare(&desk, &known).await;
             // Whoever had no answer comes again: it may have been taken.
             for (customer, open) in open {
                 again(&desk, &graph, customer, open, &ledger).await;
@@ -220,13 +218,20 @@ mod tests {
             assert!(seqs.is_sorted_by(|one, two| one < two), "{seqs:?}");
             for (direction, wanted) in [("inbound", received), ("outbound", said)] {
                 let of = |message: &&Value| message["direction"] == direction;
-                let texts: Vec<_> =
-                    messages.iter().filter(of).map(|message| &message["text"]).collect();
+                let texts: Vec<_> = messages
+                    .iter()
+                    .filter(of)
+                    .filter_map(|message| message["text"].as_str())
+                    .collect();
+                let mut times = BTreeMap::new();
+                for text in &texts {
+                    *times.entry(*text).or_insert(0) += 1;
+                }
                 let mut found = texts.iter();
                 for text in wanted.get(&customer).into_iter().flatten() {
-                    let times = texts.iter().filter(|found| **found == &json!(text)).count();
-                    assert_eq!(times, 1, "customer {customer}: {text} in {texts:?}");
-                    assert!(found.any(|found| *found == &json!(text)), "{text} is out of order");
+                    let times = times.get(text.as_str());
+                    assert_eq!(times, Some(&1), "customer {customer}: {text} in {texts:?}");
+                    assert!(found.any(|found| *found == text.as_str()), "{text} is out of order");
                 }
             }
         }
