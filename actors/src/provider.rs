@@ -206,7 +206,7 @@ mod tests {
     use std::time::Duration;
 
     use axum::Router;
-    use axum::http::StatusCode;
+    use axum::response::Response;
     use axum::routing::get;
     use engine::channel::{Answered, whatsapp};
 
@@ -257,8 +257,8 @@ mod tests {
     #[tokio::test]
     async fn an_error_does_not_hold_the_access_token_that_was_sent() {
         const SAID: &str = "Malformed access token 12345|0123456789abcdef, a token";
-        let router =
-            Router::new().route("/v23.0/wrong", get(async || (StatusCode::BAD_REQUEST, SAID)));
+        let refuses = async || Response::builder().status(400).body(SAID.to_owned()).unwrap();
+        let router = Router::new().route("/v23.0/wrong", get(refuses));
         let (listener, address) = listener().await;
         tokio::spawn(async move { axum::serve(listener, router).await });
         let provider = Provider::new(options(address)).unwrap();

@@ -108,8 +108,8 @@ impl Tenants {
     /// Who somebody who was checked before is for a change: what they were allowed may have changed
     /// meanwhile, and changes no more until this one is made.
     pub fn caller_in(&self, changing: &Changing, checked: &Caller) -> Option<Caller> {
-        let known = self.known_session(checked.session);
-        changing.before.caller(known.as_ref().unwrap_or(&checked.login), changing.now)
+        let login = self.known_session(checked.session).unwrap_or_else(|| checked.login());
+        changing.before.caller(&login, changing.now)
     }
 
     fn known_session(&self, id: SessionId) -> Option<Session> {

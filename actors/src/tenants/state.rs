@@ -122,7 +122,8 @@ pub struct Caller {
     /// When the login is over.
     pub until: Timestamp,
     pub permissions: Permissions,
-    pub(super) login: Session,
+    /// Since when it is logged in.
+    since: Timestamp,
 }
 
 /// How long a used idempotency key is remembered.
@@ -232,8 +233,23 @@ impl TenantState {
             key: key.map(|key| key.id),
             until,
             permissions: allowed.map_or(of_agent, |allowed| of_agent.both(allowed)),
-            login: session.clone(),
+            since: session.created_at,
         })
+    }
+}
+
+impl Caller {
+    /// The login by which it was let in.
+    pub(super) fn login(&self) -> Session {
+        Session {
+            id: self.session,
+            tenant: self.tenant,
+            agent: self.agent,
+            created_at: self.since,
+            expires_at: self.until,
+            ended: false,
+            is_key: self.key.is_some(),
+        }
     }
 }
 
