@@ -19,6 +19,7 @@ pub struct Downloads {
     /// For the public internet.
     public: Client,
     graph: Option<Url>,
+    resend: Option<Url>,
     hosts: Vec<String>,
 }
 
@@ -27,6 +28,8 @@ pub struct Downloads {
 pub struct DownloadOptions {
     /// The provider's API: a stand-in serves its files itself.
     pub graph_url: String,
+    /// Resend's API: the same.
+    pub resend_url: String,
     /// Where the provider has its files: names, or their ends as `*.example.com`.
     pub hosts: Vec<String>,
     pub connect_timeout: Duration,
@@ -46,6 +49,9 @@ pub enum NotRead {
     /// It is not there any more.
     #[error("the file is not there any more")]
     Gone,
+    /// The token does not count for it.
+    #[error("the file is refused; check the account's access token")]
+    Refused,
     /// It will pass.
     #[error("{0}")]
     Passing(&'static str),
@@ -69,8 +75,9 @@ impl Downloads {
         };
         let provider = client().build()?;
         let public = client().dns_resolver(Public).build()?;
-        let graph = Url::parse(&options.graph_url).ok();
-        Ok(Self { provider, public, graph, hosts: options.hosts })
+        let base = |url: &str| Url::parse(url).ok();
+        let (graph, resend) = (base(&options.graph_url), base(&options.resend_url));
+        Ok(Self { provider, public, graph, resend, hosts: options.hosts })
     }
 
     /// Begins to read a file of the provider's, with the token that it asks for.
@@ -78,6 +85,13 @@ impl Downloads {
         let url = Url::parse(url).map_err(|_| NotRead::Foreign)?;
         let client = self.client(&url).ok_or(NotRead::Foreign)?;
         opened(client.get(url).bearer_auth(token).send().await)
+    }
+
+    /// Begins to read what Resend answers there, with the token that it asks for.
+    pub async fn of_resend(&self, path: &str, token: &str) -> Result<Download, NotRead> {
+        let url = self.resend.as_ref().and_then(|base| base.join(path).ok());
+        let url = url.filter(|url| self.is_known(url)).ok_or(NotRead::Foreign)?;
+        opened(self.provider.get(url).bearer_auth(token).send().await)
     }
 
     /// Begins to read a file of the provider's that lies where everybody may have it for a while:
@@ -99,7 +113,7 @@ impl Downloads {
         let client = match link(url) {
             None => &self.public,
             // A stand-in may have files, too.
-            Some(_) if self.is_graph(&parsed) => &self.provider,
+            Some(_) if self.is_known(&parsed) => &self.provider,
             Some(_) => return Err(NotRead::Foreign),
         };
         opened(client.get(parsed).send().await)
@@ -107,6 +121,12 @@ impl Downloads {
 
     fn is_graph(&self, url: &Url) -> bool {
         self.graph.as_ref().is_some_and(|graph| graph.origin() == url.origin())
+    }
+
+    /// Whether it lies where the operator has said that a provider is.
+    fn is_known(&self, url: &Url) -> bool {
+        let is_resend = |resend: &Url| resend.origin() == url.origin();
+        self.is_graph(url) || self.resend.as_ref().is_some_and(is_resend)
     }
 
     /// By which way a file of the provider's is read, if it is one.
@@ -135,7 +155,7 @@ fn opened(answer: Result<Response, reqwest::Error>) -> Result<Download, NotRead>
         200 => Ok(Download(answer)),
         404 | 410 => Err(NotRead::Gone),
         300..=399 => Err(NotRead::Passing("where the file lies something else is named")),
-        401 | 403 => Err(NotRead::Passing("the file is refused; check the account's access token")),
+        401 | 403 => Err(NotRead::Refused),
         _ => Err(NotRead::Passing("where the file lies something went wrong")),
     }
 }
@@ -201,6 +221,7 @@ mod tests {
     fn downloads(graph_url: &str) -> Downloads {
         Downloads::new(DownloadOptions {
             graph_url: graph_url.to_owned(),
+            resend_url: "https://api.resend.com".to_owned(),
             hosts: vec!["files.example.com".to_owned(), "*.cdn.example.com".to_owned()],
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(30),

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use engine::conversation::Conversation;
 use engine::id::{ConversationId, MediaId, TenantId};
-use engine::media::Origin;
 use engine::message::Place;
 use storage::StoreError;
 use storage::conversations::{Conversations, Unfetched};
@@ -140,11 +139,11 @@ impl Fetcher {
         });
     }
 
-    /// A file goes that was fetched, if no message shows it.
+    /// A file goes that a message carried, if no message shows it.
     async fn remove(&self, tenant: TenantId, id: MediaId) -> Result<(), StoreError> {
         let FetcherParts { media, conversations, .. } = &self.0.parts;
         let Some(medium) = media.get(tenant, id).await? else { return Ok(()) };
-        if !matches!(medium.origin, Origin::Fetched { .. }) {
+        if !medium.origin.is_of_message() {
             return Ok(());
         }
         for (conversation, place) in media.shown(id, usize::MAX).await? {

@@ -17,6 +17,7 @@ pub mod identity;
 pub mod inbox;
 pub mod ingress;
 pub mod letters;
+pub mod mailer;
 pub mod outbox;
 pub mod panics;
 pub mod parking;

@@ -4,23 +4,23 @@
 mod enlist;
 mod files;
 mod line;
+mod mail;
 mod pace;
 mod send;
+mod standing;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use engine::account::{Account, Known, Throughput, Trouble};
-use engine::channel::login::{self, NotGiven};
-use engine::channel::{Answered, Call, Channel, Outcome, whatsapp};
+use engine::account::{Account, Throughput, Trouble};
+use engine::channel::{Channel, Outcome};
 use engine::conversation::{Command, Conversation, Target, WINDOW_MARGIN};
 use engine::id::{AccountId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
 use engine::message::{MessageError, MessageRow, Place};
 use engine::news::News;
 use engine::time::Timestamp;
-use serde_json::Value;
 use storage::StoreError;
 use storage::contacts::Contacts;
 use tokio::sync::Semaphore;
@@ -31,6 +31,7 @@ pub use self::files::Files;
 use self::line::{Line, Next};
 use crate::desk::Desk;
 use crate::failure::Failure;
+use crate::mailer::Mailer;
 use crate::panics::caught_in;
 use crate::provider::Provider;
 use crate::tenants::Tenants;
@@ -41,16 +42,30 @@ pub struct Outbox(Arc<Inner>);
 
 struct Inner {
     provider: Provider,
+    mailer: Mailer,
     tenants: Tenants,
     contacts: Contacts,
     files: Files,
     options: OutboxOptions,
+    reply_key: Vec<u8>,
     desk: OnceLock<Desk>,
     lines: Mutex<HashMap<AccountId, Arc<Line>>>,
     held: Mutex<HashMap<ThreadId, Vec<MessageId>>>,
     marks: Semaphore,
     /// Nothing begins any more.
     stopping: AtomicBool,
+}
+
+/// What sends go through.
+pub struct OutboxParts {
+    pub provider: Provider,
+    pub mailer: Mailer,
+    pub tenants: Tenants,
+    pub contacts: Contacts,
+    pub files: Files,
+    pub options: OutboxOptions,
+    /// By which the addresses are signed to which mails are answered.
+    pub reply_key: Vec<u8>,
 }
 
 /// How an account sends now.
@@ -112,20 +127,17 @@ const PATIENCE: Duration = Duration::from_millis(200);
 const PATIENCE_MAX: Duration = Duration::from_secs(10);
 
 impl Outbox {
-    /// Through this provider.
-    pub fn new(
-        provider: Provider,
-        tenants: Tenants,
-        contacts: Contacts,
-        files: Files,
-        options: OutboxOptions,
-    ) -> Self {
+    /// Of its parts.
+    pub fn new(parts: OutboxParts) -> Self {
+        let OutboxParts { provider, mailer, tenants, contacts, files, options, reply_key } = parts;
         Self(Arc::new(Inner {
             provider,
+            mailer,
             tenants,
             contacts,
             files,
             options,
+            reply_key,
             desk: OnceLock::new(),
             lines: Mutex::default(),
             held: Mutex::default(),
@@ -280,7 +292,7 @@ impl Outbox {
     /// Everything of the account would fail: it stops until [`Outbox::resume`], and says why.
     pub fn stop_account(&self, head: &Conversation, code: String, message: String) {
         self.line(head).stop(None);
-        let of_token = whatsapp::is_of_token(&code);
+        let of_token = head.channel.is_of_token(&code);
         let words = MessageError { code, message }.to_string();
         let trouble = Trouble { words, pauses: true, of_token };
         let change = |account: &mut Account, _| {
@@ -325,83 +337,6 @@ impl Outbox {
     /// The thread's messages whose request this process still holds.
     pub fn holds(&self, thread: ThreadId) -> Vec<MessageId> {
         self.held().get(&thread).cloned().unwrap_or_default()
-    }
-
-    /// Whether an account works, and what the provider knows of it.
-    pub async fn probe(
-        &self,
-        channel: Channel,
-        key: &str,
-        config: &BTreeMap<String, Value>,
-    ) -> Result<Known, Trouble> {
-        let token = config.get("access_token").and_then(Value::as_str).unwrap_or_default();
-        let Some(call) = channel.account(key, token) else { return Ok(Known::default()) };
-        let (words, pauses, of_token) = match self.0.provider.perform(call).await {
-            Answered::With { status: 200..=299, body, .. } => {
-                let known = channel.known(&body);
-                if let Some(other) = known.key.as_ref().filter(|other| *other != key) {
-                    let words = format!("webhooks name it {other}; connect it by that id");
-                    return Err(Trouble { words, pauses: false, of_token: false });
-                }
-                let token_until = self.token_until(channel, token).await;
-                return Ok(Known { token_until, ..known });
-            }
-            Answered::NotSent(reason) | Answered::PerhapsSent(reason) => (reason, false, false),
-            answered @ Answered::With { .. } => match channel.outcome(answered, None) {
-                Outcome::Sent { .. } => return Ok(Known::default()),
-                Outcome::Unknown { reason } => (reason, false, false),
-                Outcome::Retry { error, .. } => (error.to_string(), false, false),
-                Outcome::Refused { error } | Outcome::AccountStopped { error } => {
-                    (error.to_string(), true, whatsapp::is_of_token(&error.code))
-                }
-            },
-        };
-        Err(Trouble { words, pauses, of_token })
-    }
-
-    /// When an access token ends, where the provider tells.
-    async fn token_until(&self, channel: Channel, token: &str) -> Option<Timestamp> {
-        match self.0.provider.perform(channel.token(token)?).await {
-            Answered::With { status: 200..=299, body, .. } => whatsapp::token_until(&body),
-            _ => None,
-        }
-    }
-
-    /// Asks the provider something of an account; what it gives, or why it does not.
-    pub async fn ask(&self, call: Call) -> Result<Value, NotGiven> {
-        login::given(self.0.provider.perform(call).await)
-    }
-
-    /// Asks the provider how an account stands, and follows what it says. Answers the account as it
-    /// is then; `None`: it is gone.
-    pub async fn check(
-        &self,
-        account: Arc<Account>,
-    ) -> Result<Option<(Arc<Account>, Result<Known, Trouble>)>, StoreError> {
-        let Some(account) = self.renew(account).await? else { return Ok(None) };
-        let said = self.probe(account.channel, &account.account_key, &account.config).await;
-        let (standing, ends) = match &said {
-            Ok(known) => (Ok(known.throughput), account.token_end(known)),
-            Err(trouble) => (Err(trouble.clone()), account.token_until),
-        };
-        let change = |now: &mut Account, at| {
-            // Another token, perhaps: what was said is not about it.
-            if now.config != account.config {
-                return false;
-            }
-            let is_other = std::mem::replace(&mut now.token_until, ends) != ends;
-            now.asked_again(standing, at) || is_other
-        };
-        let tenants = &self.0.tenants;
-        let Some(now) = tenants.change_account(account.tenant, account.id, change).await? else {
-            return Ok(None);
-        };
-        self.stop_if_paused(&self.line_of(now.tenant, now.id), &now);
-        let now = match &said {
-            Ok(known) => self.enlist(now.tenant, now.id, known, false).await?,
-            Err(_) => Some(now),
-        };
-        Ok(now.map(|now| (now, said)))
     }
 
     /// How an account sends now.

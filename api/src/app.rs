@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actors::desk::Desk;
+use actors::downloads::Downloads;
 use actors::feed::Hub;
 use actors::fetcher::Fetcher;
 use actors::grants::Grants;
@@ -45,6 +46,7 @@ pub struct Parts {
     pub fetcher: Fetcher,
     pub profiles: Profiles,
     pub media: Media,
+    pub downloads: Downloads,
     pub uploads: Uploads,
     pub lender: Lender,
     pub hub: Hub<Frame>,

@@ -227,6 +227,7 @@ impl From<Refused> for ApiError {
                 Self { details, ..Self::conflict("window_closed", message) }
             }
             Refused::AccountInactive => Self::conflict("account_inactive", message),
+            Refused::Automatic => Self::conflict("automatic", message),
             Refused::KeyReused => Self::conflict("idempotency_key_reused", message),
             Refused::Touched => Self::conflict("touched", message),
             Refused::TooManyTags => Self::invalid("tags", message),

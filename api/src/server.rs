@@ -13,7 +13,8 @@ use actors::feed::{FeedLimits, Hub};
 use actors::fetcher::{Fetcher, FetcherOptions, FetcherParts};
 use actors::grants::{GrantOptions, Grants};
 use actors::inbox::Inboxes;
-use actors::outbox::{Files, Outbox, OutboxOptions};
+use actors::mailer::{Mailer, MailerOptions};
+use actors::outbox::{Files, Outbox, OutboxOptions, OutboxParts};
 use actors::panics::caught_in;
 use actors::permits::{Amount, Marks, PermitLimits};
 use actors::profiles::{ProfileOptions, Profiles};
@@ -130,17 +131,20 @@ impl Server {
             key: sign(&secret, b"links to files"),
             lasts: limits.media_link_ttl,
         };
-        let outbox = Outbox::new(
-            provider.clone(),
-            tenants.clone(),
-            Contacts::new(store.clone()),
-            Files {
+        // Of the one secret that this installation keeps: an address outlives restarts.
+        let reply_key = sign(&secret, b"reply addresses of mails");
+        let outbox = Outbox::new(OutboxParts {
+            provider: provider.clone(),
+            mailer: mailer(&config),
+            tenants: tenants.clone(),
+            contacts: Contacts::new(store.clone()),
+            files: Files {
                 media: media.clone(),
                 downloads: downloads.clone(),
                 bytes: limits.media_inbound_bytes as u64,
                 lender: lender.clone(),
             },
-            OutboxOptions {
+            options: OutboxOptions {
                 rate: limits.send_rate_per_second,
                 rate_high: limits.send_rate_high_per_second,
                 pair_burst: limits.pair_burst,
@@ -150,7 +154,8 @@ impl Server {
                 queue: limits.account_queue,
                 renew_within: limits.token_warning,
             },
-        );
+            reply_key: reply_key.to_vec(),
+        });
         let grants = Grants::new(
             provider.clone(),
             GrantOptions {
@@ -174,7 +179,7 @@ impl Server {
         );
         let fetcher = Fetcher::new(FetcherParts {
             provider,
-            downloads,
+            downloads: downloads.clone(),
             tenants: tenants.clone(),
             conversations: Conversations::new(store.clone()),
             media: media.clone(),
@@ -209,6 +214,7 @@ impl Server {
             fetcher,
             profiles,
             media,
+            downloads,
             lender,
             uploads: Uploads::new(limits.media_uploads, limits.media_uploads_tenant),
             hub,
@@ -216,8 +222,7 @@ impl Server {
             login_limits: LoginLimits::new(limits),
             hashing: Semaphore::new(limits.password_hashes),
             mails: Arc::new(Semaphore::new(limits.mails)),
-            // Of the one secret that this installation keeps: an address outlives restarts.
-            reply_key: sign(&secret, b"reply addresses of mails"),
+            reply_key,
             state_key: sign(&secret, b"states of logins"),
             unproven: Unproven::new(limits.inflight_unproven_bytes),
             requests: Buckets::new(limits.tenant_requests_per_second),
@@ -334,11 +339,24 @@ fn open(config: &Config, clock: &Clock) -> Result<Opened, NotStarted> {
 fn downloads(config: &Config) -> Result<Downloads, NotStarted> {
     Downloads::new(DownloadOptions {
         graph_url: config.meta.graph_url.clone(),
+        resend_url: config.mail.resend_url.clone(),
         hosts: config.meta.media_hosts.clone(),
         connect_timeout: config.limits.provider_connect_timeout,
         timeout: config.limits.media_timeout,
     })
     .map_err(not_started)
+}
+
+fn mailer(config: &Config) -> Mailer {
+    let limits = &config.limits;
+    Mailer::new(MailerOptions {
+        private: config.mail.private_servers.clone(),
+        connect_timeout: limits.provider_connect_timeout,
+        timeout: limits.provider_timeout,
+        content_timeout: limits.mail_content_timeout,
+        file_bytes: limits.mail_file_bytes as u64,
+        with_files: limits.mails_with_files,
+    })
 }
 
 /// Files, in a directory beside the store's where it has one.

@@ -18,7 +18,8 @@ pub use error::ConfigError;
 pub use limits::Limits;
 pub use secret::Secret;
 pub use sections::{
-    Auth, Backend, Consistency, Conversations, Cql, Log, LogFormat, Meta, Metrics, Server, Storage,
+    Auth, Backend, Consistency, Conversations, Cql, Log, LogFormat, Mail, Meta, Metrics, Server,
+    Storage,
 };
 
 /// The built-in settings, each key with its sentence.
@@ -31,6 +32,7 @@ pub struct Config {
     pub server: Server,
     pub storage: Storage,
     pub meta: Meta,
+    pub mail: Mail,
     pub auth: Auth,
     pub log: Log,
     pub metrics: Metrics,

@@ -16,6 +16,7 @@ pub struct Limits {
     pub mail_text_bytes: usize,
     pub mail_html_bytes: usize,
     pub mails: usize,
+    pub mail_files: usize,
     #[serde(with = "crate::duration")]
     pub mail_timeout: Duration,
     #[serde(with = "crate::duration")]
@@ -140,6 +141,10 @@ pub struct Limits {
     pub provider_connect_timeout: Duration,
     #[serde(with = "crate::duration")]
     pub provider_timeout: Duration,
+    #[serde(with = "crate::duration")]
+    pub mail_content_timeout: Duration,
+    pub mail_file_bytes: usize,
+    pub mails_with_files: usize,
     pub provider_response_bytes: usize,
     pub group_bytes: usize,
     pub group_batches: usize,

@@ -93,6 +93,14 @@ pub struct Meta {
     pub verify_token: Option<Secret>,
 }
 
+/// Mail servers.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mail {
+    pub resend_url: String,
+    pub private_servers: Vec<String>,
+}
+
 /// Logins and tokens.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -26,12 +26,13 @@ const JWT_SECRET_BYTES_MIN: usize = 32;
 
 /// The first rule that is broken.
 pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
-    let Config { server, storage, meta, auth, log, limits, .. } = config;
+    let Config { server, storage, meta, mail, auth, log, limits, .. } = config;
     for (key, url) in [
         ("server.public_url", server.public_url.as_deref()),
         ("meta.graph_url", Some(meta.graph_url.as_str())),
         ("meta.instagram_url", Some(meta.instagram_url.as_str())),
         ("meta.instagram_auth_url", Some(meta.instagram_auth_url.as_str())),
+        ("mail.resend_url", Some(mail.resend_url.as_str())),
         ("meta.login_url", Some(meta.login_url.as_str())),
         ("meta.instagram_login_url", Some(meta.instagram_login_url.as_str())),
     ] {
@@ -56,6 +57,11 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
         meta.media_hosts.iter().all(|host| is_host(host)),
         "meta.media_hosts",
         "must be names such as files.example.com or *.example.com",
+    )?;
+    rule(
+        mail.private_servers.iter().all(|server| has_port(server)),
+        "mail.private_servers",
+        "must be servers, each with its port as in 10.0.0.5:25",
     )?;
     rule(!storage.path.as_os_str().is_empty(), "storage.path", "must name a directory")?;
     let cql = &storage.cql;

@@ -160,6 +160,7 @@ fn each_rule_is_one_sentence_that_names_its_key() {
         ("META__REDIRECT_URL", "/connected", "meta.redirect_url"),
         ("META__GRAPH_VERSION", "v23/0", "meta.graph_version"),
         ("META__GRAPH_VERSION", "v 23", "meta.graph_version"),
+        ("MAIL__PRIVATE_SERVERS", "10.0.0.5", "mail.private_servers"),
         ("STORAGE__PATH", "", "storage.path"),
         ("STORAGE__CQL__NODES", "localhost", "storage.cql.nodes"),
         ("STORAGE__CQL__NODES", "", "storage.cql.nodes"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::channel::Channel;
+use crate::channel::{Carrier, Channel};
 use crate::id::{AccountId, DivisionId, TenantId};
 use crate::news::Heard;
 use crate::registration::Registration;
@@ -49,7 +49,7 @@ pub struct Account {
     #[serde(default)]
     pub token_until: Option<Timestamp>,
     pub division_id: Option<DivisionId>,
-    /// By channel. Keys ending in `secret`, `token` or named `pin` are secrets.
+    /// By channel. Keys ending in `secret`, `token` or named `pin` or `smtp_url` are secrets.
     pub config: BTreeMap<String, Value>,
     /// Raised by every change.
     pub rev: u64,
@@ -110,7 +110,8 @@ pub const MASK: &str = "********";
 
 /// Whether a config key holds a secret.
 pub fn is_secret(key: &str) -> bool {
-    key == "pin" || key.ends_with("secret") || key.ends_with("token")
+    // The address of a mail server holds the password.
+    matches!(key, "pin" | "smtp_url") || key.ends_with("secret") || key.ends_with("token")
 }
 
 /// A text of a config.
@@ -314,6 +315,14 @@ impl Account {
 
     /// Whether a message may be sent through it now.
     pub fn can_send(&self, now: Timestamp) -> bool {
-        self.is_active && !self.is_paused(now) && self.status != AccountStatus::Disabled
+        self.is_active
+            && !self.is_paused(now)
+            && self.status != AccountStatus::Disabled
+            && self.has_way_out()
+    }
+
+    /// Whether its config says by which way messages leave.
+    pub fn has_way_out(&self) -> bool {
+        self.channel.carrier() == Carrier::Api || self.text("smtp_url").is_some()
     }
 }

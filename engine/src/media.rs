@@ -49,6 +49,22 @@ pub enum Origin {
     Uploaded { by: AgentId },
     /// A message carried it: it was fetched from the provider.
     Fetched { account: AccountId, conversation: ConversationId, provider_media_id: String },
+    /// A mail carried it: it was kept before the message was there.
+    Mailed {
+        account: AccountId,
+        /// The mail's id.
+        mail: String,
+    },
+}
+
+impl Origin {
+    /// Whether it is nobody's at the desk: it goes with the last message that shows it.
+    pub fn is_of_message(&self) -> bool {
+        match self {
+            Self::Uploaded { .. } => false,
+            Self::Fetched { .. } | Self::Mailed { .. } => true,
+        }
+    }
 }
 
 /// Whether a SHA-256 that a provider names, as hex or in base64, is this one.

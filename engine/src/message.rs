@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 pub use self::row::{
-    BLOCK_SEQS, MessageRow, Place, REACTIONS_MAX, Reacted, Reacting, VERSIONS_MAX, Version,
-    block_of,
+    BLOCK_SEQS, MailHead, MessageRow, Place, REACTIONS_MAX, Reacted, Reacting, VERSIONS_MAX,
+    Version, block_of,
 };
 use crate::id::{ConversationId, MediaId, MessageId};
 use crate::time::Timestamp;

@@ -1,6 +1,7 @@
 //! What the world outside does to the engine, without the world: a stand-in for the messaging part
-//! of Meta's Graph API ([`Graph`]), and scripted people who write to the business ([`Customers`]).
-//! Both speak the provider's wire formats over real sockets and know nothing of the engine.
+//! of Meta's Graph API ([`Graph`]), scripted people who write to the business ([`Customers`]), and a
+//! mail server with people who answer mails ([`MailServer`], [`Letter`], [`Postman`]). All speak the
+//! provider's wire formats over real sockets and know nothing of the engine.
 //! [`bodies`] and [`sign`] make single webhooks for tests.
 //!
 #![doc = include_str!("failures.md")]
@@ -14,6 +15,8 @@ mod customers;
 mod error;
 mod failure;
 mod graph;
+mod letter;
+mod mail_server;
 mod media;
 mod people;
 mod phrases;
@@ -28,6 +31,8 @@ pub use graph::{
     Passed, Past, PhoneAppAct, Plan, Quality, ReadMark, Request, Script, Sends, Sent, StatusDelays,
     Traffic, Trouble,
 };
+pub use letter::{Letter, Postman};
+pub use mail_server::{MailServer, MailServerOptions};
 pub use media::MediaKind;
 pub use people::{Act, Business, Who};
 pub use signature::{sign, verify};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use simulator::{
     Account, Business, CONTROL, CustomerOptions, Customers, FAILURES, Faults, Graph, GraphOptions,
-    Limits, Object, Page, StatusDelays, fresh_seed,
+    Limits, MailServer, MailServerOptions, Object, Page, StatusDelays, fresh_seed,
 };
 
 /// Both tables, as `--help` shows them.
@@ -39,6 +39,22 @@ enum Command {
     ///
     /// Prints a summary at the end; exit code 1 when a webhook was given up.
     Customers(CustomersArgs),
+    /// Takes mails, as the mail server of an account's `smtp_url`, and gives them to nobody.
+    ///
+    /// Prints one line when it serves: `listening on smtp://ADDRESS:PORT`, and how many it took at
+    /// its end. The engine takes it for trusted only if `mail.private_servers` names it.
+    #[command(after_long_help = FAILURES)]
+    Mail(MailArgs),
+}
+
+#[derive(Args)]
+struct MailArgs {
+    /// Address to serve on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8025")]
+    listen: SocketAddr,
+    /// Name and password that it asks for
+    #[arg(long, value_name = "NAME:PASSWORD", value_parser = login)]
+    login: Option<(String, String)>,
 }
 
 #[derive(Args)]
@@ -190,6 +206,7 @@ async fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Graph(args) => graph(args).await,
         Command::Customers(args) => customers(args).await,
+        Command::Mail(args) => mail(args).await,
     };
     done.unwrap_or_else(|error| {
         // Without stderr there is nobody to tell.
@@ -214,6 +231,21 @@ fn latency(text: &str) -> Result<(Duration, Duration), String> {
 
 fn faults(text: &str) -> Result<Faults, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+fn login(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once(':').ok_or("a name and a password with `:` between them")?;
+    Ok((parts.0.to_owned(), parts.1.to_owned()))
+}
+
+async fn mail(args: MailArgs) -> io::Result<ExitCode> {
+    let MailArgs { listen, login } = args;
+    let options = MailServerOptions { listen, login, ..MailServerOptions::default() };
+    let server = MailServer::start(options).await?;
+    writeln!(io::stdout(), "listening on smtp://{}", server.address())?;
+    tokio::signal::ctrl_c().await?;
+    writeln!(io::stderr(), "{} mails taken", server.letters().len())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn graph(args: GraphArgs) -> io::Result<ExitCode> {

@@ -179,6 +179,10 @@ impl Fetcher {
                 tracing::warn!(account = %account.id, "a file lies on none of `meta.media_hosts`");
                 return Err(never("foreign", "the file lies where none is fetched from"));
             }
+            Err(NotRead::Refused) => {
+                let reason = "the file is refused; check the account's access token";
+                return Err(NotFetched::Again(reason));
+            }
             Err(NotRead::Passing(reason)) => return Err(NotFetched::Again(reason)),
         };
         let incoming = self.whole(one, download).await?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::account::Account;
-use engine::channel::{Answered, Handle, Opaque, Outbound, Outcome, Outgoing, Slow};
+use engine::channel::{Answered, Carrier, Handle, Opaque, Outbound, Outcome, Outgoing, Slow};
 use engine::id::MessageId;
 use engine::message::{MessageError, MessageRow};
 use engine::saying::{Saying, Source};
@@ -37,6 +37,9 @@ impl Outbox {
         };
         let is_late = slip.is_late(account.channel, self.0.tenants.now());
         let mut outbound = Outbound { to, is_late, what, opaque };
+        if account.channel.carrier() == Carrier::Mail {
+            return Box::pin(self.mail(slip, &account, (row, &outbound), line)).await;
+        }
         let file = medium(&mut outbound.what).map(|media| (media.kind, media.from.clone()));
         let mut was_known = false;
         if let Some((kind, Source::Stored(stored))) = &file {
@@ -87,7 +90,7 @@ impl Outbox {
 
     /// What an outcome says of others: how fast the account may send, and what it failed with.
     /// `left`: when its request did, and for how long the provider wants to be left alone.
-    fn noted(
+    pub(super) fn noted(
         &self,
         slip: &Slip,
         line: &Line,

@@ -70,6 +70,8 @@ pub(crate) struct Tuning {
     pub(crate) dead_letters: LetterLimits,
     pub(crate) decide: Decide,
     pub(crate) seed: Option<u64>,
+    /// Other waits between the attempts of a send.
+    pub(crate) send_ladder: Option<&'static [Duration]>,
 }
 
 /// So many commands of a thread at once, and enough of everything else.
@@ -81,7 +83,8 @@ impl Default for Tuning {
     fn default() -> Self {
         let DeskOptions { permits, turns, waiting, patience, dead_letters, decide, seed, .. } =
             DeskOptions::default();
-        Self { permits, turns, waiting, patience, dead_letters, decide, seed }
+        let send_ladder = None;
+        Self { permits, turns, waiting, patience, dead_letters, decide, seed, send_ladder }
     }
 }
 
@@ -177,8 +180,12 @@ pub(crate) async fn tuned(
     outside: Arc<dyn Outside>,
     tuning: Tuning,
 ) -> Desk {
-    let Tuning { permits, turns, waiting, patience, dead_letters, decide, seed } = tuning;
+    let Tuning { permits, turns, waiting, patience, dead_letters, decide, seed, send_ladder } =
+        tuning;
+    let mut rules = DeskOptions::default().rules;
+    rules.send_ladder = send_ladder.map_or(rules.send_ladder, <[Duration]>::to_vec);
     let options = DeskOptions {
+        rules,
         permits,
         turns,
         waiting,

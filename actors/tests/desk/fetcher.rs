@@ -137,6 +137,7 @@ fn fetcher(
 ) -> Fetcher {
     let downloads = DownloadOptions {
         graph_url: provider.base.clone(),
+        resend_url: "https://api.resend.com".to_owned(),
         hosts: Vec::new(),
         connect_timeout: Duration::from_secs(5),
         timeout: Duration::from_millis(300),

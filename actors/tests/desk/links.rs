@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use actors::outbox::Outbox;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -13,11 +12,10 @@ use engine::conversation::{Command, Draft};
 use engine::message::{MessageKind, MessageStatus, Sender, SenderKind};
 use engine::saying::{Media, Saying, Source};
 use serde_json::{Value, json};
-use storage::contacts::Contacts;
 use storage::conversations::Conversations;
 
 use crate::bench::{account, admin, phone, says};
-use crate::outbox::{at, files, options, shop, status};
+use crate::outbox::{at, files, mailer_of, options, outbox_of, shop, status};
 
 const PICTURE: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01";
 
@@ -64,9 +62,8 @@ async fn a_link_that_the_provider_cannot_use_is_retried_once_by_upload() {
         .with_state(provider.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
     let shop = shop().await;
-    let contacts = Contacts::new(shop.store.clone());
-    let (at, files) = (at(base.clone()), files(&shop.store, &base));
-    let outbox = Outbox::new(at, shop.tenants.clone(), contacts, files.clone(), options());
+    let (ways, files) = ((at(base.clone()), mailer_of(Vec::new())), files(&shop.store, &base));
+    let outbox = outbox_of(&shop.store, shop.tenants.clone(), ways, files.clone(), options());
     let desk = shop.desk(&outbox).await;
     desk.ingest(&account(), vec![says(vec![phone("1")], "m1", "hello")]).await.unwrap();
     let conversations = Conversations::new(shop.store.clone());

@@ -7,7 +7,8 @@ use actors::clock::{Clock, Stamps};
 use actors::committed::Committed;
 use actors::desk::Desk;
 use actors::downloads::{DownloadOptions, Downloads};
-use actors::outbox::{Files, Outbox, OutboxOptions};
+use actors::mailer::{Mailer, MailerOptions};
+use actors::outbox::{Files, Outbox, OutboxOptions, OutboxParts};
 use actors::provider::{Provider, ProviderOptions};
 use actors::tenants::Tenants;
 use actors::world::Outside;
@@ -28,7 +29,7 @@ use storage::{Stamp, Store};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use crate::bench::{account, admin, desk, phone, says};
+use crate::bench::{Tuning, account, admin, desk, phone, says, tuned};
 use crate::sends::draft;
 use crate::settings::{made, tenants};
 
@@ -132,6 +133,15 @@ impl Shop {
         desk
     }
 
+    /// The same, with these waits between the attempts of a send.
+    pub(crate) async fn desk_in_haste(&self, outbox: &Outbox, ladder: &'static [Duration]) -> Desk {
+        let tuning = Tuning { send_ladder: Some(ladder), ..Tuning::default() };
+        let outside = Arc::new(Sending(outbox.clone()));
+        let desk = tuned(&self.store, &self.clock, &self.stamps, outside, tuning).await;
+        outbox.connect(desk.clone());
+        desk
+    }
+
     /// Its desk, with this outside.
     pub(crate) async fn over(&self, outside: Arc<dyn Outside>) -> Desk {
         desk(&self.store, &self.clock, &self.stamps, outside, None).await
@@ -144,8 +154,35 @@ pub(crate) fn outbox(
     tenants: Tenants,
     options: OutboxOptions,
 ) -> Outbox {
-    let files = files(store, "http://127.0.0.1:1");
-    Outbox::new(provider, tenants, Contacts::new(store.clone()), files, options)
+    outbox_of(store, tenants, (provider, mailer()), files(store, "http://127.0.0.1:1"), options)
+}
+
+pub(crate) fn outbox_of(
+    store: &Arc<dyn Store>,
+    tenants: Tenants,
+    (provider, mailer): (Provider, Mailer),
+    files: Files,
+    options: OutboxOptions,
+) -> Outbox {
+    let (contacts, reply_key) = (Contacts::new(store.clone()), b"key".to_vec());
+    Outbox::new(OutboxParts { provider, mailer, tenants, contacts, files, options, reply_key })
+}
+
+/// One that knows no server of ours.
+fn mailer() -> Mailer {
+    mailer_of(Vec::new())
+}
+
+/// One that may use these.
+pub(crate) fn mailer_of(private: Vec<String>) -> Mailer {
+    Mailer::new(MailerOptions {
+        private,
+        connect_timeout: Duration::from_secs(5),
+        timeout: Duration::from_secs(60),
+        content_timeout: Duration::from_secs(60),
+        file_bytes: 1 << 20,
+        with_files: 2,
+    })
 }
 
 /// Files of which none is there yet.
@@ -154,6 +191,7 @@ pub(crate) fn files(store: &Arc<dyn Store>, graph_url: &str) -> Files {
     let stamps = Stamps::above(Stamp(0));
     let downloads = DownloadOptions {
         graph_url: graph_url.to_owned(),
+        resend_url: "https://api.resend.com".to_owned(),
         hosts: Vec::new(),
         connect_timeout: Duration::from_secs(5),
         timeout: Duration::from_secs(60),

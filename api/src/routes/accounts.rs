@@ -93,7 +93,9 @@ struct Draft {
     division_id: Option<DivisionId>,
     /// For WhatsApp `phone_number_id`, `waba_id`, `access_token`, and optionally `app_secret`,
     /// `verify_token`, `pin`, `send_read_marks`; for Instagram `ig_user_id`, for Messenger `page_id`,
-    /// each with `access_token`, and optionally `app_secret`, `verify_token`, `send_read_marks`.
+    /// each with `access_token`, and optionally `app_secret`, `verify_token`, `send_read_marks`; for email
+    /// `address`, and optionally `webhook_secret`, `provider`, `smtp_url` (by which mails are sent),
+    /// `sender_name`, and `api_token` of Resend.
     config: BTreeMap<String, Value>,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use engine::account::Account;
-use engine::channel::email::{self, Inbox, NotAMail, Proofs};
+use engine::channel::email::{self, Inbox, NotAMail, Proofs, Received};
 use engine::channel::{Channel, Inbound};
 use engine::time::Timestamp;
 use schemars::JsonSchema;
@@ -18,7 +18,8 @@ use super::webhooks::{again, delayed};
 use super::{Access, Route, route};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::extract::{Received, bytes};
+use crate::extract::{self, bytes};
+use crate::{mail_files, resend};
 
 pub fn routes() -> Vec<Route> {
     let path = "/webhook/email";
@@ -57,14 +58,16 @@ struct Posted {
     signature: Option<String>,
     authorization: Option<String>,
     svix: Option<[String; 3]>,
-    body: Received,
+    body: extract::Received,
     /// Among those that are taken apart: also when whoever delivers has left.
     _place: OwnedSemaphorePermit,
 }
 
 /// What became of a mail at one of its accounts.
 enum Read {
-    Items(Vec<Inbound>),
+    Mail(Box<Received>),
+    /// It cannot be read.
+    Dead(Inbound),
     NotProven,
     NoSender,
 }
@@ -118,12 +121,25 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
     let (mut any, mut told) = (false, Vec::new());
     for account in meant {
         let (read, recipients) = (posted.clone(), recipients.clone());
-        let (app, of) = (app.clone(), account.clone());
-        match apart(move || read.read(&app, &of, &recipients)).await? {
-            Read::Items(items) => told.push((account, items)),
+        let (asked, on, of) = (posted.clone(), app.clone(), account.clone());
+        let left = apart(move || asked.left_behind(&on, &of)).await?;
+        let sent = match left {
+            Some((id, token)) => resend::sent(app, &id, &token).await?,
+            None => None,
+        };
+        let (on, of) = (app.clone(), account.clone());
+        let item = match apart(move || read.read(&on, &of, &recipients, sent)).await? {
+            // Its files are durable before it is: what is told of them is there.
+            Read::Mail(received) => {
+                let Received { mut message, files } = *received;
+                mail_files::keep(app, &account, &mut message, files).await?;
+                Inbound::Message(Box::new(message))
+            }
+            Read::Dead(item) => item,
             Read::NotProven => continue,
             Read::NoSender => return Err(no_sender()),
-        }
+        };
+        told.push((account, vec![item]));
         any = true;
         posted.body.proven();
     }
@@ -201,18 +217,35 @@ impl Posted {
         post.recipients().ok_or_else(too_many).map(Some)
     }
 
-    /// What it tells an account, if it is proven to be for it.
-    fn read(&self, app: &App, account: &Account, recipients: &[String]) -> Read {
+    /// It, opened, if it is proven to be for an account.
+    fn proven(&self, app: &App, account: &Account) -> Option<email::Post<'_>> {
+        let time = (app.tenants.now(), app.config.limits.mail_proof_age);
+        let post = email::open(&self.content_type, &self.body).ok()?;
+        let is_of = |provider: &str| provider == post.provider.as_str();
+        let is_proven = |secret: &str| self.is_proven(&post, secret, time);
+        let counts = account.text("provider").is_none_or(is_of)
+            && account.text("webhook_secret").is_none_or(is_proven);
+        counts.then_some(post)
+    }
+
+    /// The mail that the provider has kept to itself, and the token that it asks for.
+    fn left_behind(&self, app: &App, account: &Account) -> Option<(String, String)> {
+        let token = account.text("api_token")?.to_owned();
+        Some((self.proven(app, account)?.left_behind()?, token))
+    }
+
+    /// What it tells an account, if it is proven to be for it; with the mail as it was sent, if it
+    /// was asked for.
+    fn read(
+        &self,
+        app: &App,
+        account: &Account,
+        recipients: &[String],
+        sent: Option<Vec<u8>>,
+    ) -> Read {
         let (limits, now) = (&app.config.limits, app.tenants.now());
-        let Ok(post) = email::open(&self.content_type, &self.body) else { return Read::NotProven };
-        if account.text("provider").is_some_and(|provider| provider != post.provider.as_str()) {
-            return Read::NotProven;
-        }
-        if let Some(secret) = account.text("webhook_secret")
-            && !self.is_proven(&post, secret, (now, limits.mail_proof_age))
-        {
-            return Read::NotProven;
-        }
+        let Some(mut post) = self.proven(app, account) else { return Read::NotProven };
+        post.sent = sent;
         let inbox = Inbox {
             address: &account.account_key,
             reply_key: &app.reply_key,
@@ -220,12 +253,12 @@ impl Posted {
             html_bytes: limits.mail_html_bytes,
         };
         match email::read(&post, recipients, &inbox, now) {
-            Ok(Some(message)) => Read::Items(vec![Inbound::Message(Box::new(message))]),
+            Ok(Some(received)) => Read::Mail(Box::new(received)),
             Ok(None) => Read::NoSender,
             Err(why) => {
                 let kept = &self.body[..self.body.len().min(KEPT_BYTES)];
                 let raw = String::from_utf8_lossy(kept).into_owned();
-                Read::Items(vec![Inbound::Dead { reason: why.to_string(), raw }])
+                Read::Dead(Inbound::Dead { reason: why.to_string(), raw })
             }
         }
     }

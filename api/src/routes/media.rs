@@ -194,15 +194,23 @@ pub async fn visible(app: &App, caller: &Caller, id: MediaId) -> Result<Option<M
     Ok(Some(medium).filter(|_| is_visible))
 }
 
-/// A file that the caller may send: one that they may see, and that not too many messages show.
-pub async fn sendable(app: &App, caller: &Caller, id: MediaId) -> Result<Option<Medium>, ApiError> {
-    let medium = visible(app, caller, id).await?;
-    let most = app.config.limits.media_messages;
-    if medium.is_some() && app.media.shown(id, most).await?.len() >= most {
-        let message = format!("stands in {most} messages already; upload the file once more");
-        return Err(ApiError::invalid("attachments[0].media_id", message));
+/// Those of these files that the caller may send: such as they may see, and that not too many
+/// messages show.
+pub async fn all_sendable(
+    app: &App,
+    caller: &Caller,
+    ids: &[MediaId],
+) -> Result<Vec<Medium>, ApiError> {
+    let (mut all, most) = (Vec::new(), app.config.limits.media_messages);
+    for (n, id) in ids.iter().copied().enumerate() {
+        let Some(medium) = visible(app, caller, id).await? else { continue };
+        if app.media.shown(id, most).await?.len() >= most {
+            let message = format!("stands in {most} messages already; upload the file once more");
+            return Err(ApiError::invalid(format!("attachments[{n}].media_id"), message));
+        }
+        all.push(medium);
     }
-    Ok(medium)
+    Ok(all)
 }
 
 /// Whether one of these tags is this one (RFC 9110, 13.1.2).

@@ -4,10 +4,11 @@ use actors::failure::{Failure, Full};
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{Method, StatusCode};
+use engine::channel::Channel;
 use engine::conversation::{Command, Draft, ReactionDraft, Refused};
 use engine::id::ConversationId;
 use engine::message::{Message, MessageRow, Sender, SenderKind};
-use engine::saying::{Asked, NewMessage};
+use engine::saying::{Asked, MAIL_FILES_MAX, NewMessage};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -82,21 +83,30 @@ async fn send(
     let state = state(&app, &caller).await?;
     let name = state.agents.get(&caller.agent).map(|agent| agent.name.clone());
     let sender = Sender { kind: SenderKind::Agent, id: Some(caller.agent.0), name };
-    let medium = match body.media_id() {
-        Some(medium) => media::sendable(&app, &caller, medium).await?,
-        None => None,
-    };
-    let asked = body.asked(medium.as_ref())?;
+    let named: Vec<_> = body.media_ids().take(MAIL_FILES_MAX).collect();
+    let files = media::all_sendable(&app, &caller, &named).await?;
     let heads = app.desk.heads(caller.tenant, &[id]).await?;
+    // Whoever names none that is there hears first what is wrong with the body.
+    let channel = heads.first().map_or(Channel::Whatsapp, |head| head.channel);
+    let asked = body.asked(channel, &files)?;
     let head = heads.first().ok_or(Refused::NotFound)?;
     if head.pending.is_empty() && !app.outbox.has_room(head.account) {
         return Err(Failure::busy(Full::Account).into());
     }
     let account = state.accounts.get(&head.account);
+    if account.is_some_and(|account| !account.has_way_out()) {
+        let message = "the account only takes mails; give it an `smtp_url` under integrations";
+        return Err(ApiError::conflict("no_smtp", message));
+    }
     let account_can_send = account.is_some_and(|account| account.can_send(app.tenants.now()));
     let command = match asked {
         Asked::Message { mut saying, reply_to } => {
             head.channel.check(&mut saying)?;
+            let most = app.config.limits.mail_file_bytes as u64;
+            if saying.file_bytes() > most {
+                let message = format!("must have at most {most} bytes together");
+                return Err(ApiError::invalid("attachments", message));
+            }
             Command::Send(Draft { saying, reply_to, sender, account_can_send })
         }
         Asked::Reaction(reaction) => {

@@ -22,7 +22,7 @@ use crate::caller::{Answer, Caller, PASSWORD};
 pub(crate) const SECRET: &str = "the app's secret";
 
 /// Servers outlive the runtime of the test that starts them.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 static SHARED: tokio::sync::Mutex<Weak<Server>> = tokio::sync::Mutex::const_new(Weak::new());
 
 /// A server that runs until this goes.

@@ -378,15 +378,6 @@ async fn what_programs_and_inboxes_of_one_s_own_send_is_marked() {
 }
 
 #[tokio::test]
-async fn nothing_can_be_said_by_mail_yet_and_that_is_said() {
-    let inbox = Inbox::new().await;
-    inbox.gets("m1", json!({"subject": "Away"})).await;
-    let id = inbox.conversations().await[0]["id"].as_str().unwrap().to_owned();
-    let path = format!("/api/conversations/{id}/messages");
-    assert_eq!(inbox.org.admin.post(&path, json!({"text": "Hi"})).await.invalid(), ["channel"]);
-}
-
-#[tokio::test]
 async fn only_an_address_can_be_an_inbox() {
     let org = Org::found().await;
     for config in [

@@ -47,6 +47,10 @@ mod logins;
 #[cfg(test)]
 mod mail;
 #[cfg(test)]
+mod mail_files;
+#[cfg(test)]
+mod mail_out;
+#[cfg(test)]
 mod mail_threads;
 #[cfg(test)]
 mod media;

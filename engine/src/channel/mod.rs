@@ -28,7 +28,7 @@ use crate::phone;
 use crate::saying::Saying;
 use crate::time::Timestamp;
 
-pub use rows::Window;
+pub use rows::{Carrier, Window};
 pub use setup::Setup;
 
 /// A channel.

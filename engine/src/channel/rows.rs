@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::messaging::{self, Speaker};
 use super::{
     Answered, Call, Channel, Handle, Located, Method, Missed, Opaque, Outbound, Outcome, Profile,
-    Upload, login, whatsapp,
+    Upload, email, login, whatsapp,
 };
 use crate::account::{Account, Known};
 use crate::message::MessageKind;
@@ -23,7 +23,24 @@ pub struct Window {
     pub by_people: Duration,
 }
 
+/// By what messages leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// Requests to the provider's API.
+    Api,
+    /// Mails, by a mail server.
+    Mail,
+}
+
 impl Channel {
+    /// By what its messages leave.
+    pub fn carrier(self) -> Carrier {
+        match self {
+            Self::Whatsapp | Self::Instagram | Self::Messenger => Carrier::Api,
+            Self::Email => Carrier::Mail,
+        }
+    }
+
     /// Whether it says of all messages up to a time that they arrived, or were read.
     pub fn tells_by_time(self) -> bool {
         match self {
@@ -54,7 +71,7 @@ impl Channel {
         match self {
             Self::Whatsapp => whatsapp::check(saying),
             Self::Instagram | Self::Messenger => messaging::check(self, saying),
-            Self::Email => Err(self.says_nothing()),
+            Self::Email => email::check(saying),
         }
     }
 
@@ -63,12 +80,12 @@ impl Channel {
         match self {
             Self::Whatsapp => whatsapp::check_reaction(reaction),
             Self::Instagram | Self::Messenger => messaging::check_reaction(reaction),
-            Self::Email => Err(self.says_nothing()),
+            Self::Email => Err(Invalid::field("reaction", "cannot be sent by email")),
         }
     }
 
     /// A message or a reaction as a request; `None` where none of the customer's handles is one that
-    /// the channel knows. `key` is the account's.
+    /// the channel knows, or it leaves as a mail. `key` is the account's.
     pub fn message(self, outbound: &Outbound, key: &str, token: &str) -> Option<Call> {
         match self {
             Self::Whatsapp => whatsapp::message(outbound, key, token),
@@ -290,8 +307,11 @@ impl Channel {
         }
     }
 
-    fn says_nothing(self) -> Invalid {
-        let message = format!("nothing can be sent on {} from here yet", self.as_str());
-        Invalid::field("channel", message)
+    /// Whether an error of this code says that the account's token or login does not count.
+    pub fn is_of_token(self, code: &str) -> bool {
+        match self {
+            Self::Whatsapp | Self::Instagram | Self::Messenger => whatsapp::is_of_token(code),
+            Self::Email => email::is_of_login(code),
+        }
     }
 }

@@ -80,10 +80,15 @@ impl Setup {
             false if !value.as_str().is_some_and(is_text) => {
                 wrong(format!("must be a text of 1 to {VALUE_BYTES_MAX} characters"))
             }
-            _ => match choices(key).filter(|known| !known.iter().any(|one| value == one)) {
-                Some(known) => wrong(format!("must be one of {}", known.join(", "))),
-                None => Ok(()),
-            },
+            _ => {
+                if let Some(must) = shape(key, value.as_str().unwrap_or_default()) {
+                    return wrong(must.to_owned());
+                }
+                match choices(key).filter(|known| !known.iter().any(|one| value == one)) {
+                    Some(known) => wrong(format!("must be one of {}", known.join(", "))),
+                    None => Ok(()),
+                }
+            }
         }
     }
 
@@ -98,6 +103,15 @@ impl Setup {
 fn choices(key: &str) -> Option<&'static [&'static str]> {
     match key {
         "provider" => Some(&email::PROVIDERS),
+        _ => None,
+    }
+}
+
+/// What must stand under a key, where only texts of one form may; `None`: this does.
+fn shape(key: &str, value: &str) -> Option<&'static str> {
+    match key {
+        "smtp_url" => email::Smtp::read(value).err(),
+        "sender_name" if value.contains(char::is_control) => Some("must be one line"),
         _ => None,
     }
 }

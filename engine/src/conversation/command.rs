@@ -262,6 +262,8 @@ pub enum Refused {
     TooManyTags,
     #[error("people have worked in this conversation; it is not moved by itself")]
     Touched,
+    #[error("a program wrote what this would answer; only people answer programs")]
+    Automatic,
     #[error("this thread turned out to be another one; use that")]
     Moved(MovedTo),
 }

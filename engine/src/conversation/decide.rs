@@ -35,7 +35,7 @@ pub fn decide(
         Command::Fetched(fetched) => files::fetched(turn(state, envelope, context)?, fetched),
         Command::Send(draft) => {
             let turn = turn(state, envelope, context)?;
-            outbound::send(turn, draft, open_case(state), context)
+            outbound::send(state, turn, draft, open_case(state), context)
         }
         Command::React(draft) => {
             let turn = turn(state, envelope, context)?;

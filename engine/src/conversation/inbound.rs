@@ -2,7 +2,7 @@
 
 use super::turn::{Progress, Turn};
 use super::{Context, Conversation, Decision, Effect, Refused, State, reactions};
-use crate::channel::{Author, Echo, InboundMessage, Receipt};
+use crate::channel::{Author, Echo, InboundMessage, Receipt, email};
 use crate::fact::{By, ConversationStatus, Fact, ParkedReceipt};
 use crate::id::{ConversationId, MessageId};
 use crate::message::{Direction, MessageKind, MessageStatus, Place, Sender, SenderKind};
@@ -33,6 +33,7 @@ pub(super) fn receive(
     row.message.referral.clone_from(&message.referral);
     row.message.error.clone_from(&message.error);
     row.message.automatic = message.automatic;
+    row.mail = email::kept(message);
     let (made, place) = (row.message.id, row.place);
     let fact = Fact::Received {
         message: made,

@@ -1,7 +1,7 @@
 //! What has to be read before a command can be decided.
 
 use super::{Command, Conversation, Envelope, Fetched, Loaded, Need, State, Target};
-use crate::channel::{Amender, Opaque, Outcome};
+use crate::channel::{Amender, Carrier, Opaque, Outcome};
 use crate::fact::ParkedAmendment;
 use crate::id::{ContactId, ConversationId, MessageId};
 use crate::message::{MessageStatus, Place, Sender, SenderKind};
@@ -113,11 +113,11 @@ pub fn needs(state: &State, loaded: &Loaded, envelope: &Envelope) -> Vec<Need> {
             }
         }
         Command::Join(joined) => look.id(&joined.mark(), None),
-        Command::Send(draft) => {
-            if let (Some(quoted), Some(id)) = (draft.reply_to, case) {
-                look.message(id, quoted);
-            }
-        }
+        Command::Send(draft) => match (draft.reply_to, case) {
+            (Some(quoted), Some(id)) => look.message(id, quoted),
+            (None, Some(id)) => look.answered_mail(id),
+            (_, None) => {}
+        },
         Command::React(draft) => {
             if let Some(id) = case {
                 look.message(id, draft.message);
@@ -240,6 +240,15 @@ impl Look<'_> {
             None => self.needs.push(Need::Message(id, message)),
             Some(Some(place)) => self.row(id, *place),
             Some(None) => {}
+        }
+    }
+
+    /// The mail that one answers which names none: the newest that came.
+    fn answered_mail(&mut self, id: ConversationId) {
+        let case = known_case(self.state, self.loaded, id);
+        let case = case.filter(|case| case.channel.carrier() == Carrier::Mail);
+        if let Some(newest) = case.and_then(|case| case.last_inbound_id.clone()) {
+            self.known(&newest, None);
         }
     }
 

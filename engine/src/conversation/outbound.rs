@@ -1,15 +1,17 @@
 //! What goes to the customer: one message at a time, begun durably, ended however late.
 
+use super::inbound::find;
 use super::turn::{Progress, Turn};
-use super::{Context, Decision, Draft, Effect, Pending, Refused, Rules, THROTTLED_MAX};
-use crate::channel::{Outcome, Slow};
+use super::{Context, Decision, Draft, Effect, Pending, Refused, Rules, State, THROTTLED_MAX};
+use crate::channel::{Carrier, Outcome, Slow, email};
 use crate::fact::{ConversationStatus, Fact};
 use crate::id::{ConversationId, MessageId};
-use crate::message::{Direction, MessageError, MessageStatus, Place};
+use crate::message::{Direction, MessageError, MessageRow, MessageStatus, Place, SenderKind};
 use crate::time::Timestamp;
 
 /// Somebody says something to the customer.
 pub(super) fn send<'a>(
+    state: &State,
     mut turn: Turn<'a>,
     draft: &Draft,
     current: Option<ConversationId>,
@@ -23,23 +25,54 @@ pub(super) fn send<'a>(
         None => None,
         Some(id) => {
             let place = context.loaded.messages.get(&(turn.head.id, id)).copied().flatten();
-            Some(turn.row(place.ok_or(Refused::NoSuchMessage)?)?.message.clone())
+            Some(turn.row(place.ok_or(Refused::NoSuchMessage)?)?.clone())
         }
     };
+    let is_named = quoted.is_some();
+    let quoted = quoted.or_else(|| answered(state, &turn, context));
+    let customer = Some(turn.head.contact.0);
+    let is_meant =
+        is_named || quoted.as_ref().is_some_and(|quoted| quoted.message.sender.id == customer);
+    let is_by_program = draft.sender.kind != SenderKind::Agent;
+    if is_by_program && quoted.as_ref().is_some_and(|quoted| quoted.message.automatic) {
+        return Err(Refused::Automatic);
+    }
     let from = turn.head.status;
     if from.is_closed() {
         turn.record(Fact::StatusChanged { from, to: ConversationStatus::Open });
     }
     let mut row = turn.blank(context.mint.message(), Direction::Outbound, draft.sender.clone());
     row.say(draft.saying.shown());
-    row.message.reply_to_message_id = quoted.as_ref().map(|quoted| quoted.id);
-    row.message.reply_to = quoted.and_then(|quoted| quoted.provider_message_id);
+    if turn.head.channel.carrier() == Carrier::Mail {
+        address(&mut row, quoted.as_ref(), is_meant);
+    }
+    row.message.reply_to_message_id = quoted.as_ref().map(|quoted| quoted.message.id);
+    row.message.reply_to = quoted.and_then(|quoted| quoted.message.provider_message_id);
     let (message, place) = (row.message.id, row.place);
     turn.add(row, turn.by, Fact::Queued { message, place });
     if turn.head.pending.len() == 1 {
         turn.enqueue_first();
     }
     Ok(turn.done(Some(place)))
+}
+
+/// What a mail answers that names nothing: the newest that came.
+fn answered(state: &State, turn: &Turn<'_>, context: &Context<'_>) -> Option<MessageRow> {
+    let newest = turn.head.last_inbound_id.as_deref();
+    let newest = newest.filter(|_| turn.head.channel.carrier() == Carrier::Mail)?;
+    context.loaded.rows.get(&find(state, context, newest)?)?.clone()
+}
+
+/// A mail's headers: what it is about, what it answers, and to whom it goes. Who writes in a thread
+/// without being its customer is answered only where they are meant: anybody can write into it.
+fn address(row: &mut MessageRow, answered: Option<&MessageRow>, is_meant: bool) {
+    let message = &mut row.message;
+    if message.subject.is_none() {
+        let subject = answered.and_then(|answered| answered.message.subject.as_deref());
+        message.subject = Some(email::answering(subject));
+    }
+    message.automatic = message.sender.kind != SenderKind::Agent;
+    row.mail = answered.map(|answered| email::answer(answered, is_meant));
 }
 
 /// Refuses where nothing can be sent to the customer now, whatever it is.

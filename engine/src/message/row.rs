@@ -46,6 +46,20 @@ pub struct MessageRow {
     /// The desk's newest reaction, until nothing is to be heard of it any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reacting: Option<Reacting>,
+    /// Of a mail: what its headers say beyond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<MailHead>,
+}
+
+/// What is kept of a mail's headers, for the answers to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailHead {
+    /// The address of whoever wrote it; of one of ours, of whoever it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The ids of the mails that it answers, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<String>,
 }
 
 /// What a message said at some time.
@@ -88,8 +102,8 @@ impl MessageRow {
     /// One that is new.
     pub fn new(message: Message, place: Place) -> Self {
         let (earlier, reacted) = (Vec::new(), Vec::new());
-        let (raw, content, reacting) = (None, None, None);
-        Self { message, place, raw, attempts: 0, earlier, content, reacted, reacting }
+        let (raw, content, reacting, mail) = (None, None, None, None);
+        Self { message, place, raw, attempts: 0, earlier, content, reacted, reacting, mail }
     }
 
     /// What it says.
@@ -113,7 +127,8 @@ impl MessageRow {
         let Message { text, visible_text, subject, html, payload, attachments, .. } = &self.message;
         let earlier = self.earlier.iter().map(|version| version.content.bytes());
         let texts = [text, visible_text, subject, html, payload, &self.raw];
-        bytes(&texts, attachments) + earlier.sum::<usize>()
+        let references = self.mail.iter().flat_map(|mail| &mail.references).map(String::len);
+        bytes(&texts, attachments) + earlier.sum::<usize>() + references.sum::<usize>()
     }
 
     /// The files of ours that it shows, or showed before it was changed.

@@ -2,6 +2,7 @@
 //! it is sent.
 
 mod link;
+mod mail;
 mod new_message;
 
 use schemars::JsonSchema;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use link::{is_public_v4, is_public_v6, link};
+pub use mail::{MAIL_FILES_MAX, Mail};
 pub use new_message::{Asked, NewMessage, NewReaction};
 
 use crate::media::Stored;
@@ -24,6 +26,7 @@ pub enum Saying {
     Contacts(Vec<Card>),
     Interactive(Interactive),
     Template(Template),
+    Mail(Mail),
 }
 
 /// A file.
@@ -208,7 +211,18 @@ impl Saying {
             Self::Contacts(_) => MessageKind::Contacts,
             Self::Interactive(_) => MessageKind::Interactive,
             Self::Template(_) => MessageKind::Template,
+            Self::Mail(_) => MessageKind::Text,
         }
+    }
+
+    /// How many bytes its files have that are stored here.
+    pub fn file_bytes(&self) -> u64 {
+        let Self::Mail(mail) = self else { return 0 };
+        let bytes = |file: &Media| match &file.from {
+            Source::Stored(stored) => stored.size,
+            Source::Link(_) | Source::Provider(_) => 0,
+        };
+        mail.files.iter().map(bytes).sum()
     }
 
     /// Whether it may be said at any time, also when the customer has not written for long.
@@ -221,13 +235,9 @@ impl Saying {
         let mut shown = Content { kind: self.kind(), ..Content::default() };
         match self {
             Self::Text(text) => shown.text = Some(text.clone()),
-            Self::Media(Media { kind, from, caption, filename }) => {
-                shown.text.clone_from(caption);
-                shown.attachments.push(Attachment {
-                    caption: caption.clone(),
-                    filename: filename.clone(),
-                    ..from.shown(kind.as_str())
-                });
+            Self::Media(media) => {
+                shown.text.clone_from(&media.caption);
+                shown.attachments.push(media.shown());
             }
             Self::Location(Location { latitude, longitude, name, address }) => {
                 shown.attachments.push(Attachment {
@@ -249,6 +259,12 @@ impl Saying {
             }
             // Its words are the provider's.
             Self::Template(template) => shown.payload = json(template),
+            Self::Mail(Mail { subject, text, html, files }) => {
+                shown.subject.clone_from(subject);
+                shown.text.clone_from(text);
+                shown.html.clone_from(html);
+                shown.attachments.extend(files.iter().map(Media::shown));
+            }
         }
         shown
     }
@@ -257,16 +273,19 @@ impl Saying {
     pub fn of(shown: &Content) -> Option<Self> {
         let first = shown.attachments.first();
         Some(match shown.kind {
+            // Mails alone have one.
+            MessageKind::Text if shown.subject.is_some() => Self::Mail(Mail {
+                subject: shown.subject.clone(),
+                text: shown.text.clone(),
+                html: shown.html.clone(),
+                files: shown.attachments.iter().map(Media::of).collect::<Option<_>>()?,
+            }),
             MessageKind::Text => Self::Text(shown.text.clone()?),
             kind @ (MessageKind::Image
             | MessageKind::Audio
             | MessageKind::Video
             | MessageKind::Document
-            | MessageKind::Sticker) => {
-                let from = Source::of(first?)?;
-                let Attachment { caption, filename, .. } = first?.clone();
-                Self::Media(Media { kind, from, caption, filename })
-            }
+            | MessageKind::Sticker) => Self::Media(Media { kind, ..Media::of(first?)? }),
             MessageKind::Location => {
                 let Attachment { latitude, longitude, name, address, .. } = first?.clone();
                 let (latitude, longitude) = (latitude?, longitude?);
@@ -282,6 +301,26 @@ impl Saying {
             | MessageKind::System
             | MessageKind::Unsupported => return None,
         })
+    }
+}
+
+impl Media {
+    fn shown(&self) -> Attachment {
+        let (caption, filename) = (self.caption.clone(), self.filename.clone());
+        Attachment { caption, filename, ..self.from.shown(self.kind.as_str()) }
+    }
+
+    fn of(shown: &Attachment) -> Option<Self> {
+        let from = Source::of(shown)?;
+        let kind = match shown.kind.as_str() {
+            "image" => MessageKind::Image,
+            "audio" => MessageKind::Audio,
+            "video" => MessageKind::Video,
+            "sticker" => MessageKind::Sticker,
+            _ => MessageKind::Document,
+        };
+        let (caption, filename) = (shown.caption.clone(), shown.filename.clone());
+        Some(Self { kind, from, caption, filename })
     }
 }
 

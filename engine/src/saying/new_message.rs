@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Card, Interactive, Location, Media, Saying, Source, Template};
+use crate::channel::Channel;
 use crate::id::{MediaId, MessageId};
 use crate::media::Medium;
 use crate::message::MessageKind;
@@ -15,39 +16,41 @@ use crate::resource::Invalid;
 pub struct NewMessage {
     /// May be left out: the body shows it.
     #[serde(default)]
-    kind: Option<NewKind>,
-    /// A text; beside an attachment its caption.
+    pub(super) kind: Option<NewKind>,
+    /// A text; beside an attachment its caption, in an email beside its files. Up to 4096 characters,
+    /// in an email up to 65536.
     #[serde(default)]
-    #[schemars(length(min = 1, max = 4096))]
-    text: Option<String>,
-    /// Of an email.
+    #[schemars(length(min = 1, max = 65536))]
+    pub(super) text: Option<String>,
+    /// Of an email; without it that of what is answered.
     #[serde(default)]
-    subject: Option<String>,
-    /// Of an email.
+    #[schemars(length(min = 1, max = 255))]
+    pub(super) subject: Option<String>,
+    /// Of an email, beside the text or instead of it. What would run is left out.
     #[serde(default)]
-    html: Option<String>,
-    /// One, on WhatsApp.
+    pub(super) html: Option<String>,
+    /// One; in an email up to 20.
     #[serde(default)]
-    attachments: Option<Vec<NewAttachment>>,
+    pub(super) attachments: Option<Vec<NewAttachment>>,
     #[serde(default)]
-    location: Option<Location>,
+    pub(super) location: Option<Location>,
     #[serde(default)]
-    contacts: Option<Vec<Card>>,
+    pub(super) contacts: Option<Vec<Card>>,
     #[serde(default)]
-    interactive: Option<Interactive>,
+    pub(super) interactive: Option<Interactive>,
     #[serde(default)]
-    template: Option<Template>,
+    pub(super) template: Option<Template>,
     #[serde(default)]
-    reaction: Option<NewReaction>,
+    pub(super) reaction: Option<NewReaction>,
     /// The message that is answered.
     #[serde(default)]
-    reply_to_message_id: Option<MessageId>,
+    pub(super) reply_to_message_id: Option<MessageId>,
 }
 
 /// What a message that is to be sent can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum NewKind {
+pub(super) enum NewKind {
     Text,
     Image,
     Audio,
@@ -64,17 +67,17 @@ enum NewKind {
 /// A file to be sent.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct NewAttachment {
+pub(super) struct NewAttachment {
     kind: NewMedia,
-    /// Where the provider fetches it: on the public internet.
+    /// Where the provider fetches it, or for an email we do: on the public internet.
     #[serde(default)]
     url: Option<String>,
     /// Instead: a file that is stored here.
     #[serde(default)]
-    media_id: Option<MediaId>,
+    pub(super) media_id: Option<MediaId>,
     #[serde(default)]
     caption: Option<String>,
-    /// Of a document.
+    /// Of a document, or of any file of an email.
     #[serde(default)]
     filename: Option<String>,
 }
@@ -109,14 +112,17 @@ pub enum Asked {
 }
 
 impl NewMessage {
-    /// The file of ours that it names.
-    pub fn media_id(&self) -> Option<MediaId> {
-        self.attachments.as_ref()?.first()?.media_id
+    /// The files of ours that it names.
+    pub fn media_ids(&self) -> impl Iterator<Item = MediaId> {
+        self.attachments.iter().flatten().filter_map(|attachment| attachment.media_id)
     }
 
-    /// The one thing that it asks for. `medium`: the file that it names, if the caller may send it.
-    /// The channel's limits are not looked at yet.
-    pub fn asked(self, medium: Option<&Medium>) -> Result<Asked, Invalid> {
+    /// The one thing that it asks for on this channel. `files`: those that it names, as far as the
+    /// caller may send them. The channel's limits are not looked at yet.
+    pub fn asked(self, channel: Channel, files: &[Medium]) -> Result<Asked, Invalid> {
+        if channel == Channel::Email {
+            return self.mail(files);
+        }
         let (kind, mut given) = (self.kind, Vec::new());
         for field in ["subject", "html"] {
             let is_given = if field == "html" { &self.html } else { &self.subject };
@@ -160,7 +166,7 @@ impl NewMessage {
             return Ok(Asked::Reaction(reaction));
         }
         let saying = if let Some(attachments) = attachments {
-            Saying::Media(media(attachments, self.text, kind, medium)?)
+            Saying::Media(one_file(attachments, self.text, kind, files)?)
         } else if let Some(location) = self.location {
             Saying::Location(location)
         } else if let Some(contacts) = contacts {
@@ -177,11 +183,11 @@ impl NewMessage {
 }
 
 /// The one attachment, with its caption.
-fn media(
+fn one_file(
     attachments: Vec<NewAttachment>,
     text: Option<String>,
     kind: Option<NewKind>,
-    medium: Option<&Medium>,
+    files: &[Medium],
 ) -> Result<Media, Invalid> {
     let mut all = attachments.into_iter();
     let Some(first) = all.next() else {
@@ -191,48 +197,52 @@ fn media(
         let message = "is one too many; send a message for each";
         return Err(Invalid::field("attachments[1]", message));
     }
-    let NewAttachment { kind: shown, url, media_id, caption, filename } = first;
-    if kind.is_some_and(|kind| kind != shown.as_kind()) {
+    if kind.is_some_and(|kind| kind != first.kind.as_kind()) {
         return Err(other_kind("attachments"));
     }
-    let caption = match (caption, text) {
-        (Some(_), Some(_)) => {
-            let message = "stands in the attachment's `caption` already; leave one of them out";
-            return Err(Invalid::field("text", message));
-        }
-        (caption, text) => caption.or(text),
-    };
+    if first.caption.is_some() && text.is_some() {
+        let message = "stands in the attachment's `caption` already; leave one of them out";
+        return Err(Invalid::field("text", message));
+    }
+    let media = media(first, 0, files)?;
+    Ok(Media { caption: media.caption.or(text), ..media })
+}
+
+/// An attachment, the one with this number.
+pub(super) fn media(
+    NewAttachment { kind: shown, url, media_id, caption, filename }: NewAttachment,
+    n: usize,
+    files: &[Medium],
+) -> Result<Media, Invalid> {
     let kind = shown.as_message_kind();
+    let wrong = |field: &str, message| Invalid::field(format!("attachments[{n}].{field}"), message);
     let (from, filename) = match (url, media_id) {
         (Some(_), Some(_)) => {
             let message = "cannot be sent together with `url`; leave one of them out";
-            return Err(Invalid::field("attachments[0].media_id", message));
+            return Err(wrong("media_id", message));
         }
         (Some(url), None) => (Source::Link(url), filename),
-        (None, Some(_)) => {
+        (None, Some(id)) => {
             let message = "is no file that you may send; upload it first";
-            let unknown = || Invalid::field("attachments[0].media_id", message);
-            let medium = medium.ok_or_else(unknown)?;
+            let medium = files.iter().find(|medium| medium.id == id);
+            let medium = medium.ok_or_else(|| wrong("media_id", message))?;
             // Documents are shown by their names.
             let named = medium.filename.clone().filter(|_| kind == MessageKind::Document);
             (Source::Stored(medium.stored()), filename.or(named))
         }
-        (None, None) => {
-            let message = "is required, or a `media_id`";
-            return Err(Invalid::field("attachments[0].url", message));
-        }
+        (None, None) => return Err(wrong("url", "is required, or a `media_id`")),
     };
     Ok(Media { kind, from, caption, filename })
 }
 
-fn other_kind(field: &str) -> Invalid {
+pub(super) fn other_kind(field: &str) -> Invalid {
     let message = format!("the body shows `{field}`; leave `kind` out, or send what it names");
     Invalid::field("kind", message)
 }
 
 impl NewKind {
     /// The field that holds it.
-    fn field(self) -> &'static str {
+    pub(super) fn field(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::Image | Self::Audio | Self::Video | Self::Document | Self::Sticker => {

@@ -11,6 +11,8 @@ mod files;
 #[cfg(test)]
 mod history;
 #[cfg(test)]
+mod mails;
+#[cfg(test)]
 mod order;
 #[cfg(test)]
 mod reactions;

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bad;
 #[cfg(test)]
+mod letters;
+#[cfg(test)]
 mod mime;
 #[cfg(test)]
 mod proofs;
@@ -31,7 +33,7 @@ fn inbox() -> Inbox<'static> {
 #[cfg(test)]
 fn item(post: &Post<'_>) -> InboundMessage {
     let recipients = post.recipients().unwrap().into_iter().next().unwrap_or_default();
-    email::read(post, &recipients, &inbox(), NOW).unwrap().expect("it has a sender")
+    email::read(post, &recipients, &inbox(), NOW).unwrap().expect("it has a sender").message
 }
 
 /// A post of JSON.
@@ -46,7 +48,7 @@ fn posted(body: &Value) -> InboundMessage {
 fn read(raw: &[u8]) -> Result<InboundMessage, Unreadable> {
     let body = form(&[("email", raw), ("to", b"shop@example.com")]);
     let post = open(FORM, &body).unwrap();
-    Ok(email::read(&post, &[], &inbox(), NOW)?.expect("it has a sender"))
+    Ok(email::read(&post, &[], &inbox(), NOW)?.expect("it has a sender").message)
 }
 
 #[cfg(test)]

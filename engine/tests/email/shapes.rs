@@ -192,6 +192,32 @@ fn what_resend_tells_of_a_mail_is_shown_without_its_body() {
 }
 
 #[test]
+fn a_mail_that_resend_was_asked_for_is_read_as_it_was_sent() {
+    let data = |id: &str| {
+        let data =
+            json!({"email_id": id, "from": "Mei <mei@example.org>", "to": ["shop@example.com"]});
+        json!({"type": "email.received", "data": data}).to_string()
+    };
+    let body = data("4ef9-1");
+    let mut post = open("application/json", body.as_bytes()).unwrap();
+    assert_eq!(post.left_behind().as_deref(), Some("4ef9-1"));
+    assert_eq!(item(&post).error.unwrap().code, "no_body");
+    let raw =
+        b"Message-ID: <2@x>\r\nIn-Reply-To: <1@x>\r\nSubject: Boots\r\n\r\nBrown, please.\r\n";
+    post.sent = Some(raw.to_vec());
+    let message = item(&post);
+    assert_eq!(
+        (text(&message.content.subject), text(&message.content.text)),
+        ("Boots", "Brown, please.")
+    );
+    assert_eq!((message.error, message.topic.unwrap().answers), (None, vec!["1@x".to_owned()]));
+    for wrong in ["../other", "a?b", "", &"x".repeat(65)] {
+        let body = data(wrong);
+        assert_eq!(open("application/json", body.as_bytes()).unwrap().left_behind(), None);
+    }
+}
+
+#[test]
 fn what_is_no_post_of_a_mail_is_refused() {
     for kind in ["", "text/plain", "application/octet-stream", "message/rfc822", "\r\nX: y"] {
         assert_eq!(open(kind, b"{}").unwrap_err(), NotAMail::UnknownType, "{kind}");
@@ -298,7 +324,7 @@ fn a_post_that_has_an_id_of_its_own_is_told_apart_by_it() {
 fn a_mail_that_nothing_tells_apart_is_another_one_the_next_day() {
     let body = json!({"from": "mei@example.org", "text": "Hi"}).to_string();
     let post = open("application/json", body.as_bytes()).unwrap();
-    let at = |now: Timestamp| email::read(&post, &[], &inbox(), now).unwrap().unwrap();
+    let at = |now: Timestamp| email::read(&post, &[], &inbox(), now).unwrap().unwrap().message;
     let (first, next) = (at(NOW), at(NOW + Duration::from_secs(24 * 60 * 60)));
     assert_ne!(first.dedup, next.dedup);
     assert_eq!(first.dedup, at(NOW + Duration::from_secs(60)).dedup);

@@ -17,7 +17,8 @@ use uuid::Uuid;
 const BOTH: [Channel; 2] = [Channel::Messenger, Channel::Instagram];
 
 fn taken(channel: Channel, body: &Value) -> Result<Saying, String> {
-    let asked = serde_json::from_value::<NewMessage>(body.clone()).unwrap().asked(None);
+    let asked =
+        serde_json::from_value::<NewMessage>(body.clone()).unwrap().asked(Channel::Messenger, &[]);
     let Asked::Message { mut saying, .. } = asked.unwrap() else { panic!("no message") };
     match channel.check(&mut saying) {
         Ok(()) => Ok(saying),

@@ -9,7 +9,7 @@ mod reactions;
 #[cfg(test)]
 mod sound;
 
-use engine::channel::{Handle, Opaque, Outbound, Outgoing, whatsapp};
+use engine::channel::{Channel, Handle, Opaque, Outbound, Outgoing, whatsapp};
 use engine::contact::IdentityKind;
 use engine::id::{ConversationId, ThreadId};
 use engine::message::{Content, Place};
@@ -22,7 +22,7 @@ use uuid::Uuid;
 #[cfg(test)]
 fn taken(body: &Value) -> Result<Saying, Invalid> {
     let body: NewMessage = serde_json::from_value(body.clone()).unwrap();
-    match body.asked(None)? {
+    match body.asked(Channel::Whatsapp, &[])? {
         Asked::Message { mut saying, .. } => whatsapp::check(&mut saying).map(|()| saying),
         Asked::Reaction(_) => panic!("a reaction is no message"),
     }

@@ -1,6 +1,6 @@
 //! Reactions: what is taken for one, and how it is said.
 
-use engine::channel::{Handle, Opaque, Outbound, Outgoing, whatsapp};
+use engine::channel::{Channel, Handle, Opaque, Outbound, Outgoing, whatsapp};
 use engine::contact::IdentityKind;
 use engine::id::{ConversationId, MessageId, ThreadId};
 use engine::message::Place;
@@ -34,7 +34,9 @@ fn a_reaction_is_one_emoji_or_none() {
     let emoji = |emoji: &str| {
         let body = json!({"reaction": {"message_id": Uuid::nil(), "emoji": emoji}});
         let body: NewMessage = serde_json::from_value(body).unwrap();
-        let Ok(Asked::Reaction(reaction)) = body.asked(None) else { panic!("a reaction") };
+        let Ok(Asked::Reaction(reaction)) = body.asked(Channel::Whatsapp, &[]) else {
+            panic!("a reaction")
+        };
         whatsapp::check_reaction(&reaction)
     };
     for good in ["", "👍", "❤️", "👨‍👩‍👧‍👦", "1️⃣", "🏴󠁧󠁢󠁥󠁮󠁧󠁿"]

@@ -8,12 +8,13 @@ use super::address::Mailbox;
 use super::bounce::{self, Bounce};
 use super::mail::{FILES_MAX, File, Mail};
 use super::mime::Unreadable;
-use super::post::Post;
+use super::post::{Post, Provider};
 use super::{html, quote, reply};
 use crate::channel::{Handle, InboundMessage, Opaque, Receipt, Topic};
 use crate::contact::IdentityKind;
 use crate::conversation::AHEAD_MAX;
 use crate::id::ThreadId;
+use crate::media::Stored;
 use crate::message::{Attachment, Content, MessageError, MessageKind, MessageStatus};
 use crate::time::Timestamp;
 
@@ -38,14 +39,36 @@ const EARLIEST: Timestamp = Timestamp(1_230_768_000_000);
 const NAME_CHARS_MAX: usize = 255;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
-/// The mail of a post, addressed to these, as an item; `None`: it has no sender.
+/// A mail that came, as an item, and the files that it carries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Received {
+    pub message: InboundMessage,
+    pub files: Vec<Carried>,
+}
+
+/// A file that a mail carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Which of the message's attachments it is.
+    pub attachment: usize,
+    pub bytes: Vec<u8>,
+}
+
+/// The mail of a post, addressed to these; `None`: it has no sender.
 pub fn read(
     post: &Post<'_>,
     recipients: &[String],
     inbox: &Inbox<'_>,
     now: Timestamp,
-) -> Result<Option<InboundMessage>, Unreadable> {
-    let read = || Ok(decode(&post.mail()?, recipients, inbox, now));
+) -> Result<Option<Received>, Unreadable> {
+    let read = || {
+        let mut mail = post.mail()?;
+        let Some(mut message) = decode(&mail, recipients, inbox, now) else { return Ok(None) };
+        if post.provider == Provider::Resend && says_nothing(&message.content) {
+            message.error = Some(no_body());
+        }
+        Ok(Some(Received { message, files: carried(&mut mail) }))
+    };
     // Decoders of mails have panicked on damaged ones before.
     catch_unwind(AssertUnwindSafe(read)).unwrap_or(Err(Unreadable::Damaged))
 }
@@ -77,6 +100,25 @@ fn decode(
         dedup,
         ..InboundMessage::default()
     })
+}
+
+/// The bytes of the files that are shown, those that there are.
+fn carried(mail: &mut Mail) -> Vec<Carried> {
+    let shown = mail.files.iter_mut().filter(|file| !is_of_report(file)).take(FILES_MAX);
+    let bytes = shown.map(|file| std::mem::take(&mut file.bytes)).enumerate();
+    let bytes = bytes.filter(|(_, bytes)| !bytes.is_empty());
+    bytes.map(|(attachment, bytes)| Carried { attachment, bytes }).collect()
+}
+
+fn says_nothing(content: &Content) -> bool {
+    content.text.is_none() && content.html.is_none()
+}
+
+/// Why a mail is empty that has something to say.
+fn no_body() -> MessageError {
+    let message = "the provider told that a mail came, and not what it says; give the account an \
+                   `api_token` by which it can be asked, and read this one there";
+    MessageError { code: "no_body".to_owned(), message: message.to_owned() }
 }
 
 fn topic(mail: &Mail, own: &str, thread: Option<ThreadId>) -> Option<Topic> {
@@ -164,11 +206,7 @@ fn kind(of: &str) -> MessageKind {
 
 fn attachment(file: &File) -> Attachment {
     let mime_type = file.mime_type.as_deref().and_then(super::one_line);
-    let family = mime_type.as_deref().and_then(|of| of.split('/').next()).unwrap_or_default();
-    let kind = match family.to_ascii_lowercase().as_str() {
-        known @ ("image" | "audio" | "video") => known.to_owned(),
-        _ => "document".to_owned(),
-    };
+    let kind = attachment_kind(mime_type.as_deref().unwrap_or_default()).to_owned();
     // A name is none of a folder.
     let name = file.name.as_deref().and_then(|name| name.rsplit(['/', '\\']).next());
     let name = name.and_then(super::one_line);
@@ -182,6 +220,30 @@ fn attachment(file: &File) -> Attachment {
         url: file.url.clone(),
         provider_media_id: file.provider_id.clone(),
         ..Attachment::default()
+    }
+}
+
+/// As what a file of this type is shown.
+fn attachment_kind(mime_type: &str) -> &'static str {
+    let family = mime_type.split('/').next().unwrap_or_default();
+    let mut known = ["image", "audio", "video"].into_iter();
+    known.find(|known| family.eq_ignore_ascii_case(known)).unwrap_or("document")
+}
+
+/// A file of a mail is kept here, or cannot be: it is shown as what it is, not as what the mail says.
+pub fn keep(content: &mut Content, attachment: usize, kept: Result<Stored, MessageError>) {
+    let Some(shown) = content.attachments.get_mut(attachment) else { return };
+    match kept {
+        Ok(Stored { id, mime_type, size }) => {
+            attachment_kind(&mime_type).clone_into(&mut shown.kind);
+            (shown.media_id, shown.mime_type, shown.size) = (Some(id), Some(mime_type), Some(size));
+        }
+        Err(error) => shown.error = Some(error),
+    }
+    if let (MessageKind::Image | MessageKind::Audio | MessageKind::Video, [first, ..]) =
+        (content.kind, &content.attachments[..])
+    {
+        content.kind = kind(&first.kind);
     }
 }
 

@@ -10,6 +10,8 @@ const VALUE_BYTES_MAX: usize = 64 << 10;
 const IDS_MAX: usize = 100;
 /// A longer id is none (RFC 5322, 2.1.1: no line has more).
 const ID_BYTES_MAX: usize = 998;
+/// A longer one is not repeated.
+const SENT_ID_BYTES_MAX: usize = 250;
 
 /// The headers that mean something here.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -109,6 +111,12 @@ fn says_automatic(name: &str, value: &str) -> bool {
 /// An id as it is stored: without `<>`, one word.
 pub(super) fn one_id(text: &str) -> Option<String> {
     ids(text).into_iter().next()
+}
+
+/// Whether an id may stand in a header of ours: what would break it is left out.
+pub(super) fn may_be_sent(id: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_graphic() && c != '<' && c != '>';
+    (1..=SENT_ID_BYTES_MAX).contains(&id.len()) && id.chars().all(is_plain)
 }
 
 /// The ids of a header, in order: the first, and the last ones.

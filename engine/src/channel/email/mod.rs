@@ -1,26 +1,36 @@
 //! Email: posts of providers (the reference's JSON, SendGrid, Postmark, Mailgun, Resend) and mails as
-//! they were sent to items.
+//! they were sent to items; messages to mails, and what their server says of them.
 
 mod address;
 mod bounce;
 mod decode;
+mod delivery;
 mod form;
 mod head;
 mod html;
+mod letter;
+mod limits;
 mod mail;
 mod mime;
 mod post;
 mod proof;
 mod quote;
 mod reply;
+mod smtp;
+mod thread;
 
 pub use address::{normal, without_tag};
-pub use decode::{Inbox, read};
+pub use decode::{Carried, Inbox, Received, keep, read};
+pub use delivery::{Delivered, Step, is_of_login, outcome};
+pub use letter::{BadAddress, Enclosure, Letter, Paper, answering, compose};
+pub(super) use limits::check;
 pub use mime::Unreadable;
 pub(super) use post::PROVIDERS;
 pub use post::{NotAMail, Post, Provider, open};
 pub use proof::Proofs;
 pub use reply::{replied_thread, reply_address};
+pub use smtp::{Security, Smtp};
+pub use thread::{answer, kept, recipients};
 
 use super::setup::Setup;
 
@@ -30,7 +40,7 @@ pub(super) const SETUP: Setup = Setup {
     key: "address",
     read: |address| normal(address).ok_or("must be an email address"),
     required: &["address"],
-    optional: &["webhook_secret", "provider"],
+    optional: &["webhook_secret", "provider", "smtp_url", "sender_name", "api_token"],
     switches: &[],
     webhook: "/webhook/email",
 };

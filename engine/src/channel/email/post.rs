@@ -26,6 +26,8 @@ pub struct Post<'a> {
     pub(super) fields: Fields<'a>,
     /// What it tells is not that a mail came.
     pub is_other_news: bool,
+    /// The mail as it was sent, where it did not come along and was asked for.
+    pub sent: Option<Vec<u8>>,
 }
 
 /// Whose way of posting mails it is.
@@ -117,7 +119,7 @@ impl Provider {
 impl<'a> Post<'a> {
     fn of_form(fields: Fields<'a>) -> Self {
         let provider = flat(&fields);
-        Self { provider, fields, is_other_news: false }
+        Self { provider, fields, is_other_news: false, sent: None }
     }
 
     fn of_json(body: &'a [u8]) -> Result<Self, NotAMail> {
@@ -127,12 +129,19 @@ impl<'a> Post<'a> {
             let data = self::object(data.get().as_bytes()).ok_or(NO_OBJECT)?;
             let is_other_news = event != "email.received";
             let (provider, fields) = (Provider::Resend, Fields::of_json(data));
-            return Ok(Self { provider, fields, is_other_news });
+            return Ok(Self { provider, fields, is_other_news, sent: None });
         }
         let is_postmark = object.contains_key("From") && !object.contains_key("from");
         let fields = Fields::of_json(object);
         let provider = if is_postmark { Provider::Postmark } else { flat(&fields) };
-        Ok(Self { provider, fields, is_other_news: false })
+        Ok(Self { provider, fields, is_other_news: false, sent: None })
+    }
+
+    /// The id under which its provider has a mail of which it tells only that it came.
+    pub fn left_behind(&self) -> Option<String> {
+        let id = self.fields.text("email_id").filter(|_| self.provider == Provider::Resend)?;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        (id.len() <= 64 && id.chars().all(is_plain)).then_some(id)
     }
 
     /// Whether it may name a sender: where the mail is posted as it was sent, that is seen when it
@@ -227,6 +236,9 @@ impl<'a> Post<'a> {
 
     /// The mail as it was sent, where that is posted.
     fn raw(&self) -> Option<Cow<'_, [u8]>> {
+        if let Some(sent) = &self.sent {
+            return Some(Cow::Borrowed(sent));
+        }
         let raw = ["email", "body-mime", "RawEmail"]
             .into_iter()
             .find_map(|name| self.bytes(name).filter(|bytes| bytes.contains(&b'\n')))?;

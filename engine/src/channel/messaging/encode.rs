@@ -94,7 +94,9 @@ fn said(saying: &Saying) -> Option<Value> {
         Saying::Text(text) => json!({"text": text}),
         Saying::Media(media) => attachment(media)?,
         Saying::Interactive(interactive) => pressed(interactive)?,
-        Saying::Location(_) | Saying::Contacts(_) | Saying::Template(_) => return None,
+        Saying::Location(_) | Saying::Contacts(_) | Saying::Template(_) | Saying::Mail(_) => {
+            return None;
+        }
     })
 }
 

@@ -47,6 +47,7 @@ pub fn check(channel: Channel, saying: &Saying) -> Result<(), Invalid> {
             let message = "is for WhatsApp; here a template is `interactive` of type `template`";
             Err(Invalid::field("template", message))
         }
+        Saying::Mail(_) => Err(Invalid::field("subject", "is for email")),
     }
 }
 

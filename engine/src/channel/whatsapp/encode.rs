@@ -60,6 +60,7 @@ fn said(saying: &Saying) -> Option<(&'static str, Value)> {
             }
             ("template", said)
         }
+        Saying::Mail(_) => return None,
     })
 }
 

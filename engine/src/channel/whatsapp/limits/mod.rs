@@ -59,6 +59,7 @@ pub fn check(saying: &mut Saying) -> Result<(), Invalid> {
             template::check(template).map_err(|wrong| wrong.within("template"))?;
             sound("template", &given, is_link)
         }
+        Saying::Mail(_) => Err(Invalid::field("subject", "is for email")),
     }
 }
 

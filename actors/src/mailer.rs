@@ -1,0 +1,230 @@
+//! Mails to their servers, and how much an error proves.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use engine::channel::email::{Delivered, Letter, Security, Smtp, Step};
+use engine::id::TenantId;
+use engine::saying::{is_public_v4, is_public_v6};
+use lettre::Address;
+use lettre::transport::smtp::Error;
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
+use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::turns::{Turn, Turns};
+
+/// Speaks to mail servers, a connection for each mail. Clones are the same.
+#[derive(Clone)]
+pub struct Mailer {
+    options: MailerOptions,
+    /// Mails that lie in memory with their files.
+    turns: Turns,
+}
+
+/// How mail servers are reached.
+#[derive(Clone, Debug)]
+pub struct MailerOptions {
+    /// Servers that need not lie on the public internet, nor encrypt: `host:port`.
+    pub private: Vec<String>,
+    pub connect_timeout: Duration,
+    /// Of each answer of a server.
+    pub timeout: Duration,
+    /// Of a mail's content, until the server has it.
+    pub content_timeout: Duration,
+    /// Bytes of the files of one mail.
+    pub file_bytes: u64,
+    /// Mails with files that are made and sent at once.
+    pub with_files: usize,
+}
+
+/// Ways of login, the preferred first.
+const MECHANISMS: [Mechanism; 2] = [Mechanism::Plain, Mechanism::Login];
+/// A server that has taken a mail is not waited for any longer to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+impl Mailer {
+    /// With these options.
+    pub fn new(options: MailerOptions) -> Self {
+        // A second call finds it installed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let turns = Turns::new(options.with_files);
+        Self { options, turns }
+    }
+
+    /// A place for a mail with files, and how many bytes these may have.
+    pub(crate) async fn place(&self, tenant: TenantId) -> (Turn, u64) {
+        (self.turns.take(tenant, 0).await, self.options.file_bytes)
+    }
+
+    /// Whether a server takes mails of this address.
+    pub async fn greet(&self, smtp: &Smtp, address: &str) -> Delivered {
+        match self.connected(smtp, address).await {
+            Ok(mut connection) => {
+                let _ = timeout(GOODBYE, connection.quit()).await;
+                Delivered::Taken
+            }
+            Err(ended) => ended,
+        }
+    }
+
+    /// Hands a mail to its server, once.
+    pub async fn deliver(&self, smtp: &Smtp, letter: &Letter) -> Delivered {
+        debug!(server = ?smtp, "hands over a mail");
+        let ended = self.delivered(smtp, letter).await.unwrap_or_else(|ended| ended);
+        match &ended {
+            Delivered::Taken => debug!("the mail server took it"),
+            Delivered::Refused { at, code, .. } => debug!(?at, code, "the mail server refused it"),
+            Delivered::NotSent(reason) | Delivered::PerhapsSent(reason) => {
+                debug!(reason, "the mail server did not answer");
+            }
+        }
+        ended
+    }
+
+    async fn delivered(&self, smtp: &Smtp, letter: &Letter) -> Result<Delivered, Delivered> {
+        let mut connection = self.connected(smtp, &letter.from).await?;
+        let address = |address: &str, at| {
+            let parsed: Result<Address, _> = address.parse();
+            parsed.map_err(|_| refused(at, 553, "5.1.3 this is no address for a mail"))
+        };
+        let mut parameters = Vec::new();
+        if !letter.from.is_ascii() || letter.to.iter().any(|to| !to.is_ascii()) {
+            if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
+                let words = "5.6.7 the mail server takes no address with such letters";
+                return Err(refused(Step::Recipient, 553, words));
+            }
+            parameters.push(MailParameter::SmtpUtfEight);
+        }
+        let from = Mail::new(Some(address(&letter.from, Step::Sender)?), parameters);
+        self.step(Step::Sender, connection.command(from)).await?;
+        for to in &letter.to {
+            let to = Rcpt::new(address(to, Step::Recipient)?, Vec::new());
+            self.step(Step::Recipient, connection.command(to)).await?;
+        }
+        self.step(Step::Content, connection.command(Data)).await?;
+        // From here on it may be there, unless the server says that it is not.
+        let sent = timeout(self.options.content_timeout, connection.message(&letter.raw)).await;
+        match sent {
+            Ok(Ok(_)) => {
+                let _ = timeout(GOODBYE, connection.quit()).await;
+                Ok(Delivered::Taken)
+            }
+            Ok(Err(error)) => Err(said(Step::Content, &error).unwrap_or_else(|| {
+                let reason = "the connection to the mail server broke behind the mail";
+                Delivered::PerhapsSent(reason.to_owned())
+            })),
+            Err(_) => {
+                let reason = "the mail server did not say in time whether it has the mail";
+                Err(Delivered::PerhapsSent(reason.to_owned()))
+            }
+        }
+    }
+
+    /// A connection on which a mail can begin.
+    async fn connected(&self, smtp: &Smtp, from: &str) -> Result<AsyncSmtpConnection, Delivered> {
+        let is_private = self.is_private(smtp);
+        let addresses = self.addresses(smtp, is_private).await?;
+        let hello = hello(from);
+        let tls = || {
+            let made = TlsParameters::new(smtp.host.clone());
+            made.map_err(|_| Delivered::NotSent("TLS cannot be set up here".to_owned()))
+        };
+        let at_once = match smtp.security {
+            Security::Tls => Some(tls()?),
+            Security::StartTls => None,
+        };
+        let patience = Some(self.options.connect_timeout);
+        let connect =
+            AsyncSmtpConnection::connect_tokio1(&addresses[..], patience, &hello, at_once, None);
+        let mut connection = self.step(Step::Greeting, connect).await?;
+        if !connection.is_encrypted() && (connection.can_starttls() || !is_private) {
+            if !connection.can_starttls() {
+                let words = "5.7.10 the mail server does not encrypt; use one that does";
+                return Err(refused(Step::Login, 538, words));
+            }
+            self.step(Step::Greeting, connection.starttls(tls()?, &hello)).await?;
+        }
+        if let Some((name, password)) = &smtp.login {
+            if connection.server_info().get_auth_mechanism(&MECHANISMS).is_none() {
+                let words = "5.7.4 the mail server offers no way of login that is known here";
+                return Err(refused(Step::Login, 504, words));
+            }
+            let login = Credentials::new(name.clone(), password.clone());
+            self.step(Step::Login, connection.auth(&MECHANISMS, &login)).await?;
+        }
+        Ok(connection)
+    }
+
+    /// Whether the operator trusts a server wherever it lies.
+    fn is_private(&self, smtp: &Smtp) -> bool {
+        let server = format!("{}:{}", smtp.host, smtp.port);
+        self.options.private.contains(&server)
+    }
+
+    /// Where a server is: on the public internet, unless it is known. What is found here is what is
+    /// connected to.
+    async fn addresses(&self, smtp: &Smtp, anywhere: bool) -> Result<Vec<SocketAddr>, Delivered> {
+        let unreachable = || Delivered::NotSent("the mail server cannot be found".to_owned());
+        let found = tokio::net::lookup_host((smtp.host.as_str(), smtp.port));
+        let found = timeout(self.options.connect_timeout, found).await;
+        let found = found.map_err(|_| unreachable())?.map_err(|_| unreachable())?;
+        let found: Vec<SocketAddr> = found.collect();
+        let is_public = |address: &SocketAddr| match address.ip() {
+            IpAddr::V4(address) => is_public_v4(address.octets()),
+            IpAddr::V6(address) => is_public_v6(address.segments()),
+        };
+        if found.is_empty() {
+            return Err(unreachable());
+        }
+        if !anywhere && !found.iter().all(is_public) {
+            let words = "5.4.4 the mail server lies in a private network; the operator of this \
+                         server can allow it by `mail.private_servers`";
+            return Err(refused(Step::Greeting, 550, words));
+        }
+        Ok(found)
+    }
+
+    /// A step before the content: whatever goes wrong there, the server has nothing.
+    async fn step<T>(
+        &self,
+        at: Step,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Delivered> {
+        match timeout(self.options.timeout, work).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(said(at, &error).unwrap_or_else(|| {
+                debug!(%error, "a step of a delivery failed");
+                let reason = match error.is_tls() {
+                    true => "the mail server's encryption cannot be trusted",
+                    false => "the mail server cannot be reached",
+                };
+                Delivered::NotSent(reason.to_owned())
+            })),
+            Err(_) => Err(Delivered::NotSent("the mail server did not answer in time".to_owned())),
+        }
+    }
+}
+
+/// The server's own no, if it is one.
+fn said(at: Step, error: &Error) -> Option<Delivered> {
+    let code = error.status()?.to_string().parse().ok()?;
+    let words = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    Some(refused(at, code, &words))
+}
+
+fn refused(at: Step, code: u16, words: &str) -> Delivered {
+    Delivered::Refused { at, code, words: words.to_owned() }
+}
+
+/// As whom this server greets: the domain in whose name it writes.
+fn hello(from: &str) -> ClientId {
+    let domain = from.rsplit_once('@').map(|(_, domain)| domain.to_owned());
+    let is_name =
+        |domain: &String| domain.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c));
+    domain.filter(is_name).map_or_else(ClientId::default, ClientId::Domain)
+}
