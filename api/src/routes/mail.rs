@@ -67,7 +67,7 @@ struct Posted {
 enum Read {
     Mail(Box<Received>),
     /// It cannot be read.
-    Dead(Inbound),
+    Dead(Box<Inbound>),
     NotProven,
     NoSender,
 }
@@ -135,7 +135,7 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
                 mail_files::keep(app, &account, &mut message, files).await?;
                 Inbound::Message(Box::new(message))
             }
-            Read::Dead(item) => item,
+            Read::Dead(item) => *item,
             Read::NotProven => continue,
             Read::NoSender => return Err(no_sender()),
         };
@@ -258,7 +258,7 @@ impl Posted {
             Err(why) => {
                 let kept = &self.body[..self.body.len().min(KEPT_BYTES)];
                 let raw = String::from_utf8_lossy(kept).into_owned();
-                Read::Dead(Inbound::Dead { reason: why.to_string(), raw })
+                Read::Dead(Box::new(Inbound::Dead { reason: why.to_string(), raw }))
             }
         }
     }
