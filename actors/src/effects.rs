@@ -1,4 +1,4 @@
-//! What a commit reaches outside the actors: lists, live feeds, the outbox.
+//! What a commit reaches outside the actors: lists, live feeds, searching, the outbox.
 
 use engine::conversation::{Conversation, Effect};
 use engine::id::{MessageId, ThreadId};
@@ -9,11 +9,13 @@ use crate::feed::{Hub, Wire};
 use crate::fetcher::Fetcher;
 use crate::outbox::Outbox;
 use crate::panics::caught;
+use crate::search::Search;
 use crate::world::Outside;
 
-/// Lists and live feed, the outbox, and files that are fetched.
+/// Lists and live feed, searching, the outbox, and files that are fetched.
 pub struct Effects<W> {
     pub hub: Hub<W>,
+    pub search: Search,
     pub outbox: Outbox,
     pub fetcher: Fetcher,
 }
@@ -22,10 +24,12 @@ impl<W: Wire> Outside for Effects<W> {
     fn follow(&self, committed: &Committed) {
         // Who follows reads what they were not told with the next commit, or wake.
         let _ = caught("follow", || self.hub.follow(committed));
+        let _ = caught("search", || self.search.follow(committed));
     }
 
     fn woke(&self, head: &Conversation) {
         let _ = caught("follow", || self.hub.woke(head));
+        let _ = caught("search", || self.search.woke(head));
     }
 
     fn act(&self, head: &Conversation, effect: Effect, row: Option<&MessageRow>) {

@@ -22,6 +22,7 @@ pub mod parking;
 pub mod permits;
 pub mod provider;
 pub mod reply;
+pub mod search;
 pub mod shard;
 mod slots;
 pub mod sweep;

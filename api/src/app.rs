@@ -9,6 +9,7 @@ use actors::feed::Hub;
 use actors::fetcher::Fetcher;
 use actors::inbox::Inboxes;
 use actors::outbox::Outbox;
+use actors::search::Search;
 use actors::tenants::Tenants;
 use axum::http::HeaderMap;
 use config::Config;
@@ -42,6 +43,7 @@ pub struct Parts {
     pub media: Media,
     pub uploads: Uploads,
     pub hub: Hub<Frame>,
+    pub search: Search,
     pub jwt: JwtKeys,
     pub login_limits: LoginLimits,
     /// Passwords are hashed by so many at once.

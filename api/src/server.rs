@@ -16,6 +16,7 @@ use actors::outbox::{Files, Outbox, OutboxOptions};
 use actors::panics::caught_in;
 use actors::permits::{Amount, Marks, PermitLimits};
 use actors::provider::{Provider, ProviderOptions};
+use actors::search::{Search, SearchOptions};
 use actors::tenants::Tenants;
 use actors::waiting::WaitingLimits;
 use config::{Backend, Config};
@@ -152,8 +153,19 @@ impl Server {
                 ladder: limits.media_ladder.clone(),
             },
         });
-        let effects =
-            Effects { hub: hub.clone(), outbox: outbox.clone(), fetcher: fetcher.clone() };
+        let (search, index) = Search::start(
+            Conversations::new(store.clone()),
+            Contacts::new(store.clone()),
+            clock.clone(),
+            search_options(&config),
+        )
+        .await;
+        let effects = Effects {
+            hub: hub.clone(),
+            search: search.clone(),
+            outbox: outbox.clone(),
+            fetcher: fetcher.clone(),
+        };
         let options = desk_options(&config);
         let activity = Activities::new(store.clone());
         let desk = Desk::start(store, clock, stamps, Arc::new(effects), options).await;
@@ -170,6 +182,7 @@ impl Server {
             media,
             uploads: Uploads::new(limits.media_uploads, limits.media_uploads_tenant),
             hub,
+            search,
             jwt: JwtKeys::new(&secret),
             login_limits: LoginLimits::new(limits),
             hashing: Semaphore::new(limits.password_hashes),
@@ -206,6 +219,7 @@ impl Server {
         let tasks = vec![
             tokio::spawn(served.serve(edge::router(&app), stopping.clone(), drain)),
             tokio::spawn(scraped.serve(metrics_text, stopping.clone(), drain)),
+            tokio::spawn(app.search.clone().run(index, stopping.clone())),
             sweep(app.clone(), stopping.clone()),
             probe(app.clone(), stopping),
         ];
@@ -346,6 +360,20 @@ async fn feed_limits(config: &Config, names: &Names) -> Result<FeedLimits, NotSt
         streams_per_session: limits.subscriptions_per_socket,
         incarnation,
     })
+}
+
+fn search_options(config: &Config) -> SearchOptions {
+    let limits = &config.limits;
+    let directory = match config.storage.backend {
+        Backend::Memory => None,
+        Backend::Embedded | Backend::Cql => Some(config.storage.path.join("search")),
+    };
+    SearchOptions {
+        directory,
+        every: limits.search_every,
+        marks: limits.search_marks,
+        matches: limits.search_matches,
+    }
 }
 
 fn desk_options(config: &Config) -> DeskOptions {

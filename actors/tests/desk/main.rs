@@ -30,6 +30,8 @@ mod poison;
 #[cfg(test)]
 mod protocol;
 #[cfg(test)]
+mod search;
+#[cfg(test)]
 mod sends;
 #[cfg(test)]
 mod settings;

@@ -16,6 +16,7 @@ pub mod media;
 pub mod messages;
 pub mod quick_replies;
 pub mod roles;
+pub mod search;
 pub mod webhooks;
 
 use axum::handler::Handler;
@@ -150,6 +151,7 @@ pub fn all() -> Vec<Route> {
         ("Auth", auth::routes),
         ("Conversations", conversations::routes),
         ("Messages", messages::routes),
+        ("Messages", search::routes),
         ("Media", media::routes),
         ("Contacts", contacts::routes),
         ("Agents", agents::routes),

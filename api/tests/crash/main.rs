@@ -53,6 +53,9 @@ mod tests {
             desk.moved_to(&program);
             let known = ledger.lock().unwrap().clone();
             compare(&desk, &known.received, &known.said).await;
+            for newest in known.received.values().filter_map(|texts| texts.last()) {
+                desk.finds(newest).await;
+            }
             for (customer, followed) in followed.iter_mut().enumerate() {
                 desk.resume(customer, followed).await;
                 // How far a reply got goes on meanwhile.
@@ -79,8 +82,8 @@ mod tests {
     /// is acknowledged or the program is gone.
     async fn write(desk: &Desk, customer: usize, kill: u32, ledger: &Mutex<Ledger>) {
         for n in 0.. {
-            let text = format!("{kill}-{n}");
-            match desk.deliver(customer, &format!("wamid.{customer}.{text}"), &text).await {
+            let text = format!("{customer}-{kill}-{n}");
+            match desk.deliver(customer, &format!("wamid.{text}"), &text).await {
                 Some(true) => {
                     let mut ledger = ledger.lock().unwrap();
                     ledger.received.entry(customer).or_default().push(text.clone());

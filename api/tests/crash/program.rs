@@ -202,6 +202,23 @@ impl Desk {
         Some(all)
     }
 
+    /// Waits until the message that says this is found by it.
+    pub(crate) async fn finds(&self, text: &str) {
+        let path = format!("/api/messages/search?q={text}&per_page=100");
+        let finding = async {
+            let mut again = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                again.tick().await;
+                let found: Vec<Value> = self.get(&path).await.unwrap_or_default();
+                if found.iter().any(|found| found["text"] == text) {
+                    return;
+                }
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(30), finding).await;
+        assert!(found.is_ok(), "{text} is not found");
+    }
+
     async fn conversation(&self, customer: usize) -> Option<String> {
         let found: Vec<Value> = self.get("/api/conversations?per_page=100").await?;
         let mut of = found.iter().filter(|found| found["contact_phone"] == phone(customer));

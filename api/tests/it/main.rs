@@ -63,6 +63,8 @@ mod registration;
 #[cfg(test)]
 mod roles;
 #[cfg(test)]
+mod search;
+#[cfg(test)]
 mod sight;
 #[cfg(test)]
 mod socket;

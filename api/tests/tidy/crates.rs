@@ -18,13 +18,14 @@ const EDGES: [(&str, &[&str]); 7] = [
 ];
 
 /// Libraries that make a crate what it is, and the crates that may know them outside their tests.
-const KNOWN_BY: [(&str, &[&str]); 8] = [
+const KNOWN_BY: [(&str, &[&str]); 9] = [
     ("axum", &["api", "simulator"]),
     ("clap", &["api", "simulator", "loadtest"]),
     ("fjall", &["storage"]),
     ("hyper", &["api"]),
     ("ractor", &["actors"]),
     ("reqwest", &["actors", "api", "simulator", "loadtest"]),
+    ("tantivy", &["storage"]),
     ("tokio", &["storage", "actors", "api", "simulator", "loadtest"]),
     ("toml", &["config"]),
 ];

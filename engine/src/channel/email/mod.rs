@@ -16,6 +16,7 @@ mod reply;
 
 pub use address::{normal, without_tag};
 pub use decode::{Inbox, read};
+pub use html::text as visible;
 pub use mime::Unreadable;
 pub(super) use post::PROVIDERS;
 pub use post::{NotAMail, Post, Provider, open};
