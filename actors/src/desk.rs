@@ -246,7 +246,7 @@ impl Desk {
         let look = self.ask(viewer, conversation, None, Command::Look).await;
         let Some(head) = look.ok().and_then(|answer| answer.conversation) else { return };
         let now = self.world.clock.now();
-        let is_open = head.window_closes_at().is_some_and(|closes| now < closes);
+        let is_open = head.free_window_closes_at().is_some_and(|closes| now < closes);
         if let Some(provider_id) = head.last_inbound_id.clone().filter(|_| is_open)
             && self.typing.take(conversation)
         {

@@ -80,6 +80,19 @@ impl Downloads {
         opened(client.get(url).bearer_auth(token).send().await)
     }
 
+    /// Begins to read a file of the provider's that lies where everybody may have it for a while:
+    /// nothing has to be shown, and what is refused is over.
+    pub async fn of_address(&self, url: &str) -> Result<Download, NotRead> {
+        let url = Url::parse(url).map_err(|_| NotRead::Foreign)?;
+        let client = self.client(&url).ok_or(NotRead::Foreign)?;
+        let answer = client.get(url).send().await;
+        let status = answer.as_ref().map(|answer| answer.status().as_u16());
+        match status {
+            Ok(400 | 401 | 403) => Err(NotRead::Gone),
+            _ => opened(answer),
+        }
+    }
+
     /// Begins to read what a link leads to, on the public internet.
     pub async fn of_link(&self, url: &str) -> Result<Download, NotRead> {
         let parsed = Url::parse(url).map_err(|_| NotRead::Foreign)?;

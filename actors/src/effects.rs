@@ -9,15 +9,17 @@ use crate::feed::{Hub, Wire};
 use crate::fetcher::Fetcher;
 use crate::outbox::Outbox;
 use crate::panics::caught;
+use crate::profiles::Profiles;
 use crate::search::Search;
 use crate::world::Outside;
 
-/// Lists and live feed, searching, the outbox, and files that are fetched.
+/// Lists and live feed, searching, the outbox, files that are fetched, and who customers are.
 pub struct Effects<W> {
     pub hub: Hub<W>,
     pub search: Search,
     pub outbox: Outbox,
     pub fetcher: Fetcher,
+    pub profiles: Profiles,
 }
 
 impl<W: Wire> Outside for Effects<W> {
@@ -25,11 +27,17 @@ impl<W: Wire> Outside for Effects<W> {
         // Who follows reads what they were not told with the next commit, or wake.
         let _ = caught("follow", || self.hub.follow(committed));
         let _ = caught("search", || self.search.follow(committed));
+        let before = committed.before.as_ref();
+        let after = &committed.after;
+        if before.is_none_or(|before| before.last_inbound_at != after.last_inbound_at) {
+            let _ = caught("profile", || self.profiles.look_up(after));
+        }
     }
 
     fn woke(&self, head: &Conversation) {
         let _ = caught("follow", || self.hub.woke(head));
         let _ = caught("search", || self.search.woke(head));
+        let _ = caught("profile", || self.profiles.look_up(head));
     }
 
     fn act(&self, head: &Conversation, effect: Effect, row: Option<&MessageRow>) {

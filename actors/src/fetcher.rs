@@ -4,7 +4,7 @@
 
 mod fetch;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +49,8 @@ pub struct FetcherOptions {
     pub at_once: usize,
     /// Messages in memory whose files are to be fetched; the others wait in the store.
     pub waiting: usize,
+    /// The same of one tenant: those of the others have room beside them, however long they take.
+    pub waiting_tenant: usize,
     /// Waits between tries; the last one repeats.
     pub ladder: Vec<Duration>,
 }
@@ -67,8 +69,38 @@ struct Inner {
 struct Waiting {
     /// Each with whether it changed meanwhile, so that it has to be looked at once more.
     known: HashMap<(ConversationId, Place), bool>,
-    /// Some had no room, and are only in the store.
-    has_left_out: bool,
+    /// How many are of each tenant.
+    of: HashMap<TenantId, usize>,
+    /// Some of theirs had no room, and are only in the store.
+    left_out: HashSet<TenantId>,
+}
+
+impl Waiting {
+    fn of(&self, tenant: TenantId) -> usize {
+        self.of.get(&tenant).copied().unwrap_or_default()
+    }
+
+    /// It is not known any more.
+    fn forget(&mut self, one: &Unfetched) {
+        if self.known.remove(&(one.conversation, one.place)).is_none() {
+            return;
+        }
+        let left = self.of(one.tenant).saturating_sub(1);
+        if left == 0 {
+            self.of.remove(&one.tenant);
+        } else {
+            self.of.insert(one.tenant, left);
+        }
+    }
+}
+
+/// Whether there is room in memory for a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// It was taken, or is known.
+    Taken,
+    NoneOfTenant,
+    None,
 }
 
 /// Rows that are read at once.
@@ -134,10 +166,11 @@ impl Fetcher {
                 let page =
                     self.0.parts.conversations.unfetched(shard, behind.as_ref(), PAGE).await?;
                 for one in &page {
-                    if !self.begin(*one) {
-                        return Ok(taken);
+                    match self.begin(*one) {
+                        Room::Taken => taken += 1,
+                        Room::NoneOfTenant => {}
+                        Room::None => return Ok(taken),
                     }
-                    taken += 1;
                 }
                 behind = page.last().copied().filter(|_| page.len() == PAGE);
                 if behind.is_none() {
@@ -156,23 +189,26 @@ impl Fetcher {
         let _ = held.wait_for(|held| *held == 0).await;
     }
 
-    /// Answers whether there was room for it.
-    fn begin(&self, one: Unfetched) -> bool {
+    fn begin(&self, one: Unfetched) -> Room {
         let key = (one.conversation, one.place);
         {
             let mut waiting = self.waiting();
             if let Some(changed) = waiting.known.get_mut(&key) {
                 *changed = true;
-                return true;
+                return Room::Taken;
             }
             if *self.0.stopping.borrow() {
-                return true;
+                return Room::Taken;
             }
-            if waiting.known.len() >= self.0.parts.options.waiting {
-                waiting.has_left_out = true;
-                return false;
+            let FetcherOptions { waiting: all, waiting_tenant, .. } = self.0.parts.options;
+            let of_tenant = waiting.of(one.tenant);
+            let is_full = waiting.known.len() >= all;
+            if is_full || of_tenant >= waiting_tenant {
+                waiting.left_out.insert(one.tenant);
+                return if is_full { Room::None } else { Room::NoneOfTenant };
             }
             waiting.known.insert(key, false);
+            waiting.of.insert(one.tenant, of_tenant + 1);
             self.0.held.send_replace(waiting.known.len());
         }
         let fetcher = self.clone();
@@ -184,24 +220,25 @@ impl Fetcher {
                 // After a panic it is tried again by the next start.
                 _ = caught_in("fetch", Box::pin(fetcher.run(&one))) => {}
             }
-            fetcher.end(key);
+            fetcher.end(&one);
         });
-        true
+        Room::Taken
     }
 
     async fn run(&self, one: &Unfetched) {
         self.exhaust(one).await;
-        while self.has_changed((one.conversation, one.place)) {
+        while self.has_changed(one) {
             self.exhaust(one).await;
         }
     }
 
     /// Whether a message changed since it was asked. One that has not is not known any more.
-    fn has_changed(&self, key: (ConversationId, Place)) -> bool {
+    fn has_changed(&self, one: &Unfetched) -> bool {
         let mut waiting = self.waiting();
+        let key = (one.conversation, one.place);
         let changed = waiting.known.get_mut(&key).is_some_and(std::mem::take);
         if !changed {
-            waiting.known.remove(&key);
+            waiting.forget(one);
         }
         changed
     }
@@ -209,11 +246,11 @@ impl Fetcher {
     /// Tries until nothing is left to be fetched.
     async fn exhaust(&self, one: &Unfetched) {
         let ladder = &self.0.parts.options.ladder;
-        let mut tries = 0;
+        let (mut tries, mut missed) = (0, HashMap::new());
         loop {
             let left = {
                 let _turn = self.0.turns.take(one.tenant, 0).await;
-                Box::pin(self.attempt(one, tries)).await
+                Box::pin(self.attempt(one, &mut missed)).await
             };
             let outcome = if left == Left::Nothing { "done" } else { "again" };
             metrics::counter!("omnistream_fetches_total", "outcome" => outcome).increment(1);
@@ -226,23 +263,30 @@ impl Fetcher {
         }
     }
 
-    fn end(&self, key: (ConversationId, Place)) {
-        let more = {
+    fn end(&self, one: &Unfetched) {
+        let FetcherOptions { waiting: all, waiting_tenant, .. } = self.0.parts.options;
+        let again: Vec<TenantId> = {
             let mut waiting = self.waiting();
-            waiting.known.remove(&key);
+            waiting.forget(one);
             self.0.held.send_replace(waiting.known.len());
-            let has_room = waiting.known.len() <= self.0.parts.options.waiting / 2;
-            has_room && std::mem::take(&mut waiting.has_left_out)
+            // Not for each: the store is read from its beginning.
+            if waiting.known.len() + waiting_tenant / 2 > all {
+                return;
+            }
+            let has_room = |tenant: &TenantId| waiting.of(*tenant) <= waiting_tenant / 2;
+            waiting.left_out.iter().copied().filter(has_room).collect()
         };
-        if more && !*self.0.stopping.borrow() {
-            let fetcher = self.clone();
-            tokio::spawn(async move {
-                if let Err(error) = fetcher.resume().await {
-                    tracing::warn!(%error, "files wait to be fetched until others have been");
-                    fetcher.waiting().has_left_out = true;
-                }
-            });
+        if again.is_empty() || *self.0.stopping.borrow() {
+            return;
         }
+        self.waiting().left_out.retain(|tenant| !again.contains(tenant));
+        let fetcher = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = fetcher.resume().await {
+                tracing::warn!(%error, "files wait to be fetched until others have been");
+                fetcher.waiting().left_out.extend(again);
+            }
+        });
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

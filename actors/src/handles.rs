@@ -113,6 +113,25 @@ impl Handles {
         self.0.claim(&Name { scope: scope.tenant.0, kind, name }, held).await
     }
 
+    /// The id of the person whom a reference names.
+    pub(crate) async fn person(
+        &self,
+        scope: Scope,
+        reference: &str,
+    ) -> Result<Option<String>, StoreError> {
+        self.0.get(&of_reference(scope, reference)).await
+    }
+
+    /// Says whom a reference names; answers whom it does then.
+    pub(crate) async fn claim_person(
+        &self,
+        scope: Scope,
+        reference: &str,
+        person: String,
+    ) -> Result<String, StoreError> {
+        self.0.claim(&of_reference(scope, reference), person).await
+    }
+
     /// Which contact a handle names on every account of the tenant.
     pub(crate) async fn contact(
         &self,
@@ -174,6 +193,11 @@ fn on_account(Scope { tenant, account }: Scope, handle: &Handle) -> Name {
 fn of_message(Scope { tenant, account }: Scope, id: &str) -> Name {
     let kind = format!("message:{}", account.0.simple());
     Name { scope: tenant.0, kind, name: id.to_owned() }
+}
+
+fn of_reference(Scope { tenant, account }: Scope, reference: &str) -> Name {
+    let kind = format!("user_ref:{}", account.0.simple());
+    Name { scope: tenant.0, kind, name: reference.to_owned() }
 }
 
 fn everywhere(tenant: TenantId, handle: &Handle) -> Name {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use engine::account::Account;
+use engine::channel::messaging::Introduction;
 use engine::channel::{Handle, IdentityChange};
 use engine::contact::{Contact, Identity, MergeReason};
 use engine::conversation::{Answer, Command};
@@ -62,6 +63,25 @@ impl Identities {
             return Ok(Some(first.owner()));
         }
         self.resolve(account, handles, None, sent_at).await.map(Some)
+    }
+
+    /// Somebody who was known by a reference alone turns out to be a person; answers who that is, as
+    /// was said first.
+    pub(crate) async fn introduce(
+        &self,
+        account: &Account,
+        Introduction { reference, person }: &Introduction,
+    ) -> Result<String, StoreError> {
+        self.handles.claim_person(Scope::of(account), reference, person.clone()).await
+    }
+
+    /// The person whom a reference names, if they were introduced.
+    pub(crate) async fn introduced(
+        &self,
+        account: &Account,
+        reference: &str,
+    ) -> Result<Option<String>, StoreError> {
+        self.handles.person(Scope::of(account), reference).await
     }
 
     /// Whose these handles are; what is not known yet is claimed, in canonical order, and the

@@ -1,7 +1,8 @@
 //! Dead letters as people at the desk handle them: looked at, and tried again.
 
 use engine::account::Account;
-use engine::channel::Inbound;
+use engine::channel::messaging::Introduction;
+use engine::channel::{Inbound, webhook};
 use engine::conversation::{Command, Target};
 use engine::id::{TenantId, ThreadId};
 use storage::StoreError;
@@ -105,18 +106,35 @@ impl Desk {
         }
     }
 
-    /// Tries what was kept of somebody again, now that they are known: `decode` tells its items, of
-    /// letters that are theirs. The oldest is first.
-    pub async fn meet(
+    /// Somebody who was known by a reference alone is this person: that stays, and what was kept of
+    /// them is taken.
+    pub async fn introduce(
         &self,
         account: &Account,
-        decode: impl Fn(&str) -> Option<Vec<Inbound>>,
+        introduction: Introduction,
     ) -> Result<(), Failure> {
-        let source = Some(Source::Decode);
+        let known = self.ingress().identities.introduce(account, &introduction).await?;
+        self.meet(account, &Introduction { person: known, ..introduction }).await
+    }
+
+    /// Something of somebody was kept who is known by this reference alone. Whoever introduces them
+    /// says so first and looks for letters then: this looks once the letter is there, so that one of
+    /// both finds it.
+    pub async fn remember(&self, account: &Account, reference: String) -> Result<(), Failure> {
+        match self.ingress().identities.introduced(account, &reference).await? {
+            Some(person) => self.meet(account, &Introduction { reference, person }).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes what was kept of somebody, now that they are known, the oldest first.
+    async fn meet(&self, account: &Account, introduction: &Introduction) -> Result<(), Failure> {
+        let (source, now) = (Some(Source::Decode), self.world().clock.now());
         let (letters, _) = self.letters(account.tenant, source, (0, MET_MAX)).await?;
         let of_account = letters.into_iter().filter(|letter| letter.account == Some(account.id));
         for letter in of_account.rev() {
-            let Some(items) = decode(&letter.raw) else { continue };
+            let items = webhook::met(account, &letter.raw, introduction, now);
+            let Some(items) = items else { continue };
             match self.take_up(account.tenant, letter.id).await {
                 Ok(retrying) => drop(self.retry(retrying, Some(account), |_| items).await?),
                 // Whoever tries it, or has done it, does not know who it is of.

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use engine::account::{Account, Known, Throughput, Trouble};
-use engine::channel::{Answered, Channel, Outcome, whatsapp};
+use engine::channel::login::{self, NotGiven};
+use engine::channel::{Answered, Call, Channel, Outcome, whatsapp};
 use engine::conversation::{Command, Conversation, Target, WINDOW_MARGIN};
 use engine::id::{AccountId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
 use engine::message::{MessageError, MessageRow, Place};
@@ -100,6 +101,8 @@ pub struct OutboxOptions {
     pub requests: usize,
     /// Conversations of one account whose next message waits to be sent.
     pub queue: usize,
+    /// An access token that ends within this time is renewed, where that is possible.
+    pub renew_within: Duration,
 }
 
 /// Read marks under way at once; beyond it they are left out.
@@ -353,22 +356,27 @@ impl Outbox {
 
     /// When an access token ends, where the provider tells.
     async fn token_until(&self, channel: Channel, token: &str) -> Option<Timestamp> {
-        let Channel::Whatsapp = channel else { return None };
-        match self.0.provider.perform(whatsapp::token(token)).await {
+        match self.0.provider.perform(channel.token(token)?).await {
             Answered::With { status: 200..=299, body, .. } => whatsapp::token_until(&body),
             _ => None,
         }
+    }
+
+    /// Asks the provider something of an account; what it gives, or why it does not.
+    pub async fn ask(&self, call: Call) -> Result<Value, NotGiven> {
+        login::given(self.0.provider.perform(call).await)
     }
 
     /// Asks the provider how an account stands, and follows what it says. Answers the account as it
     /// is then; `None`: it is gone.
     pub async fn check(
         &self,
-        account: &Account,
+        account: Arc<Account>,
     ) -> Result<Option<(Arc<Account>, Result<Known, Trouble>)>, StoreError> {
+        let Some(account) = self.renew(account).await? else { return Ok(None) };
         let said = self.probe(account.channel, &account.account_key, &account.config).await;
         let (standing, ends) = match &said {
-            Ok(known) => (Ok(known.throughput), known.token_until),
+            Ok(known) => (Ok(known.throughput), account.token_end(known)),
             Err(trouble) => (Err(trouble.clone()), account.token_until),
         };
         let change = |now: &mut Account, at| {

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use engine::account::MASK;
 use engine::channel::{Answered, Api, Call, Method, Upload, whatsapp};
 use futures_util::StreamExt;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::redirect::Policy;
 use reqwest::{Body, Client, RequestBuilder, Response};
+use serde_json::Value;
 use storage::media::Pieces;
 use tracing::debug;
 use uuid::Uuid;
@@ -19,15 +21,22 @@ pub struct Provider {
     /// Bases with the version, without a slash at their end.
     graph: String,
     instagram: String,
+    /// Those without one.
+    instagram_tokens: String,
+    instagram_login: String,
     answer_bytes: usize,
     upload_timeout: Duration,
 }
+
+/// Shorter tokens than any provider's: they may be words of what it says.
+const TOKEN_BYTES_MIN: usize = 16;
 
 /// How a provider is reached.
 #[derive(Clone, Debug)]
 pub struct ProviderOptions {
     pub graph_url: String,
     pub instagram_url: String,
+    pub instagram_auth_url: String,
     pub graph_version: String,
     pub connect_timeout: Duration,
     /// Of the whole request.
@@ -50,10 +59,17 @@ impl Provider {
             .redirect(Policy::none())
             .build()?;
         let version = &options.graph_version;
-        let base = |url: &str| format!("{}/{version}", url.trim_end_matches('/'));
-        let (graph, instagram) = (base(&options.graph_url), base(&options.instagram_url));
-        let ProviderOptions { answer_bytes, upload_timeout, .. } = options;
-        Ok(Self { client, graph, instagram, answer_bytes, upload_timeout })
+        let plain = |url: &str| url.trim_end_matches('/').to_owned();
+        let base = |url: &str| format!("{}/{version}", plain(url));
+        Ok(Self {
+            client,
+            graph: base(&options.graph_url),
+            instagram: base(&options.instagram_url),
+            instagram_tokens: plain(&options.instagram_url),
+            instagram_login: plain(&options.instagram_auth_url),
+            answer_bytes: options.answer_bytes,
+            upload_timeout: options.upload_timeout,
+        })
     }
 
     /// Performs a request once. Only a connection that never came about proves that nothing was
@@ -87,7 +103,9 @@ impl Provider {
             let disposition = format!("Content-Disposition: form-data; name=\"{name}\"");
             head.push_str(&format!("--{boundary}\r\n{disposition}\r\n\r\n{value}\r\n"));
         }
-        let disposition = "Content-Disposition: form-data; name=\"file\"; filename=\"file\"";
+        let name = upload.file;
+        let disposition =
+            format!("Content-Disposition: form-data; name=\"{name}\"; filename=\"file\"");
         let kind = &upload.mime_type;
         head.push_str(&format!("--{boundary}\r\n{disposition}\r\nContent-Type: {kind}\r\n\r\n"));
         let end = format!("\r\n--{boundary}--\r\n");
@@ -98,17 +116,18 @@ impl Provider {
             .client
             .post(format!("{}/{}", self.graph, upload.path))
             .timeout(self.upload_timeout)
-            .bearer_auth(&upload.bearer)
             .header(CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"))
             .header(CONTENT_LENGTH, length)
             .body(Body::wrap_stream(body));
-        self.answered(request).await
+        self.answered(request, &upload.bearer).await
     }
 
     async fn ask(&self, call: Call) -> Answered {
         let base = match call.api {
             Api::Graph => &self.graph,
             Api::Instagram => &self.instagram,
+            Api::InstagramTokens => &self.instagram_tokens,
+            Api::InstagramLogin => &self.instagram_login,
         };
         let url = format!("{base}/{}", call.path);
         let mut request = match call.method {
@@ -116,14 +135,20 @@ impl Provider {
             Method::Post => self.client.post(url),
             Method::Delete => self.client.delete(url),
         };
-        request = request.bearer_auth(&call.bearer);
-        if let Some(body) = &call.body {
-            request = request.json(body);
-        }
-        self.answered(request).await
+        request = match &call.body {
+            Some(body) if call.api == Api::InstagramLogin => {
+                request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form(body))
+            }
+            Some(body) => request.json(body),
+            None => request,
+        };
+        self.answered(request, &call.bearer).await
     }
 
-    async fn answered(&self, request: RequestBuilder) -> Answered {
+    async fn answered(&self, mut request: RequestBuilder, token: &str) -> Answered {
+        if !token.is_empty() {
+            request = request.bearer_auth(token);
+        }
         let answer = match request.send().await {
             Ok(answer) => answer,
             Err(error) if error.is_connect() || error.is_builder() => {
@@ -138,7 +163,8 @@ impl Provider {
         let header = |name: &str| answer.headers().get(name)?.to_str().ok();
         let wait = whatsapp::wait(header);
         match self.read(answer).await {
-            Some(body) => Answered::With { status, body, wait },
+            Some(body) if (200..300).contains(&status) => Answered::With { status, body, wait },
+            Some(body) => Answered::With { status, body: without(token, body), wait },
             None => Answered::PerhapsSent("the provider's answer broke off".to_owned()),
         }
     }
@@ -155,6 +181,24 @@ impl Provider {
     }
 }
 
+/// The texts of an object as a form.
+fn form(body: &Value) -> String {
+    let fields = body.as_object().into_iter().flatten();
+    let texts = fields.filter_map(|(name, value)| Some((name, value.as_str()?)));
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(texts).finish()
+}
+
+/// An error without the access token that was sent: providers repeat it in their words, which
+/// people see, and which are kept.
+fn without(token: &str, body: Vec<u8>) -> Vec<u8> {
+    match str::from_utf8(&body) {
+        Ok(text) if token.len() >= TOKEN_BYTES_MIN && text.contains(token) => {
+            text.replace(token, MASK).into_bytes()
+        }
+        _ => body,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::pending;
@@ -162,6 +206,7 @@ mod tests {
     use std::time::Duration;
 
     use axum::Router;
+    use axum::http::StatusCode;
     use axum::routing::get;
     use engine::channel::{Answered, whatsapp};
 
@@ -177,6 +222,7 @@ mod tests {
         ProviderOptions {
             graph_url: format!("http://{address}"),
             instagram_url: format!("http://{address}"),
+            instagram_auth_url: format!("http://{address}"),
             graph_version: "v23.0".into(),
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_millis(300),
@@ -205,6 +251,24 @@ mod tests {
         assert!(matches!(fits, Answered::With { status: 200, body, .. } if body.len() == 1_000));
         for key in ["long", "late"] {
             assert!(matches!(ask(address, key).await, Answered::PerhapsSent(_)), "{key}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_does_not_hold_the_access_token_that_was_sent() {
+        const SAID: &str = "Malformed access token 12345|0123456789abcdef, a token";
+        let router =
+            Router::new().route("/v23.0/wrong", get(async || (StatusCode::BAD_REQUEST, SAID)));
+        let (listener, address) = listener().await;
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let provider = Provider::new(options(address)).unwrap();
+        for (token, wanted) in [
+            ("12345|0123456789abcdef", "Malformed access token ********, a token"),
+            ("token", SAID),
+        ] {
+            let answered = provider.perform(whatsapp::account("wrong", token)).await;
+            let Answered::With { body, .. } = answered else { panic!("{answered:?}") };
+            assert_eq!(String::from_utf8(body).unwrap(), wanted);
         }
     }
 

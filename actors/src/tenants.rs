@@ -177,6 +177,12 @@ impl Tenants {
         Ok(self.owner(tenant).await?.map(|owner| owner.state()))
     }
 
+    /// The settings of all tenants that are in memory, as they are.
+    pub fn in_memory(&self) -> Vec<Arc<TenantState>> {
+        let loaded = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.values().filter_map(|cell| Some(cell.get()?.state())).collect()
+    }
+
     /// Changes a tenant's settings, as one. The change is made durable before anybody sees it; two
     /// changes of one tenant follow each other.
     pub async fn change<T, E>(
@@ -410,16 +416,17 @@ mod tests {
         fn rechecked(&self, _: TenantId, _: Option<AgentId>) {}
     }
 
-    pub(super) fn tenants() -> Tenants {
-        let store: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(Timestamp::default)));
+    pub(super) fn tenants(clock: Clock) -> Tenants {
+        let time = clock.clone();
+        let store: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(move || time.now())));
         let (settings, names) = (Settings::new(store.clone()), Names::new(store));
-        let (clock, stamps) = (Clock::system(), Arc::new(Stamps::above(Stamp(0))));
+        let stamps = Arc::new(Stamps::above(Stamp(0)));
         Tenants::new(settings, names, clock, stamps, 1, 1, Arc::new(Nobody))
     }
 
     #[test]
     fn what_is_noted_later_has_a_larger_id_also_within_a_millisecond() {
-        let (tenants, before) = (tenants(), Clock::system().now());
+        let (tenants, before) = (tenants(Clock::system()), Clock::system().now());
         let ids: Vec<_> = (0..5_000).map(|_| tenants.activity_id()).collect();
         assert!(ids.is_sorted_by(|one, next| one < next));
         assert!(storage::keys::made_at(ids[0].0) >= before);

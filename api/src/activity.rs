@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::crud::Shown;
+use crate::error::ApiError;
 
 /// Notes what a change has changed so far, and who makes it.
 pub fn note(app: &App, caller: &Caller, changing: &mut Changing) {
@@ -38,6 +39,27 @@ pub fn note(app: &App, caller: &Caller, changing: &mut Changing) {
     });
     let done: Vec<_> = done.collect();
     done.into_iter().for_each(|activity| changing.note(activity));
+}
+
+/// Notes what somebody has changed of a thing that is no setting of ours.
+pub async fn note_outside(
+    app: &App,
+    caller: &Caller,
+    thing: Thing,
+    (was, is): (&Seen, &Seen),
+) -> Result<(), ApiError> {
+    let differences = differences(was, is);
+    if differences.fields.is_empty() {
+        return Ok(());
+    }
+    let change = |changing: &mut Changing| {
+        let by = changing.state.agents.get(&caller.agent);
+        let by = (caller.agent, by.map(|agent| agent.name.clone()).unwrap_or_default());
+        let activity = Activity::new(app.tenants.activity_id(), by, thing, "updated");
+        changing.note(Activity { key: caller.key, differences, ..activity });
+        Ok::<_, ApiError>(())
+    };
+    Ok(app.tenants.change(caller.tenant, change).await?)
 }
 
 type Done = (Thing, &'static str, Differences);

@@ -7,13 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use actors::desk::Desk;
 use actors::feed::Hub;
 use actors::fetcher::Fetcher;
+use actors::grants::Grants;
 use actors::inbox::Inboxes;
 use actors::outbox::Outbox;
+use actors::profiles::Profiles;
 use actors::search::Search;
 use actors::tenants::Tenants;
 use axum::http::HeaderMap;
 use config::Config;
 use engine::id::TenantId;
+use engine::lending::Lender;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use storage::activity::Activities;
 use storage::media::Media;
@@ -39,9 +42,12 @@ pub struct Parts {
     pub desk: Desk,
     pub inboxes: Inboxes,
     pub outbox: Outbox,
+    pub grants: Grants,
     pub fetcher: Fetcher,
+    pub profiles: Profiles,
     pub media: Media,
     pub uploads: Uploads,
+    pub lender: Lender,
     pub hub: Hub<Frame>,
     pub search: Search,
     pub jwt: JwtKeys,
@@ -52,6 +58,8 @@ pub struct Parts {
     pub mails: Arc<Semaphore>,
     /// Signs the addresses by which mails are answered.
     pub reply_key: [u8; 32],
+    /// Signs the states of logins at providers.
+    pub state_key: [u8; 32],
     /// Bodies of which nobody knows yet whose they are.
     pub unproven: Arc<Unproven>,
     /// How fast each tenant's people may ask.

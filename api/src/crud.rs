@@ -218,6 +218,22 @@ impl<T: Shown> New<T> {
         Self { id, keyed: derived.is_some(), digest }
     }
 
+    /// What the same request made before, if it did.
+    pub async fn made(
+        &self,
+        app: &App,
+        caller: &Caller,
+    ) -> Result<Option<(StatusCode, Json<T::View>)>, ApiError> {
+        if !self.keyed {
+            return Ok(None);
+        }
+        let used = state(app, caller).await?.used_by(self.id.into(), self.digest);
+        if !used.map_err(|_| ApiError::from(Refused::KeyReused))? {
+            return Ok(None);
+        }
+        Ok(Some((StatusCode::CREATED, shown::<T>(app, caller, self.id).await?)))
+    }
+
     /// Makes it, unless it was made before; a tenant has at most `most` (0: any number).
     pub async fn make(
         self,
@@ -304,12 +320,18 @@ pub async fn remove<T: Held>(
 }
 
 /// Changes the tenant's settings; the organization's activity tells who did, and what is different.
+/// Whoever lost since the request began what it was let through for changes nothing.
 async fn noted<T>(
     app: &App,
     caller: &Caller,
     change: impl FnOnce(&mut Changing) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
     let noting = |changing: &mut Changing| {
+        let now = app.tenants.caller_in(changing, caller).ok_or_else(ApiError::unauthorized)?;
+        if !now.permissions.covers(caller.permissions) {
+            let message = "what you may do has changed meanwhile; look again and repeat";
+            return Err(ApiError::forbidden(message));
+        }
         let made = change(changing)?;
         activity::note(app, caller, changing);
         Ok::<_, ApiError>(made)

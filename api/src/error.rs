@@ -7,6 +7,7 @@ use actors::failure::{Failure, Full};
 use actors::tenants::NotChanged;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use engine::channel::login::NotGiven;
 use engine::conversation::Refused;
 use engine::resource::{FieldError, Invalid};
 use schemars::JsonSchema;
@@ -134,6 +135,18 @@ impl From<Invalid> for ApiError {
     }
 }
 
+impl From<NotGiven> for ApiError {
+    fn from(not: NotGiven) -> Self {
+        match not {
+            NotGiven::Refused(error) => {
+                let message = format!("the provider says no ({error}); mend it, and try again");
+                Self::conflict("provider_refused", message)
+            }
+            NotGiven::Unanswered(reason) => Self::unavailable(format!("{reason}; try again")),
+        }
+    }
+}
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         tracing::warn!(%error, "the store failed");
@@ -201,10 +214,14 @@ impl From<Refused> for ApiError {
             Refused::NoSuchMessage => Self::new(StatusCode::NOT_FOUND, "not_found", message),
             Refused::NotReactable => Self::invalid("reaction.message_id", message),
             Refused::NotCurrent => Self::conflict("not_current", message),
-            Refused::WindowClosed { at } => {
-                let plan = match at {
-                    Some(at) => format!("free text until {at}, then a `template`"),
-                    None => "a `template`: the customer has not written yet".to_owned(),
+            Refused::WindowClosed { at, has_templates } => {
+                let plan = match (at, has_templates) {
+                    (Some(at), true) => format!("free text until {at}, then a `template`"),
+                    (Some(at), false) => {
+                        format!("free text until {at}, then not before the customer writes again")
+                    }
+                    (None, true) => "a `template`: the customer has not written yet".to_owned(),
+                    (None, false) => "nothing: the customer has not written yet".to_owned(),
                 };
                 let details = Invalid::field("window_expires_at", plan).details;
                 Self { details, ..Self::conflict("window_closed", message) }

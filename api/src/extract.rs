@@ -80,6 +80,11 @@ impl Received {
     pub fn proven(&self) {
         self.unproven.iter().for_each(Claim::leave);
     }
+
+    /// Returns when it is given up, to make room for others before anybody knows whose it is.
+    pub async fn given_up(&self) -> ApiError {
+        given_up(self.unproven.as_ref()).await
+    }
 }
 
 impl Deref for Received {
@@ -96,18 +101,20 @@ pub async fn bytes(request: Request, app: &App, most: usize) -> Result<Received,
     let caller = request.extensions().get::<Caller>().map(|caller| caller.tenant);
     let mut room = app.desk.permits().room(caller);
     let unproven = caller.is_none().then(|| app.unproven.begin());
-    let given_up = async {
-        match &unproven {
-            Some(claim) => claim.given_up().await,
-            None => pending().await,
-        }
-    };
     let bytes = tokio::select! {
         biased;
-        () = given_up => return Err(Failure::busy(Full::Memory).into()),
+        given_up = given_up(unproven.as_ref()) => return Err(given_up),
         bytes = read(request, &mut room, unproven.as_ref(), most) => bytes?,
     };
     Ok(Received { bytes, _room: room, unproven })
+}
+
+async fn given_up(unproven: Option<&Claim>) -> ApiError {
+    match unproven {
+        Some(claim) => claim.given_up().await,
+        None => pending().await,
+    }
+    Failure::busy(Full::Memory).into()
 }
 
 async fn read(

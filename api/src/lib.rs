@@ -3,6 +3,7 @@
 pub mod activity;
 pub mod app;
 pub mod cli;
+pub mod connect;
 pub mod crud;
 pub mod demo;
 pub mod edge;
@@ -22,6 +23,7 @@ pub mod routes;
 pub mod scrape;
 pub mod server;
 pub mod socket;
+pub mod states;
 pub mod token;
 pub mod told;
 pub mod unproven;

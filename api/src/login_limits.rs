@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::time::Timestamp;
@@ -13,8 +13,11 @@ pub struct LoginLimits {
     failures_account: u32,
     failures_address: u32,
     registrations: u32,
-    counts: Mutex<HashMap<What, (Timestamp, u32)>>,
+    counts: Mutex<Counts>,
 }
+
+/// Since when, and how many.
+type Counts = HashMap<What, (Timestamp, u32)>;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum What {
@@ -41,7 +44,37 @@ impl LoginLimits {
 
     /// Whether a login may be tried; `Err`: again after so long.
     pub fn check(&self, email: &str, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_allowed(&mut self.counts(), email, address, now)
+    }
+
+    /// A login was tried, and counts as failed, or forgets the person's failures. It is judged once
+    /// more: of many that are tried at once no more are answered than of as many one after another.
+    pub fn tried(
+        &self,
+        email: &str,
+        address: IpAddr,
+        fits: bool,
+        now: Timestamp,
+    ) -> Result<(), Duration> {
+        let mut counts = self.counts();
+        self.is_allowed(&mut counts, email, address, now)?;
+        let account = What::Account(email.to_owned());
+        if fits {
+            counts.remove(&account);
+        } else {
+            self.count(&mut counts, account, self.window, now);
+            self.count(&mut counts, What::Address(address), self.window, now);
+        }
+        Ok(())
+    }
+
+    fn is_allowed(
+        &self,
+        counts: &mut Counts,
+        email: &str,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Result<(), Duration> {
         let account = What::Account(email.to_owned());
         let limits =
             [(account, self.failures_account), (What::Address(address), self.failures_address)];
@@ -58,28 +91,21 @@ impl LoginLimits {
         Ok(())
     }
 
-    /// A login failed.
-    pub fn failed(&self, email: &str, address: IpAddr, now: Timestamp) {
-        self.count(What::Account(email.to_owned()), self.window, now);
-        self.count(What::Address(address), self.window, now);
-    }
-
-    /// A login succeeded: the person's failures are forgotten.
-    pub fn succeeded(&self, email: &str) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.remove(&What::Account(email.to_owned()));
-    }
-
     /// Whether a registration may be tried, which counts it; `Err`: again after so long.
     pub fn register(&self, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
-        if self.count(What::Registration(address), MINUTE, now) > self.registrations {
+        let mut counts = self.counts();
+        let count = self.count(&mut counts, What::Registration(address), MINUTE, now);
+        if count > self.registrations {
             return Err(MINUTE);
         }
         Ok(())
     }
 
-    fn count(&self, what: What, window: Duration, now: Timestamp) -> u32 {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, counts: &mut Counts, what: What, window: Duration, now: Timestamp) -> u32 {
         if counts.len() >= COUNTS_MAX {
             counts.retain(|_, (since, _)| now < *since + self.window);
             if counts.len() >= COUNTS_MAX {
@@ -112,7 +138,7 @@ mod tests {
             let (address, now) = (IpAddr::from([127, 0, 0, 1]), Timestamp(0));
             for _ in 0..login_failures_account {
                 limits.check("a@b.c", address, now).unwrap();
-                limits.failed("a@b.c", address, now);
+                limits.tried("a@b.c", address, false, now).unwrap();
             }
             assert_eq!(limits.check("a@b.c", address, now), Err(login_window));
             assert_eq!(limits.check("other@b.c", address, now), Ok(()));
@@ -128,11 +154,26 @@ mod tests {
         for n in 0..100 {
             let person = format!("{n}@b.c");
             limits.check(&person, address, now).unwrap();
-            limits.failed(&person, address, now);
-            limits.succeeded(&person);
+            limits.tried(&person, address, false, now).unwrap();
+            if n < 99 {
+                limits.tried(&person, address, true, now).unwrap();
+            }
         }
         assert!(limits.check("new@b.c", address, now).is_err());
         assert!(limits.check("new@b.c", IpAddr::from([127, 0, 0, 2]), now).is_ok());
+    }
+
+    #[test]
+    fn of_many_that_are_tried_at_once_no_more_are_answered_than_one_after_another() {
+        let limits = LoginLimits::new(&config::Config::default().limits);
+        let (address, now) = (IpAddr::from([127, 0, 0, 1]), Timestamp(0));
+        for _ in 0..50 {
+            limits.check("a@b.c", address, now).unwrap();
+        }
+        let answered = (0..49).filter(|_| limits.tried("a@b.c", address, false, now).is_ok());
+        assert_eq!(answered.count(), 10);
+        assert!(limits.tried("a@b.c", address, true, now).is_err(), "nor whether it fits");
+        assert!(limits.check("other@b.c", address, now).is_ok());
     }
 
     #[test]

@@ -11,16 +11,20 @@ use actors::downloads::{DownloadOptions, Downloads};
 use actors::effects::Effects;
 use actors::feed::{FeedLimits, Hub};
 use actors::fetcher::{Fetcher, FetcherOptions, FetcherParts};
+use actors::grants::{GrantOptions, Grants};
 use actors::inbox::Inboxes;
 use actors::outbox::{Files, Outbox, OutboxOptions};
 use actors::panics::caught_in;
 use actors::permits::{Amount, Marks, PermitLimits};
+use actors::profiles::{ProfileOptions, Profiles};
 use actors::provider::{Provider, ProviderOptions};
 use actors::search::{Search, SearchOptions};
 use actors::tenants::Tenants;
 use actors::waiting::WaitingLimits;
 use config::{Backend, Config};
+use engine::channel::signature::sign;
 use engine::conversation::Rules;
+use engine::lending::Lender;
 use storage::activity::Activities;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
@@ -114,6 +118,7 @@ impl Server {
         let provider = Provider::new(ProviderOptions {
             graph_url: config.meta.graph_url.clone(),
             instagram_url: config.meta.instagram_url.clone(),
+            instagram_auth_url: config.meta.instagram_auth_url.clone(),
             graph_version: config.meta.graph_version.clone(),
             connect_timeout: limits.provider_connect_timeout,
             timeout: limits.provider_timeout,
@@ -121,6 +126,11 @@ impl Server {
             answer_bytes: limits.provider_response_bytes,
         })
         .map_err(not_started)?;
+        let lender = Lender {
+            base: public_url.clone(),
+            key: sign(&secret, b"links to files"),
+            lasts: limits.media_link_ttl,
+        };
         let outbox = Outbox::new(
             provider.clone(),
             tenants.clone(),
@@ -129,6 +139,7 @@ impl Server {
                 media: media.clone(),
                 downloads: downloads.clone(),
                 bytes: limits.media_inbound_bytes as u64,
+                lender: lender.clone(),
             },
             OutboxOptions {
                 rate: limits.send_rate_per_second,
@@ -138,6 +149,28 @@ impl Server {
                 throttle_wait: limits.throttle_wait_max,
                 requests: limits.account_requests,
                 queue: limits.account_queue,
+                renew_within: limits.token_warning,
+            },
+        );
+        let grants = Grants::new(
+            provider.clone(),
+            GrantOptions {
+                keep: limits.grant_keep,
+                people: limits.grant_people,
+                pages: limits.grant_pages,
+            },
+        );
+        let profiles = Profiles::new(
+            provider.clone(),
+            tenants.clone(),
+            Contacts::new(store.clone()),
+            ProfileOptions {
+                at_once: limits.profiles,
+                waiting: limits.profiles_waiting,
+                known: limits.profiles_known,
+                again: limits.profile_again,
+                every: limits.profile_every,
+                ladder: limits.profile_ladder.clone(),
             },
         );
         let fetcher = Fetcher::new(FetcherParts {
@@ -150,6 +183,7 @@ impl Server {
                 bytes: limits.media_inbound_bytes as u64,
                 at_once: limits.media_fetches,
                 waiting: limits.media_fetches_waiting,
+                waiting_tenant: limits.media_fetches_waiting_tenant,
                 ladder: limits.media_ladder.clone(),
             },
         });
@@ -165,12 +199,14 @@ impl Server {
             search: search.clone(),
             outbox: outbox.clone(),
             fetcher: fetcher.clone(),
+            profiles: profiles.clone(),
         };
         let options = desk_options(&config);
         let activity = Activities::new(store.clone());
         let desk = Desk::start(store, clock, stamps, Arc::new(effects), options).await;
         outbox.connect(desk.clone());
         fetcher.connect(desk.clone());
+        profiles.connect(desk.clone());
         let app = App::new(Parts {
             public_url,
             tenants,
@@ -178,8 +214,11 @@ impl Server {
             desk,
             inboxes,
             outbox,
+            grants,
             fetcher,
+            profiles,
             media,
+            lender,
             uploads: Uploads::new(limits.media_uploads, limits.media_uploads_tenant),
             hub,
             search,
@@ -188,7 +227,8 @@ impl Server {
             hashing: Semaphore::new(limits.password_hashes),
             mails: Arc::new(Semaphore::new(limits.mails)),
             // Of the one secret that this installation keeps: an address outlives restarts.
-            reply_key: engine::channel::signature::sign(&secret, b"reply addresses of mails"),
+            reply_key: sign(&secret, b"reply addresses of mails"),
+            state_key: sign(&secret, b"states of logins"),
             unproven: Unproven::new(limits.inflight_unproven_bytes),
             requests: Buckets::new(limits.tenant_requests_per_second),
             handshakes: Mutex::new(Bucket::new(
@@ -239,6 +279,7 @@ impl Server {
                 let _ = task.await;
             }
             self.app.fetcher.stop().await;
+            self.app.profiles.stop().await;
             self.app.outbox.stop().await;
             self.app.desk.stop(drain).await;
             if let Some(store) = &self.embedded
@@ -422,7 +463,7 @@ fn desk_options(config: &Config) -> DeskOptions {
     }
 }
 
-/// Moves the mark of what is done, every hour.
+/// Moves the mark of what is done, and renews access tokens that end soon, every hour.
 fn sweep(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut hours = tokio::time::interval(Duration::from_secs(3600));
@@ -433,6 +474,10 @@ fn sweep(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
                     let swept = caught_in("sweep", Box::pin(app.desk.recover())).await;
                     if let Ok(Err(error)) = swept {
                         tracing::warn!(%error, "the hourly sweep failed; the next one repeats it");
+                    }
+                    let renewed = caught_in("renew", Box::pin(app.outbox.renew_all())).await;
+                    if let Ok(Err(error)) = renewed {
+                        tracing::warn!(%error, "not all access tokens were renewed; it is tried again");
                     }
                 }
                 () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => return,

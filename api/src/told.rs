@@ -6,7 +6,7 @@ use actors::failure::Failure;
 use engine::account::Account;
 use engine::channel::Inbound;
 use engine::channel::messaging::Introduction;
-use engine::channel::webhook::{self, Part, Read};
+use engine::channel::webhook::{Part, Read};
 use engine::channel::whatsapp::History;
 use engine::consent::ContactNews;
 use engine::news::News;
@@ -28,6 +28,7 @@ pub struct Told {
     phone: Option<String>,
     history: History,
     introductions: Vec<Introduction>,
+    references: Vec<String>,
 }
 
 impl Told {
@@ -45,6 +46,7 @@ impl Told {
                 phone: None,
                 history: History::default(),
                 introductions: Vec::new(),
+                references: Vec::new(),
             });
         }
         &mut all[at]
@@ -52,9 +54,10 @@ impl Told {
 
     /// Reads one more part.
     pub fn add(&mut self, part: &Part<'_>, now: Timestamp) {
-        let Read { items, of_contacts, news, phone, history, introductions } =
+        let Read { items, of_contacts, news, phone, history, introductions, references } =
             part.read(&self.account, now);
         self.introductions.extend(introductions);
+        self.references.extend(references);
         self.bytes += part.raw().len();
         self.items.extend(items);
         self.of_contacts.extend(of_contacts);
@@ -67,14 +70,16 @@ impl Told {
 
     /// Passes it on: conversations first, history last. When it answers `Ok`, all is durable.
     pub async fn pass_on(self, app: &App) -> Result<(), Failure> {
-        let Self { account, items, bytes, of_contacts, news, phone, history, introductions } = self;
-        let (ingress, now) = (app.desk.ingress(), app.tenants.now());
-        for introduction in introductions {
+        let Self { account, items, bytes, of_contacts, news, phone, history, .. } = self;
+        let ingress = app.desk.ingress();
+        for introduction in self.introductions {
             // What they did before was before all of this.
-            let decode = |kept: &str| webhook::met(&account, kept, &introduction, now);
-            app.desk.meet(&account, decode).await?;
+            app.desk.introduce(&account, introduction).await?;
         }
         app.desk.ingest_body(&account, items, bytes).await?;
+        for reference in self.references {
+            app.desk.remember(&account, reference).await?;
+        }
         for news in of_contacts {
             ingress.hear(&account, news).await?;
         }

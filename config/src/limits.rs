@@ -61,6 +61,7 @@ pub struct Limits {
     pub media_timeout: Duration,
     pub media_fetches: usize,
     pub media_fetches_waiting: usize,
+    pub media_fetches_waiting_tenant: usize,
     #[serde(with = "crate::duration::list")]
     pub media_ladder: Vec<Duration>,
     pub media_messages: usize,
@@ -77,6 +78,23 @@ pub struct Limits {
     pub activity_scanned: usize,
     #[serde(with = "crate::duration")]
     pub token_warning: Duration,
+    pub profiles: usize,
+    pub profiles_waiting: usize,
+    pub profiles_known: usize,
+    #[serde(with = "crate::duration")]
+    pub profile_again: Duration,
+    #[serde(with = "crate::duration")]
+    pub profile_every: Duration,
+    #[serde(with = "crate::duration::list")]
+    pub profile_ladder: Vec<Duration>,
+    #[serde(with = "crate::duration")]
+    pub media_link_ttl: Duration,
+    #[serde(with = "crate::duration")]
+    pub grant_state_ttl: Duration,
+    #[serde(with = "crate::duration")]
+    pub grant_keep: Duration,
+    pub grant_people: usize,
+    pub grant_pages: usize,
     pub sockets_per_user: usize,
     pub socket_queue_frames: usize,
     pub socket_queue_bytes: usize,

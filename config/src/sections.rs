@@ -76,9 +76,19 @@ pub struct Meta {
     pub media_hosts: Vec<String>,
     pub graph_version: String,
     #[serde(with = "crate::optional")]
+    pub app_id: Option<String>,
+    #[serde(with = "crate::optional")]
     pub app_secret: Option<Secret>,
     #[serde(with = "crate::optional")]
+    pub instagram_app_id: Option<String>,
+    #[serde(with = "crate::optional")]
     pub instagram_app_secret: Option<Secret>,
+    #[serde(with = "crate::optional")]
+    pub signup_config_id: Option<String>,
+    pub login_url: String,
+    pub instagram_login_url: String,
+    #[serde(with = "crate::optional")]
+    pub redirect_url: Option<String>,
     #[serde(with = "crate::optional")]
     pub verify_token: Option<Secret>,
 }

@@ -32,6 +32,8 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
         ("meta.graph_url", Some(meta.graph_url.as_str())),
         ("meta.instagram_url", Some(meta.instagram_url.as_str())),
         ("meta.instagram_auth_url", Some(meta.instagram_auth_url.as_str())),
+        ("meta.login_url", Some(meta.login_url.as_str())),
+        ("meta.instagram_login_url", Some(meta.instagram_login_url.as_str())),
     ] {
         rule(
             url.is_none_or(is_base_url),
@@ -39,6 +41,11 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
             "must begin with http:// or https:// and end without a slash",
         )?;
     }
+    rule(
+        meta.redirect_url.as_deref().is_none_or(is_address),
+        "meta.redirect_url",
+        "must begin with http:// or https:// and hold neither ? nor #",
+    )?;
     rule(
         !meta.graph_version.is_empty()
             && meta.graph_version.chars().all(|c| c.is_ascii_alphanumeric() || c == '.'),
@@ -140,6 +147,11 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
         limits.media_uploads_tenant <= limits.media_uploads,
         "limits.media_uploads_tenant",
         "must be at most `limits.media_uploads`",
+    )?;
+    rule(
+        limits.media_fetches_waiting_tenant <= limits.media_fetches_waiting,
+        "limits.media_fetches_waiting_tenant",
+        "must be at most `limits.media_fetches_waiting`",
     )
 }
 
@@ -215,9 +227,14 @@ fn within_reason(limits: &Table) -> Result<(), ConfigError> {
 }
 
 fn is_base_url(url: &str) -> bool {
+    is_address(url) && !url.ends_with('/')
+}
+
+fn is_address(url: &str) -> bool {
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     let plain = |c: char| c.is_ascii_graphic() && !"?#".contains(c);
-    host.is_some_and(|host| !host.is_empty() && !host.ends_with('/') && host.chars().all(plain))
+    let is_host = |host: &str| !host.is_empty() && !host.starts_with('/');
+    host.is_some_and(|host| is_host(host) && host.chars().all(plain))
 }
 
 /// A name of at least two parts; a star stands for what comes before.

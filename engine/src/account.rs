@@ -221,7 +221,12 @@ impl Account {
             ["app_secret", "waba_id"].map(|key| account.text(key).map(str::to_owned))
         };
         let before = proof(self);
+        let token = self.text("access_token").map(str::to_owned);
         merge(&mut self.config, config);
+        if self.text("access_token") != token.as_deref() {
+            // That was another token's.
+            self.token_until = None;
+        }
         if proof(self) != before {
             // It was seen by another proof, or as of another business account.
             self.phone = None;
@@ -243,6 +248,16 @@ impl Account {
         {
             self.status_detail = Some(words.to_owned());
             self.status = AccountStatus::Attention;
+        }
+    }
+
+    /// When its access token ends, after the provider was asked: as it says, or, where it does not
+    /// tell, as it said when it gave the token.
+    pub fn token_end(&self, known: &Known) -> Option<Timestamp> {
+        let token = self.text("access_token").unwrap_or_default();
+        match self.channel.token(token) {
+            Some(_) => known.token_until,
+            None => self.token_until,
         }
     }
 

@@ -2,7 +2,7 @@
 //! no I/O; what a rule needs arrives as an argument.
 //!
 //! Reading order: [`id`], [`time`], [`message`], [`fact`], [`conversation`], [`channel`]; then
-//! [`contact`], [`consent`], [`account`], [`integration`], [`registration`], [`news`], [`identity`], [`permission`], [`media`], [`text`], [`resource`], [`quick_reply`], [`activity`];
+//! [`contact`], [`consent`], [`account`], [`integration`], [`registration`], [`news`], [`identity`], [`permission`], [`media`], [`lending`], [`text`], [`resource`], [`quick_reply`], [`activity`];
 //! [`words`], [`search`].
 
 pub mod account;
@@ -15,6 +15,7 @@ pub mod fact;
 pub mod id;
 pub mod identity;
 pub mod integration;
+pub mod lending;
 pub mod media;
 pub mod message;
 pub mod mint;

@@ -2,10 +2,12 @@
 
 mod row;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 pub use self::row::{
@@ -250,6 +252,9 @@ pub struct Attachment {
     pub content_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// The `url` is the provider's and is soon over: the file is fetched from there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub url_expires: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caption: Option<String>,
     /// In bytes.
@@ -337,19 +342,29 @@ impl fmt::Display for MessageError {
 }
 
 impl Message {
-    /// The provider's ids of the files that are still to be fetched from it.
-    pub fn wanted(&self) -> impl Iterator<Item = &str> {
-        self.attachments
-            .iter()
-            .filter(|one| one.is_wanted())
-            .filter_map(|one| one.provider_media_id.as_deref())
+    /// What the files are known by that are still to be fetched from the provider.
+    pub fn wanted(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        self.attachments.iter().filter(|one| one.is_wanted()).filter_map(Attachment::source)
     }
 }
 
 impl Attachment {
+    /// What its file is known by where it is fetched from: the provider's id of it, or, where it has
+    /// none, a digest of its address, which itself is a part of what the message says.
+    pub fn source(&self) -> Option<Cow<'_, str>> {
+        if let Some(id) = &self.provider_media_id {
+            return Some(Cow::Borrowed(id));
+        }
+        let url = self.url.as_deref().filter(|_| self.url_expires)?;
+        Some(Cow::Owned(hex::encode(&Sha256::digest(url)[..16])))
+    }
+
     /// Whether its file is still to be fetched from the provider.
     pub fn is_wanted(&self) -> bool {
-        self.provider_media_id.is_some() && self.media_id.is_none() && self.error.is_none()
+        // What has an id there and is no file: it is shown there.
+        let others = ["share", "story", "location", "contact", "template", "unsupported"];
+        let is_file = self.url_expires || !others.contains(&self.kind.as_str());
+        is_file && self.media_id.is_none() && self.error.is_none() && self.source().is_some()
     }
 }
 

@@ -131,20 +131,22 @@ pub fn status(account: &Account, status: &Status<'_>) -> Value {
     envelope(account, json!({"statuses": [item]}))
 }
 
-/// Several webhooks as one: the changes of one business account under one entry.
+/// Several webhooks of one channel as one: what is of one account under one entry.
 pub fn batch(webhooks: impl IntoIterator<Item = Value>) -> Value {
-    let mut entries: Vec<Value> = Vec::new();
+    let (mut object, mut entries) = (Value::Null, Vec::<Value>::new());
     for mut webhook in webhooks {
+        object = webhook["object"].take();
         let Some(added) = webhook["entry"].as_array_mut() else { continue };
         for mut entry in added.drain(..) {
+            let list = if entry["changes"].is_array() { "changes" } else { "messaging" };
             let known = entries.iter_mut().find(|known| known["id"] == entry["id"]);
-            match (known.and_then(|known| known["changes"].as_array_mut()), &mut entry["changes"]) {
-                (Some(all), Value::Array(changes)) => all.append(changes),
+            match (known.and_then(|known| known[list].as_array_mut()), &mut entry[list]) {
+                (Some(all), Value::Array(items)) => all.append(items),
                 _ => entries.push(entry),
             }
         }
     }
-    json!({"object": "whatsapp_business_account", "entry": entries})
+    json!({"object": object, "entry": entries})
 }
 
 /// The same bytes without Meta's escapes, as proxies and other providers may send them.
@@ -225,8 +227,15 @@ mod tests {
         let all = batch([text(&one, &HELLO), text(&two, &HELLO), status(&one, &read)]);
         assert_eq!(all["entry"].as_array().unwrap().len(), 2);
         assert_eq!(all["entry"][0]["changes"].as_array().unwrap().len(), 2);
+        assert_eq!(all["object"], "whatsapp_business_account");
         let change = &all["entry"][0]["changes"][1]["value"];
         assert_eq!(change["statuses"][0]["status"], "read");
         assert_eq!(change["metadata"]["phone_number_id"], "1");
+        let page = Page::new(Object::Instagram, "5");
+        let all = batch(["a", "b"].map(|id| page.text("81", id, "Hi", 1)));
+        assert_eq!(
+            (&all["object"], &all["entry"][0]["messaging"][1]["message"]["mid"]),
+            (&json!("instagram"), &json!("b"))
+        );
     }
 }

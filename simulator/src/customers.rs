@@ -14,10 +14,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use crate::bodies::{self, Account};
+use crate::bodies;
 use crate::clock::Clock;
 use crate::courier::{Courier, Retry, Tally};
 use crate::graph::{Sends, Sent};
+use crate::people::Business;
 use crowd::Crowd;
 
 /// Webhooks that are not answered 200 yet; beyond it the customers wait.
@@ -38,7 +39,7 @@ pub struct CustomerOptions {
     /// Signs the webhooks.
     pub app_secret: String,
     /// The business they write to.
-    pub account: Account,
+    pub business: Business,
     /// The stand-in that the business answers through: customers then wait for an answer before
     /// they go on, and ask again when none comes. Without it they talk on by themselves.
     pub graph_url: Option<String>,
@@ -67,16 +68,16 @@ pub struct CustomerOptions {
 }
 
 impl CustomerOptions {
-    /// Twenty people who write one message a second to this account until stopped.
+    /// Twenty people who write one message a second to this business until stopped.
     pub fn new(
         webhook_url: impl Into<String>,
         app_secret: impl Into<String>,
-        account: Account,
+        business: impl Into<Business>,
     ) -> Self {
         Self {
             webhook_url: webhook_url.into(),
             app_secret: app_secret.into(),
-            account,
+            business: business.into(),
             graph_url: None,
             people: 20,
             rate: 1.0,
@@ -142,6 +143,7 @@ impl Customers {
         ));
         let street = Street {
             crowd: Crowd::new(
+                &options.business,
                 options.people,
                 options.graph_url.is_some(),
                 options.variety,
@@ -220,7 +222,9 @@ impl Street {
                     due = Instant::now();
                 }
                 Some(sent) = heard.recv() => {
-                    if self.crowd.hear(&sent) {
+                    // Others may send by the same provider.
+                    let is_theirs = sent.phone_number_id == self.options.business.key();
+                    if is_theirs && self.crowd.hear(&sent) {
                         self.told.send_modify(|summary| summary.heard += 1);
                     }
                 }
@@ -243,7 +247,7 @@ impl Street {
         let (mut webhooks, mut written) = (Vec::with_capacity(said.acts.len()), 0_u32);
         for act in &said.acts {
             let person = self.crowd.person(said.who);
-            let deeds = match person.act(&self.options.account, act, self.clock.now()) {
+            let deeds = match person.act_at(&self.options.business, act, self.clock.now_ms()) {
                 Ok(deeds) => deeds,
                 Err(reason) => {
                     tracing::debug!(reason, "a customer could not do what they wanted");

@@ -90,6 +90,21 @@ pub(crate) const TOKEN: GraphError = GraphError::new(
     "Error validating access token",
     "The access token has expired or is not valid for this account.",
 );
+pub(crate) const LOGIN: GraphError =
+    GraphError::new(400, 100, "(#100) The login cannot be completed", "The code does not count.");
+pub(crate) const NOT_AGREED: GraphError = GraphError::new(
+    400,
+    100,
+    "(#100) No profile available for this user",
+    "The person has not agreed that the business is told who they are.",
+)
+.sub(2_018_218);
+pub(crate) const ATTACHMENT: GraphError = GraphError::new(
+    400,
+    546,
+    "(#546) The attachment could not be taken",
+    "The file has no bytes, or too many.",
+);
 pub(crate) const THROUGHPUT: GraphError = GraphError::new(
     400,
     130_429,

@@ -3,6 +3,7 @@
 mod blocks;
 mod book;
 mod callbacks;
+mod carried;
 mod check;
 mod control;
 mod desk;
@@ -10,12 +11,14 @@ mod events;
 mod inject;
 mod limits;
 mod line;
+mod logins;
 mod messages;
 mod messaging;
 mod numbers;
 mod options;
 mod people;
 mod phone_app;
+mod profiles;
 mod routes;
 mod templates;
 mod tokens;
@@ -42,6 +45,7 @@ pub use events::AccountEvent;
 pub use inject::Injection;
 pub use limits::Limits;
 use line::{Cut, Lines};
+pub use logins::Login;
 pub use numbers::Quality;
 pub use options::{GraphOptions, StatusDelays};
 pub use people::{Customer, Script};
@@ -159,6 +163,12 @@ impl Graph {
         self.desk.state().expired.remove(phone_number_id);
     }
 
+    /// Somebody logs in and gives the app what it asks for; answers the code that is led back with
+    /// them to `redirect`. A window of Meta's own leads nowhere.
+    pub fn log_in(&self, login: Login, redirect: Option<&str>) -> String {
+        logins::consent(&self.desk, login, redirect)
+    }
+
     /// Lets the next requests that the plan is for have this trouble.
     pub fn plan(&self, plan: Plan) {
         if !self.desk.state().troubles.add(plan) {
@@ -218,6 +228,23 @@ impl Graph {
     /// then on. Says whether the webhook was answered 200.
     pub async fn write_to(&self, page: &Page, person: &str, text: &str) -> bool {
         messaging::write(&self.desk, page, person, text).await
+    }
+
+    /// A person of Messenger or Instagram is called so from now on; `None`: they have not agreed that
+    /// this is told.
+    pub fn set_name(&self, person: &str, name: Option<&str>) {
+        self.desk.state().names.insert(person.to_owned(), name.map(str::to_owned));
+    }
+
+    /// The same with files, in one message: what each is sent as (`image`, `story_mention`, ...), its
+    /// type and its bytes.
+    pub async fn write_files(
+        &self,
+        page: &Page,
+        person: &str,
+        files: &[(&str, &str, Vec<u8>)],
+    ) -> bool {
+        carried::write(&self.desk, (page, person), files, &self.url()).await
     }
 
     /// What the phone app of this number has to hand over when it is asked to.

@@ -24,12 +24,12 @@ pub use clock::fresh_seed;
 pub use courier::{Batch, Faults, Retry, Tally};
 pub use customers::{CustomerOptions, Customers, Summary};
 pub use graph::{
-    AccountEvent, Counts, Customer, Graph, GraphOptions, Injection, Limits, NumberTraffic, Passed,
-    Past, PhoneAppAct, Plan, Quality, ReadMark, Request, Script, Sends, Sent, StatusDelays,
+    AccountEvent, Counts, Customer, Graph, GraphOptions, Injection, Limits, Login, NumberTraffic,
+    Passed, Past, PhoneAppAct, Plan, Quality, ReadMark, Request, Script, Sends, Sent, StatusDelays,
     Traffic, Trouble,
 };
 pub use media::MediaKind;
-pub use people::{Act, Who};
+pub use people::{Act, Business, Who};
 pub use signature::{sign, verify};
 
 /// What a running stand-in can be told and asked, as `--help` shows it.

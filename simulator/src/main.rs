@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use simulator::{
-    Account, CONTROL, CustomerOptions, Customers, FAILURES, Faults, Graph, GraphOptions, Limits,
-    StatusDelays, fresh_seed,
+    Account, Business, CONTROL, CustomerOptions, Customers, FAILURES, Faults, Graph, GraphOptions,
+    Limits, Object, Page, StatusDelays, fresh_seed,
 };
 
 /// Both tables, as `--help` shows them.
 static TABLES: LazyLock<String> = LazyLock::new(|| format!("{FAILURES}\n{CONTROL}"));
 
-/// Stands in for WhatsApp and its users, so that OmniStream can be tried, tested and loaded without
+/// Stands in for Meta's channels and their users, so that OmniStream can be tried, tested and loaded without
 /// Meta.
 #[derive(Parser)]
 #[command(version, after_long_help = TABLES.as_str())]
@@ -26,7 +26,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves the WhatsApp part of Meta's Graph API, and reports by webhook.
+    /// Serves the messaging part of Meta's Graph API, and reports by webhook.
     ///
     /// Messages with Meta's rules and limits, read marks, media, templates with their review,
     /// numbers, profiles, blocks, subscriptions. Point `meta.graph_url` of the engine at it. Prints
@@ -58,6 +58,13 @@ struct GraphArgs {
     /// A phone number id that exists (may be repeated); without it every one does
     #[arg(long, value_name = "ID")]
     phone_number_id: Vec<String>,
+    /// A page of Messenger that exists (may be repeated); without it, and without an account of
+    /// Instagram, every id is one
+    #[arg(long, value_name = "ID")]
+    page_id: Vec<String>,
+    /// An account of Instagram that exists (may be repeated)
+    #[arg(long, value_name = "ID")]
+    ig_user_id: Vec<String>,
     /// Milliseconds from a send to its status `sent`
     #[arg(long, value_name = "MS", default_value_t = 80)]
     sent_after: u64,
@@ -117,9 +124,8 @@ struct CustomersArgs {
     /// App secret that signs the webhooks
     #[arg(long)]
     secret: String,
-    /// The business number they write to
-    #[arg(long, value_name = "ID")]
-    phone_number_id: String,
+    #[command(flatten)]
+    business: BusinessArgs,
     /// Base of a running `simulator graph` through which the business answers: they then wait for
     /// answers instead of talking on
     #[arg(long, value_name = "URL")]
@@ -149,6 +155,34 @@ struct CustomersArgs {
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Whom customers write to: one of these.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct BusinessArgs {
+    /// The number of WhatsApp they write to
+    #[arg(long, value_name = "ID")]
+    phone_number_id: Option<String>,
+    /// The page of Messenger they write to
+    #[arg(long, value_name = "ID")]
+    page_id: Option<String>,
+    /// The account of Instagram they write to
+    #[arg(long, value_name = "ID")]
+    ig_user_id: Option<String>,
+    /// The inbox they write to, in the API's own JSON; nothing is signed
+    #[arg(long, value_name = "ADDRESS")]
+    inbox: Option<String>,
+}
+
+impl BusinessArgs {
+    fn business(self) -> Option<Business> {
+        let Self { phone_number_id, page_id, ig_user_id, inbox } = self;
+        let number = phone_number_id.map(|id| Account::new(id).into());
+        let page = page_id.map(|id| Page::new(Object::Page, id).into());
+        let instagram = ig_user_id.map(|id| Page::new(Object::Instagram, id).into());
+        number.or(page).or(instagram).or(inbox.map(Business::Inbox))
+    }
 }
 
 #[tokio::main]
@@ -184,12 +218,16 @@ fn faults(text: &str) -> Result<Faults, String> {
 
 async fn graph(args: GraphArgs) -> io::Result<ExitCode> {
     let read = Duration::from_millis(args.read_after);
+    let page = |object| move |id: String| Page::new(object, id);
+    let pages = args.page_id.into_iter().map(page(Object::Page));
+    let pages = pages.chain(args.ig_user_id.into_iter().map(page(Object::Instagram)));
     let graph = Graph::start(GraphOptions {
         listen: args.listen,
         webhook_url: args.webhook,
         app_secret: args.secret,
         access_token: args.token,
         accounts: args.phone_number_id.into_iter().map(Account::new).collect(),
+        pages: pages.collect(),
         seed: args.seed.unwrap_or_else(fresh_seed),
         delays: StatusDelays {
             sent: Duration::from_millis(args.sent_after),
@@ -221,7 +259,8 @@ async fn graph(args: GraphArgs) -> io::Result<ExitCode> {
 
 async fn customers(args: CustomersArgs) -> io::Result<ExitCode> {
     let duration = args.duration.map(Duration::try_from_secs_f64).transpose();
-    let account = Account::new(args.phone_number_id);
+    let business =
+        args.business.business().ok_or_else(|| io::Error::other("whom do they write to?"))?;
     let customers = Customers::start(CustomerOptions {
         graph_url: args.graph,
         people: args.people,
@@ -231,7 +270,7 @@ async fn customers(args: CustomersArgs) -> io::Result<ExitCode> {
         variety: args.variety,
         duplicates: args.duplicates,
         seed: args.seed.unwrap_or_else(fresh_seed),
-        ..CustomerOptions::new(args.webhook, args.secret, account)
+        ..CustomerOptions::new(args.webhook, args.secret, business)
     });
     let so_far = customers.watch();
     let summary = tokio::select! {

@@ -1,6 +1,8 @@
 //! Simulated customers: who they are, what they remember, and what they do.
 
 mod act;
+mod mail;
+mod page;
 
 use std::collections::VecDeque;
 
@@ -9,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::bodies::{Sender, content};
+use crate::bodies::{Account, Page, Sender, content};
 use crate::graph::Sent;
 pub use act::Act;
 
@@ -52,6 +54,40 @@ impl Who {
     /// What tells them from others.
     pub(crate) fn key(&self) -> &str {
         self.phone.as_deref().or(self.username.as_deref()).unwrap_or(&self.name)
+    }
+}
+
+/// Whom customers write to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Business {
+    /// A number of WhatsApp.
+    Number(Account),
+    /// A page of Messenger, or an account of Instagram.
+    Page(Page),
+    /// An address.
+    Inbox(String),
+}
+
+impl From<Account> for Business {
+    fn from(account: Account) -> Self {
+        Self::Number(account)
+    }
+}
+
+impl From<Page> for Business {
+    fn from(page: Page) -> Self {
+        Self::Page(page)
+    }
+}
+
+impl Business {
+    /// What the provider knows it by.
+    pub(crate) fn key(&self) -> &str {
+        match self {
+            Self::Number(account) => &account.phone_number_id,
+            Self::Page(page) => &page.id,
+            Self::Inbox(address) => address,
+        }
     }
 }
 
@@ -146,8 +182,13 @@ impl Person {
 
     /// An id for what they do next.
     fn id(&mut self) -> String {
+        self.id_like("wamid.HBgP")
+    }
+
+    /// One that begins so.
+    fn id_like(&mut self, begin: &str) -> String {
         let n = self.next();
-        format!("wamid.HBgP{:016X}{n:06X}", self.seed)
+        format!("{begin}{:016X}{n:06X}", self.seed)
     }
 
     fn remember(&mut self, id: &str, content: Value) {
@@ -198,7 +239,7 @@ fn choices(sent: &Sent, me: &Sender) -> Vec<Value> {
             let phone = me.phone.as_deref().unwrap_or("15550199993");
             vec![content::contact(&me.name, phone, Some("contact_request"))]
         }
-        _ => Vec::new(),
+        _ => page::choices(object),
     }
 }
 

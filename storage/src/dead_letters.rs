@@ -18,7 +18,7 @@ use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{id, made_at, month, month_of};
 use crate::port::{Batch, Change, Key, Part, Scan, Stamp, Store};
-use crate::tables::{DEAD_LETTERS, DEAD_LETTERS_KEPT, PARKED};
+use crate::tables::{DEAD_LETTERS, DEAD_LETTERS_KEPT, FOR_EVER, PARKED};
 
 /// What could not be understood, placed or decided.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,7 +94,6 @@ const SHELVES_MAX: usize = 1_000;
 const PAGE: usize = 64;
 /// The month under which letters lie for which threads are parked: they do not leave by their age.
 const PARKING: i64 = -1;
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 impl Source {
     /// Whether a thread is parked until it is retried.

@@ -201,15 +201,22 @@ impl Media {
         }
     }
 
-    /// Takes a file away. Its row goes first.
+    /// Takes a file away. Its row goes before its bytes, which lie by then where the next start looks
+    /// for what has no row.
     pub async fn remove(&self, medium: &Medium) -> Result<(), StoreError> {
         let shared = self.shared(medium.tenant);
         let mut bytes = shared.lock().await;
         let left = self.counted(medium.tenant, &mut bytes).await?.saturating_sub(medium.size);
+        let (from, to) = (kept(medium.tenant, medium.object), incoming(medium));
+        match self.0.objects.rename(&from, &to).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(unavailable(error)),
+        }
         let gone = Change::Delete { table: &MEDIA, key: key(medium.tenant, medium.id) };
         self.write(medium.tenant, &mut bytes, gone, left).await?;
-        self.discard(&kept(medium.tenant, medium.object)).await;
-        self.discard(&incoming(medium)).await;
+        self.discard(&to).await;
+        // It may have been placed just now.
+        self.discard(&from).await;
         Ok(())
     }
 

@@ -1,10 +1,11 @@
 //! A tenant's small things, one partition of rows by kind, and the logins of its people. Who changed
-//! what is written with the change.
+//! what is written with the change, and so is where an API key is found.
 
 use std::sync::Arc;
 
 use engine::activity::Activity;
 use engine::id::{SessionId, TenantId};
+use engine::identity::api_key::ApiKey;
 use engine::identity::session::Session;
 use engine::resource::SettingKind;
 use engine::time::Timestamp;
@@ -17,7 +18,7 @@ use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{alone, id, uuid};
 use crate::port::{Batch, Change, Key, Part, Scan, Stamp, Store};
-use crate::tables::{SESSIONS, SETTINGS};
+use crate::tables::{FOR_EVER, SESSIONS, SETTINGS};
 
 /// Settings of tenants, and sessions.
 #[derive(Clone)]
@@ -78,7 +79,8 @@ impl Settings {
         Ok(all)
     }
 
-    /// Changes rows of one tenant, as one.
+    /// Changes rows of one tenant, as one. Whose an API key is can be read as long as the key is
+    /// there.
     pub async fn change(
         &self,
         tenant: TenantId,
@@ -87,9 +89,10 @@ impl Settings {
     ) -> Result<(), StoreError> {
         let key =
             |kind: i64, row: Uuid| Key::new(vec![id(tenant.0)], vec![Part::Int(kind), id(row)]);
-        let changes = changes
-            .into_iter()
-            .map(|change| match change {
+        let mut written = Vec::with_capacity(changes.len());
+        for change in changes {
+            written.extend(login_of(tenant, &change)?);
+            written.push(match change {
                 SettingChange::Put(SettingRow { kind, id, body }) => {
                     let ttl = (kind == SettingKind::UsedKey as i64)
                         .then_some(std::time::Duration::from_secs(8 * 24 * 3600));
@@ -99,9 +102,9 @@ impl Settings {
                     Change::Delete { table: &SETTINGS, key: key(kind as i64, id) }
                 }
                 SettingChange::Note(activity) => activity::written(tenant, &activity),
-            })
-            .collect();
-        self.store.apply(Batch { stamp, changes }).await
+            });
+        }
+        self.store.apply(Batch { stamp, changes: written }).await
     }
 
     /// A login.
@@ -119,12 +122,25 @@ impl Settings {
         now: Timestamp,
         stamp: Stamp,
     ) -> Result<(), StoreError> {
-        // That of a key stays: when it ends is its own row's to say.
-        let lasts = session.expires_at.since(now) + std::time::Duration::from_secs(3600);
-        let ttl = Some(lasts).filter(|_| !session.is_key);
+        let ttl = Some(session.expires_at.since(now) + std::time::Duration::from_secs(3600));
         let (key, body) = (alone(id(session.id.0)), encode(session));
         let mut changes = vec![Change::Put { table: &SESSIONS, key, body, ttl }];
         changes.extend(note.map(|note| activity::written(session.tenant, note)));
         self.store.apply(Batch { stamp, changes }).await
     }
+}
+
+/// What a change of an API key changes of the login by which it is found.
+fn login_of(tenant: TenantId, change: &SettingChange) -> Result<Option<Change>, StoreError> {
+    Ok(match change {
+        SettingChange::Put(row) if row.kind == SettingKind::ApiKey as i64 => {
+            let login = Session::of_key(&row.value::<ApiKey>()?, tenant);
+            let (key, body) = (alone(id(login.id.0)), encode(&login));
+            Some(Change::Put { table: &SESSIONS, key, body, ttl: Some(FOR_EVER) })
+        }
+        SettingChange::Delete(SettingKind::ApiKey, row) => {
+            Some(Change::Delete { table: &SESSIONS, key: alone(id(*row)) })
+        }
+        _ => None,
+    })
 }

@@ -6,6 +6,9 @@ use crate::port::{Kind, Order, Shape, Table, Writes};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long a row is kept that somebody deletes, in a table whose other rows expire.
+pub(crate) const FOR_EVER: Duration = Duration::from_secs(100 * 365 * DAY.as_secs());
+
 /// What every table begins from.
 const PLAIN: Table = Table {
     number: 0,
@@ -139,7 +142,7 @@ pub static SETTINGS: Table = Table {
     ..PLAIN
 };
 
-/// Logins.
+/// Logins, and whose an API key is.
 pub static SESSIONS: Table = Table {
     number: 16,
     name: "sessions",

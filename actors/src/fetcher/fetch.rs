@@ -1,10 +1,12 @@
 //! The files of one message, tried once.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::account::Account;
-use engine::channel::Missed;
+use engine::channel::{Located, Missed};
 use engine::conversation::{Command, Fetched, Target};
 use engine::id::MediaId;
 use engine::media::{Medium, Origin, Stored, is_sha256};
@@ -27,6 +29,14 @@ pub(super) enum Left {
     Something,
 }
 
+/// A file in its message, and how often an address of it was asked for in this try.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    row: &'a MessageRow,
+    file: &'a Attachment,
+    addresses: usize,
+}
+
 /// Why a file was not fetched.
 enum NotFetched {
     /// It is to be tried again.
@@ -36,6 +46,9 @@ enum NotFetched {
     /// It cannot be had.
     Never(MessageError),
 }
+
+/// How often each file was said to be gone, or came damaged.
+pub(super) type Missing = HashMap<String, usize>;
 
 /// The provider keeps the files of webhooks for so long (Cloud API reference, "Media").
 const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -49,7 +62,7 @@ const PATIENCE_MAX: Duration = Duration::from_secs(10);
 
 impl Fetcher {
     /// Tries each of a message's files that is awaited.
-    pub(super) async fn attempt(&self, one: &Unfetched, tries: usize) -> Left {
+    pub(super) async fn attempt(&self, one: &Unfetched, missed: &mut Missing) -> Left {
         let parts = &self.0.parts;
         let Ok(row) = parts.conversations.row(one.conversation, one.place).await else {
             return Left::Something;
@@ -59,9 +72,10 @@ impl Fetcher {
         let Some(row) = row.as_ref().filter(|_| !awaited.is_empty()) else { return Left::Nothing };
         let mut left = Left::Nothing;
         for file in awaited {
-            let Some(id) = file.provider_media_id.clone() else { continue };
+            let Some(id) = file.source().map(Cow::into_owned) else { continue };
             let fetched = self.fetched(one, row, file, &id).await;
-            let Some(outcome) = self.judged(fetched, row, tries) else {
+            let missed = missed.entry(id.clone()).or_default();
+            let Some(outcome) = self.judged(fetched, row, missed) else {
                 left = Left::Something;
                 continue;
             };
@@ -77,19 +91,21 @@ impl Fetcher {
         &self,
         fetched: Result<Medium, NotFetched>,
         row: &MessageRow,
-        tries: usize,
+        missed: &mut usize,
     ) -> Option<Result<Medium, MessageError>> {
         let is_over = self.0.parts.tenants.now().since(row.message.created_at) >= KEPT;
         match fetched {
             Ok(medium) => Some(Ok(medium)),
             Err(NotFetched::Never(error)) => Some(Err(error)),
-            Err(NotFetched::AgainSoon(error)) if tries + 1 >= TRIES_MAX => Some(Err(error)),
+            Err(NotFetched::AgainSoon(error)) => {
+                *missed += 1;
+                (*missed >= TRIES_MAX).then_some(Err(error))
+            }
             Err(NotFetched::Again(reason)) if is_over => Some(Err(error("too_late", reason))),
             Err(NotFetched::Again(reason)) => {
                 tracing::debug!(reason, "a file is fetched again later");
                 None
             }
-            Err(NotFetched::AgainSoon(_)) => None,
         }
     }
 
@@ -112,7 +128,8 @@ impl Fetcher {
         let mut addresses = 0;
         loop {
             addresses += 1;
-            match self.download(one, &account, file, provider_media_id).await? {
+            let asked = Asked { row, file, addresses };
+            match self.download(one, &account, asked).await? {
                 Some((incoming, mime_type)) => {
                     let (conversation, account) = (one.conversation, one.account);
                     let provider_media_id = provider_media_id.to_owned();
@@ -127,6 +144,11 @@ impl Fetcher {
                 }
                 // The address was over: there is a new one.
                 None if addresses < ADDRESSES => {}
+                // Elsewhere the provider knows no other.
+                None if file.url_expires => {
+                    let message = "the address of the file is over";
+                    return Err(NotFetched::AgainSoon(error("expired", message)));
+                }
                 None => return Err(NotFetched::Again("the address of the file is over")),
             }
         }
@@ -138,25 +160,18 @@ impl Fetcher {
         &self,
         one: &Unfetched,
         account: &Arc<Account>,
-        file: &Attachment,
-        provider_media_id: &str,
+        asked: Asked<'_>,
     ) -> Result<Option<(Incoming, String)>, NotFetched> {
-        let parts = &self.0.parts;
+        let (parts, file) = (&self.0.parts, asked.file);
         let token = account.text("access_token").unwrap_or_default();
-        let asked = account.channel.locate(provider_media_id, token);
-        let asked = asked.ok_or_else(|| never("no_file", "the provider names no file"))?;
-        let located = account.channel.located(parts.provider.perform(asked).await);
-        let located = located.map_err(|missed| match missed {
-            Missed::Passing(error) => {
-                tracing::debug!(code = error.code, "the provider does not tell where a file is");
-                NotFetched::Again("the provider does not tell where the file is")
-            }
-            Missed::Gone(error) => NotFetched::AgainSoon(error),
-        })?;
+        let located = self.located(account, asked).await?;
         if located.size.is_some_and(|size| size > parts.options.bytes) {
             return Err(too_large());
         }
-        let download = parts.downloads.of_provider(&located.url, token).await;
+        let download = match file.url_expires {
+            true => parts.downloads.of_address(&located.url).await,
+            false => parts.downloads.of_provider(&located.url, token).await,
+        };
         let download = match download {
             Ok(download) => download,
             Err(NotRead::Gone) => return Ok(None),
@@ -179,6 +194,41 @@ impl Fetcher {
         let content = incoming.mime_type();
         let mime_type = as_declared(content, file.mime_type.as_deref());
         Ok(Some((incoming, mime_type.unwrap_or_else(|_| content.to_owned()))))
+    }
+
+    /// Where a file can be had: at the address that came with it, and then where the provider says.
+    async fn located(
+        &self,
+        account: &Account,
+        Asked { row, file, addresses }: Asked<'_>,
+    ) -> Result<Located, NotFetched> {
+        let provider = &self.0.parts.provider;
+        let token = account.text("access_token").unwrap_or_default();
+        let url = file.url.clone().filter(|_| file.url_expires);
+        let located = match url {
+            Some(url) if addresses == 1 => Ok(Located { url, sha256: None, size: None }),
+            Some(_) => {
+                let over = || NotFetched::AgainSoon(error("expired", "the file's address is over"));
+                let message = row.message.provider_message_id.as_deref().unwrap_or_default();
+                let asked = account.channel.relocate(message, token).ok_or_else(over)?;
+                let files = row.message.attachments.iter();
+                let n = files.take_while(|one| !std::ptr::eq(*one, file)).count();
+                account.channel.relocated(provider.perform(asked).await, n)
+            }
+            None => {
+                let id = file.provider_media_id.as_deref().unwrap_or_default();
+                let asked = account.channel.locate(id, token);
+                let asked = asked.ok_or_else(|| never("no_file", "the provider names no file"))?;
+                account.channel.located(provider.perform(asked).await)
+            }
+        };
+        located.map_err(|missed| match missed {
+            Missed::Passing(error) => {
+                tracing::debug!(code = error.code, "the provider does not tell where a file is");
+                NotFetched::Again("the provider does not tell where the file is")
+            }
+            Missed::Gone(error) => NotFetched::AgainSoon(error),
+        })
     }
 
     async fn whole(&self, one: &Unfetched, mut file: Download) -> Result<Incoming, NotFetched> {

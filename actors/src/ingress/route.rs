@@ -7,7 +7,8 @@ use engine::channel::{
     Amend, Amender, Amendment, Author, Handle, IdentityChange, Inbound, Receipt,
 };
 use engine::conversation::Command;
-use engine::id::ThreadId;
+use engine::id::{ConversationId, ThreadId};
+use engine::message::{Direction, Place};
 use engine::time::Timestamp;
 use storage::StoreError;
 use storage::dead_letters::Source;
@@ -173,10 +174,26 @@ impl Ingress {
     ) -> Result<Option<Owner>, StoreError> {
         if let Some(opaque) = receipt.opaque
             && let Some(owner) = self.of_thread(account, opaque.thread).await?
+            && self.is_ours(opaque.conversation, opaque.place).await?
         {
             return Ok(Some(owner));
         }
-        self.of_message(account, &receipt.provider_id).await
+        // A mail that came in is none of ours, whoever says that it came back.
+        let found = self.conversations.reference(account.id, &receipt.provider_id).await?;
+        let Some((conversation, place)) = found else { return Ok(None) };
+        if !self.is_ours(conversation, place).await? {
+            return Ok(None);
+        }
+        self.of_conversation(account, conversation).await
+    }
+
+    async fn is_ours(
+        &self,
+        conversation: ConversationId,
+        place: Place,
+    ) -> Result<bool, StoreError> {
+        let row = self.conversations.row(conversation, place).await?;
+        Ok(row.is_some_and(|row| row.message.direction == Direction::Outbound))
     }
 
     /// Whose the message with this provider id is.
@@ -187,6 +204,14 @@ impl Ingress {
     ) -> Result<Option<Owner>, StoreError> {
         let found = self.conversations.reference(account.id, provider_id).await?;
         let Some((conversation, _)) = found else { return Ok(None) };
+        self.of_conversation(account, conversation).await
+    }
+
+    async fn of_conversation(
+        &self,
+        account: &Account,
+        conversation: ConversationId,
+    ) -> Result<Option<Owner>, StoreError> {
         match self.conversations.head(conversation).await? {
             Some(head) => self.of_thread(account, head.thread).await,
             None => Ok(None),

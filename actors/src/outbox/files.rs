@@ -4,8 +4,10 @@
 use engine::account::Account;
 use engine::channel::{Outcome, Outgoing};
 use engine::id::TenantId;
+use engine::lending::Lender;
 use engine::media::Stored;
-use engine::saying::{Saying, Source};
+use engine::message::MessageKind;
+use engine::saying::{self as said, Saying, Source};
 use storage::media::{Lent, Media, Pieces};
 
 use super::Outbox;
@@ -19,19 +21,21 @@ pub struct Files {
     pub downloads: Downloads,
     /// The largest that is read by its link.
     pub bytes: u64,
+    /// For a provider that takes no files.
+    pub lender: Lender,
 }
 
-/// A file that is with the provider.
+/// A file that the provider has, or can have.
 pub(super) struct Taken {
-    pub(super) id: String,
+    pub(super) from: Source,
     /// It was taken there before.
     pub(super) is_known: bool,
 }
 
 /// The file of what is sent.
-pub(super) fn source(what: &mut Outgoing) -> Option<&mut Source> {
+pub(super) fn medium(what: &mut Outgoing) -> Option<&mut said::Media> {
     match what {
-        Outgoing::Message { saying: Saying::Media(media), .. } => Some(&mut media.from),
+        Outgoing::Message { saying: Saying::Media(media), .. } => Some(media),
         _ => None,
     }
 }
@@ -42,20 +46,24 @@ impl Outbox {
         &self,
         tenant: TenantId,
         account: &Account,
-        file: &Stored,
+        (kind, file): (MessageKind, &Stored),
     ) -> Result<Taken, Outcome> {
-        let media = &self.0.files.media;
+        let Files { media, lender, .. } = &self.0.files;
+        if account.channel.is_lent() {
+            let link = lender.link(tenant, file.id, self.0.tenants.now());
+            return Ok(Taken { from: Source::Link(link), is_known: false });
+        }
         let failed = |_| unread("the file could not be read");
         let medium = media.get(tenant, file.id).await.map_err(failed)?;
         let medium = medium.ok_or_else(|| refused("no_file", "the file is gone"))?;
-        let known = media.uploaded(account.id, &medium.sha256).await.map_err(failed)?;
-        if let Some(id) = known {
-            return Ok(Taken { id, is_known: true });
+        let mark = account.channel.uploaded_mark(&medium.sha256, kind);
+        if let Some(id) = media.uploaded(account.id, &mark).await.map_err(failed)? {
+            return Ok(Taken { from: Source::Provider(id), is_known: true });
         }
         let pieces = media.read(&medium, 0..medium.size).await.map_err(failed)?;
-        let (size, kind) = (medium.size, &medium.mime_type);
-        let id = self.upload(account, &medium.sha256, (size, kind), pieces).await?;
-        Ok(Taken { id, is_known: false })
+        let what = (kind, medium.size, medium.mime_type.as_str());
+        let id = self.upload(account, &mark, what, pieces).await?;
+        Ok(Taken { from: Source::Provider(id), is_known: false })
     }
 
     /// The provider could not use a file: if it was one that it had, or one that it should have
@@ -64,21 +72,22 @@ impl Outbox {
         &self,
         tenant: TenantId,
         account: &Account,
-        file: &Source,
+        (kind, file): (MessageKind, &Source),
         was_known: bool,
-    ) -> Option<String> {
+    ) -> Option<Source> {
         let files = &self.0.files;
         match file {
             Source::Stored(stored) if was_known => {
                 let medium = files.media.get(tenant, stored.id).await.ok()??;
-                files.media.has_lost(account.id, &medium.sha256).await.ok()?;
-                Some(self.take(tenant, account, stored).await.ok()?.id)
+                let mark = account.channel.uploaded_mark(&medium.sha256, kind);
+                files.media.has_lost(account.id, &mark).await.ok()?;
+                Some(self.take(tenant, account, (kind, stored)).await.ok()?.from)
             }
             Source::Link(url) => {
                 let lent = self.read_link(tenant, url).await?;
-                let id = self.take_lent(account, &lent).await;
+                let id = self.take_lent(account, kind, &lent).await;
                 lent.discard().await;
-                id
+                id.map(Source::Provider)
             }
             Source::Stored(_) | Source::Provider(_) => None,
         }
@@ -95,27 +104,27 @@ impl Outbox {
         incoming.lend().await.ok()
     }
 
-    async fn take_lent(&self, account: &Account, lent: &Lent) -> Option<String> {
+    async fn take_lent(&self, account: &Account, kind: MessageKind, lent: &Lent) -> Option<String> {
         let pieces = lent.read().await.ok()?;
-        let what = (lent.size, lent.mime_type);
-        self.upload(account, &lent.sha256, what, pieces).await.ok()
+        let mark = account.channel.uploaded_mark(&lent.sha256, kind);
+        self.upload(account, &mark, (kind, lent.size, lent.mime_type), pieces).await.ok()
     }
 
     async fn upload(
         &self,
         account: &Account,
-        sha256: &str,
-        (size, mime_type): (u64, &str),
+        mark: &str,
+        (kind, size, mime_type): (MessageKind, u64, &str),
         pieces: Pieces,
     ) -> Result<String, Outcome> {
         let token = account.text("access_token").unwrap_or_default();
-        let upload = account.channel.upload(mime_type, &account.account_key, token);
+        let upload = account.channel.upload((kind, mime_type), &account.account_key, token);
         let upload = upload.ok_or_else(|| refused("no_file", "the channel takes no files"))?;
         let boundary = self.0.tenants.id();
         let answered = self.0.provider.upload(upload, boundary, size, pieces).await;
         let id = account.channel.uploaded(answered)?;
         // Where that cannot be noted it is taken there once more the next time.
-        let _ = self.0.files.media.has_uploaded(account.id, sha256, &id).await;
+        let _ = self.0.files.media.has_uploaded(account.id, mark, &id).await;
         Ok(id)
     }
 }

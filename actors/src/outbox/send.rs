@@ -9,7 +9,7 @@ use engine::message::{MessageError, MessageRow};
 use engine::saying::{Saying, Source};
 use tokio::time::Instant;
 
-use super::files::{Taken, source};
+use super::files::{Taken, medium};
 use super::line::Line;
 use super::{Outbox, Slip};
 
@@ -37,25 +37,26 @@ impl Outbox {
         };
         let is_late = slip.is_late(account.channel, self.0.tenants.now());
         let mut outbound = Outbound { to, is_late, what, opaque };
-        let file = source(&mut outbound.what).cloned();
+        let file = medium(&mut outbound.what).map(|media| (media.kind, media.from.clone()));
         let mut was_known = false;
-        if let Some(Source::Stored(stored)) = &file {
+        if let Some((kind, Source::Stored(stored))) = &file {
             let left = Instant::now();
-            match self.take(slip.tenant, &account, stored).await {
-                Ok(Taken { id, is_known }) => {
+            match self.take(slip.tenant, &account, (*kind, stored)).await {
+                Ok(Taken { from, is_known }) => {
                     was_known = is_known;
-                    put(&mut outbound.what, id);
+                    put(&mut outbound.what, from);
                 }
                 Err(outcome) => return self.noted(slip, line, outcome, (left, Duration::ZERO)),
             }
         }
         let outcome = self.request(slip, &account, &outbound, line).await;
         // It was refused: nothing was sent that would be sent twice.
-        if let (Outcome::Refused { error }, Some(file)) = (&outcome, &file)
+        if let (Outcome::Refused { error }, Some((kind, file))) = (&outcome, &file)
             && account.channel.is_of_medium(&error.code)
-            && let Some(id) = self.take_again(slip.tenant, &account, file, was_known).await
+            && let Some(from) =
+                self.take_again(slip.tenant, &account, (*kind, file), was_known).await
         {
-            put(&mut outbound.what, id);
+            put(&mut outbound.what, from);
             return self.request(slip, &account, &outbound, line).await;
         }
         outcome
@@ -140,10 +141,10 @@ impl Outbox {
     }
 }
 
-/// The file of what is sent is with the provider, under this id.
-fn put(what: &mut Outgoing, id: String) {
-    if let Some(source) = source(what) {
-        *source = Source::Provider(id);
+/// The provider has the file of what is sent from there.
+fn put(what: &mut Outgoing, from: Source) {
+    if let Some(media) = medium(what) {
+        media.from = from;
     }
 }
 

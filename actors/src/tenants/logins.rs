@@ -12,10 +12,7 @@ use engine::resource::Resource;
 use engine::time::Timestamp;
 use storage::StoreError;
 
-use super::{Caller, Tenants, to_its_end};
-
-/// The end of what has none: the last that people write with four digits.
-const NO_END: Timestamp = Timestamp(253_402_300_799_999);
+use super::{Caller, Changing, Tenants, to_its_end};
 
 /// Whether it is an hour since it was written down that a key is used.
 fn is_stale(key: &ApiKey, now: Timestamp) -> bool {
@@ -48,19 +45,6 @@ impl Tenants {
         let by = (session.agent, name.clone().unwrap_or_default());
         let thing = Thing { kind: Agent::NAME.to_owned(), id: session.agent.0, name };
         Ok(Activity::new(self.activity_id(), by, thing, done))
-    }
-
-    /// Says whose an API key of this id is, before it is one of the tenant's keys.
-    pub async fn open_key(
-        &self,
-        id: SessionId,
-        (tenant, agent): (TenantId, AgentId),
-        expires_at: Option<Timestamp>,
-    ) -> Result<(), StoreError> {
-        let (now, expires_at) = (self.now(), expires_at.unwrap_or(NO_END));
-        let (ended, is_key) = (false, true);
-        let session = Session { id, tenant, agent, created_at: now, expires_at, ended, is_key };
-        self.0.settings.put_session(&session, None, now, self.0.stamps.next()).await
     }
 
     /// Who calls by an API key, if it counts; that it is used is written down once in an hour.
@@ -121,13 +105,21 @@ impl Tenants {
         Ok(state.caller(&found, self.now()))
     }
 
+    /// Who somebody who was checked before is for a change: what they were allowed may have changed
+    /// meanwhile, and changes no more until this one is made.
+    pub fn caller_in(&self, changing: &Changing, checked: &Caller) -> Option<Caller> {
+        let known = self.known_session(checked.session);
+        changing.before.caller(known.as_ref().unwrap_or(&checked.login), changing.now)
+    }
+
+    fn known_session(&self, id: SessionId) -> Option<Session> {
+        let sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.get(&id).cloned()
+    }
+
     async fn find_session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
-        let known = {
-            let sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-            sessions.get(&id).cloned()
-        };
-        if known.is_some() {
-            return Ok(known);
+        if let Some(known) = self.known_session(id) {
+            return Ok(Some(known));
         }
         let found = self.0.settings.session(id).await?;
         if let Some(session) = &found {
@@ -151,18 +143,112 @@ impl Tenants {
 mod tests {
     use std::time::Duration;
 
-    use engine::id::{AgentId, TenantId};
+    use engine::id::{AgentId, ApiKeyId, SessionId, TenantId};
+    use engine::identity::agent::{Agent, Availability, Credential};
+    use engine::identity::api_key::{ApiKey, Secret};
+    use engine::identity::role::ADMIN;
     use engine::identity::session::Session;
+    use engine::tenant::{Tenant, TenantStatus};
+    use engine::time::Timestamp;
     use uuid::Uuid;
 
+    use crate::clock::Clock;
+    use crate::tenants::Tenants;
     use crate::tenants::tests::tenants;
+
+    const START: Timestamp = Timestamp(1_790_000_000_000);
+    const TENANT: TenantId = TenantId(Uuid::from_u128(1));
+    const ADA: AgentId = AgentId(Uuid::from_u128(2));
+    const KEY: ApiKeyId = ApiKeyId(Uuid::from_u128(3));
+    const SECRET: Secret = Secret([7; 32]);
+
+    /// An organization whose admin has a key.
+    async fn with_key(clock: &Clock, expires_at: Option<Timestamp>) -> Tenants {
+        let tenants = tenants(clock.clone());
+        let (created_at, updated_at) = (START, START);
+        let tenant = Tenant {
+            id: TENANT,
+            name: "Shop".to_owned(),
+            slug: "shop".to_owned(),
+            status: TenantStatus::Active,
+            created_at,
+            updated_at,
+        };
+        let admin = Agent {
+            id: ADA,
+            name: "Ada".to_owned(),
+            email: "ada@example.com".to_owned(),
+            role_id: ADMIN,
+            availability: Availability::Offline,
+            is_active: true,
+            rev: 1,
+            created_at,
+            updated_at,
+        };
+        let password_hash = String::new();
+        let credential = Credential { agent: ADA, password_hash, sessions_since: START };
+        tenants.create(tenant, admin, credential).await.unwrap();
+        let made = tenants.change(TENANT, |changing| {
+            let key = ApiKey::made(KEY, ADA, "ERP".to_owned(), &SECRET, changing.now);
+            changing.put(ApiKey { expires_at, last_used_at: Some(changing.now), ..key });
+            Ok::<_, ()>(())
+        });
+        made.await.unwrap();
+        tenants
+    }
+
+    /// Whether the key counts for one that remembers no logins.
+    async fn counts(tenants: &Tenants) -> bool {
+        tenants.0.sessions.lock().unwrap().clear();
+        tenants.key_caller(KEY, &SECRET).await.unwrap().is_some()
+    }
+
+    #[tokio::test]
+    async fn a_key_without_an_end_counts_until_it_is_deleted() {
+        let clock = Clock::standing_at(START);
+        let tenants = with_key(&clock, None).await;
+        for days in [0, 2, 400, 10_000] {
+            clock.set(START + Duration::from_secs(days * 24 * 3600));
+            assert!(counts(&tenants).await, "after {days} days");
+        }
+        let deleted = tenants.change(TENANT, |changing| {
+            changing.delete::<ApiKey>(KEY);
+            Ok::<_, ()>(())
+        });
+        deleted.await.unwrap();
+        assert!(!counts(&tenants).await);
+        let login = tenants.0.settings.session(SessionId(KEY.0)).await.unwrap();
+        assert!(login.is_none(), "nothing of it is left");
+    }
+
+    #[tokio::test]
+    async fn a_key_ends_when_its_own_row_says_so_whatever_was_written_beside_it() {
+        let clock = Clock::standing_at(START);
+        let end = START + Duration::from_secs(30 * 24 * 3600);
+        let tenants = with_key(&clock, Some(end)).await;
+        let beside = tenants.0.settings.session(SessionId(KEY.0)).await.unwrap().unwrap();
+        let sooner = Session { expires_at: START + Duration::from_secs(60), ..beside };
+        let stamp = tenants.0.stamps.next();
+        tenants.0.settings.put_session(&sooner, None, START, stamp).await.unwrap();
+        clock.set(START + Duration::from_secs(90));
+        assert!(counts(&tenants).await);
+        // That it was used was too long ago: it is written down, and whose it is with it.
+        clock.set(START + Duration::from_secs(3601));
+        assert!(counts(&tenants).await);
+        let owner = tenants.owner(TENANT).await.unwrap().unwrap();
+        while owner.state().api_keys[&KEY].last_used_at == Some(START) {
+            tokio::task::yield_now().await;
+        }
+        clock.set(end - Duration::from_millis(1));
+        assert!(counts(&tenants).await);
+        clock.set(end);
+        assert!(!counts(&tenants).await);
+    }
 
     #[tokio::test]
     async fn a_login_that_has_ended_is_not_brought_back_by_what_was_read_of_it_before() {
-        let tenants = tenants();
-        let (tenant, agent) = (TenantId(Uuid::from_u128(1)), AgentId(Uuid::from_u128(2)));
-        let ttl = Duration::from_secs(60);
-        let session = tenants.open_session(tenant, agent, ttl).await.unwrap();
+        let (tenants, ttl) = (tenants(Clock::system()), Duration::from_secs(60));
+        let session = tenants.open_session(TENANT, ADA, ttl).await.unwrap();
         tenants.end_session(session.id).await.unwrap();
         let read_before = Session { ended: false, ..session };
         tenants.remember(read_before.clone());

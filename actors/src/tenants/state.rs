@@ -122,6 +122,7 @@ pub struct Caller {
     /// When the login is over.
     pub until: Timestamp,
     pub permissions: Permissions,
+    pub(super) login: Session,
 }
 
 /// How long a used idempotency key is remembered.
@@ -130,6 +131,16 @@ const USED_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 const USED_MAX: usize = 10_000;
 
 impl TenantState {
+    /// Whether the resource with this id, which came from an idempotency key, was made. `Err`: by
+    /// another body.
+    pub fn used_by(&self, id: Uuid, digest: [u8; 16]) -> Result<bool, KeyReused> {
+        match self.used.get(&id) {
+            Some(used) if used.digest == digest => Ok(true),
+            Some(_) => Err(KeyReused),
+            None => Ok(false),
+        }
+    }
+
     /// Of its rows; `None`: there is no such tenant.
     pub(super) fn of(rows: &[SettingRow]) -> Result<Option<Self>, StoreError> {
         let mut kinds = rows.iter().map(|row| SettingKind::from_number(row.kind));
@@ -203,11 +214,14 @@ impl TenantState {
             true => Some(self.api_keys.get(&ApiKeyId(session.id.0))?),
             false => None,
         };
-        let is_over = match key {
-            Some(_) => false,
-            None => session.created_at < self.credentials.get(&agent.id)?.sessions_since,
+        let (is_over, until) = match key {
+            Some(key) => (false, key.until()),
+            None => {
+                let since = self.credentials.get(&agent.id)?.sessions_since;
+                (session.created_at < since, session.expires_at)
+            }
         };
-        if is_over || session.ended || now >= session.expires_at {
+        if is_over || session.ended || now >= until {
             return None;
         }
         let allowed = key.and_then(|key| key.permissions);
@@ -216,8 +230,9 @@ impl TenantState {
             agent: agent.id,
             session: session.id,
             key: key.map(|key| key.id),
-            until: session.expires_at,
+            until,
             permissions: allowed.map_or(of_agent, |allowed| of_agent.both(allowed)),
+            login: session.clone(),
         })
     }
 }
@@ -272,16 +287,13 @@ impl Changing {
             self.changes.push(SettingChange::Delete(SettingKind::UsedKey, oldest));
             self.state.used.remove(&oldest);
         }
-        match self.state.used.get(&id) {
-            Some(used) if used.digest == digest => Ok(true),
-            Some(_) => Err(KeyReused),
-            None => {
-                let used = UsedBy { digest, at: now };
-                self.write(SettingKind::UsedKey, id, &used);
-                self.state.used.insert(id, used);
-                Ok(false)
-            }
+        let is_used = self.state.used_by(id, digest)?;
+        if !is_used {
+            let used = UsedBy { digest, at: now };
+            self.write(SettingKind::UsedKey, id, &used);
+            self.state.used.insert(id, used);
         }
+        Ok(is_used)
     }
 
     fn write<T: Serialize>(&mut self, kind: SettingKind, id: Uuid, value: &T) {

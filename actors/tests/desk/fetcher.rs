@@ -15,15 +15,19 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use engine::account::Account;
 use engine::channel::Inbound;
 use engine::conversation::{Conversation, Effect};
-use engine::id::{MessageId, ThreadId};
+use engine::id::{AccountId, MessageId, TenantId, ThreadId};
 use engine::message::{Attachment, MessageKind, MessageRow};
 use futures_util::StreamExt;
 use futures_util::stream::{once, pending, repeat};
 use serde_json::json;
 use storage::conversations::Conversations;
 use storage::media::Media;
+use uuid::Uuid;
+
+use tokio::time::Instant;
 
 use crate::bench::{account, admin, phone, says};
 use crate::outbox::{Shop, at, files, shop};
@@ -48,9 +52,9 @@ impl Outside for Fetching {
 }
 
 /// A provider; a file's id says what it is like.
-#[derive(Default)]
 struct Files {
     base: String,
+    began: Instant,
     asked: AtomicUsize,
     /// Lookups that are being answered, and the most at once.
     under_way: AtomicUsize,
@@ -60,7 +64,8 @@ struct Files {
 async fn provider() -> Arc<Files> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let files = Arc::new(Files { base, ..Files::default() });
+    let (asked, under_way, most) = Default::default();
+    let files = Arc::new(Files { base, began: Instant::now(), asked, under_way, most });
     let router = Router::new()
         .route("/v23.0/{id}", get(lookup))
         .route("/files/{id}", get(file))
@@ -83,6 +88,10 @@ async fn file(State(files): State<Arc<Files>>, Path(id): Path<String>) -> Respon
     let asked = files.asked.fetch_add(1, Ordering::SeqCst);
     let piece = || Ok::<_, std::io::Error>(axum::body::Bytes::from_static(&[7; 10_000]));
     match id.as_str() {
+        "down" if files.began.elapsed() < Duration::from_secs(60) => {
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+        "over" => StatusCode::FORBIDDEN.into_response(),
         "endless" => Body::from_stream(repeat(()).map(move |()| piece())).into_response(),
         // It begins, and goes on only when it is asked for once more.
         "hangs" if asked == 0 => {
@@ -90,6 +99,9 @@ async fn file(State(files): State<Arc<Files>>, Path(id): Path<String>) -> Respon
             Body::from_stream(first.chain(pending())).into_response()
         }
         "broken" if asked == 0 => StatusCode::BAD_GATEWAY.into_response(),
+        "never" => StatusCode::BAD_GATEWAY.into_response(),
+        "late" if asked < 5 => StatusCode::BAD_GATEWAY.into_response(),
+        "late" if asked == 5 => Body::empty().into_response(),
         _ => "bytes".into_response(),
     }
 }
@@ -100,18 +112,29 @@ struct Stand {
     desk: Desk,
     media: Media,
     provider: Arc<Files>,
+    /// How far paused time goes on while something is awaited.
+    step: Option<Duration>,
 }
 
 async fn stand(waiting: usize) -> Stand {
-    let (shop, provider) = (shop().await, provider().await);
-    let media = files(&shop.store, &provider.base).media;
-    let fetcher = fetcher(&shop, &provider, &media, waiting);
-    let desk = shop.over(Arc::new(Fetching(fetcher.clone()))).await;
-    fetcher.connect(desk.clone());
-    Stand { shop, fetcher, desk, media, provider }
+    with(waiting, vec![Duration::from_millis(1)]).await
 }
 
-fn fetcher(shop: &Shop, provider: &Files, media: &Media, waiting: usize) -> Fetcher {
+async fn with(waiting: usize, ladder: Vec<Duration>) -> Stand {
+    let (shop, provider) = (shop().await, provider().await);
+    let media = files(&shop.store, &provider.base).media;
+    let fetcher = fetcher(&shop, &provider, &media, (waiting, ladder));
+    let desk = shop.over(Arc::new(Fetching(fetcher.clone()))).await;
+    fetcher.connect(desk.clone());
+    Stand { shop, fetcher, desk, media, provider, step: None }
+}
+
+fn fetcher(
+    shop: &Shop,
+    provider: &Files,
+    media: &Media,
+    (waiting, ladder): (usize, Vec<Duration>),
+) -> Fetcher {
     let downloads = DownloadOptions {
         graph_url: provider.base.clone(),
         hosts: Vec::new(),
@@ -128,7 +151,8 @@ fn fetcher(shop: &Shop, provider: &Files, media: &Media, waiting: usize) -> Fetc
             bytes: 200_000,
             at_once: 2,
             waiting,
-            ladder: vec![Duration::from_millis(1)],
+            waiting_tenant: (waiting / 2).max(1),
+            ladder,
         },
     })
 }
@@ -140,6 +164,18 @@ fn carries(from: &str, provider_id: &str, file: &str) -> Inbound {
     let provider_media_id = Some(file.to_owned());
     message.content.kind = MessageKind::Document;
     message.content.attachments = vec![Attachment { provider_media_id, ..Attachment::default() }];
+    Inbound::Message(message)
+}
+
+/// The same with the address at which the file lies.
+fn lies_at(from: &str, provider_id: &str, url: String) -> Inbound {
+    let Inbound::Message(mut message) = says(vec![phone(from)], provider_id, "") else {
+        unreachable!()
+    };
+    message.content.kind = MessageKind::Image;
+    let kind = "image".to_owned();
+    let file = Attachment { kind, url: Some(url), url_expires: true, ..Attachment::default() };
+    message.content.attachments = vec![file];
     Inbound::Message(message)
 }
 
@@ -159,9 +195,12 @@ impl Stand {
                     return found;
                 }
                 tokio::task::yield_now().await;
+                if let Some(step) = self.step {
+                    tokio::time::advance(step).await;
+                }
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), looking).await.expect("it happens")
+        tokio::time::timeout(Duration::from_secs(600), looking).await.expect("it happens")
     }
 
     /// Nothing is left to be fetched, in memory or in the store.
@@ -197,6 +236,44 @@ async fn a_file_that_stops_coming_or_is_not_answered_is_asked_for_again() {
 }
 
 #[tokio::test]
+async fn a_file_that_came_damaged_once_is_asked_for_again_however_long_it_could_not_be_had() {
+    let stand = stand(10).await;
+    stand.desk.ingest(&account(), vec![carries("1", "m1", "late")]).await.unwrap();
+    stand.until(1, |file| file.media_id.is_some()).await;
+    stand.is_done().await;
+}
+
+#[tokio::test]
+async fn files_of_one_organization_that_cannot_be_had_leave_room_for_those_of_others() {
+    let stand = stand(4).await;
+    let items = (0..12).map(|n| carries(&n.to_string(), &format!("m{n}"), "never"));
+    stand.desk.ingest(&account(), items.collect()).await.unwrap();
+    let other = Account {
+        tenant: TenantId(Uuid::from_u128(77)),
+        id: AccountId(Uuid::from_u128(78)),
+        ..account()
+    };
+    stand.desk.ingest(&other, vec![carries("1", "o1", "file")]).await.unwrap();
+    let conversations = Conversations::new(stand.shop.store.clone());
+    let left = async || {
+        let mut left = Vec::new();
+        for shard in 0..=u8::MAX {
+            left.extend(conversations.unfetched(shard, None, 20).await.unwrap());
+        }
+        left
+    };
+    // It is looked at, and there is no such account: no more is wanted here.
+    let looking = async {
+        while left().await.iter().any(|one| one.tenant == other.tenant) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), looking).await.expect("it has room");
+    assert_eq!(left().await.len(), 12);
+    stand.fetcher.stop().await;
+}
+
+#[tokio::test]
 async fn what_has_no_room_in_memory_is_fetched_when_there_is_some() {
     let stand = stand(4).await;
     let items = (0..12).map(|n| carries(&n.to_string(), &format!("m{n}"), &format!("f{n}")));
@@ -204,5 +281,52 @@ async fn what_has_no_room_in_memory_is_fetched_when_there_is_some() {
     stand.until(12, |file| file.media_id.is_some()).await;
     assert_eq!(stand.media.bytes(account().tenant).await.unwrap(), 12 * 5);
     assert!((1..=2).contains(&stand.provider.most.load(Ordering::SeqCst)), "two at once");
+    stand.is_done().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_lies_at_an_address_comes_once_the_provider_is_there_again() {
+    let ladder = [1, 5, 20].map(Duration::from_secs);
+    let step = Some(Duration::from_millis(5));
+    let stand = Stand { step, ..with(10, ladder.to_vec()).await };
+    let url = format!("{}/files/down", stand.provider.base);
+    stand.desk.ingest(&account(), vec![lies_at("1", "m1", url)]).await.unwrap();
+    stand.until(1, |file| file.media_id.is_some()).await;
+    let waited = stand.provider.began.elapsed();
+    assert!(waited >= Duration::from_secs(60), "{waited:?}");
+    assert!(stand.provider.asked.load(Ordering::SeqCst) > 1);
+    stand.is_done().await;
+}
+
+#[tokio::test]
+async fn an_address_that_is_over_is_given_up_where_nobody_knows_another() {
+    let stand = stand(10).await;
+    let url = format!("{}/files/over", stand.provider.base);
+    stand.desk.ingest(&account(), vec![lies_at("1", "m1", url)]).await.unwrap();
+    let found = stand.until(1, |file| file.error.is_some()).await;
+    assert_eq!(found[0].error.as_ref().unwrap().code, "expired");
+    assert!(found[0].url.is_some() && found[0].provider_media_id.is_none());
+    assert_eq!(stand.provider.asked.load(Ordering::SeqCst), 3);
+    stand.is_done().await;
+}
+
+#[tokio::test]
+async fn an_address_elsewhere_is_not_gone_to() {
+    let stand = stand(10).await;
+    let elsewhere = provider().await;
+    for (n, url) in [
+        format!("{}/files/a", elsewhere.base),
+        "https://10.0.0.1/a".to_owned(),
+        "file:///etc/passwd".to_owned(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let item = lies_at("1", &format!("m{n}"), url);
+        stand.desk.ingest(&account(), vec![item]).await.unwrap();
+    }
+    let found = stand.until(3, |file| file.error.is_some()).await;
+    assert!(found.iter().all(|file| file.error.as_ref().unwrap().code == "foreign"), "{found:?}");
+    assert_eq!(elsewhere.asked.load(Ordering::SeqCst), 0);
     stand.is_done().await;
 }

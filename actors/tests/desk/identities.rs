@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actors::clock::Clock;
+use actors::desk::Desk;
+use actors::failure::Failure;
 use engine::channel::{Echo, Handle, IdentityChange, Inbound};
 use engine::contact::Contact;
 use engine::message::{Content, MessageKind};
@@ -16,7 +18,7 @@ use storage::seed::{Chance, seeds};
 
 use crate::bench::{Bench, Tuning, account, block_on, bsuid, phone, says};
 
-const NOW: i64 = 1_790_000_000_000;
+pub(crate) const NOW: i64 = 1_790_000_000_000;
 
 /// What the provider delivers of one customer, in the order in which it happened.
 struct Story {
@@ -158,8 +160,18 @@ fn stories() -> Vec<Story> {
     ]
 }
 
-/// Delivers items, some of them at once, each until it is acknowledged or was tried so often.
-async fn deliver(bench: &Bench, items: &[Inbound], chance: &mut Chance, tries: usize) -> usize {
+/// Delivers items in any order, some of them at once and some together, each until it is acknowledged
+/// or was tried so often. Answers how many never were.
+pub(crate) async fn deliver<T, F>(
+    items: &[T],
+    chance: &mut Chance,
+    tries: usize,
+    take: impl Fn(Vec<T>) -> F + Clone + Send + 'static,
+) -> usize
+where
+    T: Clone + Send + Sync + 'static,
+    F: Future<Output = Result<(), Failure>> + Send,
+{
     let mut left: Vec<_> = items.to_vec();
     let mut refused = 0;
     while !left.is_empty() {
@@ -172,10 +184,10 @@ async fn deliver(bench: &Bench, items: &[Inbound], chance: &mut Chance, tries: u
             if !left.is_empty() && chance.permille(200) {
                 webhook.push(left.remove(chance.index(left.len())));
             }
-            let desk = bench.desk.clone();
+            let take = take.clone();
             all.spawn(async move {
                 for _ in 0..tries {
-                    if desk.ingest(&account(), webhook.clone()).await.is_ok() {
+                    if take(webhook.clone()).await.is_ok() {
                         return true;
                     }
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -186,6 +198,10 @@ async fn deliver(bench: &Bench, items: &[Inbound], chance: &mut Chance, tries: u
         refused += all.join_all().await.into_iter().filter(|taken| !taken).count();
     }
     refused
+}
+
+async fn take(desk: Desk, items: Vec<Inbound>) -> Result<(), Failure> {
+    desk.ingest(&account(), items).await
 }
 
 /// One contact, one open conversation, every message once; answers the contact.
@@ -233,15 +249,7 @@ async fn tell(story: &Story, seed: u64) {
     let now = clock.clone();
     let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(move || now.now())));
     let dies_at = chance.permille(500).then(|| chance.index(60));
-    let odds = Odds {
-        slow: 300,
-        slowest: Duration::from_millis(20),
-        unavailable: 20,
-        applied: 10,
-        lost: 10,
-        torn: 10,
-        late: 10,
-    };
+    let odds = odds();
     let mut fates = Chance::of(chance.number());
     let writes = Mutex::new(0);
     let decide = move |call: &Call<'_>| {
@@ -257,7 +265,9 @@ async fn tell(story: &Story, seed: u64) {
     let ids = chance.number();
     let bench = Bench::tuned(faulty.clone(), clock.clone(), seeded(ids)).await;
     let tries = if dies_at.is_some() { 3 } else { 60 };
-    let refused = deliver(&bench, &story.items, &mut chance, tries).await;
+    let desk = bench.desk.clone();
+    let ingest = move |items| take(desk.clone(), items);
+    let refused = deliver(&story.items, &mut chance, tries, ingest).await;
     assert!(dies_at.is_some() || refused == 0, "{what}: everything is taken in the end");
     drop(bench);
     faulty.land().await;
@@ -265,9 +275,11 @@ async fn tell(story: &Story, seed: u64) {
     let bench = Bench::tuned(sound, clock, seeded(ids + 1)).await;
     bench.desk.recover().await.unwrap();
     let again: Vec<_> = story.items.iter().chain(&story.items).cloned().collect();
-    assert_eq!(deliver(&bench, &again, &mut chance, 1).await, 0, "{what}: taken again");
+    let desk = bench.desk.clone();
+    let ingest = move |items| take(desk.clone(), items);
+    assert_eq!(deliver(&again, &mut chance, 1, ingest.clone()).await, 0, "{what}: taken again");
     let last: Vec<_> = story.last.iter().cloned().collect();
-    deliver(&bench, &last, &mut chance, 1).await;
+    deliver(&last, &mut chance, 1, ingest).await;
     let mut texts: Vec<_> = story.items.iter().chain(&last).filter_map(text).collect();
     texts.sort();
     let contact = is_one(&bench, &texts, story.notes, &what).await;
@@ -281,7 +293,20 @@ async fn tell(story: &Story, seed: u64) {
     assert_eq!(bench.open().await[0].contact, contact.id, "{what}: its conversation says so");
 }
 
-fn seeded(seed: u64) -> Tuning {
+/// Of a thousand calls so many go wrong, each in its way.
+pub(crate) fn odds() -> Odds {
+    Odds {
+        slow: 300,
+        slowest: Duration::from_millis(20),
+        unavailable: 20,
+        applied: 10,
+        lost: 10,
+        torn: 10,
+        late: 10,
+    }
+}
+
+pub(crate) fn seeded(seed: u64) -> Tuning {
     Tuning { seed: Some(seed), ..Tuning::default() }
 }
 

@@ -26,7 +26,11 @@ mod outbox;
 #[cfg(test)]
 mod overload;
 #[cfg(test)]
+mod persons;
+#[cfg(test)]
 mod poison;
+#[cfg(test)]
+mod profiles;
 #[cfg(test)]
 mod protocol;
 #[cfg(test)]

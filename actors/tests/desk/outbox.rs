@@ -16,6 +16,7 @@ use axum::http::StatusCode;
 use engine::account::Account;
 use engine::conversation::{Conversation, Effect};
 use engine::id::{ConversationId, MessageId, ThreadId};
+use engine::lending::Lender;
 use engine::message::{Message, MessageRow, MessageStatus, Place};
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
@@ -79,6 +80,7 @@ async fn provider() -> (Provider, Requests) {
 pub(crate) fn at(graph_url: String) -> Provider {
     Provider::new(ProviderOptions {
         instagram_url: graph_url.clone(),
+        instagram_auth_url: graph_url.clone(),
         graph_url,
         graph_version: "v23.0".into(),
         connect_timeout: Duration::from_secs(5),
@@ -98,6 +100,7 @@ pub(crate) fn options() -> OutboxOptions {
         throttle_wait: Duration::from_secs(600),
         requests: 2,
         queue: 100,
+        renew_within: Duration::from_secs(60),
     }
 }
 
@@ -159,6 +162,11 @@ pub(crate) fn files(store: &Arc<dyn Store>, graph_url: &str) -> Files {
         media: Media::in_memory(store.clone(), limits, move || stamps.next()),
         downloads: Downloads::new(downloads).unwrap(),
         bytes: 1 << 20,
+        lender: Lender {
+            base: "http://127.0.0.1:1".to_owned(),
+            key: [7; 32],
+            lasts: Duration::from_secs(60),
+        },
     }
 }
 

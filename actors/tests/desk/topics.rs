@@ -6,7 +6,7 @@ use engine::channel::{Channel, Handle, Inbound, InboundMessage, Opaque, Outcome,
 use engine::contact::{IdentityKind, THREADS_MAX};
 use engine::conversation::{Command, Conversation, Effect, Target};
 use engine::id::{AccountId, ThreadId};
-use engine::message::{Content, MessageError, MessageRow, MessageStatus, SenderKind};
+use engine::message::{Content, MessageError, MessageRow, MessageStatus, Place, SenderKind};
 use futures_util::future::join_all;
 use uuid::Uuid;
 
@@ -209,6 +209,20 @@ async fn a_bounce_marks_its_message_failed_and_one_of_nothing_of_ours_is_shown()
     let open = bench.open().await;
     let shown = open.iter().find(|other| other.id != head.id).unwrap();
     assert!(rows(&bench, shown).await[0].message.automatic);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mail_that_says_that_a_customer_s_own_mail_came_back_is_a_mail() {
+    let bench = Bench::new().await;
+    let (opaque, _) = answered(&bench).await;
+    let own = Opaque { place: Place { block: 0, ordinal: 0 }, ..opaque };
+    comes(&bench, bounce("m1", 0)).await;
+    comes(&bench, bounce(&own.mail_id("example.com"), 1)).await;
+    let told = "it did not arrive";
+    assert_eq!(threads(&bench).await, [vec![told], vec![told], vec!["m1", "an answer"]]);
+    for head in bench.open().await {
+        assert!(rows(&bench, &head).await.iter().all(|row| row.message.error.is_none()));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -95,8 +95,10 @@ impl Worker {
     /// Answers whoever waits longest, first among the own.
     async fn take_turn(&mut self) -> Result<(), Failure> {
         let waiting = self.member.caller.get(WAITING).await?;
-        let newest_first = list(&waiting).iter().filter(|case| case["unread_count"] != 0);
-        let oldest_first = newest_first.rev();
+        // Mails cannot be answered yet.
+        let can_be = |case: &&Value| case["contact_channel"] != "email";
+        let unread = list(&waiting).iter().filter(|case| case["unread_count"] != 0);
+        let oldest_first = unread.filter(can_be).rev();
         let own = |case: &&Value| case["assigned_agent_id"] == self.member.id.as_str();
         let free = |case: &&Value| case["assigned_agent_id"].is_null();
         let case = oldest_first.clone().find(own).or_else(|| oldest_first.clone().find(free));

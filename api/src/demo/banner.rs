@@ -32,7 +32,7 @@ impl Banner<'_> {
         };
         tell("");
         tell(&head(
-            "OmniStream, a demo: customers write on WhatsApp, a team answers, all of it simulated",
+            "OmniStream, a demo: customers write on four channels, a team answers, all of it simulated",
         ));
         tell("");
         tell(&format!("  api        {url}/api"));
@@ -78,10 +78,10 @@ impl Banner<'_> {
                 vec![format!("curl -s '{url}/api/conversations?per_page=3' {bearer}")],
             ),
             (
-                "answer the newest",
+                "answer the newest on WhatsApp",
                 vec![
                     format!(
-                        r#"ID=$(curl -s '{url}/api/conversations?per_page=1' {bearer} | sed 's/^\[{{"id":"\([^"]*\)".*/\1/')"#
+                        r#"ID=$(curl -s '{url}/api/conversations?per_page=100' {bearer} | sed 's/"contact_channel":"whatsapp".*//; s/.*"id":"\([^"]*\)".*/\1/')"#
                     ),
                     format!(
                         r#"curl -s "{url}/api/conversations/$ID/messages" {bearer} {json} -d '{{"text":"Hello from curl"}}'"#

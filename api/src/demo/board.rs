@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use engine::channel::Channel;
 use engine::conversation::ConversationView;
 use engine::fact::ConversationStatus;
 use engine::message::{Direction, Message, MessageStatus};
@@ -26,6 +27,7 @@ const QUOTED: usize = 40;
 /// A conversation as far as it was seen.
 #[derive(Default)]
 struct Case {
+    via: &'static str,
     name: String,
     assignee: Option<String>,
     closed: bool,
@@ -158,6 +160,7 @@ impl Board {
         let id = view.id.to_string();
         let case = self.cases.entry(id.clone()).or_default();
         let name = view.contact_name.as_ref().or(view.contact_phone.as_ref());
+        case.via = channel(view.contact_channel);
         case.name = name.map_or_else(|| "somebody".to_owned(), Clone::clone);
         case.assignee = view.assigned_agent_id.map(|agent| agent.to_string());
         case.closed = view.status.is_closed();
@@ -298,8 +301,8 @@ impl Board {
             "tags_changed" => ("#", Style::Yellow, view.tags.join(", ")),
             _ => return,
         };
-        let who = self.name(&view.id.to_string());
-        self.rows.push(Row { at, who, mark, style, text, tail: "" });
+        let (via, who) = self.whose(&view.id.to_string());
+        self.rows.push(Row { at, via, who, mark, style, text, tail: "" });
     }
 
     fn row(
@@ -310,12 +313,23 @@ impl Board {
         text: String,
         tail: &'static str,
     ) {
-        let who = self.name(&message.conversation_id.to_string());
-        self.rows.push(Row { at, who, mark, style, text, tail });
+        let (via, who) = self.whose(&message.conversation_id.to_string());
+        self.rows.push(Row { at, via, who, mark, style, text, tail });
     }
 
-    fn name(&self, conversation: &str) -> String {
-        self.cases.get(conversation).map_or_else(String::new, |case| case.name.clone())
+    /// On which channel a conversation is, and whose it is.
+    fn whose(&self, conversation: &str) -> (&'static str, String) {
+        self.cases.get(conversation).map_or_else(Default::default, |c| (c.via, c.name.clone()))
+    }
+}
+
+/// A channel as its people call it.
+fn channel(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Whatsapp => "WhatsApp",
+        Channel::Instagram => "Instagram",
+        Channel::Messenger => "Messenger",
+        Channel::Email => "Email",
     }
 }
 

@@ -1,4 +1,4 @@
-//! The organization: people and an account, made by REST the first time and found the next.
+//! The organization: people and accounts, made by REST the first time and found the next.
 
 use futures_util::future::try_join_all;
 use reqwest::StatusCode;
@@ -6,8 +6,14 @@ use serde_json::{Value, json};
 
 use super::rest::{Caller, Failure};
 
-/// The business number that the account connects.
+/// The business number that is connected.
 pub(super) const PHONE_NUMBER_ID: &str = "106540001";
+/// The page of Messenger that is.
+pub(super) const PAGE_ID: &str = "106540002";
+/// The account of Instagram that is.
+pub(super) const IG_USER_ID: &str = "17841400003";
+/// The address of the inbox that is.
+pub(super) const INBOX: &str = "hello@corner.example";
 /// Signs the provider's webhooks.
 pub(super) const APP_SECRET: &str = "demo-app-secret";
 /// Lets the business send.
@@ -67,7 +73,7 @@ pub(super) struct Member {
 pub(super) async fn assemble(url: &str) -> Result<Vec<Member>, String> {
     let nobody = Caller::new(url)?;
     let admin = admin(&nobody).await?;
-    let made = tokio::try_join!(team(&admin), account(&admin));
+    let made = tokio::try_join!(team(&admin), accounts(&admin));
     let (team, ()) = made.map_err(|failure| format!("the demo's organization: {failure}"))?;
     Ok(team)
 }
@@ -108,19 +114,30 @@ async fn member(admin: &Caller, known: &Value, person: &'static Person) -> Resul
     Ok(Member { person, id, caller })
 }
 
-async fn account(admin: &Caller) -> Result<(), Failure> {
-    let known = admin.get("/api/integrations/accounts?channel=whatsapp&per_page=100").await?;
-    if list(&known).iter().any(|account| account["account_key"] == PHONE_NUMBER_ID) {
-        return Ok(());
+async fn accounts(admin: &Caller) -> Result<(), Failure> {
+    let known = admin.get("/api/integrations/accounts?per_page=100").await?;
+    let waba_id = simulator::Account::new(PHONE_NUMBER_ID).waba_id;
+    for (channel, id, key) in [
+        ("whatsapp", "phone_number_id", PHONE_NUMBER_ID),
+        ("instagram", "ig_user_id", IG_USER_ID),
+        ("messenger", "page_id", PAGE_ID),
+        ("email", "address", INBOX),
+    ] {
+        if list(&known).iter().any(|account| account["account_key"] == key) {
+            continue;
+        }
+        let mut config = json!({id: key});
+        if channel != "email" {
+            (config["access_token"], config["app_secret"]) =
+                (ACCESS_TOKEN.into(), APP_SECRET.into());
+        }
+        if channel == "whatsapp" {
+            config["waba_id"] = waba_id.as_str().into();
+        }
+        let body = json!({"channel": channel, "display_name": ORGANIZATION, "config": config});
+        admin.post("/api/integrations/accounts", &body).await?;
     }
-    let config = json!({
-        "phone_number_id": PHONE_NUMBER_ID,
-        "waba_id": simulator::Account::new(PHONE_NUMBER_ID).waba_id,
-        "access_token": ACCESS_TOKEN,
-        "app_secret": APP_SECRET,
-    });
-    let body = json!({"channel": "whatsapp", "display_name": ORGANIZATION, "config": config});
-    admin.post("/api/integrations/accounts", &body).await.map(drop)
+    Ok(())
 }
 
 /// The rows of a list.

@@ -22,7 +22,8 @@ use std::time::Duration;
 use clap::Args;
 use config::{Backend, Config};
 use simulator::{
-    Account, CustomerOptions, Customers, Graph, GraphOptions, StatusDelays, fresh_seed,
+    Account, Business, CustomerOptions, Customers, Graph, GraphOptions, Object, Page, StatusDelays,
+    fresh_seed,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -40,8 +41,8 @@ pub use screen::has_colours;
 /// The settings that differ from the built-in ones: logs give way to the feed.
 pub const PRESET: &str = "log.filter = \"warn\"";
 
-/// How many customers write, and how many messages a second all together.
-const PEOPLE: usize = 24;
+/// How many customers write on each channel, and how many messages a second all together.
+const PEOPLE: usize = 10;
 const RATE: f64 = 1.2;
 /// How often they do more than write: send pictures and places, react, edit, delete.
 const VARIETY: f64 = 0.35;
@@ -105,11 +106,30 @@ pub async fn run(
     ended
 }
 
+/// Where customers write beside the number.
+fn pages() -> [Page; 2] {
+    [Page::new(Object::Instagram, cast::IG_USER_ID), Page::new(Object::Page, cast::PAGE_ID)]
+}
+
+/// Where customers write, and where their providers post it.
+fn businesses() -> Vec<(Business, &'static str)> {
+    let number = Business::from(Account::new(cast::PHONE_NUMBER_ID));
+    let meta = [number].into_iter().chain(pages().map(Business::from));
+    let inbox = Business::Inbox(cast::INBOX.to_owned());
+    meta.map(|business| (business, "/webhook")).chain([(inbox, "/webhook/email")]).collect()
+}
+
+/// Whether customers hear what is answered there.
+fn is_answered(business: &Business) -> bool {
+    !matches!(business, Business::Inbox(_))
+}
+
 async fn graph(seed: u64) -> Result<Graph, String> {
     let options = GraphOptions {
         app_secret: cast::APP_SECRET.to_owned(),
         access_token: Some(cast::ACCESS_TOKEN.to_owned()),
         accounts: vec![Account::new(cast::PHONE_NUMBER_ID)],
+        pages: pages().into(),
         seed,
         delays: StatusDelays { read: Some(READ_AFTER), ..StatusDelays::default() },
         ..GraphOptions::default()
@@ -132,7 +152,8 @@ fn furnished(mut config: Config, graph: &Graph, home: &Home, keeps: bool) -> Con
 
 /// Everybody at work.
 struct Scene {
-    customers: Customers,
+    /// Of each channel.
+    customers: Vec<Customers>,
     working: JoinSet<()>,
     feed: Feed,
 }
@@ -148,18 +169,20 @@ impl Scene {
         let (person, caller) = (supervisor.person, supervisor.caller.clone());
         let feed = Feed::open(person, caller, Figures::new(written)).await?;
         let working = agents::work(team, seed);
-        let account = Account::new(cast::PHONE_NUMBER_ID);
-        let webhook = format!("{}/webhook", banner.url);
-        let customers = Customers::start(CustomerOptions {
-            graph_url: Some(graph.url()),
-            people: PEOPLE,
-            rate: RATE_AT_FIRST,
-            variety: VARIETY,
-            in_order: true,
-            seed,
-            tell: Some(tell),
-            ..CustomerOptions::new(webhook, cast::APP_SECRET, account)
+        let among = businesses().len() as f64;
+        let customers = (0..).zip(businesses()).map(|(n, (business, path))| {
+            Customers::start(CustomerOptions {
+                graph_url: Some(graph.url()).filter(|_| is_answered(&business)),
+                people: PEOPLE,
+                rate: RATE_AT_FIRST / among,
+                variety: VARIETY,
+                in_order: true,
+                seed: seed.wrapping_add(n),
+                tell: Some(tell.clone()),
+                ..CustomerOptions::new(format!("{}{path}", banner.url), cast::APP_SECRET, business)
+            })
         });
+        let customers = customers.collect();
         Ok(Self { customers, working, feed })
     }
 
@@ -181,7 +204,7 @@ impl Scene {
         };
         let settle = async {
             tokio::time::sleep(AT_FIRST).await;
-            customers.set_rate(RATE);
+            customers.iter().for_each(|some| some.set_rate(RATE / customers.len() as f64));
             std::future::pending::<()>().await;
         };
         let since = Instant::now();

@@ -5,6 +5,9 @@ use std::io::{self, IsTerminal, Write};
 use engine::time::Timestamp;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+/// The column of channels, on a wide and on a narrow terminal.
+const VIA: usize = 9;
+const VIA_NARROW: usize = 2;
 /// The column of names, on a wide and on a narrow terminal.
 const NAME: usize = 18;
 const NAME_NARROW: usize = 10;
@@ -45,6 +48,8 @@ impl Style {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) at: Timestamp,
+    /// The channel's name.
+    pub(super) via: &'static str,
     /// Whose conversation it is about.
     pub(super) who: String,
     /// At most two columns.
@@ -88,15 +93,16 @@ impl Screen {
 
     /// A row as one line.
     pub(super) fn line(&self, row: &Row) -> String {
-        let name_width = match self.width {
-            Some(width) if width < NARROW => NAME_NARROW,
-            _ => NAME,
+        let (via_width, name_width) = match self.width {
+            Some(width) if width < NARROW => (VIA_NARROW, NAME_NARROW),
+            _ => (VIA, NAME),
         };
+        let via = format!("{:via_width$.via_width$}", row.via);
         let (name, used) = fit(&row.who, name_width);
         let name = format!("{name}{:1$}", "", name_width - used);
         let mark = format!("{}{:2$}", row.mark, "", 2_usize.saturating_sub(row.mark.width()));
         let time = clock(row.at);
-        let before = time.width() + 2 + name_width + 2 + 2 + 1;
+        let before = time.width() + 2 + via_width + 2 + name_width + 2 + 2 + 1;
         let tail = row.tail.width() + if row.tail.is_empty() { 0 } else { 2 };
         let room = self.width.map_or(usize::MAX, |width| width.saturating_sub(before + tail + 1));
         let (text, _) = fit(&row.text, room);
@@ -106,8 +112,9 @@ impl Screen {
             _ => text,
         };
         format!(
-            "{}  {}  {} {text}{gap}{}",
+            "{}  {}  {}  {} {text}{gap}{}",
             self.paint(Style::Dim, &time),
+            self.paint(Style::Dim, &via),
             self.paint(Style::Bold, &name),
             self.paint(row.style, &mark),
             self.paint(Style::Green, row.tail),
@@ -177,7 +184,15 @@ mod tests {
 
     fn row(who: &str, text: &str) -> Row {
         let (who, text) = (who.to_owned(), text.to_owned());
-        Row { at: Timestamp(0), who, mark: "→", style: Style::Cyan, text, tail: "✓" }
+        Row {
+            at: Timestamp(0),
+            via: "WhatsApp",
+            who,
+            mark: "→",
+            style: Style::Cyan,
+            text,
+            tail: "✓",
+        }
     }
 
     /// The column in which the mark stands.

@@ -147,7 +147,7 @@ async fn health(
 ) -> Result<Json<Health>, ApiError> {
     let gone = || ApiError::not_found(Account::NAME);
     let account = state(&app, &caller).await?.accounts.get(&id).cloned().ok_or_else(gone)?;
-    let (account, said) = app.outbox.check(&account).await?.ok_or_else(gone)?;
+    let (account, said) = app.outbox.check(account).await?.ok_or_else(gone)?;
     let now = app.tenants.now();
     let token = match &said {
         Ok(_) => Token::Valid,

@@ -3,18 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use actors::tenants::{Changing, TenantState, account_name};
+use actors::tenants::{Changing, TenantState};
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{Method, StatusCode};
-use engine::account::{self, Account, AccountStatus, text};
-use engine::channel::{Channel, Setup};
-use engine::id::{AccountId, DivisionId, TenantId};
-use engine::identity::api_key::Secret;
-use engine::integration::Integration;
+use engine::account::{self, Account, AccountStatus};
+use engine::channel::Channel;
+use engine::id::{AccountId, DivisionId};
 use engine::news::Notice;
 use engine::permission::Permission;
-use engine::registration::Registration;
 use engine::resource::{Change, Resource, name};
 use engine::time::Timestamp;
 use schemars::JsonSchema;
@@ -23,11 +20,11 @@ use serde_json::{Value, json};
 
 use super::{Access, Route, route};
 use crate::app::App;
+use crate::connect::{ConfigChange, Connection, change_to, connect, disconnect, no_default, setup};
 use crate::crud::{self, Deleted, New, Shown, state};
 use crate::error::ApiError;
 use crate::extract::{Body, Id, Key, Listed, NO_BODY, Page, Query};
 use crate::guard::Me;
-use crate::holders;
 
 pub fn routes() -> Vec<Route> {
     let manage = Access::Permission(Permission::IntegrationsManage);
@@ -175,56 +172,14 @@ async fn create(
         let message = format!("must be the config's `{}`, or be left out", setup.key);
         return Err(ApiError::invalid("account_key", message));
     }
-    let title = setup.title;
-    let display_name = draft.display_name.unwrap_or_else(|| format!("{title} {account_key}"));
-    let display_name = name("display_name", &display_name)?;
-    let mut config = draft.config;
-    let known = app.outbox.probe(draft.channel, &account_key, &config).await;
-    let answers = known.as_ref().ok().cloned();
-    let registration = (draft.channel == Channel::Whatsapp).then(Registration::default);
-    if registration.is_some() && !config.contains_key("pin") {
-        // Kept before it is used: whoever loses it cannot register the number again.
-        config.insert("pin".to_owned(), pin(&app.tenants.secret()).into());
-    }
-    let new = New::<Account>::of(&app, &caller, key, digest);
-    let (id, mut is_new) = (new.id, false);
-    let naming = app.naming.lock().await;
-    claim(&app, draft.channel, &account_key, (caller.tenant, id)).await?;
-    holders::remember(&app, &config, (caller.tenant, id)).await?;
-    let shared = Integration::id_of(caller.tenant, draft.channel);
-    let make = |changing: &mut Changing| {
-        let mut others = changing.state.accounts.values();
-        let first = !others.any(|other| other.channel == draft.channel);
-        let is_default = draft.is_default.unwrap_or(first);
-        if is_default {
-            no_default(changing, draft.channel);
-        }
-        let (now, shared) = (changing.now, changing.state.integrations.get(&shared));
-        let shared = shared.filter(|shared| shared.is_active).and_then(|one| one.division_id);
-        let mut account = Account {
-            is_active: draft.is_active.unwrap_or(true),
-            is_default,
-            division_id: draft.division_id.or(shared),
-            config,
-            registration,
-            token_until: answers.as_ref().and_then(|known| known.token_until),
-            ..Account::new(id, caller.tenant, draft.channel, account_key, display_name, now)
-        };
-        is_new = true;
-        account.stands(known.map(|known| known.throughput));
-        Ok(account)
+    let connection = Connection {
+        display_name: draft.display_name,
+        is_active: draft.is_active,
+        is_default: draft.is_default,
+        division_id: draft.division_id,
+        ..Connection::of(draft.channel, draft.config)
     };
-    let made = new.make(&app, &caller, app.config.limits.accounts_per_tenant, make).await?;
-    drop(naming);
-    let Some(known) = answers.filter(|_| is_new) else { return Ok(made) };
-    app.outbox.enlist(caller.tenant, id, &known, true).await?;
-    Ok((made.0, crud::shown::<Account>(&app, &caller, id).await?))
-}
-
-/// Six digits that nobody guesses.
-fn pin(secret: &Secret) -> String {
-    let random = u64::from_be_bytes(secret.0[..8].try_into().expect("eight of thirty-two bytes"));
-    format!("{:06}", random % 1_000_000)
+    connect(&app, &caller, New::of(&app, &caller, key, digest), connection).await
 }
 
 async fn update(
@@ -237,7 +192,6 @@ async fn update(
     let before = state(&app, &caller).await?.accounts.get(&id).cloned();
     let after = before.map(Arc::unwrap_or_clone);
     let mut after = after.ok_or_else(|| ApiError::not_found(Account::NAME))?;
-    let rev = after.rev;
     if let Some(given) = patch.display_name.given("display_name")? {
         after.display_name = name("display_name", &given)?;
     }
@@ -247,46 +201,9 @@ async fn update(
         Change::Clear => after.division_id = None,
         Change::Set(division) => after.division_id = Some(division),
     }
-    let (mut naming, mut answers) = (None, None);
-    if let Some(config) = patch.config.given("config")? {
-        let waba = after.text("waba_id").map(str::to_owned);
-        after.merge_config(config);
-        if let Some(registration) = &mut after.registration {
-            // The webhooks of another business account have to be asked for.
-            registration.subscribed &= waba.as_deref() == text(&after.config, "waba_id");
-            if !registration.registered && !after.config.contains_key("pin") {
-                after.config.insert("pin".to_owned(), pin(&app.tenants.secret()).into());
-            }
-        }
-        let setup = setup(after.channel)?;
-        if setup.account_key(&after.config)? != after.account_key {
-            let message = "must stay as it is; connect another account for another one";
-            return Err(ApiError::invalid(format!("config.{}", setup.key), message));
-        }
-        let known = app.outbox.probe(after.channel, &after.account_key, &after.config).await;
-        answers = known.as_ref().ok().cloned();
-        after.token_until = answers.as_ref().and_then(|known| known.token_until);
-        after.stands(known.map(|known| known.throughput));
-        naming = Some(app.naming.lock().await);
-        holders::remember(&app, &after.config, (caller.tenant, id)).await?;
-    }
-    let paused = after.paused;
-    let change = |account: &mut Account, _: &mut Changing| {
-        if account.rev != rev {
-            let message = "the account was changed meanwhile; look again and repeat";
-            return Err(ApiError::conflict("changed", message));
-        }
-        *account = after;
-        Ok(())
-    };
-    let changed = crud::change(&app, &caller, id, (key, digest), change).await?;
-    drop(naming);
-    if !paused {
-        app.outbox.resume(id);
-    }
-    let Some(known) = answers else { return Ok(changed) };
-    app.outbox.enlist(caller.tenant, id, &known, true).await?;
-    crud::shown::<Account>(&app, &caller, id).await
+    let config = patch.config.given("config")?;
+    let change = config.map(|config| ConfigChange { config, token_until: None });
+    change_to(&app, &caller, after, change, (key, digest)).await
 }
 
 async fn delete(
@@ -294,9 +211,7 @@ async fn delete(
     Me(caller): Me,
     Id(id): Id<AccountId>,
 ) -> Result<Json<Deleted>, ApiError> {
-    let account: Account = crud::remove(&app, &caller, id, |_, _| Ok(())).await?;
-    let name = account_name(account.channel, &account.account_key);
-    app.tenants.names().release(&name, &(caller.tenant, id)).await?;
+    disconnect(&app, &caller, id).await?;
     Ok(crud::deleted())
 }
 
@@ -314,47 +229,6 @@ async fn make_default(
         Ok(())
     };
     crud::change(&app, &caller, id, (key, NO_BODY), change).await
-}
-
-/// Takes the mark from the channel's default, so that another account may have it.
-fn no_default(changing: &mut Changing, channel: Channel) {
-    let accounts = changing.state.accounts.values();
-    let marked = accounts.filter(|account| account.is_default && account.channel == channel);
-    let marked: Vec<_> = marked.map(|account| Account::clone(account)).collect();
-    for mut account in marked {
-        account.is_default = false;
-        account.touch(changing.now);
-        changing.put(account);
-    }
-}
-
-/// An account's key is one tenant's. A claim whose account was never written is taken over: the
-/// caller holds [`naming`](crate::app::Parts::naming) until its own is.
-async fn claim(
-    app: &App,
-    channel: Channel,
-    key: &str,
-    account: (TenantId, AccountId),
-) -> Result<(), ApiError> {
-    let (names, name) = (app.tenants.names(), account_name(channel, key));
-    let held = names.claim(&name, account).await?;
-    if held == account {
-        return Ok(());
-    }
-    let state = app.tenants.state(held.0).await?;
-    let is_used = state.is_some_and(|state| {
-        state.accounts.get(&held.1).is_some_and(|account| account.account_key == key)
-    });
-    if is_used || !names.swap(&name, &held, &account).await? {
-        let message = "this is connected already; disconnect it there first";
-        return Err(ApiError::conflict("account_key_in_use", message));
-    }
-    Ok(())
-}
-
-/// What the config of the channel's accounts holds.
-fn setup(channel: Channel) -> Result<&'static Setup, ApiError> {
-    channel.setup().ok_or_else(|| ApiError::invalid("channel", "cannot be connected yet"))
 }
 
 impl Shown for Account {

@@ -179,9 +179,9 @@ async fn update(
     key: Key,
     Body(patch, digest): Body<Patch>,
 ) -> Result<Json<AgentView>, ApiError> {
-    if !state(&app, &caller).await?.agents.contains_key(&id) {
-        return Err(ApiError::not_found(Agent::NAME));
-    }
+    let before = state(&app, &caller).await?;
+    let known = before.agents.get(&id).ok_or_else(|| ApiError::not_found(Agent::NAME))?;
+    may_manage(&before, &caller, known)?;
     let new_name = patch.name.given("name")?.map(|text| name("name", &text)).transpose()?;
     let new_email = patch.email.given("email")?.map(|text| email(&text)).transpose()?;
     let new_hash = match patch.password.given("password")? {

@@ -4,7 +4,7 @@ use actors::tenants::{Changing, TenantState};
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{Method, StatusCode};
-use engine::id::{ApiKeyId, SessionId};
+use engine::id::ApiKeyId;
 use engine::identity::api_key::{ApiKey, text};
 use engine::identity::role::permissions;
 use engine::permission::{Permission, Permissions};
@@ -73,7 +73,7 @@ struct Draft {
     /// Codes of what it may do; without them all that its maker may do, also later.
     #[serde(default)]
     permissions: Option<Vec<String>>,
-    /// Without it the key has no end.
+    /// Without it the key has no end, or that of the key that makes it.
     #[serde(default)]
     expires_at: Option<Timestamp>,
 }
@@ -121,20 +121,26 @@ async fn create(
     if asked.is_some_and(|asked| !caller.permissions.covers(asked)) {
         return Err(ApiError::forbidden("nobody makes a key that allows more than they may do"));
     }
-    // What a key makes never allows more than it does itself.
+    // What a key makes never allows more than it does itself, nor for longer.
     let permissions = asked.or(caller.key.map(|_| caller.permissions));
     let secret = app.tenants.secret();
     let new = New::<ApiKey>::of(&app, &caller, key, digest);
     let (id, agent, mut is_new) = (new.id, caller.agent, false);
     let most = app.config.limits.api_keys_per_agent;
-    app.tenants.open_key(SessionId(id.0), (caller.tenant, agent), expires_at).await?;
     let make = |changing: &mut Changing| {
         let of_agent = |key: &&std::sync::Arc<ApiKey>| key.agent == agent;
         if changing.state.api_keys.values().filter(of_agent).count() >= most {
             let message = format!("an agent has at most {most} keys; revoke one that is not used");
             return Err(ApiError::conflict("too_many", message));
         }
+        let maker = caller.key.and_then(|key| changing.state.api_keys.get(&key));
+        let end = maker.and_then(|maker| maker.expires_at);
+        if end.zip(expires_at).is_some_and(|(end, asked)| asked > end) {
+            let message = "must not lie behind the end of the key that makes this one";
+            return Err(ApiError::invalid("expires_at", message));
+        }
         is_new = true;
+        let expires_at = expires_at.or(end);
         let key = ApiKey::made(id, agent, name, &secret, changing.now);
         Ok(ApiKey { permissions, expires_at, ..key })
     };

@@ -128,9 +128,10 @@ async fn login(
         return Err(ApiError::invalid("password", "must not be empty"));
     }
     let (email, now) = (email(&body.email)?, app.tenants.now());
-    app.login_limits.check(&email, address, now).map_err(|wait| {
+    let locked = |wait| {
         ApiError::too_many("too many failed logins; wait, or ask an admin for a new password", wait)
-    })?;
+    };
+    app.login_limits.check(&email, address, now).map_err(locked)?;
     let held =
         app.tenants.names().get::<(TenantId, AgentId)>(&Name::global("email", &email)).await?;
     let state = match held {
@@ -138,16 +139,17 @@ async fn login(
         None => None,
     };
     let agent = held.zip(state.as_ref()).and_then(|((_, id), state)| state.agents.get(&id));
+    // A claim may have come to nothing, or be of an address that the agent had before.
+    let agent = agent.filter(|agent| agent.email == email);
     let hash = agent.and_then(|agent| state.as_ref()?.credential(agent.id));
     let hash = hash.map(|credential| credential.password_hash.clone());
     let fits = password::fits(&app, hash, body.password).await?;
     let agent = agent.filter(|agent| fits && agent.is_active);
+    app.login_limits.tried(&email, address, agent.is_some(), now).map_err(locked)?;
     let (Some(agent), Some((tenant, _))) = (agent, held) else {
-        app.login_limits.failed(&email, address, now);
         let message = "the email address or the password is wrong";
         return Err(ApiError::new(StatusCode::UNAUTHORIZED, "wrong_credentials", message));
     };
-    app.login_limits.succeeded(&email);
     let (cookie, token, caller) = open(&app, tenant, agent.id).await?;
     let agent = profile(&app, &caller).await?;
     Ok((AppendHeaders([cookie]), Json(LoggedIn { token, agent })))

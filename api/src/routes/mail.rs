@@ -71,6 +71,8 @@ enum Read {
 
 /// Of a mail that cannot be read so much is kept.
 const KEPT_BYTES: usize = 64 << 10;
+/// A mail is read for so many accounts.
+const ACCOUNTS_MAX: usize = 100;
 
 async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiError> {
     delayed(&app, take(&app, request).await).await
@@ -88,7 +90,11 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
     let content_type = content_type.unwrap_or_default();
     let body = bytes(request, app, app.config.limits.mail_body_bytes).await?;
     // Taking mails apart takes time and memory: so many at once.
-    let place = app.mails.clone().acquire_owned().await;
+    let place = tokio::select! {
+        biased;
+        given_up = body.given_up() => return Err(given_up),
+        place = app.mails.clone().acquire_owned() => place,
+    };
     let _place = place.map_err(|_| ApiError::unavailable("the server stops; deliver it again"))?;
     let posted = Posted { content_type, signature, authorization, svix, body, _place };
     let posted = Arc::new(posted);
@@ -97,6 +103,9 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
     let mut meant = Vec::new();
     for group in &groups {
         meant = accounts(app, group).await?;
+        if meant.len() > ACCOUNTS_MAX {
+            return Err(too_many());
+        }
         if !meant.is_empty() {
             break;
         }
@@ -116,6 +125,7 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
             Read::NoSender => return Err(no_sender()),
         }
         any = true;
+        posted.body.proven();
     }
     if !any {
         metrics::counter!("omnistream_webhooks_refused_total", "channel" => "email").increment(1);
@@ -143,8 +153,9 @@ async fn accounts(app: &App, addresses: &[String]) -> Result<Vec<Arc<Account>>, 
     let mut found: Vec<Arc<Account>> = Vec::new();
     for address in addresses {
         let mut account = app.tenants.account(Channel::Email, address).await?;
-        if account.is_none()
-            && let Some(name) = email::without_tag(address)
+        let mut names = email::without_tag(address);
+        while account.is_none()
+            && let Some(name) = names.next()
         {
             account = app.tenants.account(Channel::Email, &name).await?;
         }
@@ -187,10 +198,6 @@ impl Posted {
         if !post.may_have_sender() {
             return Err(no_sender());
         }
-        let too_many = || {
-            let message = "names too many; name whom it was delivered to in the `envelope`";
-            ApiError::invalid("to", message)
-        };
         post.recipients().ok_or_else(too_many).map(Some)
     }
 
@@ -237,6 +244,10 @@ const SIGNATURE: &str = "x-email-webhook-signature";
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+fn too_many() -> ApiError {
+    ApiError::invalid("to", "names too many; name whom it was delivered to in the `envelope`")
 }
 
 fn no_sender() -> ApiError {

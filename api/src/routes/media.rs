@@ -233,7 +233,8 @@ fn part(range: &str, size: u64) -> Option<Option<Range<u64>>> {
     Some(Some(range).filter(|range| range.start < range.end))
 }
 
-async fn whole(app: &App, medium: &Medium) -> Result<Response, ApiError> {
+/// All of a file.
+pub async fn whole(app: &App, medium: &Medium) -> Result<Response, ApiError> {
     answer(app, medium, 0..medium.size).await
 }
 

@@ -11,9 +11,13 @@ pub mod conversations;
 pub mod dead_letters;
 pub mod health;
 pub mod integrations;
+pub mod lent;
+pub mod logins;
 pub mod mail;
 pub mod media;
 pub mod messages;
+pub mod pages;
+pub mod persistent_menu;
 pub mod quick_replies;
 pub mod roles;
 pub mod search;
@@ -161,12 +165,16 @@ pub fn all() -> Vec<Route> {
         ("Integrations", integrations::routes),
         ("Integrations", accounts::routes),
         ("Integrations", account_health::routes),
+        ("Integrations", logins::routes),
+        ("Integrations", pages::routes),
+        ("Integrations", persistent_menu::routes),
         ("Activity Logs", activity_logs::routes),
         ("Webhooks", webhooks::routes),
         ("Webhooks", mail::routes),
         ("Health", health::routes),
         ("Operations", socket::routes),
         ("Operations", dead_letters::routes),
+        ("Operations", lent::routes),
     ];
     let tagged = |(tag, routes): Family| {
         routes().into_iter().map(move |route| match route.tag {

@@ -11,6 +11,7 @@ use engine::account::Account;
 use engine::channel::Channel;
 use engine::channel::signature::{Handshake, is_signed};
 use engine::channel::webhook::{self, Meant, Part};
+use engine::id::TenantId;
 use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -77,8 +78,10 @@ async fn verify(
     })
 }
 
-/// A body is tried with so many secrets; each costs as much as it is long.
+/// A body is tried with so many secrets of accounts; each costs as much as it is long.
 const SECRETS_MAX: usize = 16;
+/// So many of them are one organization's: whoever names what others have leaves them their turn.
+const SECRETS_OF_TENANT_MAX: usize = 4;
 /// So many parts are looked at before one is proven; each costs a look-up.
 const STRANGERS_MAX: usize = 64;
 
@@ -110,17 +113,7 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
         Err(reason) if is_ours() => return bury(app, reason.to_string(), &body).await,
         Err(_) => return Err(unsigned()),
     };
-    let mut proofs: HashMap<String, bool> = HashMap::new();
-    let mut proven = |secret: &str| match proofs.get(secret) {
-        Some(fits) => *fits,
-        // It is signed once: who names more accounts than it can be signed for looks for work.
-        None if proofs.len() >= SECRETS_MAX => false,
-        None => {
-            let fits = is_signed(secret, &signature, &body);
-            proofs.insert(secret.to_owned(), fits);
-            fits
-        }
-    };
+    let mut proofs = Proofs::of(&signature, &body);
     let mut told: Vec<Told> = Vec::new();
     let mut homeless = Vec::new();
     let (mut any, mut passed, now) = (false, 0, app.tenants.now());
@@ -129,7 +122,7 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
             break;
         }
         let meant = accounts(app, part).await?;
-        if meant.is_empty() && fallback(app, part.channel()).into_iter().any(&mut proven) {
+        if meant.is_empty() && proofs.by_installation(app, part.channel()) {
             any = true;
             match part {
                 Part::Whatsapp(_) => homeless.push(part.raw().to_owned()),
@@ -138,9 +131,11 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
             }
         }
         for account in meant {
-            let own = account.app_secret().map(|own| vec![own]);
-            let secrets = own.unwrap_or_else(|| fallback(app, account.channel));
-            if secrets.into_iter().any(&mut proven) {
+            let is_proven = match account.app_secret() {
+                Some(own) => proofs.by_own(account.tenant, own),
+                None => proofs.by_installation(app, account.channel),
+            };
+            if is_proven {
                 any = true;
                 Told::of(&mut told, account).add(part, now);
             }
@@ -162,6 +157,51 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
     // All at once: none takes the time of the others.
     let told = join_all(told.into_iter().map(|told| told.pass_on(app))).await;
     told.into_iter().collect::<Result<(), _>>().map_err(again)
+}
+
+/// What is known of a body's signature.
+struct Proofs<'b> {
+    signature: &'b str,
+    body: &'b [u8],
+    fits: HashMap<String, bool>,
+    /// So many secrets of each organization's accounts were tried, and of all.
+    tried: HashMap<TenantId, usize>,
+    tried_of_all: usize,
+}
+
+impl<'b> Proofs<'b> {
+    fn of(signature: &'b str, body: &'b [u8]) -> Self {
+        Self { signature, body, fits: HashMap::new(), tried: HashMap::new(), tried_of_all: 0 }
+    }
+
+    /// Whether it is signed for the accounts without a secret of their own. That is always tried:
+    /// there are few such secrets.
+    fn by_installation(&mut self, app: &App, channel: Channel) -> bool {
+        fallback(app, channel).into_iter().any(|secret| self.is_signed(secret))
+    }
+
+    /// Whether it is signed by an organization's own secret.
+    fn by_own(&mut self, tenant: TenantId, secret: &str) -> bool {
+        if !self.fits.contains_key(secret) {
+            let tried = self.tried.entry(tenant).or_default();
+            // It is signed once: who names more accounts than it can be signed for looks for work.
+            if *tried >= SECRETS_OF_TENANT_MAX || self.tried_of_all >= SECRETS_MAX {
+                return false;
+            }
+            *tried += 1;
+            self.tried_of_all += 1;
+        }
+        self.is_signed(secret)
+    }
+
+    fn is_signed(&mut self, secret: &str) -> bool {
+        if let Some(fits) = self.fits.get(secret) {
+            return *fits;
+        }
+        let fits = is_signed(secret, self.signature, self.body);
+        self.fits.insert(secret.to_owned(), fits);
+        fits
+    }
 }
 
 /// Whatever is full, a provider delivers again what is answered 503.
@@ -198,6 +238,11 @@ async fn accounts(app: &App, part: &Part<'_>) -> Result<Vec<Arc<Account>>, ApiEr
     // Who has a secret proves by it that it is meant, and takes nothing from those who have none.
     let (mut meant, mut shared): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|account| account.app_secret().is_some());
+    // Only so many secrets are tried: first those of whom the provider has subscribed to it.
+    let is_subscribed = |account: &Account| {
+        account.registration.as_ref().is_some_and(|registration| registration.subscribed)
+    };
+    meant.sort_by_key(|account| !is_subscribed(account));
     if shared.iter().any(|account| account.tenant != shared[0].tenant) {
         // Where organizations disagree whose it is, the provider has delivered to the number.
         shared.retain(|account| account.phone.is_some());

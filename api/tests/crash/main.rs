@@ -1,29 +1,55 @@
 //! Acknowledged means durable: the real program is killed at seeded moments, started again on the
-//! same directory, and compared with a ledger of what it had acknowledged.
+//! same directory, and compared with a ledger of what it had acknowledged, of all channels and files.
 
 #[cfg(test)]
+mod desk;
+#[cfg(test)]
 mod program;
+#[cfg(test)]
+mod world;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::path::Path;
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
     use serde_json::{Value, json};
+    use simulator::{Graph, GraphOptions};
 
-    use super::program::{Desk, Followed, Program};
+    use super::desk::{Desk, Followed};
+    use super::program::Program;
+    use super::world::{Channel, SECRET, echoes, picture, writes};
 
     const KILLS: u32 = 20;
     const CUSTOMERS: usize = 8;
+    /// Every so many messages of a customer somebody answers; another one shows a file where the
+    /// channel's are fetched, and another is followed by an answer from the channel's own inbox.
+    const ANSWERED: u32 = 5;
 
-    /// What was acknowledged, by customer, in order.
+    /// What was acknowledged, by customer, in order; and files, by what was brought.
     #[derive(Clone, Default)]
     struct Ledger {
         received: BTreeMap<usize, Vec<String>>,
         said: BTreeMap<usize, Vec<String>>,
+        brought: BTreeMap<String, String>,
+    }
+
+    /// Something that was on its way when the program was killed.
+    enum Open {
+        Written(String),
+        Echoed(String),
+        Said(String),
+    }
+
+    type Shared = Arc<Mutex<Ledger>>;
+
+    async fn provider() -> Arc<Graph> {
+        let options = GraphOptions { app_secret: SECRET.to_owned(), ..GraphOptions::default() };
+        Arc::new(Graph::start(options).await.unwrap())
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -35,87 +61,166 @@ mod tests {
         eprintln!("CRASH_SEED={seed}");
         let mut random = StdRng::seed_from_u64(seed);
         let directory = tempfile::tempdir().unwrap();
-        let ledger = Arc::new(Mutex::new(Ledger::default()));
-        let mut program = Program::start(directory.path()).await;
+        let (ledger, graph) = (Shared::default(), provider().await);
+        let mut program = Program::start(directory.path(), &graph.url()).await;
         let desk = Desk::found(&program).await;
         let mut followed: Vec<_> = (0..CUSTOMERS).map(|_| Followed::default()).collect();
         for kill in 0..KILLS {
+            // What becomes of our sends is told to whoever runs.
+            graph.deliver_to(&format!("{}/webhook", program.url));
             let moment = Duration::from_millis(random.random_range(5..400));
             let mut writers = tokio::task::JoinSet::new();
             for customer in 0..CUSTOMERS {
-                let (ledger, desk) = (ledger.clone(), desk.clone());
-                writers.spawn(async move { write(&desk, customer, kill, &ledger).await });
+                let (ledger, desk, graph) = (ledger.clone(), desk.clone(), graph.clone());
+                let writing = async move {
+                    let open = write(&desk, &graph, customer, kill, &ledger).await;
+                    (customer, open)
+                };
+                writers.spawn(writing);
             }
+            let bringing = tokio::spawn(bring(desk.clone(), kill, ledger.clone()));
             tokio::time::sleep(moment).await;
             program.kill();
-            writers.join_all().await;
-            program = Program::start(directory.path()).await;
+            let open = writers.join_all().await;
+            let unbrought = bringing.await.unwrap();
+            program = Program::start(directory.path(), &graph.url()).await;
             desk.moved_to(&program);
             let known = ledger.lock().unwrap().clone();
-            compare(&desk, &known.received, &known.said).await;
-            for newest in known.received.values().filter_map(|texts| texts.last()) {
-                desk.finds(newest).await;
+            compare(&desk, &known).await;
+            // Whoever had no answer comes again: it may have been taken.
+            for (customer, open) in open {
+                again(&desk, &graph, customer, open, &ledger).await;
+            }
+            let id = desk.bring(&unbrought, &picture(&unbrought)).await.unwrap().unwrap();
+            ledger.lock().unwrap().brought.insert(unbrought, id);
+            let known = ledger.lock().unwrap().clone();
+            compare(&desk, &known).await;
+            for (customer, texts) in &known.received {
+                if let Some(newest) = texts.last() {
+                    desk.finds(*customer, newest).await;
+                }
             }
             for (customer, followed) in followed.iter_mut().enumerate() {
-                desk.resume(customer, followed).await;
-                // How far a reply got goes on meanwhile.
-                let lasting = |message: &Value| {
-                    ["seq", "id", "direction", "text"].map(|name| message[name].clone())
-                };
-                let oldest = followed.oldest;
-                let told = followed.messages.range(oldest..);
-                let told: Vec<_> = told.map(|(_, message)| lasting(message)).collect();
-                let listed = desk.messages(customer).await.unwrap_or_default();
-                let newer = |message: &&Value| message["seq"].as_u64() >= Some(oldest);
-                let listed: Vec<_> = listed.iter().filter(newer).map(lasting).collect();
-                assert!(told == listed, "customer {customer}: {} told", told.len());
+                is_followed(&desk, customer, followed).await;
             }
         }
         let known = ledger.lock().unwrap().clone();
+        files_are_whole(&desk, &known, directory.path()).await;
+        is_sent_once(&graph);
         let total: usize = known.received.values().map(Vec::len).sum();
         let said: usize = known.said.values().map(Vec::len).sum();
-        eprintln!("{total} webhooks and {said} replies were acknowledged over {KILLS} kills");
-        assert!(total > 100 && said > 0, "the program was given time to acknowledge something");
+        let brought = known.brought.len();
+        eprintln!("{total} webhooks, {said} replies, {brought} files over {KILLS} kills");
+        for channel in Channel::ALL {
+            let of = |customer: &usize| Channel::of(*customer) == channel;
+            let of = known.received.iter().filter(|(customer, _)| of(customer));
+            let count: usize = of.map(|(_, texts)| texts.len()).sum();
+            assert!(count > 25, "{channel:?} was given time: {count}");
+        }
+        assert!(said > 0 && brought > 0, "and so were people at the desk");
     }
 
-    /// Writes until the program does not answer any more; each message is delivered again until it
-    /// is acknowledged or the program is gone.
-    async fn write(desk: &Desk, customer: usize, kill: u32, ledger: &Mutex<Ledger>) {
+    /// Writes until the program does not answer any more; answers what was on its way then.
+    async fn write(
+        desk: &Desk,
+        graph: &Graph,
+        customer: usize,
+        kill: u32,
+        ledger: &Shared,
+    ) -> Open {
         for n in 0.. {
-            let text = format!("{customer}-{kill}-{n}");
-            match desk.deliver(customer, &format!("wamid.{text}"), &text).await {
-                Some(true) => {
-                    let mut ledger = ledger.lock().unwrap();
-                    ledger.received.entry(customer).or_default().push(text.clone());
-                }
-                Some(false) => {}
-                None => return,
+            let text = format!("{kill}-{n}");
+            let Some(taken) = deliver(desk, graph, customer, &text).await else {
+                return Open::Written(text);
+            };
+            note(ledger, taken, |ledger| ledger.received.entry(customer).or_default(), &text);
+            if let (2, Some(post)) = (n % ANSWERED, echoes(customer, &format!("echo {text}"))) {
+                let echo = format!("echo {text}");
+                let Some(taken) = desk.deliver(&post).await else { return Open::Echoed(echo) };
+                note(ledger, taken, |ledger| ledger.said.entry(customer).or_default(), &echo);
             }
-            if n % 5 == 4 {
+            // Nothing can be said by mail yet.
+            if n % ANSWERED == 4 && Channel::of(customer) != Channel::Email {
                 let reply = format!("reply {text}");
-                match desk.say(customer, &reply).await {
-                    Some(true) => {
-                        let mut ledger = ledger.lock().unwrap();
-                        ledger.said.entry(customer).or_default().push(reply);
-                    }
-                    Some(false) => {}
-                    None => return,
-                }
+                let Some(taken) = desk.say(customer, &reply).await else {
+                    return Open::Said(reply);
+                };
+                note(ledger, taken, |ledger| ledger.said.entry(customer).or_default(), &reply);
             }
+        }
+        unreachable!("numbers do not end")
+    }
+
+    fn note(
+        ledger: &Shared,
+        taken: bool,
+        of: impl FnOnce(&mut Ledger) -> &mut Vec<String>,
+        text: &str,
+    ) {
+        if taken {
+            of(&mut ledger.lock().unwrap()).push(text.to_owned());
         }
     }
 
+    /// Whether the nth message of a customer shows a file that is fetched.
+    fn shows_a_file(customer: usize, text: &str) -> bool {
+        let n: u32 = text.split('-').nth(1).unwrap().parse().unwrap();
+        Channel::of(customer) == Channel::Whatsapp && n % ANSWERED == 1
+    }
+
+    async fn deliver(desk: &Desk, graph: &Graph, customer: usize, text: &str) -> Option<bool> {
+        let file = shows_a_file(customer, text)
+            .then(|| graph.add_medium("image/png", picture(&format!("{customer} {text}"))));
+        desk.deliver(&writes(customer, text, file.as_deref())).await
+    }
+
+    /// Brings files until the program does not answer any more; answers which it was then.
+    async fn bring(desk: Desk, kill: u32, ledger: Shared) -> String {
+        for n in 0.. {
+            let key = format!("file {kill}-{n}");
+            match desk.bring(&key, &picture(&key)).await {
+                Some(Some(id)) => drop(ledger.lock().unwrap().brought.insert(key, id)),
+                Some(None) => {}
+                None => return key,
+            }
+        }
+        unreachable!("numbers do not end")
+    }
+
+    /// What had no answer is tried until it has one.
+    async fn again(desk: &Desk, graph: &Graph, customer: usize, open: Open, ledger: &Shared) {
+        let mut tries = 0;
+        loop {
+            let taken = match &open {
+                Open::Written(text) => deliver(desk, graph, customer, text).await,
+                Open::Echoed(text) => desk.deliver(&echoes(customer, text).unwrap()).await,
+                Open::Said(text) => desk.say(customer, text).await,
+            };
+            if taken == Some(true) {
+                break;
+            }
+            tries += 1;
+            assert!(tries < 100, "customer {customer}: it is not taken");
+            tokio::task::yield_now().await;
+        }
+        let mut ledger = ledger.lock().unwrap();
+        let (of, text) = match open {
+            Open::Written(text) => (ledger.received.entry(customer), text),
+            Open::Echoed(text) | Open::Said(text) => (ledger.said.entry(customer), text),
+        };
+        of.or_default().push(text);
+    }
+
     /// What was acknowledged is there once and in order; facts are numbered without a hole.
-    async fn compare(
-        desk: &Desk,
-        received: &BTreeMap<usize, Vec<String>>,
-        said: &BTreeMap<usize, Vec<String>>,
-    ) {
+    async fn compare(desk: &Desk, known: &Ledger) {
+        let Ledger { received, said, .. } = known;
+        let mut heard = 0;
         for customer in 0..CUSTOMERS {
             let Some(messages) = desk.messages(customer).await else {
                 assert!(!received.contains_key(&customer), "customer {customer} is lost");
                 continue;
             };
+            heard += 1;
             let seqs: Vec<_> = messages.iter().map(|message| message["seq"].as_u64()).collect();
             assert!(seqs.is_sorted_by(|one, two| one < two), "{seqs:?}");
             for (direction, wanted) in [("inbound", received), ("outbound", said)] {
@@ -130,5 +235,82 @@ mod tests {
                 }
             }
         }
+        assert_eq!(desk.counts().await, (heard, heard), "nobody is there twice");
+    }
+
+    /// A client that goes on from where it was is told what is listed.
+    async fn is_followed(desk: &Desk, customer: usize, followed: &mut Followed) {
+        desk.resume(customer, followed).await;
+        // How far a reply got goes on meanwhile.
+        let lasting =
+            |message: &Value| ["seq", "id", "direction", "text"].map(|name| message[name].clone());
+        let oldest = followed.oldest;
+        let told = followed.messages.range(oldest..);
+        let told: Vec<_> = told.map(|(_, message)| lasting(message)).collect();
+        let listed = desk.messages(customer).await.unwrap_or_default();
+        let newer = |message: &&Value| message["seq"].as_u64() >= Some(oldest);
+        let listed: Vec<_> = listed.iter().filter(newer).map(lasting).collect();
+        assert!(told == listed, "customer {customer}: {} told", told.len());
+    }
+
+    /// Files that were brought and files that customers show are there with all their bytes, and
+    /// nothing else lies where files are.
+    async fn files_are_whole(desk: &Desk, known: &Ledger, directory: &Path) {
+        let mut ids = BTreeSet::new();
+        for (key, id) in &known.brought {
+            assert!(desk.file(id).await == picture(key), "{key} is whole");
+            ids.insert(id.clone());
+        }
+        for (customer, texts) in &known.received {
+            for text in texts.iter().filter(|text| shows_a_file(*customer, text)) {
+                let id = fetched(desk, *customer, text).await;
+                assert!(desk.file(&id).await == picture(&format!("{customer} {text}")), "{text}");
+                assert!(ids.insert(id), "each is a file of its own");
+            }
+        }
+        let stored = || files(&directory.join("data/media"));
+        let settled = async {
+            while stored() != ids.len() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let settled = tokio::time::timeout(Duration::from_secs(30), settled).await;
+        assert!(settled.is_ok(), "{} files of {}", stored(), ids.len());
+    }
+
+    /// The file of a message, once it was fetched.
+    async fn fetched(desk: &Desk, customer: usize, text: &str) -> String {
+        let fetched = async {
+            loop {
+                let messages = desk.messages(customer).await.unwrap();
+                let message = messages.iter().find(|message| message["text"] == text).unwrap();
+                let file = &message["attachments"][0];
+                assert!(file["error"].is_null(), "{message}");
+                if let Some(id) = file["media_id"].as_str() {
+                    return id.to_owned();
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), fetched).await.expect("it is fetched")
+    }
+
+    /// How many files there are below a directory.
+    fn files(directory: &Path) -> usize {
+        let entries = std::fs::read_dir(directory).into_iter().flatten();
+        entries
+            .map(|entry| entry.unwrap().path())
+            .map(|path| if path.is_dir() { files(&path) } else { 1 })
+            .sum()
+    }
+
+    /// The provider got no reply twice, however often the program was killed while it sent.
+    fn is_sent_once(graph: &Graph) {
+        let mut texts = BTreeSet::new();
+        for sent in &graph.sends().sends {
+            let said = (sent.to.clone(), sent.text.clone());
+            assert!(texts.insert(said), "{} was sent twice: {:?}", sent.to, sent.text);
+        }
+        assert!(!texts.is_empty(), "something was sent");
     }
 }

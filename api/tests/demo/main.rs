@@ -28,10 +28,13 @@ mod tests {
         let with = |part: &str| pasted.iter().find(|line| line.contains(part)).unwrap();
 
         shell.set("TOKEN", shell.curl(with("/api/auth/login")).await["token"].as_str());
-        demo.line("→").await;
+        demo.line("  WhatsApp   ").await;
         let listed = shell.curl(with("per_page=3")).await;
         assert!(!listed.as_array().unwrap().is_empty());
-        shell.set("ID", shell.curl(with("ID=")).await[0]["id"].as_str());
+        let listed = shell.curl(with("ID=")).await;
+        let on_whatsapp = |one: &&Value| one["contact_channel"] == "whatsapp";
+        let newest = listed.as_array().unwrap().iter().find(on_whatsapp).unwrap();
+        shell.set("ID", newest["id"].as_str());
         let sent = shell.curl(with("/messages")).await;
         assert_eq!((&sent["status"], &sent["sender"]["name"]), (&"queued".into(), &"Admin".into()));
         demo.line("Admin: Hello from curl  ✓").await;
@@ -55,7 +58,9 @@ mod tests {
         for _ in 0..2 {
             let mut demo = Demo::start(&["--data", data]);
             demo.listening().await;
-            demo.line("→").await;
+            for channel in ["  WhatsApp   ", "  Instagram  ", "  Messenger  ", "  Email      "] {
+                demo.line(channel).await;
+            }
             let shell = Shell::new();
             let login = demo.seen().iter().find(|line| line.contains("/api/auth/login")).unwrap();
             known.push(shell.curl(login).await["agent"]["id"].clone());

@@ -20,6 +20,13 @@ const STEPS: u64 = 80;
 /// lands when its thread, which had left in order before, was there again.
 const FOUND: [u64; 2] = [11_428_790_804_352_370_848, 693_046_465_378_025_186];
 
+/// What runs differ in beside their seed.
+struct Run {
+    limits: FeedLimits,
+    /// Somebody has a role of the shop's own, of which what it allows changes.
+    has_clerk: bool,
+}
+
 /// Something happens.
 async fn step(
     n: u64,
@@ -54,8 +61,7 @@ async fn step(
             let _ = shop.ask(id, Command::SetTags { tags: vec![format!("t{n}")] }).await;
         }
         (9, _) => {
-            let role = [AGENT, SUPERVISOR][chance.index(2)];
-            shop.change(|changing| changing.put(person(BEN, role))).await;
+            shop.let_ben([AGENT, SUPERVISOR][chance.index(2)]).await;
         }
         (10, _) => {
             let (is_active, is_busy) = (chance.permille(500), chance.permille(500));
@@ -107,9 +113,12 @@ async fn speak(chance: &mut Chance, client: &mut Client, shop: &Shop, owners: &O
     }
 }
 
-async fn run(seed: u64, steps: u64, below: Below, limits: FeedLimits) {
-    let is_wide = limits.queue_frames > 100;
-    let mut shop = Shop::open(seed, below, limits).await;
+async fn run(seed: u64, steps: u64, below: Below, run: &Run) {
+    let is_wide = run.limits.queue_frames > 100;
+    let mut shop = Shop::open(seed, below, run.limits.clone()).await;
+    if run.has_clerk {
+        shop.make_ben_a_clerk().await;
+    }
     let (mut chance, mut owners) = (Chance::of(!seed), Owners::default());
     let encodings = [Encoding::Json, Encoding::MessagePack];
     let mut clients =
@@ -155,7 +164,7 @@ async fn run(seed: u64, steps: u64, below: Below, limits: FeedLimits) {
 
 /// Every other run is over a store of the one kind, every other over one of the other. Of one that
 /// fails it is told how little of it does.
-fn with_seed(seed: u64, limits: &FeedLimits) {
+fn with_seed(seed: u64, of: &Run) {
     let below = if seed.is_multiple_of(2) { Below::Lazy } else { Below::Atomic };
     let fails = |steps| {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -163,7 +172,7 @@ fn with_seed(seed: u64, limits: &FeedLimits) {
             .start_paused(true)
             .build()
             .unwrap();
-        let run = AssertUnwindSafe(|| runtime.block_on(run(seed, steps, below, limits.clone())));
+        let run = AssertUnwindSafe(|| runtime.block_on(run(seed, steps, below, of)));
         catch_unwind(run).err()
     };
     if let Some(panic) = fails(STEPS) {
@@ -175,15 +184,25 @@ fn with_seed(seed: u64, limits: &FeedLimits) {
 
 #[test]
 fn whatever_fails_every_client_ends_with_what_it_may_see() {
+    let of = Run { limits: limits(), has_clerk: false };
     for seed in seeds(100, 50).into_iter().chain(FOUND) {
-        with_seed(seed, &limits());
+        with_seed(seed, &of);
     }
 }
 
 #[test]
 fn whoever_is_slow_is_cut_and_ends_with_what_it_may_see_all_the_same() {
     let narrow = FeedLimits { queue_frames: 6, replay_events: 10, ..limits() };
+    let of = Run { limits: narrow, has_clerk: false };
     for seed in seeds(100, 50) {
-        with_seed(seed, &narrow);
+        with_seed(seed, &of);
+    }
+}
+
+#[test]
+fn whoever_has_a_role_that_is_changed_ends_with_what_it_lets_them_see() {
+    let of = Run { limits: limits(), has_clerk: true };
+    for seed in seeds(60, 30) {
+        with_seed(seed, &of);
     }
 }

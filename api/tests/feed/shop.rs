@@ -20,7 +20,7 @@ use engine::contact::IdentityKind;
 use engine::conversation::{Command, Conversation, Effect};
 use engine::id::{AccountId, AgentId, ConversationId, MessageId, RoleId, TenantId, ThreadId};
 use engine::identity::agent::{Agent, Availability, Credential};
-use engine::identity::role::{ADMIN, AGENT};
+use engine::identity::role::{ADMIN, AGENT, Role};
 use engine::message::{Content, MessageRow};
 use engine::permission::Viewer;
 use engine::tenant::{Tenant, TenantStatus};
@@ -38,6 +38,8 @@ pub(crate) const TENANT: TenantId = TenantId(Uuid::from_u128(1));
 pub(crate) const BOSS: AgentId = AgentId(Uuid::from_u128(0xA0));
 pub(crate) const ANA: AgentId = AgentId(Uuid::from_u128(0xA1));
 pub(crate) const BEN: AgentId = AgentId(Uuid::from_u128(0xA2));
+/// A role of the shop's own.
+const CLERK: RoleId = RoleId(Uuid::from_u128(0xC1));
 /// Every write of a thousand is done, and none of them answered.
 pub(crate) const UNANSWERED: u64 = 1_000;
 
@@ -77,6 +79,8 @@ pub(crate) struct Shop {
     stamps: Arc<Stamps>,
     limits: FeedLimits,
     seed: u64,
+    /// Ben has the shop's own role, which is changed.
+    is_clerk: bool,
 }
 
 pub(crate) fn limits() -> FeedLimits {
@@ -172,6 +176,7 @@ impl Shop {
             stamps,
             limits,
             seed,
+            is_clerk: false,
         };
         for agent in [ANA, BEN] {
             shop.change(|changing| {
@@ -204,6 +209,29 @@ impl Shop {
         };
         let changed: Result<(), NotChanged<()>> = self.sources.tenants.change(TENANT, change).await;
         changed.unwrap();
+    }
+
+    /// Ben has a role of the shop's own from now on.
+    pub(crate) async fn make_ben_a_clerk(&mut self) {
+        self.is_clerk = true;
+        self.let_ben(AGENT).await;
+        self.change(|changing| changing.put(person(BEN, CLERK))).await;
+    }
+
+    /// Ben may do what this role of the system's allows: he gets it, or his own becomes like it.
+    pub(crate) async fn let_ben(&self, like: RoleId) {
+        let state = self.sources.tenants.state(TENANT).await.unwrap().unwrap();
+        let clerk = Role {
+            id: CLERK,
+            name: "Clerk".to_owned(),
+            is_system: false,
+            ..Role::clone(&state.roles[&like])
+        };
+        self.change(|changing| match self.is_clerk {
+            true => changing.put(clerk),
+            false => changing.put(person(BEN, like)),
+        })
+        .await;
     }
 
     pub(crate) async fn viewer(&self, agent: AgentId) -> Option<Viewer> {

@@ -5,6 +5,8 @@ use api::routes::{Access, Route, all};
 use reqwest::Method;
 use serde_json::{Value, json};
 use simulator::sign;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::caller::{Answer, Caller};
 use crate::harness::{Org, SECRET, Server, unique};
@@ -58,7 +60,7 @@ pub(crate) async fn thing(kind: &str, org: &Org) -> String {
             let made = org.admin.post("/api/roles", role).await.is(201);
             made["id"].as_str().unwrap().to_owned()
         }
-        "media" => media_of(&org.admin).await,
+        "media" | "lent" => media_of(&org.admin).await,
         // A plain resource is made by its own row's example.
         other => {
             let makes = |row: &Route| row.verb == Method::POST && row.path.ends_with(other);
@@ -72,6 +74,15 @@ pub(crate) async fn thing(kind: &str, org: &Org) -> String {
 async fn media_of(person: &Caller) -> String {
     let kept = person.brings("a.txt", "text/plain", b"Hello").await.is(201);
     kept["id"].as_str().unwrap().to_owned()
+}
+
+/// The link by which this file is lent.
+fn lent(org: &Org, file: &str) -> String {
+    let app = org.server.app();
+    let tenant = org.tenant();
+    let link =
+        app.lender.link(tenant, engine::id::MediaId(file.parse().unwrap()), app.tenants.now());
+    link.split_once("/lent/").map(|(_, rest)| format!("/lent/{rest}")).unwrap()
 }
 
 fn is_open(access: Access) -> bool {
@@ -100,8 +111,10 @@ async fn whoever_is_not_logged_in_reaches_only_what_is_public() {
 /// Whoever may call gets the answer that the row announces, for its own example body.
 #[tokio::test]
 async fn every_role_gets_through_where_the_row_says_so_and_403_elsewhere() {
-    let server =
-        Server::start(|config| config.meta.verify_token = Some("verify".to_owned().into()));
+    let server = Server::start(|config| {
+        config.meta.verify_token = Some("verify".to_owned().into());
+        crate::logins::with_apps(config);
+    });
     let org = Org::on(&server.await).await;
     let example = rows().find(|row| name(row) == "POST /api/agents").unwrap().example.unwrap();
     org.admin.post("/api/agents", example).await.is(201);
@@ -162,11 +175,18 @@ async fn call(row: &Route, org: &Org, person: &Caller) -> Answer {
         Some(kind) => thing(kind, org).await,
         None => String::new(),
     };
-    let path = path(row, &id);
+    let path = match row.path {
+        "/lent/{id}" => lent(org, &id),
+        _ => path(row, &id),
+    };
     if row.form.is_some() {
         return Answer::of(person.form(&path, &[("name=\"file\"", b"Hello")])).await;
     }
-    person.call(row.verb.clone(), &path, row.example.as_ref()).await
+    let mut example = row.example.clone();
+    if let Some(body) = &mut example {
+        crate::logins::complete(row.path, body, org, person).await;
+    }
+    person.call(row.verb.clone(), &path, example.as_ref()).await
 }
 
 #[tokio::test]
@@ -254,5 +274,36 @@ async fn what_is_no_route_and_what_is_no_method_are_refused_like_everything_else
         let allowed = answer.headers["allow"].to_str().unwrap().to_owned();
         assert!(allowed.split(',').any(|verb| verb == row.verb.as_str()), "{allowed}");
         answer.refused(405, "method_not_allowed");
+    }
+}
+
+#[tokio::test]
+async fn whoever_loses_what_they_were_let_through_for_while_their_body_comes_changes_nothing() {
+    let org = Org::found().await;
+    for (loss, status) in [(json!({"is_active": false}), 401), (json!({"role": "agent"}), 403)] {
+        let boss = org.hire("supervisor").await;
+        let email = format!("{}@example.com", unique("late"));
+        let body = json!({"name": "Late", "email": email, "password": "correct horse"}).to_string();
+        let address = boss.url().replace("http://", "");
+        let head = format!(
+            "POST /api/agents HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\
+             expect: 100-continue\r\n\r\n",
+            boss.token.as_deref().unwrap(),
+            body.len(),
+        );
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The body is asked for by whoever has let its head through.
+        let mut asked = [0; 25];
+        stream.read_exact(&mut asked).await.unwrap();
+        assert_eq!(asked, *b"HTTP/1.1 100 Continue\r\n\r\n");
+        org.admin.patch(&format!("/api/agents/{}", boss.id), loss).await.is(200);
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        let all = org.admin.get("/api/agents?per_page=100").await.is(200);
+        assert!(!all.to_string().contains(&email), "{all}");
     }
 }

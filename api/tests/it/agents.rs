@@ -114,6 +114,22 @@ async fn a_changed_address_is_the_login_from_then_on_and_the_old_one_is_free() {
 }
 
 #[tokio::test]
+async fn a_change_of_address_that_is_refused_makes_no_login_and_the_address_stays_free() {
+    let org = Org::found().await;
+    let boss = org.hire("supervisor").await;
+    let new = format!("{}@example.com", unique("new"));
+    for (id, patch) in
+        [(&org.admin.id, json!({"email": new})), (&boss.id, json!({"email": new, "role": "admin"}))]
+    {
+        boss.patch(&format!("/api/agents/{id}"), patch).await.refused(403, "forbidden");
+        let login = crate::caller::login(&new, PASSWORD);
+        boss.nobody().post("/api/auth/login", login).await.refused(401, "wrong_credentials");
+    }
+    let draft = json!({"name": "Bea", "email": new, "password": PASSWORD});
+    Org::found().await.admin.post("/api/agents", draft).await.is(201);
+}
+
+#[tokio::test]
 async fn one_sets_one_s_own_availability_and_managers_everybody_s() {
     let org = Org::found().await;
     let (ana, bea) = (org.hire("agent").await, org.hire("agent").await);

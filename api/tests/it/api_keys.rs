@@ -1,5 +1,6 @@
 //! API keys: shown once, never more than their makers, ended at once.
 
+use engine::id::SessionId;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -60,6 +61,35 @@ async fn a_key_made_again_by_the_same_idempotency_key_is_not_shown_again() {
     org.admin.post_once(KEYS, &once, erp()).await.is(201);
     org.admin.post_once(KEYS, &once, erp()).await.refused(409, "shown_once");
     assert_eq!(org.admin.get(KEYS).await.is(200).as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_leaves_the_key_that_is_there_as_it_is() {
+    let org = Org::found().await;
+    let (once, soon) = (unique("once"), chrono::DateTime::from_timestamp(unix_now() + 60, 0));
+    let made = org.admin.post_once(KEYS, &once, erp()).await.is(201);
+    let sooner = json!({"name": "ERP", "expires_at": soon.unwrap().to_rfc3339()});
+    org.admin.post_once(KEYS, &once, sooner).await.refused(409, "idempotency_key_reused");
+    let id = serde_json::from_value(made["id"].clone()).unwrap();
+    let caller = org.server.app().tenants.caller(SessionId(id)).await.unwrap().unwrap();
+    assert!(caller.until.0 / 1000 > unix_now() + 3600, "{:?}", caller.until);
+}
+
+#[tokio::test]
+async fn what_a_key_makes_ends_no_later_than_it_does() {
+    let org = Org::found().await;
+    let at = |secs| chrono::DateTime::from_timestamp(unix_now() + secs, 0).unwrap().to_rfc3339();
+    let (parent, key) = make(&org.admin, json!({"name": "ERP", "expires_at": at(600)})).await;
+    let program = org.admin.with_token(&key);
+    assert_eq!(make(&program, erp()).await.0["expires_at"], parent["expires_at"]);
+    let later = json!({"name": "ERP", "expires_at": at(6_000)});
+    assert_eq!(program.post(KEYS, later.clone()).await.invalid(), ["expires_at"]);
+    let (sooner, _) = make(&program, json!({"name": "ERP", "expires_at": at(60)})).await;
+    assert!(sooner["expires_at"].as_str() < parent["expires_at"].as_str());
+    make(&org.admin, later).await;
+    let (_, endless) = make(&org.admin, erp()).await;
+    let (child, _) = make(&org.admin.with_token(&endless), erp()).await;
+    assert_eq!(child["expires_at"], Value::Null);
 }
 
 #[tokio::test]

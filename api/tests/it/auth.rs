@@ -276,6 +276,24 @@ async fn ten_failures_lock_a_person_out_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn of_guesses_that_come_all_at_once_no_more_are_answered_than_one_after_another() {
+    let server = Server::start(|config| {
+        config.limits.login_failures_account = 3;
+        config.limits.password_hashes = 8;
+    });
+    let org = Org::on(&server.await).await;
+    let ana = org.hire("agent").await;
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..12 {
+        let ana = ana.clone();
+        all.spawn(async move { attempt(&ana, "wrong!").await });
+    }
+    let mut statuses: Vec<_> = all.join_all().await.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [[401; 3].as_slice(), &[429; 9]].concat());
+}
+
+#[tokio::test]
 async fn an_address_is_locked_out_after_its_failures_and_a_proxy_s_word_counts_only_if_it_is_ours()
 {
     let server = Server::start(|config| {

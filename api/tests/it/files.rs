@@ -13,10 +13,13 @@ use crate::caller::{Answer, Caller};
 use crate::harness::{Org, Server, eventually, graph, unique};
 use crate::live::Live;
 
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01";
+pub(crate) const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01";
 
 /// A server that tries again soon.
-async fn beside(options: GraphOptions, differ: impl FnOnce(&mut Config)) -> (Arc<Server>, Org) {
+pub(crate) async fn beside(
+    options: GraphOptions,
+    differ: impl FnOnce(&mut Config),
+) -> (Arc<Server>, Org) {
     let server = Server::beside(options, |config| {
         config.limits.media_ladder = vec![Duration::from_millis(20)];
         differ(config);
@@ -27,7 +30,7 @@ async fn beside(options: GraphOptions, differ: impl FnOnce(&mut Config)) -> (Arc
 }
 
 /// A trouble of the next lookups or downloads.
-fn trouble(edge: &str, times: u32, trouble: Trouble) -> Plan {
+pub(crate) fn trouble(edge: &str, times: u32, trouble: Trouble) -> Plan {
     Plan { trouble, times, id: None, edge: Some(edge.to_owned()) }
 }
 
@@ -41,20 +44,20 @@ async fn until(org: &Org, phone: &str, is_so: impl Fn(&Value) -> bool) -> Vec<Va
     .await
 }
 
-fn is_stored(file: &Value) -> bool {
+pub(crate) fn is_stored(file: &Value) -> bool {
     file["media_id"].is_string()
 }
 
-fn is_given_up(file: &Value) -> bool {
+pub(crate) fn is_given_up(file: &Value) -> bool {
     file["error"].is_object()
 }
 
-async fn read(who: &Caller, file: &Value) -> Answer {
+pub(crate) async fn read(who: &Caller, file: &Value) -> Answer {
     let path = format!("/api/media/{}", file["media_id"].as_str().unwrap());
     Answer::of(who.request(Method::GET, &path)).await
 }
 
-async fn assign(org: &Org, conversation: &Value, agent: Option<&Caller>) {
+pub(crate) async fn assign(org: &Org, conversation: &Value, agent: Option<&Caller>) {
     let path = format!("/api/conversations/{}/assign", conversation.as_str().unwrap());
     org.admin.patch(&path, json!({"agent_id": agent.map(|agent| &agent.id)})).await.is(200);
 }

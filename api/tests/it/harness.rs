@@ -186,6 +186,8 @@ fn small(directory: &Path, graph: &Graph) -> Config {
     config.server.drain = Duration::from_secs(5);
     config.storage.path = directory.join("data");
     config.meta.graph_url = graph.url();
+    config.meta.instagram_url = graph.url();
+    config.meta.instagram_auth_url = graph.url();
     // What a file has to do with a test is its own.
     config.limits.media_ladder = vec![Duration::from_secs(3600)];
     config.limits.segment_bytes = 4 << 20;
@@ -198,6 +200,7 @@ fn small(directory: &Path, graph: &Graph) -> Config {
 pub(crate) struct Org {
     pub(crate) server: Arc<Server>,
     pub(crate) admin: Caller,
+    tenant: String,
     /// The account's.
     pub(crate) account: String,
     pub(crate) number: String,
@@ -224,8 +227,9 @@ impl Org {
         let mut admin = anonymous.with_token(founded["token"].as_str().unwrap());
         let me = admin.get("/api/auth/me").await.is(200);
         (admin.id, admin.email) = (me["id"].as_str().unwrap().to_owned(), email);
+        let tenant = me["org_id"].as_str().unwrap().to_owned();
         let (server, secret, account) = (server.clone(), secret.to_owned(), String::new());
-        let mut org = Self { server, admin, account, number, secret };
+        let mut org = Self { server, admin, tenant, account, number, secret };
         org.account = org.connect(&org.number).await;
         org
     }
@@ -235,6 +239,11 @@ impl Org {
         let account = account(number, &self.secret);
         let made = self.admin.post("/api/integrations/accounts", account).await.is(201);
         made["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Its id.
+    pub(crate) fn tenant(&self) -> TenantId {
+        TenantId(self.tenant.parse().unwrap())
     }
 
     /// A new person, logged in.

@@ -135,3 +135,63 @@ async fn the_id_of_a_contact_that_was_merged_answers_as_the_contact_that_it_beca
     eventually(async || (org.conversation(&phone).await["contact_name"] == "Noor").then_some(()))
         .await;
 }
+
+#[tokio::test]
+async fn whoever_has_only_a_number_s_id_then_both_then_another_id_stays_one_contact() {
+    let org = Org::found().await;
+    let (phone, b1, b2) = (unique("1555"), unique("US.1"), unique("US.2"));
+    org.deliver(&writes(&org, &json!({"user_id": b1}), "by id")).await.is(200);
+    org.deliver(&writes(&org, &json!({"user_id": b1, "wa_id": phone}), "by both")).await.is(200);
+    // The id changes in the same body as a message that has the new one already, and before it.
+    let mut body = writes(&org, &json!({"user_id": b2}), "by the new id");
+    let pair = json!({"previous": b1, "current": b2});
+    let at = unix_now().to_string();
+    let change = json!([{"wa_id": phone, "user_id": pair, "timestamp": at, "detail": "New id."}]);
+    let change = org.webhook("user_id_update", json!({"user_id_update": change}));
+    let change = change["entry"][0]["changes"][0].clone();
+    body["entry"][0]["changes"].as_array_mut().unwrap().push(change);
+    org.deliver(&body).await.is(200);
+    let [contact] = &contacts(&org).await[..] else { panic!("one contact") };
+    assert_eq!(contact["phone"], json!(phone));
+    let mut open = conversations(&org).await;
+    open.retain(|conversation| conversation["status"] == "open");
+    assert_eq!((open.len(), &open[0]["unread_count"]), (1, &json!(3)));
+}
+
+#[tokio::test]
+async fn who_was_introduced_is_known_by_a_reference_alone_however_late_that_is_told() {
+    let org = Org::found().await;
+    let (page, person) = (unique("50"), unique("81"));
+    let config = json!({"page_id": page, "access_token": "a token", "app_secret": org.secret});
+    let draft = json!({"channel": "messenger", "config": config});
+    org.admin.post("/api/integrations/accounts", draft).await.is(201);
+    let post = async |events: &[Value]| {
+        let entry = json!({"id": page, "messaging": events});
+        org.deliver(&json!({"object": "page", "entry": [entry]})).await.is(200);
+    };
+    let event = |sender: Value, part: Value| {
+        let mut event = part;
+        (event["sender"], event["recipient"]) = (sender, json!({"id": page}));
+        event["timestamp"] = (unix_now() * 1000).into();
+        event
+    };
+    let (r1, r2) = (unique("ref"), unique("ref"));
+    let pressed = |reference: &str, title: &str| {
+        let part = json!({"postback": {"title": title, "payload": "GO", "mid": unique("m.")}});
+        event(json!({"user_ref": reference}), part)
+    };
+    let says = |reference: &str, text: &str| {
+        let prior = json!({"source": "checkbox_plugin", "identifier": reference});
+        let part = json!({"message": {"mid": unique("m."), "text": text}, "prior_message": prior});
+        event(json!({"id": person}), part)
+    };
+    post(&[says(&r1, "it is me")]).await;
+    // Behind the introduction, and in one body with another one.
+    post(&[pressed(&r1, "pressed")]).await;
+    post(&[pressed(&r2, "pressed again"), says(&r2, "me again")]).await;
+    assert!(org.server.dead_letters(&org).await.is_empty());
+    let [contact] = &contacts(&org).await[..] else { panic!("one contact") };
+    assert_eq!(contact["identities"][0]["value"], json!(person));
+    let [conversation] = &conversations(&org).await[..] else { panic!("one conversation") };
+    assert_eq!(conversation["unread_count"], 4);
+}

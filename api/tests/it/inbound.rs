@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Org, Server, unique, unix_now};
+use crate::harness::{Org, Server, account, unique, unix_now};
 use crate::live::Live;
 
 /// A message of a customer, of this type.
@@ -415,6 +415,33 @@ async fn who_names_a_business_account_with_a_secret_takes_nothing_from_who_has_n
     one.deliver(&json!({"object": "whatsapp_business_account", "entry": entry})).await.is(200);
     assert_eq!(one.account().await["status"], "attention");
     assert_eq!(claims.account().await["status"], "connected");
+}
+
+#[tokio::test]
+async fn however_many_secrets_an_organization_names_a_business_account_with_others_are_told() {
+    let secret = || Some("for all".to_owned().into());
+    let server = Server::start(|config| config.meta.app_secret = secret()).await;
+    let (one, own) =
+        (Org::with_secret(&server, "for all").await, Org::with_secret(&server, "hers").await);
+    let waba = unique("88");
+    for (org, secret) in [(&one, Value::Null), (&own, json!("hers"))] {
+        let config = json!({"config": {"waba_id": waba, "app_secret": secret}});
+        let path = format!("/api/integrations/accounts/{}", org.account);
+        org.admin.patch(&path, config).await.is(200);
+    }
+    let stranger = Org::on(&server).await;
+    for _ in 0..20 {
+        let mut account = account(&unique("7"), &unique("secret"));
+        account["config"]["waba_id"] = json!(waba);
+        stranger.admin.post("/api/integrations/accounts", account).await.is(201);
+    }
+    let value = json!({"event": "ACCOUNT_DELETED"});
+    let entry = json!([{"id": waba, "changes": [{"field": "account_update", "value": value}]}]);
+    let webhook = json!({"object": "whatsapp_business_account", "entry": entry});
+    for org in [&one, &own] {
+        org.deliver(&webhook).await.is(200);
+        assert_eq!(org.account().await["status"], "attention");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Mails that come in: whose they are, what is shown of them, and what is refused.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use engine::channel::email::reply_address;
@@ -13,13 +14,13 @@ use crate::live::Live;
 use crate::search::{found, q, shown};
 
 /// An inbox of an organization.
-struct Inbox {
-    org: Org,
-    address: String,
+pub(crate) struct Inbox {
+    pub(crate) org: Org,
+    pub(crate) address: String,
 }
 
 impl Inbox {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::on(&Server::shared().await, json!({})).await
     }
 
@@ -48,7 +49,7 @@ impl Inbox {
         ids.join(" ")
     }
 
-    async fn posts(&self, mail: &Value) -> Answer {
+    pub(crate) async fn posts(&self, mail: &Value) -> Answer {
         self.org.admin.nobody().post("/webhook/email", mail.clone()).await
     }
 
@@ -58,13 +59,13 @@ impl Inbox {
         answer.is(200);
     }
 
-    async fn conversations(&self) -> Vec<Value> {
+    pub(crate) async fn conversations(&self) -> Vec<Value> {
         let all = self.org.admin.get("/api/conversations?per_page=100").await.is(200);
         serde_json::from_value(all).unwrap()
     }
 
     /// The messages of a conversation, oldest first.
-    async fn messages(&self, conversation: &Value) -> Vec<Value> {
+    pub(crate) async fn messages(&self, conversation: &Value) -> Vec<Value> {
         let id = conversation["id"].as_str().unwrap();
         let path = format!("/api/conversations/{id}/messages?per_page=100");
         let mut all: Vec<Value> =
@@ -74,7 +75,7 @@ impl Inbox {
     }
 
     /// The texts of all conversations, in the order of their first ones.
-    async fn threads(&self) -> Vec<Vec<String>> {
+    pub(crate) async fn threads(&self) -> Vec<Vec<String>> {
         let mut all = Vec::new();
         for conversation in self.conversations().await {
             let texts = self.messages(&conversation).await;
@@ -228,6 +229,21 @@ async fn the_envelope_decides_then_the_recipient_then_whom_it_is_to() {
     assert_eq!(one.threads().await, [["1"], ["4"]]);
     assert_eq!(two.threads().await, [["2"]]);
     assert_eq!(three.threads().await, [["3"], ["4"]], "each inbox gets its copy");
+}
+
+#[tokio::test]
+async fn an_inbox_among_hundreds_of_addresses_or_with_a_tag_in_its_name_gets_its_mail() {
+    let inbox = Inbox::new().await;
+    let tagged = inbox.address.replace('@', "+help@");
+    connect(&inbox.org, &tagged, json!({})).await;
+    let many: Vec<_> = (0..300).map(|n| format!("a{n}@example.net")).collect();
+    inbox.gets("m1", json!({"to": many.join(", "), "cc": inbox.address})).await;
+    inbox.gets("m2", json!({"to": tagged})).await;
+    inbox.gets("m3", json!({"to": tagged.replace('@', "+sale@")})).await;
+    assert_eq!(inbox.threads().await, [["m1"], ["m2"], ["m3"]]);
+    let accounts: HashSet<_> =
+        inbox.conversations().await.iter().map(|c| c["account_id"].to_string()).collect();
+    assert_eq!(accounts.len(), 2);
 }
 
 #[tokio::test]
@@ -409,7 +425,7 @@ async fn only_an_address_can_be_an_inbox() {
 
 impl Server {
     /// The address by which answers come to a conversation.
-    async fn reply_address(&self, inbox: &str, conversation: ConversationId) -> String {
+    pub(crate) async fn reply_address(&self, inbox: &str, conversation: ConversationId) -> String {
         let app = self.app();
         let head = app.desk.ingress().conversations.head(conversation).await.unwrap().unwrap();
         reply_address(&app.reply_key, inbox, head.thread).unwrap()

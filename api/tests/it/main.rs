@@ -43,7 +43,11 @@ mod isolation;
 #[cfg(test)]
 mod live;
 #[cfg(test)]
+mod logins;
+#[cfg(test)]
 mod mail;
+#[cfg(test)]
+mod mail_threads;
 #[cfg(test)]
 mod media;
 #[cfg(test)]
@@ -51,7 +55,13 @@ mod messages;
 #[cfg(test)]
 mod openapi;
 #[cfg(test)]
+mod page_files;
+#[cfg(test)]
 mod pages;
+#[cfg(test)]
+mod persistent_menu;
+#[cfg(test)]
+mod profiles;
 #[cfg(test)]
 mod provider;
 #[cfg(test)]

@@ -15,17 +15,17 @@ use crate::caller::Answer;
 use crate::harness::{Org, SECRET, Server, eventually, unique, unix_now};
 
 /// One account of an organization on one of both channels.
-struct Page {
-    org: Org,
-    channel: &'static str,
-    key: String,
-    account: String,
+pub(crate) struct Page {
+    pub(crate) org: Org,
+    pub(crate) channel: &'static str,
+    pub(crate) key: String,
+    pub(crate) account: String,
     /// The customer.
-    person: String,
+    pub(crate) person: String,
 }
 
 impl Page {
-    async fn of(org: Org, channel: &'static str, config: Value) -> Self {
+    pub(crate) async fn of(org: Org, channel: &'static str, config: Value) -> Self {
         let (key, person) = (unique("50"), unique("81"));
         let id = if channel == "messenger" { "page_id" } else { "ig_user_id" };
         let mut whole = json!({"access_token": "a token", id: key});
@@ -59,7 +59,7 @@ impl Page {
     }
 
     /// What the customer does.
-    fn does(&self, part: Value) -> Value {
+    pub(crate) fn does(&self, part: Value) -> Value {
         let mut event = part;
         event["sender"] = json!({"id": self.person});
         event["recipient"] = json!({"id": self.key});
@@ -71,7 +71,7 @@ impl Page {
         self.does(json!({"message": {"mid": id, "text": text}}))
     }
 
-    async fn gets(&self, events: &[Value]) {
+    pub(crate) async fn gets(&self, events: &[Value]) {
         let path = format!("/webhook/{}", self.channel);
         deliver(&self.org, &path, SECRET, &self.body(events)).await.is(200);
     }
@@ -84,14 +84,14 @@ impl Page {
         all
     }
 
-    async fn conversation(&self) -> Value {
+    pub(crate) async fn conversation(&self) -> Value {
         let mut all = self.conversations().await;
         assert_eq!(all.len(), 1, "{all:?}");
         all.remove(0)
     }
 
     /// The messages of its one conversation, oldest first.
-    async fn reads(&self) -> Vec<Value> {
+    pub(crate) async fn reads(&self) -> Vec<Value> {
         let id = self.conversation().await["id"].as_str().unwrap().to_owned();
         let path = format!("/api/conversations/{id}/messages?per_page=100");
         let all = self.org.admin.get(&path).await.is(200);
@@ -100,7 +100,7 @@ impl Page {
         all
     }
 
-    async fn says(&self, body: Value) -> Answer {
+    pub(crate) async fn says(&self, body: Value) -> Answer {
         let id = self.conversation().await["id"].as_str().unwrap().to_owned();
         self.org.admin.post(&format!("/api/conversations/{id}/messages"), body).await
     }
@@ -125,7 +125,8 @@ async fn a_customer_of_a_page_is_heard_at_every_address_once() {
         assert_eq!(texts, ["Hello", "Anybody?"]);
         let row = page.conversation().await;
         assert_eq!((&row["contact_channel"], &row["unread_count"]), (&json!(channel), &json!(2)));
-        assert!(row["window_expires_at"].is_string());
+        let (people, anything) = (&row["window_expires_at"], &row["automation_window_expires_at"]);
+        assert!(people.as_str().unwrap() > anything.as_str().unwrap(), "seven days, and one");
         let path = format!("/api/contacts/{}", row["contact_id"].as_str().unwrap());
         let contact = page.org.admin.get(&path).await.is(200);
         let identity = json!([{"kind": kind, "value": page.person, "account_id": page.account}]);
@@ -230,6 +231,35 @@ async fn each_address_is_verified_with_the_tokens_of_its_own_channel() {
             let answer = page.org.admin.nobody().get(&format!("{path}?{query}")).await;
             assert_eq!(answer.status, good[is], "{path} {token}");
         }
+    }
+}
+
+#[tokio::test]
+async fn people_answer_late_with_the_tag_of_a_human_agent_and_not_after_a_week() {
+    let (url, mut asks) = provider().await;
+    let server = Server::start(|config| config.meta.graph_url = url).await;
+    for channel in ["messenger", "instagram"] {
+        let config = json!({"app_secret": SECRET, "send_read_marks": false});
+        let page = Page::of(Org::on(&server).await, channel, config).await;
+        let wrote = |days: i64| {
+            let mut event = page.writes(&unique("m."), "Hello?");
+            event["timestamp"] = ((unix_now() - days * 24 * 3_600) * 1000).into();
+            event
+        };
+        page.gets(&[wrote(8)]).await;
+        let closed = page.says(json!({"text": "Sorry"})).await.refused(409, "window_closed");
+        assert!(!closed.to_string().contains("template"), "{closed}");
+        page.gets(&[wrote(2)]).await;
+        page.says(json!({"text": "Sorry to be late"})).await.is(201);
+        let (_, asked, _) = asks.recv().await.unwrap();
+        assert_eq!(
+            (&asked["messaging_type"], &asked["tag"]),
+            (&json!("MESSAGE_TAG"), &json!("HUMAN_AGENT"))
+        );
+        page.gets(&[wrote(0)]).await;
+        page.says(json!({"text": "Here"})).await.is(201);
+        let (_, asked, _) = asks.recv().await.unwrap();
+        assert_eq!((&asked["messaging_type"], asked.get("tag")), (&json!("RESPONSE"), None));
     }
 }
 

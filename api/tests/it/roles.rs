@@ -1,5 +1,8 @@
 //! Roles: who makes them, what they allow, and that a change counts at once.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -152,4 +155,56 @@ async fn a_change_of_a_role_counts_from_its_answer_on_also_on_open_sockets() {
     assert_eq!(ended, [stream(&id), "i:all".to_owned()]);
     org.admin.patch(&path(&role), json!({"permissions": ["conversations.view_all"]})).await.is(200);
     person.get(&format!("/api/conversations/{id}")).await.is(200);
+}
+
+#[tokio::test]
+async fn while_much_is_said_whoever_has_a_role_that_falls_is_told_nothing_said_from_then_on() {
+    let org = Org::found().await;
+    let role = make(&org, &["conversations.view_all"]).await;
+    let person = org.hire(role["name"].as_str().unwrap()).await;
+    let id = org.hears(&unique("1555"), "Hello").await;
+    let assign = format!("/api/conversations/{id}/assign");
+    org.admin.patch(&assign, json!({"agent_id": org.admin.id})).await.is(200);
+    let c = stream(&id);
+    let mut live = Live::following(&person, &[&c, "i:all"]).await;
+    let (begun, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let saying = async {
+        while !is_over.load(Ordering::Acquire) {
+            let n = begun.fetch_add(1, Ordering::AcqRel);
+            say(&org, &id, &format!("said {n}")).await;
+        }
+    };
+    let watching = async {
+        while live.event(&c, "message.sent").await["text"] != "said 9" {}
+        org.admin.patch(&path(&role), json!({"permissions": []})).await.is(200);
+        let after = begun.load(Ordering::Acquire);
+        let mut ended = std::collections::BTreeSet::new();
+        // More is said than what may have waited.
+        while ended.len() < 2 || begun.load(Ordering::Acquire) < after + 20 {
+            let Ok(told) = tokio::time::timeout(Duration::from_millis(20), live.next()).await
+            else {
+                continue;
+            };
+            let text = told["d"]["text"].as_str().or(told["d"]["last_message"]["text"].as_str());
+            let said = text.and_then(|text| text.strip_prefix("said ")?.parse::<usize>().ok());
+            assert!(said.is_none_or(|said| said < after), "{told} after {after}");
+            if told["t"] == "unsub" {
+                assert_eq!(told["code"], 2403, "{told}");
+                ended.insert(told["s"].as_str().unwrap().to_owned());
+            }
+            assert!(
+                !ended.contains(&c) || told["s"] != c.as_str() || told["t"] == "unsub",
+                "{told}"
+            );
+        }
+        is_over.store(true, Ordering::Release);
+    };
+    tokio::join!(saying, watching);
+    assert_eq!(live.follow(json!({"s": c, "snap": true})).await, Err(102));
+    assert_eq!(live.follow(json!({"s": "i:all"})).await, Err(103));
+    // What it was not told meanwhile it is told from where it was, once it may see it again.
+    org.admin.patch(&path(&role), json!({"permissions": ["conversations.view_all"]})).await.is(200);
+    let (epoch, off) = live.at[&c].clone();
+    let again = live.follow(json!({"s": c, "since": {"epoch": epoch, "off": off}})).await.unwrap();
+    assert!(again["n"].as_u64() > Some(0) || again["recovered"] == false, "{again}");
 }

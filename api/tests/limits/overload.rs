@@ -73,6 +73,30 @@ async fn bodies_that_nobody_proved_make_room_for_newer_ones() {
 }
 
 #[tokio::test]
+async fn mails_that_wait_for_their_turn_make_room_for_newer_ones() {
+    let server = server(|config| config.limits.inflight_unproven_bytes = 10_000).await;
+    let person = Person::of(&server, "shop").await;
+    let many = u32::try_from(server.app.config.limits.mails).unwrap();
+    let all = server.app.mails.clone().acquire_many_owned(many).await.unwrap();
+    let mail = json!({"from": "a@example.org", "to": "b@example.org", "text": "x".repeat(8_900)});
+    let login = json!({"email": "a@example.com", "password": "x".repeat(1_500)});
+    let mut waits = pin!(person.post("/webhook/email", &mail));
+    tokio::select! {
+        _ = &mut waits => panic!("it has no turn"),
+        () = async {
+            while server.app.unproven.bytes() < 8_900 {
+                tokio::task::yield_now().await;
+            }
+        } => {}
+    }
+    assert_eq!(person.post("/api/auth/login", &login).await.status(), 401, "it is taken");
+    assert_eq!(waits.await.status(), 503, "it is given up");
+    drop(all);
+    assert_eq!(person.post("/webhook/email", &mail).await.status(), 200);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn one_organization_s_bodies_leave_room_for_those_of_others() {
     let server = server(|config| config.limits.inflight_tenant_bytes = 10_000).await;
     let (large, other) = (Person::of(&server, "large").await, Person::of(&server, "other").await);

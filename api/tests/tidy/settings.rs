@@ -5,8 +5,7 @@ use toml::{Table, Value};
 use crate::tree::{all, nothing_is_wrong, read};
 
 /// Keys that are promised and wait for what they are about, which is named with them.
-const WAITING: [(&str, &str); 9] = [
-    ("meta.instagram_auth_url", "Instagram"),
+const WAITING: [(&str, &str); 8] = [
     ("storage.cql.consistency", "the CQL backend"),
     ("storage.cql.keyspace", "the CQL backend"),
     ("storage.cql.lease", "the CQL backend"),

@@ -3,6 +3,7 @@
 
 pub mod email;
 mod instagram;
+pub mod login;
 pub mod messaging;
 mod messenger;
 mod reading;
@@ -395,6 +396,16 @@ pub enum Outgoing {
     },
 }
 
+/// What a provider says of who a person is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Profile {
+    Named(String),
+    /// It does not say: they have not agreed, or have no name.
+    Unknown,
+    /// It could not say it now.
+    Later,
+}
+
 /// Where a file of a provider's can be had for some minutes, and what it says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
@@ -423,6 +434,8 @@ pub struct Upload {
     pub bearer: String,
     /// The other parts of the form, before the file's.
     pub fields: Vec<(&'static str, String)>,
+    /// The name of the file's part.
+    pub file: &'static str,
     pub mime_type: String,
 }
 
@@ -433,9 +446,9 @@ pub struct Call {
     pub method: Method,
     /// Path below the API's versioned base, without a leading slash.
     pub path: String,
-    /// The access token.
+    /// The access token; empty where there is none yet.
     pub bearer: String,
-    /// JSON.
+    /// JSON; to [`Api::InstagramLogin`] its texts go as a form.
     pub body: Option<serde_json::Value>,
 }
 
@@ -445,6 +458,10 @@ pub enum Api {
     Graph,
     /// That of accounts that were connected by Instagram Login.
     Instagram,
+    /// The same without a version: what it does with tokens.
+    InstagramTokens,
+    /// Where Instagram Login gives tokens for codes.
+    InstagramLogin,
 }
 
 /// The method of a call.

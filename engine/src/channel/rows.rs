@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use super::messaging::{self, Speaker};
 use super::{
-    Answered, Call, Channel, Handle, Located, Missed, Opaque, Outbound, Outcome, Upload, whatsapp,
+    Answered, Call, Channel, Handle, Located, Method, Missed, Opaque, Outbound, Outcome, Profile,
+    Upload, login, whatsapp,
 };
-use crate::account::Known;
+use crate::account::{Account, Known};
+use crate::message::MessageKind;
+use crate::registration::Registration;
 use crate::resource::Invalid;
 use crate::saying::{NewReaction, Saying};
 
@@ -39,6 +42,11 @@ impl Channel {
             Self::Instagram | Self::Messenger => Some(Window { free: day, by_people: 7 * day }),
             Self::Email => None,
         }
+    }
+
+    /// Whether it has texts that are approved beforehand, and are sent outside of the window, too.
+    pub fn has_templates(self) -> bool {
+        self == Self::Whatsapp
     }
 
     /// Brings what is to be said into the form in which the channel takes it, or says what is wrong.
@@ -89,6 +97,24 @@ impl Channel {
         }
     }
 
+    /// Whether the provider says who a customer is when it is asked, rather than with their messages.
+    pub fn has_profiles(self) -> bool {
+        match self {
+            Self::Instagram | Self::Messenger => true,
+            Self::Whatsapp | Self::Email => false,
+        }
+    }
+
+    /// Asks who the customer with these handles is; `None` where that is not told.
+    pub fn profile(self, account: &Account, of: &[Handle]) -> Option<Call> {
+        self.has_profiles().then(|| messaging::profile(self.speaker(account), of))?
+    }
+
+    /// Who they are, as the answer says.
+    pub fn profiled(self, answered: Answered) -> Profile {
+        messaging::profiled(answered)
+    }
+
     /// Asks where a file can be had that a message carries; `None` where its id is none.
     pub fn locate(self, provider_media_id: &str, token: &str) -> Option<Call> {
         match self {
@@ -106,20 +132,58 @@ impl Channel {
         }
     }
 
-    /// Takes a file of this type to the provider; `None` where it is sent along with its message.
-    pub fn upload(self, mime_type: &str, key: &str, token: &str) -> Option<Upload> {
+    /// Asks where the files of a message can be had now, whose addresses are over; `None` where that
+    /// is not told.
+    pub fn relocate(self, message: &str, token: &str) -> Option<Call> {
+        match self {
+            Self::Instagram | Self::Messenger => {
+                messaging::relocate(Speaker { channel: self, key: "", token }, message)
+            }
+            Self::Whatsapp | Self::Email => None,
+        }
+    }
+
+    /// Where the file can be had that is the `n`th of its message.
+    pub fn relocated(self, answered: Answered, n: usize) -> Result<Located, Missed> {
+        messaging::relocated(answered, n)
+    }
+
+    /// Takes a file of this type to the provider, to be sent as this kind; `None` where it is sent
+    /// along with its message, or lent by a link.
+    pub fn upload(
+        self,
+        (kind, mime_type): (MessageKind, &str),
+        key: &str,
+        token: &str,
+    ) -> Option<Upload> {
         match self {
             Self::Whatsapp => Some(whatsapp::upload(mime_type, key, token)),
-            Self::Instagram | Self::Messenger | Self::Email => None,
+            Self::Messenger => {
+                messaging::upload(Speaker { channel: self, key, token }, kind, mime_type)
+            }
+            Self::Instagram | Self::Email => None,
+        }
+    }
+
+    /// Whether the provider fetches files of ours itself, by a link.
+    pub fn is_lent(self) -> bool {
+        self == Self::Instagram
+    }
+
+    /// What a file is known by that the provider has: its content, and what it is sent as where that
+    /// was said with it.
+    pub fn uploaded_mark(self, sha256: &str, kind: MessageKind) -> String {
+        match self {
+            Self::Messenger => format!("{sha256} {}", kind.as_str()),
+            Self::Whatsapp | Self::Instagram | Self::Email => sha256.to_owned(),
         }
     }
 
     /// The provider's id of a file that was taken there; or what becomes of the message.
     pub fn uploaded(self, answered: Answered) -> Result<String, Outcome> {
         match self {
-            Self::Whatsapp | Self::Instagram | Self::Messenger | Self::Email => {
-                whatsapp::uploaded(answered)
-            }
+            Self::Messenger => whatsapp::uploaded_as("attachment_id", answered),
+            Self::Whatsapp | Self::Instagram | Self::Email => whatsapp::uploaded(answered),
         }
     }
 
@@ -127,7 +191,8 @@ impl Channel {
     pub fn is_of_medium(self, code: &str) -> bool {
         match self {
             Self::Whatsapp => whatsapp::is_of_medium(code),
-            Self::Instagram | Self::Messenger | Self::Email => false,
+            Self::Messenger => messaging::is_of_medium(code),
+            Self::Instagram | Self::Email => false,
         }
     }
 
@@ -140,6 +205,72 @@ impl Channel {
             }
             Self::Email => None,
         }
+    }
+
+    /// Has the webhooks of an account delivered to us; `None` where nothing has to be asked for that.
+    pub fn subscribe(self, account: &Account) -> Option<Call> {
+        let text = |key| account.text(key).unwrap_or_default();
+        match self {
+            Self::Whatsapp => Some(whatsapp::subscribe(text("waba_id"), text("access_token"))),
+            Self::Instagram | Self::Messenger => {
+                Some(messaging::subscription(self.speaker(account), Method::Post))
+            }
+            Self::Email => None,
+        }
+    }
+
+    /// Ends that for an account alone; `None` where others share it.
+    pub fn unsubscribe(self, account: &Account) -> Option<Call> {
+        match self {
+            Self::Messenger => Some(messaging::subscription(self.speaker(account), Method::Delete)),
+            Self::Whatsapp | Self::Instagram | Self::Email => None,
+        }
+    }
+
+    /// Registers an account, so that it may send; `None` where it may.
+    pub fn register(self, account: &Account) -> Option<Call> {
+        let text = |key| account.text(key).unwrap_or_default();
+        match self {
+            Self::Whatsapp => {
+                Some(whatsapp::register(&account.account_key, text("pin"), text("access_token")))
+            }
+            Self::Instagram | Self::Messenger | Self::Email => None,
+        }
+    }
+
+    /// How far an account is subscribed and registered before anything was asked for; `None` where
+    /// nothing has to be.
+    pub fn unregistered(self) -> Option<Registration> {
+        match self {
+            Self::Whatsapp => Some(Registration::default()),
+            Self::Instagram | Self::Messenger => {
+                Some(Registration { registered: true, ..Registration::default() })
+            }
+            Self::Email => None,
+        }
+    }
+
+    /// Asks when an access token ends; `None` where it is not told.
+    pub fn token(self, token: &str) -> Option<Call> {
+        match self {
+            Self::Whatsapp => Some(whatsapp::token(token)),
+            Self::Instagram | Self::Messenger => {
+                let from = Speaker { channel: self, key: "", token };
+                (!from.is_login()).then(|| whatsapp::token(token))
+            }
+            Self::Email => None,
+        }
+    }
+
+    /// Asks for a token that ends later instead of one that ends soon; `None` where there is none.
+    pub fn renewed(self, token: &str) -> Option<Call> {
+        let from = Speaker { channel: self, key: "", token };
+        from.is_login().then(|| login::instagram_refresh(token))
+    }
+
+    fn speaker(self, account: &Account) -> Speaker<'_> {
+        let token = account.text("access_token").unwrap_or_default();
+        Speaker { channel: self, key: &account.account_key, token }
     }
 
     /// What the provider says of an account that it answers for.

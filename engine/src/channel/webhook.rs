@@ -59,6 +59,8 @@ pub struct Read {
     pub history: History,
     /// Who turns out to be somebody of whom something was kept.
     pub introductions: Vec<Introduction>,
+    /// References by which alone somebody is named, who may have been introduced before.
+    pub references: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -163,12 +165,12 @@ impl Part<'_> {
                     news: whatsapp::news(change, now),
                     phone: is_own.then(|| change.own_phone()).flatten(),
                     history: whatsapp::history(change, now),
-                    introductions: Vec::new(),
+                    ..Read::default()
                 }
             }
             Self::Messaging(entry) => {
-                let introductions = entry.introductions();
-                Read { items, introductions, ..Read::default() }
+                let (introductions, references) = (entry.introductions(), entry.references());
+                Read { items, introductions, references, ..Read::default() }
             }
         }
     }

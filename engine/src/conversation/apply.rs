@@ -1,9 +1,11 @@
 //! What a fact changes: the head of its case, the row of its message, the ids known in memory.
 //! The same code follows a decision and replays the log.
 
+use std::time::Duration;
+
 use super::{
     Conversation, Decision, Joined, Loaded, Marks, PARKED_FOR, PREVIEW_CHARS, Pending, Preview,
-    State, Thread, UNREAD_KEPT, UNSETTLED_MAX, WINDOW, WINDOW_MARGIN,
+    State, Thread, UNREAD_KEPT, UNSETTLED_MAX, WINDOW_MARGIN,
 };
 use crate::fact::{By, ConversationStatus, Fact, Recorded};
 use crate::id::{ConversationId, MessageId};
@@ -198,9 +200,20 @@ impl Conversation {
         }
     }
 
-    /// Until when free text may be sent; `None`: the customer never wrote.
+    /// Until when people may send free text; `None`: the customer never wrote, or it is possible at
+    /// any time.
     pub fn window_closes_at(&self) -> Option<Timestamp> {
-        self.last_inbound_at.map(|at| at + (WINDOW - WINDOW_MARGIN))
+        self.closes(self.channel.window()?.by_people)
+    }
+
+    /// The same of everybody else, and of what has nothing to do with people.
+    pub fn free_window_closes_at(&self) -> Option<Timestamp> {
+        self.closes(self.channel.window()?.free)
+    }
+
+    /// When a window closes that is open so long after the customer wrote.
+    pub(super) fn closes(&self, open: Duration) -> Option<Timestamp> {
+        self.last_inbound_at.map(|wrote| wrote + (open - WINDOW_MARGIN))
     }
 
     /// How many messages stay unread when everything up to this fact is read. Where only the newest
@@ -349,7 +362,7 @@ impl MessageRow {
             }
             Fact::Fetched { provider_media_id, stored, error, .. } => {
                 let is_it = |of: &&mut Attachment| {
-                    of.is_wanted() && of.provider_media_id.as_ref() == Some(provider_media_id)
+                    of.is_wanted() && of.source().is_some_and(|source| source == *provider_media_id)
                 };
                 for attachment in message.attachments.iter_mut().filter(is_it) {
                     attachment.error.clone_from(error);

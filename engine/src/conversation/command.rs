@@ -243,12 +243,12 @@ pub enum Refused {
     NotReactable,
     #[error("the conversation is an earlier case of its thread; use the current one")]
     NotCurrent,
-    #[error(
-        "the channel's window for free text is closed; send a template, or wait for the customer to write"
-    )]
+    #[error("the channel's window for free text is closed; {}", plan(*has_templates))]
     WindowClosed {
         /// When it closed; `None`: the customer never wrote.
         at: Option<Timestamp>,
+        /// A template can be sent all the same.
+        has_templates: bool,
     },
     #[error("the channel account is not active; check it under integrations")]
     AccountInactive,
@@ -283,4 +283,12 @@ pub enum Need {
     Case(ConversationId),
     /// Who else a contact is.
     Person(ContactId),
+}
+
+/// What can be done once the window is closed.
+fn plan(has_templates: bool) -> &'static str {
+    match has_templates {
+        true => "send a template, or wait for the customer to write",
+        false => "wait for the customer to write",
+    }
 }

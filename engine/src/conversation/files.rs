@@ -10,7 +10,7 @@ pub(super) fn fetched(mut turn: Turn<'_>, fetched: &Fetched) -> Result<Decision,
     let Fetched { place, provider_media_id, outcome } = fetched;
     let row = turn.row(*place)?;
     let message = row.message.id;
-    if row.message.wanted().any(|wanted| wanted == provider_media_id) {
+    if row.message.wanted().any(|wanted| wanted == *provider_media_id) {
         let (stored, error) = (outcome.as_ref().ok().cloned(), outcome.as_ref().err().cloned());
         let (place, provider_media_id) = (*place, provider_media_id.clone());
         turn.record(Fact::Fetched { message, place, provider_media_id, stored, error });

@@ -317,10 +317,6 @@ pub const UNSEEN_KEPT: usize = 100;
 pub const PREVIEW_CHARS: usize = 120;
 /// The window is taken for closed this long before the provider closes it: clocks differ.
 pub const WINDOW_MARGIN: Duration = Duration::from_secs(5 * 60);
-
-/// How long a business may write freely after the customer's last message, on every channel that
-/// has a window (WhatsApp Business Platform, "customer service window").
-pub const WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 /// A message that was put off so often is given up.
 pub const THROTTLED_MAX: u32 = 1_000;
 /// So long after a message the provider takes reactions to it (Cloud API reference, "Reaction

@@ -75,7 +75,7 @@ pub(super) fn begin(
             turn.end_reaction(message, place, None, None)?;
             turn.enqueue_first();
         } else if turn.is_too_late(first, turn.at)? {
-            turn.fail(message, place, too_late())?;
+            turn.fail_late(message, place)?;
             turn.enqueue_first();
         } else {
             let attempt = first.attempts + 1;
@@ -151,9 +151,7 @@ fn again(
     let Pending { message, place, .. } = pending;
     match due {
         None => turn.fail(message, place, error.clone()),
-        Some(due) if turn.is_too_late(pending, due.max(turn.at))? => {
-            turn.fail(message, place, too_late())
-        }
+        Some(due) if turn.is_too_late(pending, due.max(turn.at))? => turn.fail_late(message, place),
         Some(due) => {
             delay(turn, pending, due, error, slow != Slow::Message);
             Ok(())
@@ -173,6 +171,18 @@ fn delay(
 }
 
 impl Turn<'_> {
+    /// A message, or a reaction, will not go out, since its customer wrote too long ago.
+    fn fail_late(&mut self, message: MessageId, place: Place) -> Result<(), Refused> {
+        let plan = match self.head.channel.has_templates() {
+            true => "send a template",
+            false => "wait until they write again",
+        };
+        let words =
+            format!("the customer's window for free text closed before it could go out; {plan}");
+        let error = MessageError { code: "window_closed".to_owned(), message: words };
+        self.fail(message, place, error)
+    }
+
     /// A message, or a reaction, will not go out.
     fn fail(
         &mut self,
@@ -186,13 +196,6 @@ impl Turn<'_> {
             self.end_reaction(message, place, None, Some(error))
         }
     }
-}
-
-/// Why a message is not sent any more whose customer wrote too long ago.
-fn too_late() -> MessageError {
-    let message =
-        "the customer's window for free text closed before it could go out; send a template";
-    MessageError { code: "window_closed".to_owned(), message: message.to_owned() }
 }
 
 /// After a load: what was under way and is not held any more is of unknown outcome.

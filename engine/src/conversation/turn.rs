@@ -2,10 +2,7 @@
 //! the same decision sees it.
 
 use super::contents::Changed;
-use super::{
-    Answer, ContentAt, Conversation, Decision, Effect, Loaded, Pending, Refused, Thread,
-    WINDOW_MARGIN,
-};
+use super::{Answer, ContentAt, Conversation, Decision, Effect, Loaded, Pending, Refused, Thread};
 use crate::fact::{By, Fact, ParkedReceipt, Recorded};
 use crate::id::MessageId;
 use crate::message::{
@@ -162,7 +159,9 @@ impl<'a> Turn<'a> {
         let row = self.row(place)?;
         let message = row.message.id;
         let learns = provider_id.is_some() && row.message.provider_message_id.is_none();
-        if progress.status <= row.message.status && !learns {
+        // One that came in is nowhere to go.
+        let is_ours = row.message.direction == Direction::Outbound;
+        if !is_ours || (progress.status <= row.message.status && !learns) {
             return Ok(());
         }
         let waiting = provider_id.map(|id| self.parked(id)).unwrap_or_default();
@@ -209,11 +208,11 @@ impl<'a> Turn<'a> {
     /// Refuses free text outside its window: where people may answer for longer, that of people.
     pub(super) fn check_window(&self) -> Result<(), Refused> {
         let Some(window) = self.head.channel.window() else { return Ok(()) };
-        let wrote = self.head.last_inbound_at;
         let open = if self.is_by_people() { window.by_people } else { window.free };
-        let closes = wrote.map(|wrote| wrote + (open - WINDOW_MARGIN));
-        if closes.is_none_or(|closes| self.at >= closes) {
-            return Err(Refused::WindowClosed { at: closes });
+        let at = self.head.closes(open);
+        if at.is_none_or(|closes| self.at >= closes) {
+            let has_templates = self.head.channel.has_templates();
+            return Err(Refused::WindowClosed { at, has_templates });
         }
         Ok(())
     }

@@ -31,9 +31,13 @@ pub struct ConversationView {
     pub account_id: AccountId,
     /// The number of its newest fact: of two copies the higher is newer.
     pub seq: u64,
-    /// Until when free text may be sent.
+    /// Until when people may send free text; absent where the customer has not written yet, or where
+    /// that is possible at any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_expires_at: Option<Timestamp>,
+    /// Until when anything else may be sent, such as what nobody wrote; absent where that is the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automation_window_expires_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_message: Option<Preview>,
 }
@@ -57,6 +61,9 @@ impl ConversationView {
             account_id: head.account,
             seq: head.seq,
             window_expires_at: head.window_closes_at(),
+            automation_window_expires_at: head
+                .free_window_closes_at()
+                .filter(|at| Some(*at) != head.window_closes_at()),
             last_message: head.last_message.clone(),
         }
     }

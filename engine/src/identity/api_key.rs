@@ -35,6 +35,9 @@ pub struct ApiKey {
 /// The secret half of a key: 32 random bytes, shown once.
 pub struct Secret(pub [u8; 32]);
 
+/// The end of what has none: the last that people write with four digits.
+const NO_END: Timestamp = Timestamp(253_402_300_799_999);
+
 /// What every key begins with, so that people and scanners of leaks know one when they see it.
 const MARK: &str = "omni";
 
@@ -58,6 +61,11 @@ impl ApiKey {
             created_at: now,
             updated_at: now,
         }
+    }
+
+    /// When it is over.
+    pub fn until(&self) -> Timestamp {
+        self.expires_at.unwrap_or(NO_END)
     }
 
     /// Whether this is its secret; how long that takes says nothing of it.

@@ -1,6 +1,8 @@
 //! Files that messages carry: named to be fetched, and what became of them, whatever happens to
 //! their messages meanwhile.
 
+use std::borrow::Cow;
+
 use engine::channel::{Amend, Amender};
 use engine::conversation::{Command, Effect, Envelope, Fetched, Target};
 use engine::id::MediaId;
@@ -49,7 +51,7 @@ fn row(desk: &Desk, place: Place) -> &MessageRow {
     &desk.rows[&(desk.case().id, place)]
 }
 
-fn awaited(desk: &Desk, place: Place) -> Vec<&str> {
+fn awaited(desk: &Desk, place: Place) -> Vec<Cow<'_, str>> {
     row(desk, place).message.wanted().collect()
 }
 

@@ -62,6 +62,15 @@ fn a_message_delivered_again_changes_nothing() {
 }
 
 #[test]
+fn a_message_that_came_in_gets_no_further_whatever_a_receipt_says_of_it() {
+    let mut desk = Desk::new();
+    desk.receive("m1", "hello");
+    desk.run(receipt("m1", MessageStatus::Failed, None)).unwrap();
+    let row = desk.rows.values().next().unwrap();
+    assert_eq!((row.message.status, &row.message.error), (MessageStatus::Received, &None));
+}
+
+#[test]
 fn duplicates_within_one_batch_are_one_message() {
     let mut desk = Desk::new();
     let answers = desk.batch(vec![received("m1", "a"), received("m2", "b"), received("m1", "a")]);
@@ -121,7 +130,10 @@ fn free_text_goes_out_only_within_the_window() {
     assert!(desk.send("in time").is_ok());
     desk.later(MINUTE);
     let at = desk.case().window_closes_at();
-    assert_eq!(desk.send("too late").unwrap_err(), Refused::WindowClosed { at });
+    assert_eq!(
+        desk.send("too late").unwrap_err(),
+        Refused::WindowClosed { at, has_templates: true }
+    );
 }
 
 #[test]

@@ -121,7 +121,10 @@ fn a_template_opens_what_a_text_may_not() {
     desk.receive("m1", "hello");
     desk.later(48 * HOUR);
     let at = desk.case().window_closes_at();
-    assert_eq!(desk.send("too late").unwrap_err(), Refused::WindowClosed { at });
+    assert_eq!(
+        desk.send("too late").unwrap_err(),
+        Refused::WindowClosed { at, has_templates: true }
+    );
     let sent = desk.run(by_agent(Target::Current, template())).unwrap().message.unwrap();
     assert_eq!((sent.kind, sent.status), (MessageKind::Template, MessageStatus::Queued));
 }

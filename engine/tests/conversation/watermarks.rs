@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::channel::{Channel, Echo, Outcome, Watermark};
-use engine::conversation::{Command, Envelope, Refused, Target, UNSEEN_KEPT};
+use engine::conversation::{Command, ConversationView, Envelope, Refused, Target, UNSEEN_KEPT};
 use engine::fact::By;
 use engine::message::MessageStatus::{self, Delivered, Failed, Read, Sending, Sent};
 use engine::message::{Content, SenderKind};
@@ -168,6 +168,23 @@ fn of_nobody_s_messages_nothing_is_said_and_where_others_tell_nothing_is_kept() 
 }
 
 #[test]
+fn a_conversation_shows_until_when_people_answer_and_until_when_anything_does() {
+    let shown = |channel| {
+        let mut desk = Desk::on(channel);
+        desk.receive("m1", "hello");
+        let wrote = desk.case().last_inbound_at.unwrap();
+        let view = ConversationView::of(desk.case());
+        let after = |at: Option<Timestamp>| at.map(|at| at.since(wrote).as_secs() / 60);
+        (after(view.window_expires_at), after(view.automation_window_expires_at))
+    };
+    let (day, week) = (24 * 60 - 5, 7 * 24 * 60 - 5);
+    assert_eq!(shown(Channel::Whatsapp), (Some(day), None));
+    assert_eq!(shown(Channel::Messenger), (Some(week), Some(day)));
+    assert_eq!(shown(Channel::Instagram), (Some(week), Some(day)));
+    assert_eq!(shown(Channel::Email), (None, None));
+}
+
+#[test]
 fn people_answer_for_seven_days_and_nobody_else_for_more_than_one() {
     for channel in [Channel::Messenger, Channel::Instagram] {
         let mut desk = Desk::on(channel);
@@ -178,6 +195,9 @@ fn people_answer_for_seven_days_and_nobody_else_for_more_than_one() {
         let (message, _) = desk.begin("late");
         assert_eq!(desk.status(message), Sending);
         desk.later(6 * 24 * HOUR);
-        assert!(matches!(desk.send("too late").unwrap_err(), Refused::WindowClosed { .. }));
+        let at = desk.case().window_closes_at();
+        let refused = Refused::WindowClosed { at, has_templates: false };
+        assert_eq!(desk.send("too late").unwrap_err(), refused);
+        assert!(!refused.to_string().contains("template"), "{refused}");
     }
 }

@@ -6,7 +6,7 @@ use engine::channel::email::{self, Unreadable, open};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{FORM, NOW, form, inbox, posted, read};
+use super::{FORM, NOW, form, inbox, item, posted, read};
 
 #[test]
 fn a_thousand_nested_parts_are_refused() {
@@ -46,6 +46,56 @@ fn ten_thousand_recipients_are_refused_unless_the_envelope_says_who() {
     assert_eq!(open(FORM, &body).unwrap().recipients(), None);
     let body = form(&[("from", b"a@example.org"), ("to", many.as_bytes()), ("envelope", envelope)]);
     assert_eq!(open(FORM, &body).unwrap().recipients().unwrap()[0], ["shop@example.com"]);
+}
+
+#[test]
+fn some_hundred_recipients_are_looked_at() {
+    let many: Vec<_> = (0..999).map(|n| format!("a{n}@example.com")).collect();
+    let many = format!("{}, shop@example.com", many.join(", "));
+    let body = form(&[("from", b"a@example.org"), ("to", many.as_bytes())]);
+    let groups = open(FORM, &body).unwrap().recipients().unwrap();
+    assert_eq!(groups[0].last().unwrap(), "shop@example.com");
+}
+
+#[test]
+fn what_holds_no_part_of_a_mail_is_not_read_where_it_is_very_long() {
+    let long = " ".repeat(300 << 10);
+    let ids = "<1@x>".repeat(100_000);
+    let message = posted(&json!({
+        "from": "a@example.org", "text": "Hi", "references": ids, "in_reply_to": format!("<2@x>{long}"),
+        "headers": format!("Auto-Submitted: yes\n{long}"), "sender_name": format!("Bo{long}"),
+    }));
+    assert_eq!(message.topic.unwrap().answers, [""; 0]);
+    assert_eq!((message.automatic, message.name), (false, None));
+    let envelope = format!(r#"{{"to":["shop@example.com"],"x":"{long}"}}"#);
+    let charsets = format!(r#"{{"text":"iso-8859-5"{}}}"#, &long[..16 << 10]);
+    let fields: [(&str, &[u8]); 5] = [
+        ("from", b"a@example.org"),
+        ("to", b"other@example.com"),
+        ("text", b"Gr\xfc\xdfe"),
+        ("envelope", envelope.as_bytes()),
+        ("charsets", charsets.as_bytes()),
+    ];
+    let body = form(&fields);
+    let post = open(FORM, &body).unwrap();
+    assert_eq!(post.recipients().unwrap(), [["other@example.com"]]);
+    assert_eq!(item(&post).content.text.as_deref(), Some("Grüße"));
+}
+
+#[test]
+fn an_object_of_very_many_fields_is_none() {
+    let many: Vec<_> = (0..1_000).map(|n| format!(r#""a{n}":1"#)).collect();
+    let body = |more: &str| format!(r#"{{{}{more}}}"#, many.join(","));
+    assert!(open("application/json", body("").as_bytes()).is_ok());
+    assert!(open("application/json", body(r#","b":1"#).as_bytes()).is_err());
+}
+
+#[test]
+fn a_page_that_is_clean_only_when_it_is_long_is_shown_as_a_text() {
+    let links = "<a href=\"https://x.example\">x</a>".repeat(7_000);
+    let message = posted(&json!({"from": "a@example.org", "html": links}));
+    assert!(links.len() <= inbox().html_bytes && message.content.html.is_none());
+    assert!(message.content.text.is_some());
 }
 
 #[test]

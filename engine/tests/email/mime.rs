@@ -135,6 +135,24 @@ fn report(status: &str, returned: &str) -> String {
 }
 
 #[test]
+fn a_report_that_a_customer_sends_on_is_a_mail_like_every_other() {
+    let status = "Final-Recipient: rfc822; mei@example.org\nAction: failed\nStatus: 5.1.1";
+    let id = ours().mail_id("example.com");
+    let returned = format!("message/rfc822\n\nMessage-ID: <{id}>\n\nHello");
+    let report = report(status, &returned);
+    for sender in ["Mei <mei@example.org>", "Mailer <mailer@example.org>"] {
+        let sent_on = report.replace("MAILER-DAEMON@mx.example.org", sender);
+        let sent_on = sent_on.replace("multipart/report", "multipart/mixed");
+        let message = sent(&format!("X-Failed-Recipients: mei@example.org\n{sent_on}"));
+        assert!(message.bounce.is_none() && !message.automatic, "{sender}");
+        let without_sender = sent(&format!("Return-Path: <>\n{sent_on}"));
+        assert!(without_sender.bounce.is_some() && without_sender.automatic);
+    }
+    let by_daemon = sent(&report.replace("multipart/report", "multipart/mixed"));
+    assert!(by_daemon.bounce.is_some());
+}
+
+#[test]
 fn a_bounce_names_the_message_that_did_not_arrive() {
     let id = ours().mail_id("example.com");
     let status = "Final-Recipient: rfc822; Mei@example.org\nAction: failed\nStatus: 5.1.1\nDiagnostic-Code: smtp; 550 5.1.1\n no such user";

@@ -1,11 +1,14 @@
 //! Each provider's post of the same mail.
 
-use engine::channel::email::{NotAMail, Provider, open};
+use std::time::Duration;
+
+use engine::channel::email::{self, NotAMail, Provider, open};
 use engine::contact::IdentityKind;
 use engine::message::MessageKind;
+use engine::time::Timestamp;
 use serde_json::{Value, json};
 
-use super::{FORM, form, item, posted};
+use super::{FORM, NOW, form, inbox, item, posted};
 
 fn text(of: &Option<String>) -> &str {
     of.as_deref().unwrap_or_default()
@@ -205,4 +208,118 @@ fn what_is_no_post_of_a_mail_is_refused() {
         assert!(matches!(open(FORM, body.as_bytes()), Err(NotAMail::Malformed(_))), "{body}");
     }
     assert!(open("multipart/form-data", b"--x").is_err());
+}
+
+#[test]
+fn mailgun_s_fields_are_told_apart_from_a_mail_s_headers_of_such_names() {
+    let headers = json!([["Message-Id", "<m2@example.org>"], ["From", "Mei <mei@example.org>"]]);
+    let fields = [
+        ("FromFull", json!({"Email": "boss@example.com"}).to_string()),
+        ("Envelope", json!({"to": ["other@example.com"]}).to_string()),
+        ("envelope", json!({"to": ["other@example.com"]}).to_string()),
+        ("OriginalRecipient", "other@example.com".to_owned()),
+        ("Sender_Name", "The Boss".to_owned()),
+        ("sender_name", "The Boss".to_owned()),
+        ("Text", "Pay.".to_owned()),
+        ("text", "Pay.".to_owned()),
+        ("html", "<p>Pay.</p>".to_owned()),
+        ("Stripped-Text", "Pay.".to_owned()),
+        ("RawEmail", "From: boss@example.com\n\nPay.".to_owned()),
+        ("email", "From: boss@example.com\n\nPay.".to_owned()),
+        ("From", "Mei <mei@example.org>".to_owned()),
+        ("To", "Shop <shop@example.com>".to_owned()),
+        ("recipient", "shop@example.com".to_owned()),
+        ("body-plain", "Brown.".to_owned()),
+        ("message-headers", headers.to_string()),
+    ];
+    let encoded = form_urlencoded::Serializer::new(String::new()).extend_pairs(&fields).finish();
+    let post = open("application/x-www-form-urlencoded", encoded.as_bytes()).unwrap();
+    assert_eq!(post.provider, Provider::Mailgun);
+    assert_eq!(post.recipients().unwrap(), [["shop@example.com"], ["shop@example.com"]]);
+    let message = item(&post);
+    assert_eq!((&*message.from[0].value, text(&message.name)), ("mei@example.org", "Mei"));
+    let content = message.content;
+    assert_eq!((text(&content.text), content.html, content.visible_text), ("Brown.", None, None));
+}
+
+#[test]
+fn who_gets_a_copy_is_named_after_whom_a_mail_was_delivered_to() {
+    let data = json!({
+        "from": "mei@example.org", "to": ["friend@example.org"], "cc": ["Shop <shop@example.com>"],
+        "bcc": ["help@example.com"],
+    });
+    let body = json!({"type": "email.received", "data": data}).to_string();
+    let groups = open("application/json", body.as_bytes()).unwrap().recipients().unwrap();
+    assert_eq!(groups, [["friend@example.org", "shop@example.com", "help@example.com"]]);
+    let mail = json!({"from": "mei@example.org", "to": "a@x, b@x", "cc": "shop@example.com"});
+    let body = mail.to_string();
+    let groups = open("application/json", body.as_bytes()).unwrap().recipients().unwrap();
+    assert_eq!(groups, [["a@x", "b@x", "shop@example.com"]]);
+}
+
+#[test]
+fn mails_without_an_id_are_told_apart_by_all_that_they_say() {
+    let dedup = |more: Value| {
+        let mut mail = json!({"from": "mei@example.org", "text": "Hi", "date": "Sat, 2 May 2026 10:00:00 +0000"});
+        for (key, value) in more.as_object().unwrap() {
+            mail[key] = value.clone();
+        }
+        posted(&mail).dedup.unwrap()
+    };
+    let first = dedup(json!({}));
+    assert_eq!(first, dedup(json!({})));
+    let file =
+        |of: &str| json!([{"filename": "a.pdf", "url": format!("https://files.example/{of}")}]);
+    let others = [
+        json!({"in_reply_to": "<1@x>"}),
+        json!({"references": "<1@x>"}),
+        json!({"attachments": file("1")}),
+        json!({"attachments": file("2")}),
+        json!({"date": null}),
+    ];
+    let mut all: Vec<_> = others.into_iter().map(dedup).chain([first]).collect();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 6);
+}
+
+#[test]
+fn a_post_that_has_an_id_of_its_own_is_told_apart_by_it() {
+    let dedup = |id: &str| {
+        let mut post = postmark();
+        (post["Headers"], post["MessageID"]) = (json!([]), json!(id));
+        posted(&post).dedup
+    };
+    assert_eq!(dedup("0b7c"), dedup("0b7c"));
+    assert_ne!(dedup("0b7c"), dedup("0b7d"));
+}
+
+#[test]
+fn a_mail_that_nothing_tells_apart_is_another_one_the_next_day() {
+    let body = json!({"from": "mei@example.org", "text": "Hi"}).to_string();
+    let post = open("application/json", body.as_bytes()).unwrap();
+    let at = |now: Timestamp| email::read(&post, &[], &inbox(), now).unwrap().unwrap();
+    let (first, next) = (at(NOW), at(NOW + Duration::from_secs(24 * 60 * 60)));
+    assert_ne!(first.dedup, next.dedup);
+    assert_eq!(first.dedup, at(NOW + Duration::from_secs(60)).dedup);
+}
+
+#[test]
+fn a_file_lies_where_it_can_be_fetched_or_is_none() {
+    let url = |url: String| {
+        let file = json!({"filename": "a.pdf", "url": url});
+        let mail = json!({"from": "mei@example.org", "attachments": [file]});
+        posted(&mail).content.attachments.len()
+    };
+    assert_eq!(url("https://files.example/1".to_owned()), 1);
+    for wrong in ["http://127.0.0.1/1", "file:///etc/passwd", "https://a:b@files.example/1", "x"] {
+        assert_eq!(url(wrong.to_owned()), 0, "{wrong}");
+    }
+    assert_eq!(url(format!("https://files.example/{}", "x".repeat(1 << 20))), 0);
+    let id = |id: &str| {
+        let file = json!({"filename": "a.pdf", "id": id});
+        let data = json!({"from": "mei@example.org", "attachments": [file]});
+        posted(&json!({"type": "email.received", "data": data})).content.attachments.len()
+    };
+    assert_eq!((id("a1"), id(&"x".repeat(257))), (1, 0));
 }

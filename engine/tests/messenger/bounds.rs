@@ -42,16 +42,22 @@ fn who_is_known_by_a_reference_alone_is_nobody_yet() {
     event["sender"] = json!({"user_ref": "u-1"});
     let Inbound::Dead { reason, raw } = item(&event) else { panic!("it is kept") };
     assert!(reason.contains("user_ref"));
+    let read = |body: &[u8]| open(body).unwrap()[0].read(&account(), NOW);
+    assert_eq!(read(&body("messaging", &event)).references, ["u-1"]);
     let prior = json!({"source": "checkbox_plugin", "identifier": "u-1"});
     let known = json!({"message": {"mid": "m_1", "text": "Hi"}, "prior_message": prior});
     let known = body("messaging", &of_customer(&known));
-    let introductions = open(&known).unwrap()[0].read(&account(), NOW).introductions;
-    let [introduction] = &introductions[..] else { panic!("{introductions:?}") };
+    let known = read(&known);
+    let [introduction] = &known.introductions[..] else { panic!("{known:?}") };
+    assert!(known.references.is_empty(), "it says who it is");
     let items = met(&account(), &raw, introduction, NOW).unwrap();
     let [Inbound::Message(message)] = &items[..] else { panic!("{items:?}") };
     assert_eq!((&message.from, message.content.payload.as_deref()), (&customer(), Some("GO")));
     let other = Introduction { reference: "u-2".to_owned(), ..introduction.clone() };
     assert_eq!(met(&account(), &raw, &other, NOW), None, "it is of somebody else");
+    let mut long = event;
+    long["sender"]["user_ref"] = "u".repeat(1025).into();
+    assert!(read(&body("messaging", &long)).references.is_empty(), "nobody is called so");
 }
 
 #[test]

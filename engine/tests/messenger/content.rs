@@ -20,7 +20,7 @@ fn attachment(kind: &str) -> Attachment {
 }
 
 fn linked(kind: &str, url: &str) -> Attachment {
-    Attachment { url: Some(url.to_owned()), ..attachment(kind) }
+    Attachment { url: Some(url.to_owned()), url_expires: true, ..attachment(kind) }
 }
 
 #[test]
@@ -106,6 +106,38 @@ fn posts_and_reels_are_shares_and_stories_stories() {
         let about = (one.name.as_deref(), one.provider_media_id.as_deref());
         assert_eq!(about, (Some("Boots"), Some("9007")));
     }
+}
+
+#[test]
+fn what_lies_at_the_provider_for_a_while_is_fetched_and_a_page_of_the_web_is_not() {
+    let wanted = |sent: &str, url: &str| {
+        let one = json!([{"type": sent, "payload": {"url": url}}]);
+        let shown = carrying(one).attachments.remove(0);
+        assert_eq!(shown.is_wanted(), shown.url_expires, "{sent} {url}");
+        shown.is_wanted()
+    };
+    let file = "https://lookaside.fbsbx.com/ig_messaging_cdn/?asset_id=1";
+    for sent in ["image", "audio", "video", "file", "story_mention", "share", "ig_post", "reel"] {
+        assert!(wanted(sent, file), "{sent}");
+    }
+    assert!(!wanted("fallback", file) && !wanted("template", file));
+    for page in [
+        "https://www.facebook.com/reel/1",
+        "https://FACEBOOK.com?x",
+        "http://m.facebook.com/1",
+        "https://www.instagram.com/p/abc/",
+        "https://fb.watch/x",
+    ] {
+        assert!(!wanted("share", page) && !wanted("reel", page), "{page}");
+    }
+    assert!(wanted("share", "https://notfacebook.com/1"), "where it lies is asked later");
+    assert!(!wanted("image", "ftp://example.com/1") && !wanted("image", "x"));
+    let post = json!([{"type": "ig_post", "payload": {"ig_post_media_id": 7}}]);
+    assert!(!carrying(post).attachments[0].is_wanted(), "an id alone is none of a file");
+    let unnamed = |url: &str| linked("image", url).source().unwrap().into_owned();
+    assert_eq!(unnamed(file), unnamed(file));
+    assert_ne!(unnamed(file), unnamed("https://lookaside.fbsbx.com/2"));
+    assert!(!unnamed(file).contains("fbsbx"), "the address is a part of what is said");
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! What may be said, how it is asked for, and what answers mean: on Messenger, and where Instagram
 //! differs.
 
+use engine::account::Account;
 use engine::channel::{
-    Answered, Api, Call, Channel, Handle, Opaque, Outbound, Outcome, Outgoing, Slow,
+    Answered, Api, Call, Channel, Handle, Method, Opaque, Outbound, Outcome, Outgoing, Slow,
 };
 use engine::contact::IdentityKind;
-use engine::id::{ConversationId, MessageId, ThreadId};
-use engine::message::Place;
-use engine::saying::{Asked, NewMessage, NewReaction, Saying};
+use engine::id::{AccountId, ConversationId, MediaId, MessageId, TenantId, ThreadId};
+use engine::media::Stored;
+use engine::message::{MessageKind, Place};
+use engine::saying::{Asked, Media, NewMessage, NewReaction, Saying, Source};
+use engine::time::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -293,4 +296,48 @@ fn answers_mean_what_their_codes_say() {
         let slow = Slow::Message;
         assert!(matches!(of(code, 0), Outcome::Retry { slow: is, .. } if is == slow), "{code}");
     }
+}
+
+fn account(channel: Channel, token: &str) -> Account {
+    let (id, tenant) = (AccountId(Uuid::nil()), TenantId(Uuid::nil()));
+    let mut account = Account::new(id, tenant, channel, "501", "Shop", Timestamp(0));
+    account.config.insert("access_token".to_owned(), json!(token));
+    account
+}
+
+#[test]
+fn a_page_is_subscribed_and_an_account_of_instagram_by_what_its_token_is_of() {
+    let asked = |channel: Channel, token: &str| {
+        let call = channel.subscribe(&account(channel, token)).unwrap();
+        assert!(call.method == Method::Post && call.body.is_none());
+        let (of, fields) = call.path.split_once("/subscribed_apps?subscribed_fields=").unwrap();
+        for field in ["messages", "messaging_postbacks", "standby"] {
+            assert!(fields.split(',').any(|one| one == field), "{channel:?} {field}");
+        }
+        assert!(fields.bytes().all(|b| b.is_ascii_lowercase() || b"_,".contains(&b)), "{fields}");
+        (of.to_owned(), call.api)
+    };
+    assert_eq!(asked(Channel::Messenger, "EAA"), ("501".to_owned(), Api::Graph));
+    assert_eq!(asked(Channel::Instagram, "EAA"), ("me".to_owned(), Api::Graph));
+    assert_eq!(asked(Channel::Instagram, "IGAA"), ("501".to_owned(), Api::Instagram));
+    let leaves = Channel::Messenger.unsubscribe(&account(Channel::Messenger, "EAA")).unwrap();
+    assert!(leaves.method == Method::Delete && leaves.path == "501/subscribed_apps");
+    for channel in BOTH {
+        assert!(channel.register(&account(channel, "t")).is_none());
+        assert!(channel.unregistered().is_some_and(|it| it.registered && !it.subscribed));
+    }
+}
+
+#[test]
+fn a_file_that_is_with_the_provider_is_sent_by_its_id_there() {
+    let media = |from| Media { kind: MessageKind::Image, from, caption: None, filename: None };
+    let sent = |from| {
+        let what = Outgoing::Message { saying: Saying::Media(media(from)), reply_to: None };
+        let body = call(Channel::Messenger, what, false)?.body.unwrap();
+        Some(body["message"]["attachment"]["payload"].clone())
+    };
+    assert_eq!(sent(Source::Provider("77".to_owned())), Some(json!({"attachment_id": "77"})));
+    let (id, mime_type, size) = (MediaId(Uuid::nil()), "image/png".to_owned(), 7);
+    let ours = Source::Stored(Stored { id, mime_type, size });
+    assert_eq!(sent(ours), None, "it has to be there first");
 }

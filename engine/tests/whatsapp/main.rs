@@ -280,6 +280,35 @@ fn a_text_is_sent_to_the_phone_number_where_one_is_known() {
 }
 
 #[test]
+fn an_error_is_told_without_the_access_token_that_it_repeats() {
+    let said = |message: &str| {
+        let body = json!({"error": {"code": 190, "message": message}}).to_string().into_bytes();
+        match outcome(Answered::With { status: 401, body, wait: None }) {
+            Outcome::AccountStopped { error } => error.message,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (token, login) =
+        ("EAAGm0".to_owned() + &"Zx9".repeat(40), "IGAA".to_owned() + &"q7".repeat(40));
+    for token in [token, login] {
+        assert_eq!(
+            said(&format!("Malformed access token {token}")),
+            "Malformed access token ********"
+        );
+        assert_eq!(
+            said(&format!("token=\"{token}\"; é {token}.")),
+            "token=\"********\"; é ********."
+        );
+        // Where it begins near the end of what is kept, too.
+        let late = said(&format!("{}{token}", "é ".repeat(245)));
+        assert!(late.ends_with("é ********"), "{late}");
+    }
+    let of_template =
+        "template EAA (order_confirmation_with_payment_reminder_2) of IG is not there";
+    assert_eq!(said(of_template), of_template);
+}
+
+#[test]
 fn each_class_of_error_means_what_it_should() {
     let with = |status, body: Value| {
         outcome(Answered::With { status, body: body.to_string().into_bytes(), wait: None })

@@ -5,12 +5,14 @@ use std::collections::{HashMap, VecDeque};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use crate::bodies::Object;
 use crate::graph::Sent;
 use crate::media::MediaKind;
-use crate::people::{Act, Person, Who};
+use crate::people::{Act, Business, Person, Who};
 use crate::phrases::{LANGUAGES, Language};
 
-/// Phone numbers are `1555`, six digits, and a 3, which no scripted failure ends in.
+/// Phone numbers are `1555`, six digits, and a 3, which no scripted failure ends in; ids on pages begin
+/// otherwise.
 const MOST: usize = 1_000_000;
 /// The share of turns that go to somebody who was answered, when there is one.
 const ANSWERED_FIRST: f64 = 0.8;
@@ -46,6 +48,10 @@ struct Talker {
 #[derive(Debug)]
 pub(super) struct Crowd {
     seed: u64,
+    /// How what they are known by begins.
+    prefix: &'static str,
+    /// Whether what is said in one go is one message.
+    in_one: bool,
     people: Vec<Talker>,
     /// What people remember, of those who wrote.
     memories: HashMap<usize, Person>,
@@ -60,10 +66,26 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
-    pub(super) fn new(people: usize, hears: bool, variety: f64, seed: u64) -> Self {
+    pub(super) fn new(
+        business: &Business,
+        people: usize,
+        hears: bool,
+        variety: f64,
+        seed: u64,
+    ) -> Self {
+        let prefix = match business {
+            Business::Number(_) => "1555",
+            Business::Page(page) if page.object == Object::Instagram => "178400",
+            Business::Page(_) => "710000",
+            Business::Inbox(_) => "mail",
+        };
+        // Nobody writes three mails in one go.
+        let in_one = matches!(business, Business::Inbox(_));
         let people = vec![Talker::default(); people.clamp(1, MOST)];
         Self {
             seed,
+            prefix,
+            in_one,
             people,
             memories: HashMap::new(),
             forgotten: 0,
@@ -75,7 +97,7 @@ impl Crowd {
 
     /// The business wrote this; false when it is to nobody here.
     pub(super) fn hear(&mut self, sent: &Sent) -> bool {
-        let Some(index) = index(&sent.to) else { return false };
+        let Some(index) = index(self.prefix, &sent.to) else { return false };
         let Some(talker) = self.people.get_mut(index) else { return false };
         if !std::mem::replace(&mut talker.heard, true) && talker.turns > 0 {
             self.answered.push_back(index);
@@ -97,7 +119,10 @@ impl Crowd {
             let language = &LANGUAGES[index % LANGUAGES.len()];
             Person::new(
                 seed,
-                &Who::with_phone(phone(index), name(language, index / LANGUAGES.len())),
+                &Who::with_phone(
+                    phone(self.prefix, index),
+                    name(language, index / LANGUAGES.len()),
+                ),
             )
         })
     }
@@ -129,7 +154,10 @@ impl Crowd {
         let quote = heard && chance.random_bool(QUOTES);
         let quotes = [quote, false, false];
         let texts = lines.iter().zip(quotes).map(|(line, quote)| text(line, quote));
-        let mut acts: Vec<_> = texts.collect();
+        let mut acts: Vec<_> = match self.in_one {
+            true => vec![text(&lines.join("\n"), quote)],
+            false => texts.collect(),
+        };
         if self.variety > 0.0 && chance.random_bool(self.variety) {
             vary(&mut acts, heard, chance);
         }
@@ -201,12 +229,12 @@ fn name(language: &Language, n: usize) -> String {
     format!("{} {}", first_names[n % first_names.len()], last_names[last])
 }
 
-fn phone(index: usize) -> String {
-    format!("1555{index:06}3")
+fn phone(prefix: &str, index: usize) -> String {
+    format!("{prefix}{index:06}3")
 }
 
-fn index(phone: &str) -> Option<usize> {
-    phone.strip_prefix("1555")?.strip_suffix('3')?.parse().ok()
+fn index(prefix: &str, phone: &str) -> Option<usize> {
+    phone.strip_prefix(prefix)?.strip_suffix('3')?.parse().ok()
 }
 
 #[cfg(test)]
@@ -214,6 +242,10 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
+
+    fn crowd(people: usize, hears: bool, variety: f64, seed: u64) -> Crowd {
+        Crowd::new(&crate::bodies::Account::new("1065").into(), people, hears, variety, seed)
+    }
 
     fn sent(to: &str, kind: &str, content: serde_json::Value) -> Sent {
         let (to, kind, wamid) = (to.to_owned(), kind.to_owned(), "wamid.ours".to_owned());
@@ -234,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_customer_tells_a_matter_to_the_end_asking_again_while_nobody_answers() {
-        let mut crowd = Crowd::new(1, true, 0.0, 1);
+        let mut crowd = crowd(1, true, 0.0, 1);
         let mut chance = StdRng::seed_from_u64(7);
         let language = &LANGUAGES[0];
         let talk = &language.talks[0];
@@ -252,7 +284,7 @@ mod tests {
 
     #[test]
     fn whoever_gets_buttons_presses_one_and_everything_said_can_be_done() {
-        let mut crowd = Crowd::new(3, true, 1.0, 1);
+        let mut crowd = crowd(3, true, 1.0, 1);
         let mut chance = StdRng::seed_from_u64(7);
         let account = crate::bodies::Account::new("1065");
         let button =
@@ -267,7 +299,7 @@ mod tests {
             for act in &said.acts {
                 crowd.person(said.who).act(&account, act, 1).unwrap();
             }
-            crowd.hear(&sent(&phone(said.who), "interactive", buttons.clone()));
+            crowd.hear(&sent(&phone("1555", said.who), "interactive", buttons.clone()));
         }
         assert!(pressed > 200, "{pressed}");
     }
@@ -275,7 +307,7 @@ mod tests {
     #[test]
     fn the_same_seed_says_the_same() {
         let run = || {
-            let crowd = Crowd::new(50, false, 0.5, 1);
+            let crowd = crowd(50, false, 0.5, 1);
             let (mut crowd, mut chance) = (crowd, StdRng::seed_from_u64(3));
             (0..200).map(|_| crowd.speak(&mut chance)).collect::<Vec<_>>()
         };
@@ -285,8 +317,8 @@ mod tests {
     #[test]
     fn nobody_writes_from_a_number_that_fails_and_every_burst_fits() {
         for index in 0..1000 {
-            let phone = phone(index);
-            assert_eq!(super::index(&phone), Some(index));
+            let phone = phone("1555", index);
+            assert_eq!(super::index("1555", &phone), Some(index));
             assert_eq!(crate::failure::Tries::default().next(&phone), crate::failure::Fate::Accept);
         }
         let talks = LANGUAGES.iter().flat_map(|language| language.talks);

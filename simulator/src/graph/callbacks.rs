@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::desk::Desk;
+use super::logins;
 use super::numbers::done;
 use super::routes::{Answered, Call, Reply};
 use crate::bodies::Account;
@@ -32,7 +33,9 @@ impl Callbacks {
     /// Where webhooks of this number go: `None` for the app's address, an error where nobody is
     /// subscribed.
     pub(super) fn of(&self, waba_id: &str, number: &str) -> Result<Option<Arc<str>>, ()> {
-        match (self.accounts.get(waba_id), self.numbers.get(number)) {
+        // A page is subscribed to itself.
+        let account = self.accounts.get(waba_id).or_else(|| self.accounts.get(number));
+        match (account, self.numbers.get(number)) {
             (Some(Subscription::Ended), _) => Err(()),
             (_, Some(url)) => Ok(Some(Arc::clone(url))),
             (Some(Subscription::To(url)), None) => Ok(Some(Arc::clone(url))),
@@ -117,7 +120,12 @@ pub(super) fn configure(desk: &Arc<Desk>, call: &Call) -> Answered {
 }
 
 fn known(desk: &Desk, call: &Call) -> Result<(), GraphError> {
-    if desk.knows_waba(&call.id) { Ok(()) } else { Err(error::UNKNOWN_OBJECT) }
+    let is_page = desk.options.pages.iter().any(|page| page.id == call.id);
+    if desk.knows_waba(&call.id) || is_page || call.id == logins::ME {
+        Ok(())
+    } else {
+        Err(error::UNKNOWN_OBJECT)
+    }
 }
 
 /// Asks the address to repeat a challenge, as Meta does before it delivers anything there.

@@ -1,6 +1,6 @@
 //! What the handlers share, and what happens after a send was accepted.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,10 +10,13 @@ use tokio::task::JoinSet;
 
 use super::book::{Book, Counts, Sent};
 use super::callbacks::Callbacks;
+use super::carried::Carried;
 use super::limits::Limiter;
+use super::logins::Logins;
 use super::numbers::Numbers;
 use super::options::{GraphOptions, StatusDelays};
 use super::people::People;
+use super::profiles::Profiles;
 use super::templates::Templates;
 use super::traffic::Traffic;
 use super::trouble::Troubles;
@@ -56,6 +59,11 @@ pub(super) struct State {
     pub(super) uploads: Uploads,
     pub(super) callbacks: Callbacks,
     pub(super) people: People,
+    pub(super) carried: Carried,
+    /// What people of Messenger and Instagram are called, as far as they agreed.
+    pub(super) names: HashMap<String, Option<String>>,
+    pub(super) logins: Logins,
+    pub(super) profiles: Profiles,
 }
 
 impl State {
@@ -72,6 +80,10 @@ impl State {
             uploads: Uploads::new(options.remember_media),
             callbacks: Callbacks::default(),
             people: People::new(seed),
+            carried: Carried::default(),
+            names: HashMap::new(),
+            logins: Logins::default(),
+            profiles: Profiles::default(),
         }
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::book::{ReadMark, Sent};
 use super::desk::{Desk, State};
+use super::numbers::shown;
 use super::options::StatusDelays;
 use super::routes::{Answered, Call, Reply};
 use crate::bodies::{Account, Object, Page};
@@ -43,6 +44,10 @@ pub(super) fn send(desk: &Arc<Desk>, call: &Call, body: &Value) -> Answered {
         return act(desk, call, body, to);
     }
     check(page.object, &body["message"])?;
+    let attached = &body["message"]["attachment"]["payload"]["attachment_id"];
+    if attached.as_str().is_some_and(|id| !desk.state().uploads.knows(id)) {
+        return Err(GraphError::invalid("There is no attachment with this id."));
+    }
     let Some((sent, fate, early)) = accept(desk, call, body, to)? else {
         return Ok(Reply::Html);
     };
@@ -75,7 +80,7 @@ pub(super) async fn write(desk: &Desk, page: &Page, person: &str, text: &str) ->
 }
 
 /// The page or account of this id, if it is known.
-fn page(desk: &Desk, id: &str) -> Result<Page, GraphError> {
+pub(super) fn page(desk: &Desk, id: &str) -> Result<Page, GraphError> {
     let pages = &desk.options.pages;
     let known = pages.iter().find(|page| page.id == id).cloned();
     let any = pages.is_empty().then(|| Page::new(Object::Page, id));
@@ -89,6 +94,16 @@ pub(super) fn get(desk: &Desk, id: &str) -> Option<Value> {
         Object::Page => json!({"id": id, "name": "Corner Store"}),
         Object::Instagram => json!({"id": id, "username": "corner.store"}),
     })
+}
+
+/// Who a person is, if this is one who is known.
+pub(super) fn profile(desk: &Desk, call: &Call) -> Option<Answered> {
+    let name = desk.state().names.get(&call.id).cloned()?;
+    let told = |name| {
+        let all = json!({"id": call.id, "name": name});
+        Reply::Json(Value::Object(shown(all, call.query.get("fields"))))
+    };
+    Some(name.map(told).ok_or(error::NOT_AGREED))
 }
 
 /// Something that is shown and is no message.
@@ -148,7 +163,8 @@ fn check_attachment(attachment: &Value) -> Result<(), GraphError> {
     };
     let is_right = match attachment["type"].as_str() {
         Some("image" | "audio" | "video" | "file") => {
-            payload["url"].as_str().is_some_and(|url| url.starts_with("http"))
+            let is_link = |url: &str| url.starts_with("http");
+            payload["attachment_id"].is_string() != payload["url"].as_str().is_some_and(is_link)
         }
         Some("template") => match payload["template_type"].as_str() {
             Some("button") => payload["text"].is_string() && are_buttons(payload, true),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::to_bytes;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::any;
 use axum::{Json, Router};
 use bytes::Bytes;
@@ -19,7 +19,8 @@ use super::desk::Desk;
 use super::line::Cut;
 use super::trouble::Trouble;
 use super::{
-    blocks, callbacks, control, messages, numbers, phone_app, templates, tokens, uploads, usage,
+    blocks, callbacks, carried, control, logins, messages, messaging, numbers, phone_app, profiles,
+    templates, tokens, uploads, usage,
 };
 use crate::error::{self, GraphError};
 
@@ -32,7 +33,7 @@ const HANG: Duration = Duration::from_secs(600);
 /// (which business accounts have so many an hour of), and who answers it.
 type Row = (Method, &'static str, bool, fn(&Arc<Desk>, &Call) -> Answered);
 
-static TABLE: [Row; 24] = [
+static TABLE: [Row; 29] = [
     (Method::POST, "messages", false, messages::send),
     (Method::POST, "media", false, uploads::upload),
     (Method::GET, "attachments", false, uploads::download),
@@ -54,6 +55,11 @@ static TABLE: [Row; 24] = [
     (Method::GET, "subscribed_apps", true, callbacks::list),
     (Method::POST, "subscribed_apps", true, callbacks::subscribe),
     (Method::DELETE, "subscribed_apps", true, callbacks::unsubscribe),
+    (Method::POST, "message_attachments", false, carried::upload),
+    (Method::GET, "accounts", false, logins::accounts),
+    (Method::GET, "messenger_profile", false, profiles::get),
+    (Method::POST, "messenger_profile", false, profiles::set),
+    (Method::DELETE, "messenger_profile", false, profiles::delete),
     (Method::GET, "", true, get),
     (Method::POST, "", true, change),
     (Method::DELETE, "", true, remove),
@@ -91,6 +97,10 @@ pub(super) enum Reply {
     TooMany,
     /// Never.
     Hang,
+    /// With this status: where logins have errors of their own form.
+    Refused(u16, Value),
+    /// A browser is led there.
+    To(String),
 }
 
 impl Call {
@@ -130,6 +140,7 @@ impl Call {
 
 pub(super) fn router(desk: Arc<Desk>) -> Router {
     Router::new()
+        .route("/{id}", any(take))
         .route("/{version}/{id}", any(take))
         .route("/{version}/{id}/{edge}", any(take))
         .merge(control::router())
@@ -148,10 +159,16 @@ async fn take(
     let Ok(body) = to_bytes(body, BODY_LIMIT).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
+    let (mut id, mut edge) =
+        (path.remove("id").unwrap_or_default(), path.remove("edge").unwrap_or_default());
+    // Instagram's logins have no version before their path.
+    if path.get("version").is_some_and(|version| version == logins::NODE) {
+        (id, edge) = (logins::NODE.to_owned(), id);
+    }
     let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let call = Call {
-        id: path.remove("id").unwrap_or_default(),
-        edge: path.remove("edge").unwrap_or_default(),
+        id,
+        edge,
         query,
         body,
         base: format!("http://{}", host.unwrap_or_default()),
@@ -222,6 +239,12 @@ fn spoiled(trouble: Option<Trouble>) -> Option<Answered> {
 }
 
 async fn answer(desk: &Arc<Desk>, method: &Method, call: &Call) -> (Answered, HeaderMap) {
+    if let Some(answered) = logins::answer(desk, method, call) {
+        return (answered, HeaderMap::new());
+    }
+    if *method == Method::GET && call.edge == carried::EDGE {
+        return (carried::download(desk, call), HeaderMap::new());
+    }
     let row = TABLE.iter().find(|row| row.0 == *method && row.1 == call.edge);
     let Some((_, _, is_management, handler)) = row else {
         return (Err(error::UNKNOWN_OBJECT), HeaderMap::new());
@@ -247,7 +270,12 @@ async fn answer(desk: &Arc<Desk>, method: &Method, call: &Call) -> (Answered, He
 /// Whose hour a management request counts in: a medium is nobody's, and neither is a token.
 fn business_account(desk: &Desk, id: &str) -> Option<String> {
     let state = desk.state();
-    if id == tokens::NODE || state.uploads.knows(id) {
+    if id == tokens::NODE
+        || id == logins::ME
+        || state.uploads.knows(id)
+        || state.carried.knows(id)
+        || state.names.contains_key(id)
+    {
         return None;
     }
     if let Some(waba_id) = state.templates.waba_of(id) {
@@ -263,7 +291,8 @@ fn check_token(desk: &Desk, call: &Call) -> Result<(), GraphError> {
     let given = call.token();
     let wanted = desk.options.access_token.as_deref().unwrap_or(given);
     let is_expired = desk.state().expired.contains(&call.id);
-    if given.is_empty() || given != wanted || is_expired { Err(error::TOKEN) } else { Ok(()) }
+    let is_wanted = given == wanted || desk.state().logins.gave(given);
+    if given.is_empty() || !is_wanted || is_expired { Err(error::TOKEN) } else { Ok(()) }
 }
 
 /// Remembers the request, and counts it where it was a send.
@@ -273,6 +302,7 @@ fn note(desk: &Desk, method: &Method, call: &Call, answered: &Answered, trouble:
         (Ok(Reply::Hang), _) => (0, None),
         (Ok(Reply::Html), _) => (502, None),
         (Ok(Reply::TooMany), _) => (429, None),
+        (Ok(Reply::Refused(status, _)), _) => (*status, None),
         (Ok(_), _) => (200, None),
         (Err(error), _) => (error.http, Some(error.code)),
     };
@@ -303,6 +333,11 @@ async fn respond(desk: &Desk, answered: Answered) -> Response {
             tokio::time::sleep(HANG).await;
             StatusCode::GATEWAY_TIMEOUT.into_response()
         }
+        Ok(Reply::Refused(status, json)) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+            (status, Json(json)).into_response()
+        }
+        Ok(Reply::To(url)) => Redirect::to(&url).into_response(),
         Ok(Reply::TooMany) => StatusCode::TOO_MANY_REQUESTS.into_response(),
         Err(error) => {
             let trace = desk.state().book.trace();
@@ -324,8 +359,17 @@ fn get(desk: &Arc<Desk>, call: &Call) -> Answered {
     if call.id == tokens::NODE {
         return tokens::describe(desk, call);
     }
+    if call.id == logins::ME {
+        return logins::me(desk, call);
+    }
     if desk.state().uploads.knows(&call.id) {
         return uploads::lookup(desk, call);
+    }
+    if desk.state().carried.knows(&call.id) {
+        return carried::get(desk, call);
+    }
+    if let Some(answered) = messaging::profile(desk, call) {
+        return answered;
     }
     if desk.state().templates.waba_of(&call.id).is_some() {
         return templates::get(desk, call);

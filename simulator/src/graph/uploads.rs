@@ -74,10 +74,11 @@ impl Uploads {
 
     /// Whether this is the id of a medium: uploaded, or a simulated customer's.
     pub(super) fn knows(&self, id: &str) -> bool {
-        self.get(id).is_some()
+        self.medium(id).is_some()
     }
 
-    fn get(&self, id: &str) -> Option<Medium> {
+    /// A medium that is here.
+    pub(super) fn medium(&self, id: &str) -> Option<Medium> {
         if self.deleted.iter().any(|deleted| deleted == id) {
             return None;
         }
@@ -159,11 +160,9 @@ pub(super) fn upload(desk: &Arc<Desk>, call: &Call) -> Answered {
 
 /// Where a medium can be downloaded for the next minutes.
 pub(super) fn lookup(desk: &Arc<Desk>, call: &Call) -> Answered {
-    let medium = desk.state().uploads.get(&call.id).ok_or(error::UNKNOWN_OBJECT)?;
-    let until = (desk.clock.passed() + ADDRESS).as_millis();
-    let hash = proof(desk, &medium.id, &until.to_string());
+    let medium = desk.state().uploads.medium(&call.id).ok_or(error::UNKNOWN_OBJECT)?;
     let id = &medium.id;
-    let url = format!("{}/whatsapp_business/{id}/attachments?ext={until}&hash={hash}", call.base);
+    let url = address(desk, &call.base, "attachments", id);
     let url = desk.state().uploads.named_at.clone().unwrap_or(url);
     Ok(Reply::Json(json!({
         "messaging_product": "whatsapp",
@@ -175,16 +174,28 @@ pub(super) fn lookup(desk: &Arc<Desk>, call: &Call) -> Answered {
     })))
 }
 
-/// The bytes, while the address works.
-pub(super) fn download(desk: &Arc<Desk>, call: &Call) -> Answered {
-    let gone = || GraphError { http: 404, ..error::UNKNOWN_OBJECT };
+/// Where a medium lies for the next minutes.
+pub(super) fn address(desk: &Desk, base: &str, edge: &str, id: &str) -> String {
+    let until = (desk.clock.passed() + ADDRESS).as_millis();
+    let hash = proof(desk, id, &until.to_string());
+    format!("{base}/whatsapp_business/{id}/{edge}?ext={until}&hash={hash}")
+}
+
+/// Whether a request is for an address that still works.
+pub(super) fn is_address(desk: &Desk, call: &Call) -> Result<bool, GraphError> {
     let (until, hash) = (call.needed("ext")?, call.needed("hash")?);
     let is_over =
         until.parse::<u128>().map_or(true, |until| desk.clock.passed().as_millis() > until);
-    if is_over || hash != proof(desk, &call.id, &until) {
+    Ok(!is_over && hash == proof(desk, &call.id, &until))
+}
+
+/// The bytes, while the address works.
+pub(super) fn download(desk: &Arc<Desk>, call: &Call) -> Answered {
+    let gone = || GraphError { http: 404, ..error::UNKNOWN_OBJECT };
+    if !is_address(desk, call)? {
         return Err(gone());
     }
-    let medium = desk.state().uploads.get(&call.id).ok_or_else(gone)?;
+    let medium = desk.state().uploads.medium(&call.id).ok_or_else(gone)?;
     Ok(Reply::File { mime_type: medium.mime_type, bytes: medium.bytes })
 }
 

@@ -15,6 +15,8 @@ mod graph;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod logins;
+#[cfg(test)]
 mod media;
 #[cfg(test)]
 mod messages;

@@ -119,3 +119,40 @@ async fn actions_are_no_messages_and_accounts_say_who_they_are() {
     let known = json!({"id": "5001", "name": "Corner Store"});
     assert_eq!(get(&graph, "5001?fields=id,name").await, (200, known));
 }
+
+#[tokio::test]
+async fn files_lie_where_they_lie_for_a_while_and_are_named_anew_but_for_what_was_shared() {
+    let (url, mut taken) = inbox(0).await;
+    let graph = stand(GraphOptions { webhook_url: Some(url), pace: 0.0, ..quiet() }).await;
+    let files =
+        [("image", "image/png", b"picture".to_vec()), ("share", "image/png", b"shared".to_vec())];
+    assert!(graph.write_files(&gram(), "81", &files).await);
+    let (_, webhook) = taken.recv().await.unwrap();
+    let message = &webhook["entry"][0]["messaging"][0]["message"];
+    let sent = message["attachments"].as_array().unwrap();
+    assert_eq!((&sent[0]["type"], &sent[1]["type"]), (&json!("image"), &json!("share")));
+    let fetch = async |url: &Value| {
+        let answer = crate::engine::client().get(url.as_str().unwrap()).send().await.unwrap();
+        (answer.status().as_u16(), answer.bytes().await.unwrap().to_vec())
+    };
+    let first = &sent[0]["payload"]["url"];
+    assert_eq!(fetch(first).await, (200, b"picture".to_vec()), "whoever has the address");
+    graph.advance(Duration::from_secs(301));
+    assert_eq!(fetch(first).await.0, 403);
+    let path = format!("{}?fields=attachments", message["mid"].as_str().unwrap());
+    let (status, again) = get(&graph, &path).await;
+    let data = again["attachments"]["data"].as_array().unwrap();
+    assert_eq!((status, data.len()), (200, 1));
+    assert_eq!(fetch(&data[0]["image_data"]["url"]).await, (200, b"picture".to_vec()));
+}
+
+#[tokio::test]
+async fn who_has_not_agreed_is_not_told() {
+    let graph = stand(quiet()).await;
+    graph.set_name("81", Some("Noor"));
+    graph.set_name("82", None);
+    let (status, noor) = get(&graph, "81?fields=name").await;
+    assert_eq!((status, noor), (200, json!({"id": "81", "name": "Noor"})));
+    let (status, nobody) = get(&graph, "82?fields=name").await;
+    assert_eq!((status, &nobody["error"]["error_subcode"]), (400, &json!(2_018_218)));
+}

@@ -11,6 +11,7 @@ use futures_util::TryStreamExt;
 use uuid::Uuid;
 
 use super::{Draft, Incoming, Media, MediaLimits, NotStored};
+use crate::faulty::{Call, Fate, Faulty};
 use crate::memory::Memory;
 use crate::port::{Stamp, Store};
 
@@ -117,6 +118,29 @@ async fn a_start_takes_up_what_has_a_row_and_sweeps_what_has_none() {
     assert!(placed.exists());
     assert_eq!(read(&media, &medium).await, b"kept");
     assert_eq!(media.settle().await.unwrap(), (0, 0));
+}
+
+#[tokio::test]
+async fn of_a_file_that_was_being_removed_nothing_stays_or_all_does() {
+    for (fate, left) in [(Fate::Applied, 0), (Fate::Lost, 1)] {
+        let (store, directory) = (store(), tempfile::tempdir().unwrap());
+        // It comes, and the process ends when its row goes, which is so or not.
+        let mut writes = 0;
+        let decide = move |call: &Call<'_>| {
+            writes += usize::from(matches!(call, Call::Write(_)));
+            if writes < 2 { Fate::Done } else { fate }
+        };
+        let ends: Arc<dyn Store> = Arc::new(Faulty::new(store.clone(), decide));
+        let media = open(&ends, directory.path());
+        let medium = coming(&media, 1, b"kept").await.keep(draft(1)).await.unwrap();
+        assert!(media.remove(&medium).await.is_err());
+        let media = open(&store, directory.path());
+        media.settle().await.unwrap();
+        assert_eq!(files(directory.path()), left);
+        if left == 1 {
+            assert_eq!(read(&media, &medium).await, b"kept");
+        }
+    }
 }
 
 #[tokio::test]

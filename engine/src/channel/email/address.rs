@@ -11,7 +11,7 @@ pub(super) struct Mailbox {
 }
 
 /// Of a list of addresses no more is read: who writes to many is named by the envelope.
-const LIST_BYTES_MAX: usize = 64 << 10;
+pub(super) const LIST_BYTES_MAX: usize = 64 << 10;
 /// The longest address (RFC 5321, 4.5.3.1: 64 and 255 bytes).
 const ADDRESS_BYTES_MAX: usize = 320;
 
@@ -40,11 +40,14 @@ pub fn normal(address: &str) -> Option<String> {
     (fits && !address.contains(odd)).then(|| address.to_lowercase())
 }
 
-/// The address without what stands behind a `+`: both come to one inbox.
-pub fn without_tag(address: &str) -> Option<String> {
-    let (local, domain) = address.rsplit_once('@')?;
-    let (name, _) = local.split_once('+')?;
-    (!name.is_empty()).then(|| format!("{name}@{domain}"))
+/// The addresses without what stands behind a `+`, the nearest first: all come to one inbox, and the
+/// name of an inbox may have one, too.
+pub fn without_tag(address: &str) -> impl Iterator<Item = String> {
+    let (local, domain) = address.rsplit_once('@').unwrap_or_default();
+    let last = local.rsplit_once('+').map(|(name, _)| name);
+    let first = local.split_once('+').map(|(name, _)| name).filter(|name| last != Some(*name));
+    let names = [last, first].into_iter().flatten().filter(|name| !name.is_empty());
+    names.map(move |name| format!("{name}@{domain}"))
 }
 
 #[cfg(test)]
@@ -78,8 +81,12 @@ mod tests {
 
     #[test]
     fn a_tag_falls_back_to_the_name_before_it() {
-        assert_eq!(without_tag("shop+x+y@example.com").as_deref(), Some("shop@example.com"));
-        assert_eq!(without_tag("shop@example.com"), None);
-        assert_eq!(without_tag("+x@example.com"), None);
+        let names = |address| without_tag(address).collect::<Vec<_>>();
+        assert_eq!(names("shop+x@example.com"), ["shop@example.com"]);
+        assert_eq!(names("shop+x+y@example.com"), ["shop+x@example.com", "shop@example.com"]);
+        assert_eq!(names("a+b+c+d@x"), ["a+b+c@x", "a@x"]);
+        for without in ["shop@example.com", "+x@example.com", "+", ""] {
+            assert!(names(without).is_empty(), "{without}");
+        }
     }
 }

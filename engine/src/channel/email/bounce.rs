@@ -29,13 +29,20 @@ struct Report {
 /// Of the text of a report no more is looked at.
 const REPORT_BYTES_MAX: usize = 64 << 10;
 const WORDS_CHARS_MAX: usize = 500;
+const REPORT: &str = "multipart/report";
 
-/// Whether a program tells what became of a mail, of ours or not.
+/// Who sends reports, in small letters.
+const DAEMONS: [&str; 2] = ["mailer-daemon", "postmaster"];
+
+/// Whether a program tells what became of a mail, of ours or not. One that a person sends on is none,
+/// whatever lies in it.
 pub(super) fn is_report(mail: &Mail) -> bool {
-    let kind = mail.head.content_type.as_deref().unwrap_or_default().to_ascii_lowercase();
-    kind.starts_with("multipart/report")
-        || mail.head.failed_recipients.is_some()
-        || file(mail, &["message/delivery-status"]).is_some()
+    let kind = mail.head.content_type.as_deref().unwrap_or_default().trim_start();
+    let local = mail.from.as_ref().and_then(|from| from.address.split('@').next());
+    let path = mail.head.return_path.as_deref();
+    kind.get(..REPORT.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(REPORT))
+        || local.is_some_and(|local| DAEMONS.contains(&local))
+        || path.is_some_and(|path| path.trim_matches(['<', '>', ' ']).is_empty())
 }
 
 /// The mail of ours that was not delivered. A delay is no end: it may still arrive.

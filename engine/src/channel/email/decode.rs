@@ -36,6 +36,7 @@ const PROGRAMS: [&str; 7] =
 /// Before 2009: a clock that was never set.
 const EARLIEST: Timestamp = Timestamp(1_230_768_000_000);
 const NAME_CHARS_MAX: usize = 255;
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// The mail of a post, addressed to these, as an item; `None`: it has no sender.
 pub fn read(
@@ -57,7 +58,7 @@ fn decode(
 ) -> Option<InboundMessage> {
     let Mailbox { address, name } = mail.from.clone()?;
     let provider_id = mail.head.message_id.clone();
-    let dedup = provider_id.is_none().then(|| hash(mail, &address));
+    let dedup = provider_id.is_none().then(|| hash(mail, &address, now));
     let sent_at = mail.head.sent_at().filter(|at| *at >= EARLIEST && *at <= now + AHEAD_MAX);
     let mut recipients = recipients.iter();
     let thread =
@@ -92,22 +93,29 @@ fn topic(mail: &Mail, own: &str, thread: Option<ThreadId>) -> Option<Topic> {
 }
 
 /// What a mail without an id is told apart by.
-fn hash(mail: &Mail, from: &str) -> String {
+fn hash(mail: &Mail, from: &str, now: Timestamp) -> String {
+    let Mail { head, posted_id, .. } = mail;
+    // What nothing tells apart is the same on one day, and is another one on the next.
+    let day = (posted_id.is_none() && head.date.is_none()).then(|| (now.0 / DAY_MS).to_string());
+    let (subject, text, html) = (&mail.subject, &mail.text, &mail.html);
+    let parts = [posted_id, &day, &head.date, subject, text, html].map(Option::as_deref);
     let mut hash = Sha256::new();
-    for part in [
-        Some(from),
-        mail.head.date.as_deref(),
-        mail.subject.as_deref(),
-        mail.text.as_deref(),
-        mail.html.as_deref(),
-    ] {
-        let part = part.unwrap_or_default();
+    let mut add = |part: &[u8]| {
         hash.update(part.len().to_le_bytes());
         hash.update(part);
+    };
+    add(from.as_bytes());
+    for part in parts {
+        add(part.unwrap_or_default().as_bytes());
     }
-    for file in &mail.files {
-        hash.update(file.bytes.len().to_le_bytes());
-        hash.update(&file.bytes);
+    for ids in [&head.in_reply_to, &head.references] {
+        add(ids.join(" ").as_bytes());
+    }
+    for File { bytes, url, provider_id, .. } in &mail.files {
+        add(bytes);
+        for of in [url, provider_id] {
+            add(of.as_deref().unwrap_or_default().as_bytes());
+        }
     }
     hex::encode(&hash.finalize()[..16])
 }
@@ -115,6 +123,7 @@ fn hash(mail: &Mail, from: &str) -> String {
 fn content(mail: &Mail, inbox: &Inbox<'_>) -> Content {
     let cut = |text: &str| text[..text.floor_char_boundary(inbox.text_bytes)].replace('\0', "");
     let page = mail.html.as_deref();
+    let fits = |page: &&str| page.len() <= inbox.html_bytes;
     // A page that is too long is read as far as the text may be long, with its marks.
     let read = |page: &str| html::text(&page[..page.floor_char_boundary(inbox.html_bytes)]);
     let written = mail.text.as_deref().filter(|text| !text.trim().is_empty()).map(str::to_owned);
@@ -131,7 +140,7 @@ fn content(mail: &Mail, inbox: &Inbox<'_>) -> Content {
             _ => MessageKind::Text,
         },
         subject: mail.subject.clone(),
-        html: page.filter(|page| page.len() <= inbox.html_bytes).and_then(html::sanitised),
+        html: page.filter(fits).and_then(html::sanitised).filter(|clean| fits(&clean.as_str())),
         visible_text: visible,
         text,
         attachments,
@@ -178,16 +187,10 @@ fn attachment(file: &File) -> Attachment {
 
 fn is_automatic(mail: &Mail, from: &str, inbox: &Inbox<'_>) -> bool {
     let local = from.split('@').next().unwrap_or_default();
-    let has_no_sender = mail
-        .head
-        .return_path
-        .as_deref()
-        .is_some_and(|path| path.trim_matches(['<', '>', ' ']).is_empty());
     mail.head.is_automatic
-        || has_no_sender
         || PROGRAMS.contains(&local)
         || from == inbox.address
-        || super::address::without_tag(from).as_deref() == Some(inbox.address)
+        || super::address::without_tag(from).any(|name| name == inbox.address)
         || bounce::is_report(mail)
 }
 

@@ -7,17 +7,23 @@ use mail_parser::{MessageParser, MimeHeaders};
 use memchr::memmem;
 use serde_json::value::RawValue;
 
-use super::post::NotAMail;
+use super::post::{NotAMail, Object};
 
 /// A form has no more fields: each of a mail's files is one.
 const FIELDS_MAX: usize = 1_000;
 /// A field of a form has no larger head.
 const FIELD_HEAD_MAX: usize = 16 << 10;
+/// Nor is the list longer of the charsets of its fields,
+const CHARSETS_BYTES_MAX: usize = 16 << 10;
+/// or a field that holds no part of a mail.
+const SHORT_BYTES_MAX: usize = 256 << 10;
 
 /// The fields of a body.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
     all: Vec<(Cow<'a, str>, Value<'a>)>,
+    /// That of each field that says so.
+    charsets: BTreeMap<String, String>,
 }
 
 /// A field's value.
@@ -29,8 +35,19 @@ pub(super) enum Value<'a> {
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn of_json(object: BTreeMap<Cow<'a, str>, &'a RawValue>) -> Self {
-        Self { all: object.into_iter().map(|(name, value)| (name, Value::Json(value))).collect() }
+    pub(super) fn of_json(object: Object<'a>) -> Self {
+        let all = object.into_iter().map(|(name, value)| (name, Value::Json(value))).collect();
+        Self { all, charsets: BTreeMap::new() }
+    }
+
+    fn of_form(all: Vec<(Cow<'a, str>, Value<'a>)>) -> Self {
+        let mut fields = Self { all, charsets: BTreeMap::new() };
+        if let Some(Value::Text(charsets)) = fields.value("charsets")
+            && charsets.len() <= CHARSETS_BYTES_MAX
+        {
+            fields.charsets = serde_json::from_slice(charsets).unwrap_or_default();
+        }
+        fields
     }
 
     pub(super) fn of_urlencoded(body: &'a [u8]) -> Result<Self, NotAMail> {
@@ -42,7 +59,7 @@ impl<'a> Fields<'a> {
             };
             push(&mut all, name, Value::Text(value))?;
         }
-        Ok(Self { all })
+        Ok(Self::of_form(all))
     }
 
     /// Of a `multipart/form-data` body (RFC 7578).
@@ -66,11 +83,16 @@ impl<'a> Fields<'a> {
             }
             at += end + delimiter.len();
         }
-        Ok(Self { all })
+        Ok(Self::of_form(all))
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
         self.value(name).is_some()
+    }
+
+    /// Whether a field has this very name.
+    pub(super) fn has_exactly(&self, name: &str) -> bool {
+        self.all.iter().any(|(known, _)| known == name)
     }
 
     /// A field by its name; where none is written like that, in any case.
@@ -92,7 +114,9 @@ impl<'a> Fields<'a> {
     /// It as a text, in the charset that `charsets` names for it; `None` where it is empty.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         let text = match self.value(name)? {
-            Value::Text(bytes) => super::mime::decoded(bytes, self.charset(name).as_deref()),
+            Value::Text(bytes) => {
+                super::mime::decoded(bytes, self.charsets.get(name).map(String::as_str))
+            }
             Value::File { .. } => return None,
             Value::Json(value) => match value.get().as_bytes().first()? {
                 b'"' => serde_json::from_str(value.get()).ok()?,
@@ -103,10 +127,14 @@ impl<'a> Fields<'a> {
         (!text.trim().is_empty()).then_some(text)
     }
 
-    fn charset(&self, name: &str) -> Option<String> {
-        let Some(Value::Text(charsets)) = self.value("charsets") else { return None };
-        let mut charsets: BTreeMap<String, String> = serde_json::from_slice(charsets).ok()?;
-        charsets.remove(name)
+    /// The same of a field that holds no part of a mail: one that is too long for that is none.
+    pub(super) fn short(&self, name: &str) -> Option<String> {
+        let bytes = match self.value(name)? {
+            Value::Text(bytes) => bytes.len(),
+            Value::Json(value) => value.get().len(),
+            Value::File { .. } => return None,
+        };
+        if bytes <= SHORT_BYTES_MAX { self.text(name) } else { None }
     }
 
     /// The files of a form, each with its field's name.

@@ -16,6 +16,8 @@ pub(super) struct Mail {
     /// Its own part of its text, where the provider has told it apart.
     pub(super) visible: Option<String>,
     pub(super) files: Vec<File>,
+    /// The provider's id of the post.
+    pub(super) posted_id: Option<String>,
 }
 
 /// A file that a mail carries.

@@ -3,18 +3,21 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use mail_parser::{MessageParser, MimeHeaders};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::address::{Mailbox, addresses, normal};
+use super::address::{LIST_BYTES_MAX, Mailbox, addresses, normal};
 use super::form::Fields;
 use super::head::{self, Head, ids, one_id};
 use super::mail::{FILES_MAX, File, Mail};
 use super::mime::{self, Unreadable};
+use crate::saying::link;
 
 /// A mail as a provider posts it.
 #[derive(Debug)]
@@ -49,7 +52,26 @@ const NO_OBJECT: NotAMail = NotAMail::Malformed("the body must be a JSON object"
 /// A provider's object has no more fields.
 const FIELDS_MAX: usize = 1_000;
 /// So many recipients are looked at.
-const RECIPIENTS_MAX: usize = 100;
+const RECIPIENTS_MAX: usize = 1_000;
+/// A provider's id of a file is no longer.
+const FILE_ID_BYTES_MAX: usize = 256;
+/// What Mailgun says itself. Beside it stand the mail's headers, whatever they are called.
+const MAILGUN: [&str; 14] = [
+    "attachments",
+    "body-html",
+    "body-mime",
+    "body-plain",
+    "content-id-map",
+    "from",
+    "message-headers",
+    "recipient",
+    "sender",
+    "signature",
+    "stripped-text",
+    "subject",
+    "timestamp",
+    "token",
+];
 
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -59,7 +81,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The fields of an object.
-type Object<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+pub(super) type Object<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 /// Opens a body of this media type.
 pub fn open<'a>(content_type: &str, body: &'a [u8]) -> Result<Post<'a>, NotAMail> {
@@ -121,28 +143,52 @@ impl<'a> Post<'a> {
         mail.from.is_some() || self.raw().is_some()
     }
 
+    /// Whether a field of this name is the provider's.
+    fn is_own(&self, name: &str) -> bool {
+        self.provider != Provider::Mailgun
+            || (MAILGUN.contains(&name) && self.fields.has_exactly(name))
+    }
+
+    /// What a field of the provider's says that may be long.
+    fn text(&self, name: &str) -> Option<String> {
+        self.is_own(name).then(|| self.fields.text(name))?
+    }
+
+    /// Its bytes.
+    fn bytes(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        self.is_own(name).then(|| self.fields.bytes(name))?
+    }
+
+    /// What one says that is not long.
+    fn short(&self, name: &str) -> Option<String> {
+        self.is_own(name).then(|| self.fields.short(name))?
+    }
+
     /// To whom it was delivered, the surest first: the first group that names somebody who is known
     /// counts. `None`: to more than can be looked at.
     pub fn recipients(&self) -> Option<Vec<Vec<String>>> {
-        let envelope = self.fields.text("envelope").and_then(|text| {
+        let envelope = self.short("envelope").and_then(|text| {
             let envelope = object(text.as_bytes())?.get("to")?.get().to_owned();
             let one = || serde_json::from_str::<String>(&envelope).ok().map(|to| vec![to]);
             serde_json::from_str::<Vec<String>>(&envelope).ok().or_else(one)
         });
         let delivered = ["recipient", "OriginalRecipient"].into_iter();
-        let delivered = delivered.filter_map(|name| self.fields.text(name)).collect();
-        let to = self.fields.text("to").map(|to| match to.starts_with('[') {
-            true => serde_json::from_str::<Vec<String>>(&to).unwrap_or_default().join(", "),
-            false => to,
-        });
+        let delivered = delivered.filter_map(|name| self.short(name)).collect();
+        let written = |list: String| match list.starts_with('[') && list.len() <= LIST_BYTES_MAX {
+            true => serde_json::from_str::<Vec<String>>(&list).unwrap_or_default().join(", "),
+            false => list,
+        };
+        let listed = ["to", "cc", "bcc"].into_iter().filter_map(|name| self.fields.text(name));
+        let listed = listed.map(written);
         let mut groups = Vec::new();
-        for group in [envelope.unwrap_or_default(), delivered, to.into_iter().collect()] {
+        for group in [envelope.unwrap_or_default(), delivered, listed.collect()] {
             let read = group.iter().flat_map(|list| match normal(list) {
                 Some(address) => vec![address],
                 None => addresses(list).into_iter().map(|mailbox| mailbox.address).collect(),
             });
             let mut read: Vec<String> = read.take(RECIPIENTS_MAX + 1).collect();
-            if read.len() > RECIPIENTS_MAX {
+            let is_cut = group.iter().any(|list| list.len() > LIST_BYTES_MAX);
+            if is_cut || read.len() > RECIPIENTS_MAX {
                 return if groups.is_empty() { None } else { Some(groups) };
             }
             read.dedup();
@@ -160,7 +206,7 @@ impl<'a> Post<'a> {
             None => Mail { head: self.head(), files: self.files(), ..Mail::default() },
         };
         self.add_sender(&mut mail);
-        let posted = |names: &[&str]| names.iter().find_map(|name| self.fields.text(name));
+        let posted = |names: &[&str]| names.iter().find_map(|name| self.text(name));
         let subject = posted(&["subject"]).and_then(|subject| super::one_line(&subject));
         mail.subject = subject.or_else(|| head::text(mail.head.subject.as_deref()?));
         let lines = |text: String| text.replace("\r\n", "\n");
@@ -168,9 +214,14 @@ impl<'a> Post<'a> {
         mail.html = posted(&["html", "body-html", "HtmlBody"]).or(mail.html);
         mail.visible = posted(&["stripped-text", "StrippedTextReply"]).map(lines);
         self.add_ids(&mut mail.head);
-        if let Some(date) = posted(&["date"]).filter(|_| mail.head.date.is_none()) {
-            mail.head.date = Some(date);
+        if mail.head.date.is_none() {
+            mail.head.date = self.fields.short("date");
         }
+        mail.posted_id = match self.provider {
+            Provider::Postmark => self.fields.short("MessageID"),
+            Provider::Resend => self.fields.short("email_id"),
+            Provider::Generic | Provider::Sendgrid | Provider::Mailgun => None,
+        };
         Ok(mail)
     }
 
@@ -178,13 +229,13 @@ impl<'a> Post<'a> {
     fn raw(&self) -> Option<Cow<'_, [u8]>> {
         let raw = ["email", "body-mime", "RawEmail"]
             .into_iter()
-            .find_map(|name| self.fields.bytes(name).filter(|bytes| bytes.contains(&b'\n')))?;
+            .find_map(|name| self.bytes(name).filter(|bytes| bytes.contains(&b'\n')))?;
         Some(raw)
     }
 
     fn head(&self) -> Head {
         if self.provider == Provider::Sendgrid || self.provider == Provider::Generic {
-            let block = self.fields.text("headers").unwrap_or_default();
+            let block = self.fields.short("headers").unwrap_or_default();
             if !block.starts_with(['{', '[']) {
                 return Head::of_block(&block);
             }
@@ -198,7 +249,7 @@ impl<'a> Post<'a> {
 
     /// Headers as a list of pairs (Mailgun), of objects (Postmark), or as an object.
     fn listed_headers(&self) -> Vec<(String, String)> {
-        let posted = ["message-headers", "Headers"].into_iter().find_map(|n| self.fields.text(n));
+        let posted = ["message-headers", "Headers"].into_iter().find_map(|name| self.short(name));
         let posted = posted.unwrap_or_default();
         if let Ok(pairs) = serde_json::from_str::<Vec<(String, String)>>(&posted) {
             return pairs;
@@ -215,7 +266,7 @@ impl<'a> Post<'a> {
     }
 
     fn add_sender(&self, mail: &mut Mail) {
-        let full = self.fields.text("FromFull").and_then(|full| {
+        let full = self.short("FromFull").and_then(|full| {
             let fields = Fields::of_json(object(full.as_bytes())?);
             let address = normal(&fields.text("Email")?)?;
             Some(Mailbox { address, name: fields.text("Name").and_then(|n| super::one_line(&n)) })
@@ -224,21 +275,21 @@ impl<'a> Post<'a> {
             let bare = || normal(&text).map(|address| Mailbox { address, name: None });
             addresses(&text).into_iter().next().or_else(bare)
         };
-        let posted = full.or_else(|| self.fields.text("from").and_then(first));
+        let posted = full.or_else(|| self.short("from").and_then(first));
         let of_head = || mail.head.from.clone().and_then(first);
         let envelope = || {
-            let envelope = self.fields.text("envelope")?;
+            let envelope = self.short("envelope")?;
             let from = object(envelope.as_bytes())?.get("from")?.get().to_owned();
             normal(&serde_json::from_str::<String>(&from).ok()?)
         };
         let delivered = || {
-            let address = self.fields.text("sender").and_then(|sender| normal(&sender));
+            let address = self.short("sender").and_then(|sender| normal(&sender));
             let address = address.or_else(envelope)?;
             Some(Mailbox { address, name: None })
         };
         let mut from = posted.or_else(of_head).or_else(delivered);
         if let Some(from) = &mut from {
-            let given = self.fields.text("sender_name").and_then(|name| super::one_line(&name));
+            let given = self.short("sender_name").and_then(|name| super::one_line(&name));
             from.name = given.or(from.name.take());
         }
         mail.from = from;
@@ -246,12 +297,12 @@ impl<'a> Post<'a> {
 
     fn add_ids(&self, head: &mut Head) {
         // Postmark's `MessageID` is its own.
-        let id = self.fields.text("message_id").or_else(|| self.fields.text("Message-Id"));
+        let id = self.fields.short("message_id").or_else(|| self.fields.short("Message-Id"));
         if let Some(id) = id.as_deref().and_then(one_id) {
             head.message_id = Some(id);
         }
         let list = |names: [&str; 2]| {
-            let text = names.into_iter().find_map(|name| self.fields.text(name))?;
+            let text = names.into_iter().find_map(|name| self.fields.short(name))?;
             let text =
                 if text.starts_with('[') { text.replace(['[', ']', '"'], " ") } else { text };
             Some(ids(&text)).filter(|ids| !ids.is_empty())
@@ -268,7 +319,7 @@ impl<'a> Post<'a> {
     fn files(&self) -> Vec<File> {
         let mut files = Vec::new();
         let mut shown = ["content-ids", "content-id-map"].into_iter();
-        let shown = shown.find_map(|name| self.fields.text(name)).unwrap_or_default();
+        let shown = shown.find_map(|name| self.short(name)).unwrap_or_default();
         let shown: BTreeMap<String, String> = serde_json::from_str(&shown).unwrap_or_default();
         for (field, name, mime_type, bytes) in self.fields.files() {
             if ["email", "body-mime"].contains(&field) {
@@ -285,9 +336,9 @@ impl<'a> Post<'a> {
                 ..File::default()
             });
         }
-        let listed = self.fields.text("attachments").unwrap_or_default();
-        let listed: Vec<&RawValue> = serde_json::from_str(&listed).unwrap_or_default();
-        files.extend(listed.into_iter().take(FILES_MAX).filter_map(|file| self.file(file)));
+        let listed = self.text("attachments").unwrap_or_default();
+        let FirstFiles(listed) = serde_json::from_str(&listed).unwrap_or_default();
+        files.extend(listed.into_iter().filter_map(|file| self.file(file)));
         files
     }
 
@@ -299,8 +350,9 @@ impl<'a> Post<'a> {
             LENIENT.decode(content)
         });
         let bytes = content.transpose().ok()?;
-        let url = text(&["url"]);
+        let url = text(&["url"]).filter(|url| link(url).is_none());
         let provider_id = text(&["id"]).filter(|_| self.provider == Provider::Resend);
+        let provider_id = provider_id.filter(|id| id.len() <= FILE_ID_BYTES_MAX);
         if bytes.is_none() && url.is_none() && provider_id.is_none() {
             return None;
         }
@@ -332,6 +384,65 @@ fn flat(fields: &Fields<'_>) -> Provider {
 }
 
 fn object(text: &[u8]) -> Option<Object<'_>> {
-    let object: Object<'_> = serde_json::from_slice(text).ok()?;
-    (object.len() <= FIELDS_MAX).then_some(object)
+    serde_json::from_slice(text).ok().map(|Few(object)| object)
+}
+
+/// An object of no more fields than it may have: of one with more, no more are held.
+struct Few<'a>(Object<'a>);
+
+impl<'de> Deserialize<'de> for Few<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Few<'de>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Few<'de>, M::Error> {
+                let mut object = Object::new();
+                while let Some((name, value)) = map.next_entry()? {
+                    if object.len() == FIELDS_MAX {
+                        return Err(M::Error::custom("too many fields"));
+                    }
+                    object.insert(name, value);
+                }
+                Ok(Few(object))
+            }
+        }
+        from.deserialize_map(Reader)
+    }
+}
+
+/// The first ones of a list of files: of the others nothing is held.
+#[derive(Default)]
+struct FirstFiles<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for FirstFiles<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = FirstFiles<'de>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a list")
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(
+                self,
+                mut list: S,
+            ) -> Result<FirstFiles<'de>, S::Error> {
+                let mut files = Vec::new();
+                while files.len() < FILES_MAX
+                    && let Some(file) = list.next_element()?
+                {
+                    files.push(file);
+                }
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(FirstFiles(files))
+            }
+        }
+        from.deserialize_seq(Reader)
+    }
 }

@@ -25,7 +25,8 @@ pub fn reply_address(key: &[u8], inbox: &str, thread: ThreadId) -> Option<String
 /// The thread that an address of the inbox names, if it is one that was signed with this key.
 pub fn replied_thread(key: &[u8], inbox: &str, address: &str) -> Option<ThreadId> {
     let (local, domain) = address.rsplit_once('@')?;
-    let (name, tag) = local.split_once('+')?;
+    // The inbox's own name may have a tag, too.
+    let (name, tag) = local.rsplit_once('+')?;
     if !format!("{name}@{domain}").eq_ignore_ascii_case(inbox) {
         return None;
     }
@@ -95,6 +96,14 @@ mod tests {
         assert_eq!(replied_thread(b"key", "help@example.com", &address), None);
         let moved = address.replace("shop+", "help+");
         assert_eq!(replied_thread(b"key", "help@example.com", &moved), None);
+    }
+
+    #[test]
+    fn an_inbox_whose_name_has_a_tag_has_reply_addresses_too() {
+        let (inbox, thread) = ("shop+help@example.com", ThreadId(Uuid::from_u128(7)));
+        let address = reply_address(b"key", inbox, thread).unwrap();
+        assert_eq!(replied_thread(b"key", inbox, &address), Some(thread));
+        assert_eq!(replied_thread(b"key", INBOX, &address), None);
     }
 
     #[test]

@@ -39,20 +39,20 @@ pub(super) fn of(message: &Value, raw: &str) -> Content {
 /// Whether another attachment is the same in a newer form: a sticker that comes as an image too, a
 /// post that comes as a plain share too.
 fn is_doubled(sent: &Value, all: &[Value]) -> bool {
-    let key = |sent: &Value| match kind(sent) {
+    let key = |sent: &Value| match type_of(sent) {
         "image" | "sticker" => sent.pointer("/payload/sticker_id").and_then(text),
         "share" | "ig_post" | "ig_reel" | "post" | "reel" => {
             sent.pointer("/payload/url").and_then(text)
         }
         _ => None,
     };
-    let is_older = matches!(kind(sent), "image" | "share");
+    let is_older = matches!(type_of(sent), "image" | "share");
     let Some(id) = key(sent).filter(|_| is_older) else { return false };
     all.iter()
-        .any(|other| !matches!(kind(other), "image" | "share") && key(other) == Some(id.clone()))
+        .any(|other| !matches!(type_of(other), "image" | "share") && key(other) == Some(id.clone()))
 }
 
-fn kind(sent: &Value) -> &str {
+fn type_of(sent: &Value) -> &str {
     sent.get("type").and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -60,7 +60,7 @@ fn attachment(sent: &Value) -> Attachment {
     let payload = sent.get("payload");
     let of = |key: &str| payload.and_then(|payload| payload.get(key)).and_then(text);
     let is_sticker = of("sticker_id").is_some();
-    let kind = match kind(sent) {
+    let kind = match type_of(sent) {
         _ if sent.get("unsupported_type").is_some() || of("unsupported_type").is_some() => {
             "unsupported"
         }
@@ -89,9 +89,11 @@ fn attachment(sent: &Value) -> Attachment {
         _ => (None, None),
     };
     let heading = || payload?.pointer("/generic/elements/0/title").and_then(text);
+    let url = of("url").or_else(|| beside("url")).or_else(|| plain.filter(|url| is_link(url)));
     Attachment {
         kind: kind.to_owned(),
-        url: of("url").or_else(|| beside("url")).or_else(|| plain.filter(|url| is_link(url))),
+        url_expires: url.as_deref().is_some_and(|url| is_file(type_of(sent), kind, url)),
+        url,
         name: of("title").or_else(|| beside("title")).or_else(heading),
         provider_media_id: ["sticker_id", "ig_post_media_id", "reel_video_id", "id"]
             .into_iter()
@@ -100,6 +102,26 @@ fn attachment(sent: &Value) -> Attachment {
         longitude,
         ..Attachment::default()
     }
+}
+
+/// Whether what lies at an address is a file of the provider's, for a while. What is shared may be
+/// one, or a page of the web.
+fn is_file(sent_as: &str, kind: &str, url: &str) -> bool {
+    match kind {
+        "image" | "audio" | "video" | "document" | "sticker" | "story" => is_link(url),
+        "share" => sent_as != "fallback" && is_link(url) && !is_page(url),
+        _ => false,
+    }
+}
+
+/// Whether this is a page that people see at Facebook or Instagram.
+fn is_page(url: &str) -> bool {
+    let host = url.split("://").nth(1).and_then(|rest| rest.split(['/', '?', '#']).next());
+    let host = host.unwrap_or_default().to_ascii_lowercase();
+    let pages = ["facebook.com", "instagram.com", "fb.com", "fb.me", "fb.watch", "instagr.am"];
+    pages.iter().any(|page| {
+        host.strip_suffix(page).is_some_and(|left| left.is_empty() || left.ends_with('.'))
+    })
 }
 
 fn is_link(text: &str) -> bool {

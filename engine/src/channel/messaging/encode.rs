@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::media::sent_as;
 use super::people::kind;
 use crate::channel::{Api, Call, Channel, Handle, Method, Outbound, Outgoing};
-use crate::message::MessageKind;
 use crate::saying::{Interactive, Media, Saying, Source};
 
 /// The account that speaks.
@@ -15,6 +15,14 @@ pub struct Speaker<'a> {
     pub key: &'a str,
     pub token: &'a str,
 }
+
+/// What webhooks tell of a page.
+const PAGE_FIELDS: &str = "messages,messaging_postbacks,messaging_optins,messaging_referrals,\
+    messaging_handovers,message_deliveries,message_reads,message_echoes,message_reactions,\
+    message_edits,standby";
+/// What webhooks tell of an account of Instagram that was connected by Instagram Login.
+const GRAM_FIELDS: &str = "messages,messaging_postbacks,messaging_optins,messaging_referral,\
+    messaging_seen,messaging_handover,message_reactions,message_edit,standby,comments,mentions";
 
 /// A message or a reaction to a customer; `None` where none of its handles is one of this channel, or
 /// it cannot be said here.
@@ -63,6 +71,21 @@ pub fn account(from: Speaker<'_>) -> Call {
     from.call(Method::Get, format!("{}?fields={fields}", from.key), None)
 }
 
+/// Has the account's webhooks delivered to the token's app (`Post`), or no more (`Delete`). An account
+/// of Instagram that is a page's is subscribed by the page, which is what its token is of.
+pub fn subscription(from: Speaker<'_>, method: Method) -> Call {
+    let (of, fields) = match from.channel {
+        Channel::Instagram if from.is_login() => (from.key, GRAM_FIELDS),
+        Channel::Instagram => ("me", PAGE_FIELDS),
+        _ => (from.key, PAGE_FIELDS),
+    };
+    let path = match method {
+        Method::Post => format!("{of}/subscribed_apps?subscribed_fields={fields}"),
+        Method::Get | Method::Delete => format!("{of}/subscribed_apps"),
+    };
+    from.call(method, path, None)
+}
+
 /// What is said, as a message.
 fn said(saying: &Saying) -> Option<Value> {
     Some(match saying {
@@ -74,15 +97,13 @@ fn said(saying: &Saying) -> Option<Value> {
 }
 
 fn attachment(media: &Media) -> Option<Value> {
-    let kind = match media.kind {
-        MessageKind::Image => "image",
-        MessageKind::Audio => "audio",
-        MessageKind::Video => "video",
-        MessageKind::Document => "file",
-        _ => return None,
+    let payload = match &media.from {
+        Source::Link(url) => json!({"url": url}),
+        Source::Provider(id) => json!({"attachment_id": id}),
+        // It is taken there first, or lent by a link.
+        Source::Stored(_) => return None,
     };
-    let Source::Link(url) = &media.from else { return None };
-    Some(json!({"attachment": {"type": kind, "payload": {"url": url}}}))
+    Some(json!({"attachment": {"type": sent_as(media.kind)?, "payload": payload}}))
 }
 
 fn pressed(interactive: &Interactive) -> Option<Value> {
@@ -126,10 +147,13 @@ impl Speaker<'_> {
         self.call(Method::Post, format!("{}/messages", self.key), Some(body))
     }
 
-    fn call(self, method: Method, path: String, body: Option<Value>) -> Call {
-        // Tokens of Instagram Login say so themselves, and count nowhere else.
-        let is_login = self.channel == Channel::Instagram && self.token.starts_with("IG");
-        let api = if is_login { Api::Instagram } else { Api::Graph };
+    /// Whether the token is one of Instagram Login, which counts nowhere else. They say so themselves.
+    pub fn is_login(self) -> bool {
+        self.channel == Channel::Instagram && self.token.starts_with("IG")
+    }
+
+    pub(super) fn call(self, method: Method, path: String, body: Option<Value>) -> Call {
+        let api = if self.is_login() { Api::Instagram } else { Api::Graph };
         Call { api, method, path, bearer: self.token.to_owned(), body }
     }
 }

@@ -145,6 +145,12 @@ impl Entry<'_> {
         events.filter_map(|event| introduction::of(event)).collect()
     }
 
+    /// The references by which alone it names somebody.
+    pub fn references(&self) -> Vec<String> {
+        let events = self.contents.iter().flat_map(|contents| &contents.messaging);
+        events.filter_map(|event| introduction::reference_alone(event)).collect()
+    }
+
     /// Of it one item of one of its lists.
     fn kept_alone(&self, list: &str, item: &RawValue) -> String {
         format!(r#"{{"id":{},"{list}":[{}]}}"#, json!(self.id), item.get())

@@ -1,10 +1,10 @@
 //! Who is known by a reference alone (`user_ref`, of a plugin on a website) until a message of theirs
-//! brings the id of the person: what they did before is kept as dead letters until then.
+//! brings the id of the person: what they did is kept as dead letters until then.
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::channel::reading::{text, value_of};
+use crate::channel::reading::{ID_BYTES_MAX, text, value_of};
 
 /// Somebody who was known by a reference turns out to be this person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,10 +21,31 @@ pub(super) fn of(event: &RawValue) -> Option<Introduction> {
         return None;
     }
     let event = value_of(event)?;
-    let person = text(event.pointer("/sender/id")?)?;
+    let person = id(event.pointer("/sender/id")?)?;
     let named = ["/sender/user_ref", "/prior_message/identifier"];
-    let reference = named.iter().find_map(|at| event.pointer(at).and_then(text))?;
+    let reference = named.iter().find_map(|at| event.pointer(at).and_then(id))?;
     Some(Introduction { reference, person })
+}
+
+/// The reference by which alone an event names who did it, if it does.
+pub(super) fn reference_alone(event: &RawValue) -> Option<String> {
+    if !event.get().contains("user_ref") {
+        return None;
+    }
+    alone(value_of(event)?.get("sender")?)
+}
+
+/// The same of a sender.
+fn alone(sender: &Value) -> Option<String> {
+    if sender.get("id").is_some() {
+        return None;
+    }
+    sender.get("user_ref").and_then(id)
+}
+
+/// An id, or a reference: what is longer is neither.
+fn id(value: &Value) -> Option<String> {
+    text(value).filter(|id| id.len() <= ID_BYTES_MAX)
 }
 
 impl Introduction {
@@ -32,9 +53,7 @@ impl Introduction {
     pub(super) fn told(&self, kept: &str) -> Option<String> {
         let mut entry: Value = serde_json::from_str(kept).ok()?;
         let sender = entry.pointer_mut("/messaging/0/sender")?;
-        let is_theirs = sender.get("id").is_none()
-            && sender.get("user_ref").and_then(text).as_ref() == Some(&self.reference);
-        if !is_theirs {
+        if alone(sender).as_ref() != Some(&self.reference) {
             return None;
         }
         sender["id"] = self.person.as_str().into();

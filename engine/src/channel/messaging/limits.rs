@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::media::check_file;
 use crate::channel::Channel;
 use crate::channel::whatsapp::{is_link, sound};
 use crate::message::MessageKind;
@@ -28,7 +29,9 @@ const CONTENT_BYTES_MAX: usize = 30 * 1024;
 pub fn check(channel: Channel, saying: &Saying) -> Result<(), Invalid> {
     match saying {
         Saying::Text(said) => check_text(channel, "text", said, TEXT_CHARS_MAX),
-        Saying::Media(media) => check_media(media).map_err(|wrong| wrong.within("attachments[0]")),
+        Saying::Media(media) => {
+            check_media(channel, media).map_err(|wrong| wrong.within("attachments[0]"))
+        }
         Saying::Interactive(interactive) => {
             let given = json!(interactive);
             if given.to_string().len() > CONTENT_BYTES_MAX {
@@ -64,7 +67,7 @@ fn check_text(channel: Channel, field: &str, said: &str, most: usize) -> Result<
     Ok(())
 }
 
-fn check_media(media: &Media) -> Result<(), Invalid> {
+fn check_media(channel: Channel, media: &Media) -> Result<(), Invalid> {
     if media.kind == MessageKind::Sticker {
         return Err(Invalid::field("kind", "stickers cannot be sent on this channel"));
     }
@@ -72,13 +75,17 @@ fn check_media(media: &Media) -> Result<(), Invalid> {
         let message = "is not shown on this channel; send it as a text of its own";
         return Err(Invalid::field("caption", message));
     }
-    if media.filename.is_some() {
-        return Err(Invalid::field("filename", "is not shown on this channel; leave it out"));
+    match &media.from {
+        // Its own name goes along: it is shown here.
+        Source::Stored(stored) => check_file(channel, media.kind, stored),
+        _ if media.filename.is_some() => {
+            Err(Invalid::field("filename", "is not shown on this channel; leave it out"))
+        }
+        Source::Link(url) => {
+            link(url).map_or(Ok(()), |message| Err(Invalid::field("url", message)))
+        }
+        Source::Provider(_) => Ok(()),
     }
-    let Source::Link(url) = &media.from else {
-        return Err(Invalid::field("media_id", "is not for this channel yet; give a `url`"));
-    };
-    link(url).map_or(Ok(()), |message| Err(Invalid::field("url", message)))
 }
 
 /// What can be pressed: `button` (to answer by, at most 13), or a `template` in the provider's form.

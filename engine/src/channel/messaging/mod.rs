@@ -7,11 +7,17 @@ mod entry;
 mod event;
 mod introduction;
 mod limits;
+mod media;
+mod menu;
 mod outcome;
 mod people;
+mod profile;
 
-pub use encode::{Speaker, account, message, read_marks};
+pub use encode::{Speaker, account, message, read_marks, subscription};
 pub use entry::{Entry, met, open, reopen};
 pub use introduction::Introduction;
 pub use limits::{check, check_reaction};
+pub use media::{is_of_medium, relocate, relocated, upload};
+pub use menu::{Menu, MenuItem, check_menus, menus, read_menus, set_menus};
 pub use outcome::{known, outcome};
+pub use profile::{profile, profiled};

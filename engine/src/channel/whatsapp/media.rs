@@ -36,14 +36,19 @@ pub fn located(answered: Answered) -> Result<Located, Missed> {
         let unnamed = || Missed::Gone(error("unknown", "the provider names no address of it"));
         return located.ok_or_else(unnamed);
     }
-    Err(match outcome(answered) {
+    Err(missed(answered))
+}
+
+/// Why an answer names no file.
+pub fn missed(answered: Answered) -> Missed {
+    match outcome(answered) {
         Outcome::Sent { .. } => Missed::Passing(error("unknown", "the provider's answer is none")),
         Outcome::Unknown { reason } => Missed::Passing(error("unreachable", &reason)),
         // There is no such object.
         Outcome::AccountStopped { error } if error.code == "33" => Missed::Gone(error),
         Outcome::Retry { error, .. } | Outcome::AccountStopped { error } => Missed::Passing(error),
         Outcome::Refused { error } => Missed::Gone(error),
-    })
+    }
 }
 
 /// Takes a file of this type to the provider, for messages of this number.
@@ -52,15 +57,21 @@ pub fn upload(mime_type: &str, phone_number_id: &str, token: &str) -> Upload {
         path: format!("{phone_number_id}/media"),
         bearer: token.to_owned(),
         fields: vec![("messaging_product", "whatsapp".to_owned()), ("type", mime_type.to_owned())],
+        file: "file",
         mime_type: mime_type.to_owned(),
     }
 }
 
 /// The id of a file that was taken there; or what becomes of its message, of which nothing was sent.
 pub fn uploaded(answered: Answered) -> Result<String, Outcome> {
+    uploaded_as("id", answered)
+}
+
+/// The same where the id stands under this key.
+pub fn uploaded_as(key: &str, answered: Answered) -> Result<String, Outcome> {
     if let Answered::With { status: 200..=299, body, .. } = &answered {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
-        let id = body.get("id").and_then(text);
+        let id = body.get(key).and_then(text);
         let unnamed = "the provider's answer names no file";
         return id.ok_or_else(|| again(error("unknown", unnamed)));
     }

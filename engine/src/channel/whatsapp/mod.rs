@@ -23,7 +23,7 @@ pub use envelope::{Change, Envelope, open, reopen};
 pub use history::{History, history};
 pub use limits::{TEXT_CHARS_MAX, check, check_reaction};
 pub(super) use limits::{is_link, sound};
-pub use media::{is_of_medium, locate, located, upload, uploaded};
+pub use media::{is_of_medium, locate, located, missed, upload, uploaded, uploaded_as};
 pub use news::{news, waba};
 pub use outcome::{is_of_token, known, outcome, token_until, wait};
 

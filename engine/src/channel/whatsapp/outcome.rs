@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::account::{Known, Throughput};
+use crate::account::{Known, MASK, Throughput};
 use crate::channel::reading::text;
 use crate::channel::{Answered, Outcome, Slow};
 use crate::message::MessageError;
@@ -164,7 +164,8 @@ fn of_error(error: &Value) -> Outcome {
     }
 }
 
-/// An error in the provider's words: its details are the most telling, its title the least.
+/// An error in the provider's words: its details are the most telling, its title the least. Tokens
+/// that they repeat are left out.
 pub(super) fn error_of(error: &Value) -> MessageError {
     let words = [
         error.pointer("/error_data/details"),
@@ -175,5 +176,23 @@ pub(super) fn error_of(error: &Value) -> MessageError {
     let message = words.into_iter().flatten().find_map(Value::as_str).unwrap_or("no reason given");
     let code = error.get("code").and_then(text).unwrap_or_else(|| "unknown".to_owned());
     let short = |words: &str| words.chars().take(ERROR_CHARS_MAX).collect();
-    MessageError { code: short(&code), message: short(message) }
+    MessageError { code: short(&code), message: short(&without_tokens(message)) }
+}
+
+/// Access tokens begin so, and are longer than any word.
+const TOKENS: [&str; 2] = ["EAA", "IG"];
+const TOKEN_BYTES_MIN: usize = 32;
+
+/// Words without what looks like an access token: people see them, and they are kept.
+fn without_tokens(words: &str) -> String {
+    let of_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let mut shown = String::with_capacity(words.len());
+    for word in words.split_inclusive(|c| !of_token(c)) {
+        let token = word.trim_end_matches(|c| !of_token(c));
+        let is_token = token.len() >= TOKEN_BYTES_MIN
+            && TOKENS.iter().any(|beginning| token.starts_with(beginning));
+        shown.push_str(if is_token { MASK } else { token });
+        shown.push_str(&word[token.len()..]);
+    }
+    shown
 }
