@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Measures the release binary on this machine: webhooks a second, latency under 40 % of that, how many
 webhooks share a sync, memory per conversation, what a flood of one organization does to another, and
-what live sockets cost. Loopback only; every server it starts ends with it.
+what live sockets cost, and how soon a message is found. Loopback only; every server it starts ends with it.
 
     cargo build --release -p omnistream-api -p omnistream-loadtest
     loadtest/measure.py speed  --dir DIR [--beside NAME=COMMAND ...] [--rounds 3] [--seconds 5]
     loadtest/measure.py memory --dir DIR [--conversations 100000]
     loadtest/measure.py flood  --dir DIR [--seconds 60] [--restart-after 30] [--set KEY=VALUE ...]
     loadtest/measure.py sockets --dir DIR [--beside COMMAND] [--sockets 1000] [--idle 10000] [--rounds 3]
+    loadtest/measure.py search  --dir DIR [--rate 1000] [--seconds 30] [--set KEY=VALUE ...]
 
 DIR is scratch on the disk whose durability counts. A figure of this machine alone means little, so
 `--beside` names a program to be measured in the same rounds: it must take the same signed webhooks at
@@ -18,6 +19,8 @@ what is posted to `/pub` of {publish} on to all websockets at `/ws` of {address}
 import argparse
 import contextlib
 import functools
+import hashlib
+import hmac
 import json
 import os
 import pathlib
@@ -354,6 +357,7 @@ def flood(args):
                 flooding=NUMBER, flooding_token=server.token,
                 bystander=f"{NUMBER}2", bystander_token=server.found("bystander", f"{NUMBER}2"), **options,
             )
+            found = caught_up(server)
         finally:
             if pid.exists():
                 end(int(pid.read_text()))
@@ -372,9 +376,60 @@ def flood(args):
         "most_waiting": max((sample["waiting"] or 0 for sample in report["samples"]), default=0),
         "resident_mb": [round(early / 1e6, 1), round(late / 1e6, 1)],
         "memory_flat": late <= 1.1 * early,
+        "search": found,
     }
     print(json.dumps(report))
     return 0 if is_kept else 1
+
+
+def caught_up(server):
+    """How long it takes until everything can be found, and what the server holds then. Own memory is what
+    counts: mapped pages are the system's cache."""
+    began, seen = time.monotonic(), server.metrics()
+    while seen['omnistream_oldest_seconds{what="search"}'] > 0 and time.monotonic() - began < 900:
+        time.sleep(0.5)
+        seen = server.metrics()
+    row = {"caught_up_seconds": round(time.monotonic() - began, 1)}
+    row |= {f"{kind}_mb": round(seen[f'omnistream_memory_bytes{{kind="{kind}"}}'] / 1e6, 1) for kind in ("own", "files")}
+    row["indexed"] = seen.get("omnistream_search_messages_total", 0)
+    row["segments"] = seen["omnistream_search_segments"]
+    return row
+
+
+def deliver(server, text):
+    """A customer writes this; answers when it was acknowledged."""
+    message = {"from": "4915550000000", "id": f"wamid.{text}", "timestamp": str(int(time.time())), "type": "text", "text": {"body": text}}
+    value = {"messaging_product": "whatsapp", "metadata": {"display_phone_number": "1", "phone_number_id": NUMBER}}
+    value |= {"contacts": [{"wa_id": message["from"], "profile": {"name": "Ada"}}], "messages": [message]}
+    entry = {"id": "1", "changes": [{"field": "messages", "value": value}]}
+    body = json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
+    signature = "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    headers = {"content-type": "application/json", "x-hub-signature-256": signature}
+    with urllib.request.urlopen(urllib.request.Request(f"{server.url}/webhook", body, headers), timeout=30):
+        return time.monotonic()
+
+
+def search(args):
+    """How long after its acknowledgement a message is found, while others come at a rate."""
+    with scratch(args.dir / "measure-search") as place, engine(place, settings(args.set)) as server:
+        found, idle_before = [], quiet(args.quiet)
+        options = {"rate": args.rate, "for": args.seconds, "connections": 64}
+        others = threading.Thread(target=load, args=(server,), kwargs=options)
+        if args.rate:
+            others.start()
+        until = time.monotonic() + args.seconds
+        while time.monotonic() < until:
+            word = f"needle{len(found)}x"
+            acknowledged = deliver(server, word)
+            while not server.call("GET", f"/api/messages/search?q={word}"):
+                time.sleep(0.01)
+            found.append(time.monotonic() - acknowledged)
+        if args.rate:
+            others.join()
+        report = {"idle_before": idle_before, "rate": args.rate, "messages": len(found), "p50_seconds": statistics.median(found)}
+        report |= {"longest_seconds": max(found), "within_2_seconds": max(found) <= 2, "afterwards": caught_up(server)}
+    print(json.dumps(report))
+    return 0 if report["within_2_seconds"] else 1
 
 
 def open_files(connections):
@@ -478,9 +533,14 @@ def main():
     of_sockets.add_argument("--rate", type=float, default=20, help="messages a second")
     of_sockets.add_argument("--seconds", type=float, default=10)
     of_sockets.add_argument("--quiet", type=float, default=0, help="seconds to wait for an idle machine before each round")
-    for one in (of_memory, of_flood, of_sockets):
+    of_search = what.add_parser("search", help="how soon a message is found", description=search.__doc__)
+    of_search.set_defaults(measure=search)
+    of_search.add_argument("--rate", type=float, default=1000, help="webhooks a second beside; 0: none")
+    of_search.add_argument("--seconds", type=float, default=30)
+    of_search.add_argument("--quiet", type=float, default=0, help="seconds to wait for an idle machine before")
+    for one in (of_memory, of_flood, of_sockets, of_search):
         one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as limits.inflight_tenant=5000")
-    for one in (of_speed, of_memory, of_flood, of_sockets):
+    for one in (of_speed, of_memory, of_flood, of_sockets, of_search):
         one.add_argument("--dir", type=pathlib.Path, required=True)
     args = parser.parse_args()
     args.dir = args.dir.resolve()

@@ -1,4 +1,4 @@
-//! What a commit reaches outside the actors: lists, live feeds, the outbox.
+//! What a commit reaches outside the actors: lists, live feeds, searching, the outbox.
 
 use engine::conversation::{Conversation, Effect};
 use engine::id::{MessageId, ThreadId};
@@ -10,11 +10,13 @@ use crate::fetcher::Fetcher;
 use crate::outbox::Outbox;
 use crate::panics::caught;
 use crate::profiles::Profiles;
+use crate::search::Search;
 use crate::world::Outside;
 
-/// Lists and live feed, the outbox, files that are fetched, and who customers are.
+/// Lists and live feed, searching, the outbox, files that are fetched, and who customers are.
 pub struct Effects<W> {
     pub hub: Hub<W>,
+    pub search: Search,
     pub outbox: Outbox,
     pub fetcher: Fetcher,
     pub profiles: Profiles,
@@ -24,6 +26,7 @@ impl<W: Wire> Outside for Effects<W> {
     fn follow(&self, committed: &Committed) {
         // Who follows reads what they were not told with the next commit, or wake.
         let _ = caught("follow", || self.hub.follow(committed));
+        let _ = caught("search", || self.search.follow(committed));
         let before = committed.before.as_ref();
         let after = &committed.after;
         if before.is_none_or(|before| before.last_inbound_at != after.last_inbound_at) {
@@ -33,6 +36,7 @@ impl<W: Wire> Outside for Effects<W> {
 
     fn woke(&self, head: &Conversation) {
         let _ = caught("follow", || self.hub.woke(head));
+        let _ = caught("search", || self.search.woke(head));
         let _ = caught("profile", || self.profiles.look_up(head));
     }
 

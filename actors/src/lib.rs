@@ -25,6 +25,7 @@ pub mod permits;
 pub mod profiles;
 pub mod provider;
 pub mod reply;
+pub mod search;
 pub mod shard;
 mod slots;
 pub mod sweep;

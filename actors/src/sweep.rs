@@ -21,7 +21,11 @@ pub async fn sweep(
     let conversations = &world.conversations;
     let now = hour(world.clock.now());
     // One process owns all shards: one mark does for all of them.
-    let from = conversations.swept(0).await?.unwrap_or(now);
+    let swept = conversations.swept(0).await?;
+    if swept.is_none() {
+        conversations.set_began(now, world.stamps.next()).await?;
+    }
+    let from = swept.unwrap_or(now);
     let (mut mark, mut woken) = (from, 0);
     for hour in from..=now {
         let mut undone = 0;

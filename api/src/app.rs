@@ -12,6 +12,7 @@ use actors::grants::Grants;
 use actors::inbox::Inboxes;
 use actors::outbox::Outbox;
 use actors::profiles::Profiles;
+use actors::search::Search;
 use actors::tenants::Tenants;
 use axum::http::HeaderMap;
 use config::Config;
@@ -50,6 +51,7 @@ pub struct Parts {
     pub uploads: Uploads,
     pub lender: Lender,
     pub hub: Hub<Frame>,
+    pub search: Search,
     pub jwt: JwtKeys,
     pub login_limits: LoginLimits,
     /// Passwords are hashed by so many at once.

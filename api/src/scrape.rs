@@ -19,7 +19,10 @@ pub fn router(recorder: PrometheusHandle, app: App, store: Option<Arc<Embedded>>
             tell(&store.stats());
         }
         load(&app.desk);
-        for (what, age) in app.desk.oldest().into_iter().chain([("sends", app.outbox.oldest())]) {
+        memory();
+        metrics::gauge!("omnistream_search_segments").set(app.search.segments() as f64);
+        let beside = [("sends", app.outbox.oldest()), ("search", app.search.oldest())];
+        for (what, age) in app.desk.oldest().into_iter().chain(beside) {
             metrics::gauge!("omnistream_oldest_seconds", "what" => what).set(age.as_secs_f64());
         }
         recorder.render()
@@ -48,6 +51,19 @@ fn load(desk: &Desk) {
         ("omnistream_waiting_threads", waiting.threads()),
     ] {
         metrics::gauge!(name).set(value as f64);
+    }
+}
+
+/// What the process holds itself, and what it has of files, which the system takes back when it needs it.
+fn memory() {
+    // Elsewhere than on Linux nobody says so.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    for (kind, name) in [("own", "RssAnon:"), ("files", "RssFile:")] {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+        if let Some(kilobytes) = kilobytes {
+            metrics::gauge!("omnistream_memory_bytes", "kind" => kind).set(kilobytes * 1024.0);
+        }
     }
 }
 

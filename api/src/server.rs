@@ -19,6 +19,7 @@ use actors::panics::caught_in;
 use actors::permits::{Amount, Marks, PermitLimits};
 use actors::profiles::{ProfileOptions, Profiles};
 use actors::provider::{Provider, ProviderOptions};
+use actors::search::{Search, SearchOptions};
 use actors::tenants::Tenants;
 use actors::waiting::WaitingLimits;
 use config::{Backend, Config};
@@ -191,8 +192,16 @@ impl Server {
                 ladder: limits.media_ladder.clone(),
             },
         });
+        let (search, index) = Search::start(
+            Conversations::new(store.clone()),
+            Contacts::new(store.clone()),
+            clock.clone(),
+            search_options(&config),
+        )
+        .await;
         let effects = Effects {
             hub: hub.clone(),
+            search: search.clone(),
             outbox: outbox.clone(),
             fetcher: fetcher.clone(),
             profiles: profiles.clone(),
@@ -218,6 +227,7 @@ impl Server {
             lender,
             uploads: Uploads::new(limits.media_uploads, limits.media_uploads_tenant),
             hub,
+            search,
             jwt: JwtKeys::new(&secret),
             login_limits: LoginLimits::new(limits),
             hashing: Semaphore::new(limits.password_hashes),
@@ -254,6 +264,7 @@ impl Server {
         let tasks = vec![
             tokio::spawn(served.serve(edge::router(&app), stopping.clone(), drain)),
             tokio::spawn(scraped.serve(metrics_text, stopping.clone(), drain)),
+            tokio::spawn(app.search.clone().run(index, stopping.clone())),
             sweep(app.clone(), stopping.clone()),
             probe(app.clone(), stopping),
         ];
@@ -408,6 +419,20 @@ async fn feed_limits(config: &Config, names: &Names) -> Result<FeedLimits, NotSt
         streams_per_session: limits.subscriptions_per_socket,
         incarnation,
     })
+}
+
+fn search_options(config: &Config) -> SearchOptions {
+    let limits = &config.limits;
+    let directory = match config.storage.backend {
+        Backend::Memory => None,
+        Backend::Embedded | Backend::Cql => Some(config.storage.path.join("search")),
+    };
+    SearchOptions {
+        directory,
+        every: limits.search_every,
+        marks: limits.search_marks,
+        matches: limits.search_matches,
+    }
 }
 
 fn desk_options(config: &Config) -> DeskOptions {

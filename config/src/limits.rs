@@ -156,4 +156,9 @@ pub struct Limits {
     pub tree_sync_every: Duration,
     #[serde(with = "crate::duration")]
     pub commit_stall: Duration,
+    #[serde(with = "crate::duration")]
+    pub search_every: Duration,
+    pub search_marks: usize,
+    pub search_matches: usize,
+    pub search_words: usize,
 }

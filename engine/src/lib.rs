@@ -2,7 +2,8 @@
 //! no I/O; what a rule needs arrives as an argument.
 //!
 //! Reading order: [`id`], [`time`], [`message`], [`fact`], [`conversation`], [`channel`]; then
-//! [`contact`], [`consent`], [`account`], [`integration`], [`registration`], [`news`], [`identity`], [`permission`], [`media`], [`lending`], [`text`], [`resource`], [`quick_reply`], [`activity`].
+//! [`contact`], [`consent`], [`account`], [`integration`], [`registration`], [`news`], [`identity`], [`permission`], [`media`], [`lending`], [`text`], [`resource`], [`quick_reply`], [`activity`];
+//! [`words`], [`search`].
 
 pub mod account;
 pub mod activity;
@@ -25,6 +26,8 @@ pub mod quick_reply;
 pub mod registration;
 pub mod resource;
 pub mod saying;
+pub mod search;
 pub mod tenant;
 pub mod text;
 pub mod time;
+pub mod words;

@@ -23,6 +23,7 @@ pub mod dead_letters;
 pub mod keys;
 pub mod media;
 pub mod names;
+pub mod search;
 pub mod settings;
 pub mod tables;
 pub mod waiting;

@@ -74,7 +74,7 @@ pub static DIRTY: Table = Table {
     ..PLAIN
 };
 
-/// Up to which hour a shard has nothing left to look at.
+/// Up to which hour a shard has nothing left to look at; of -1, the whole store, since it began then.
 pub static SWEPT: Table =
     Table { number: 8, name: "swept", partition: &[("shard", Kind::Int)], ..PLAIN };
 

@@ -36,6 +36,8 @@ mod profiles;
 #[cfg(test)]
 mod protocol;
 #[cfg(test)]
+mod search;
+#[cfg(test)]
 mod sends;
 #[cfg(test)]
 mod settings;

@@ -101,7 +101,7 @@ impl ContactView {
 /// At most so many contacts are looked through for one list.
 const CONTACTS_MAX: usize = 10_000;
 /// At most so many conversations of one contact are listed.
-const CONVERSATIONS_MAX: usize = 1_000;
+pub const CONVERSATIONS_MAX: usize = 1_000;
 
 async fn list(
     State(app): State<App>,

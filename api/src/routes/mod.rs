@@ -20,6 +20,7 @@ pub mod pages;
 pub mod persistent_menu;
 pub mod quick_replies;
 pub mod roles;
+pub mod search;
 pub mod webhooks;
 
 use axum::handler::Handler;
@@ -154,6 +155,7 @@ pub fn all() -> Vec<Route> {
         ("Auth", auth::routes),
         ("Conversations", conversations::routes),
         ("Messages", messages::routes),
+        ("Messages", search::routes),
         ("Media", media::routes),
         ("Contacts", contacts::routes),
         ("Agents", agents::routes),

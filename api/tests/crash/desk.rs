@@ -151,6 +151,27 @@ impl Desk {
         Some(all)
     }
 
+    /// Waits until the customer's message that says this is found by it.
+    pub(crate) async fn finds(&self, customer: usize, text: &str) {
+        let conversation = self.conversation(customer).await.unwrap();
+        let path = format!("/api/messages/search?q={text}&per_page=100");
+        let is_it = |found: &Value| {
+            found["conversation_id"] == conversation.as_str() && found["text"] == text
+        };
+        let finding = async {
+            let mut again = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                again.tick().await;
+                let found: Vec<Value> = self.get(&path).await.unwrap_or_default();
+                if found.iter().any(is_it) {
+                    return;
+                }
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(60), finding).await;
+        assert!(found.is_ok(), "{text} of customer {customer} is not found");
+    }
+
     /// Brings a file, once by this key; answers its id. `Some(None)`: it was refused.
     pub(crate) async fn bring(&self, key: &str, bytes: &[u8]) -> Option<Option<String>> {
         let mut body =

@@ -93,6 +93,11 @@ mod tests {
             ledger.lock().unwrap().brought.insert(unbrought, id);
             let known = ledger.lock().unwrap().clone();
             compare(&desk, &known).await;
+            for (customer, texts) in &known.received {
+                if let Some(newest) = texts.last() {
+                    desk.finds(*customer, newest).await;
+                }
+            }
             for (customer, followed) in followed.iter_mut().enumerate() {
                 is_followed(&desk, customer, followed).await;
             }

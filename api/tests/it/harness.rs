@@ -1,6 +1,6 @@
 //! Servers, each on its own directory with its own provider, and organizations on them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, Weak, mpsc};
 use std::time::Duration;
@@ -89,9 +89,20 @@ impl Server {
 
     /// Stops and starts again on the same directory.
     pub(crate) async fn restart(&self) {
+        self.restart_after(|| {}).await;
+    }
+
+    /// The same, and in between this is done.
+    pub(crate) async fn restart_after(&self, meanwhile: impl FnOnce()) {
         let running = self.running.lock().unwrap().take().unwrap();
         RUNTIME.spawn(running.stop()).await.unwrap();
+        meanwhile();
         self.run().await;
+    }
+
+    /// Where its messages can be found by their words.
+    pub(crate) fn search_index(&self) -> PathBuf {
+        self.config.storage.path.join("search")
     }
 
     async fn run(&self) {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::caller::{Answer, Caller};
 use crate::harness::{Org, Server, unique};
 use crate::live::Live;
+use crate::search::{found, q, shown};
 
 /// An inbox of an organization.
 pub(crate) struct Inbox {
@@ -137,6 +138,23 @@ async fn a_mail_is_shown_as_it_says_and_told_live() {
     let contact = conversation["contact_id"].as_str().unwrap();
     let contact = inbox.org.admin.get(&format!("/api/contacts/{contact}")).await.is(200);
     assert_eq!(contact["identities"], json!([{"kind": "email", "value": "mei@example.org"}]));
+}
+
+#[tokio::test]
+async fn a_mail_is_found_by_its_subject_its_text_and_what_its_page_says() {
+    let inbox = Inbox::new().await;
+    let html = "<p>Please see the <b>attached</b> invoice &amp; pay</p><style>p{margin:0}</style>";
+    inbox.gets("m1", json!({"text": "An invoice", "html": html, "subject": "Bill of March"})).await;
+    for (typed, wanted) in [
+        ("march", "Bill of [March]"),
+        ("invoice", "An [invoice]"),
+        ("attached", "Please see the [attached] invoice & pay"),
+    ] {
+        assert_eq!(shown(&found(&inbox.org.admin, &q(typed), 1).await[0]), wanted);
+    }
+    for nothing in ["margin", "amp"] {
+        found(&inbox.org.admin, &q(nothing), 0).await;
+    }
 }
 
 #[tokio::test]

@@ -77,6 +77,8 @@ mod registration;
 #[cfg(test)]
 mod roles;
 #[cfg(test)]
+mod search;
+#[cfg(test)]
 mod sight;
 #[cfg(test)]
 mod socket;

@@ -18,7 +18,7 @@ const EDGES: [(&str, &[&str]); 7] = [
 ];
 
 /// Libraries that make a crate what it is, and the crates that may know them outside their tests.
-const KNOWN_BY: [(&str, &[&str]); 9] = [
+const KNOWN_BY: [(&str, &[&str]); 10] = [
     ("axum", &["api", "simulator"]),
     ("clap", &["api", "simulator", "loadtest"]),
     ("fjall", &["storage"]),
@@ -26,6 +26,7 @@ const KNOWN_BY: [(&str, &[&str]); 9] = [
     ("lettre", &["engine", "actors"]),
     ("ractor", &["actors"]),
     ("reqwest", &["actors", "api", "simulator", "loadtest"]),
+    ("tantivy", &["storage"]),
     ("tokio", &["storage", "actors", "api", "simulator", "loadtest"]),
     ("toml", &["config"]),
 ];

@@ -17,6 +17,11 @@ use crate::tables::{ARCHIVE, CONTACT_CONVERSATIONS, DIRTY, OPEN_SET, SWEPT};
 /// The open set of a tenant lies in so many partitions.
 const SLICES: u8 = 16;
 
+/// What stands for the whole store where shards are swept.
+const BEGAN: i64 = -1;
+/// The hour in which a store began that does not say: 2026-01-01. None is older.
+const FIRST_HOUR: i64 = 490_896;
+
 /// A list of closed conversations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
@@ -146,6 +151,18 @@ impl Conversations {
     /// Before this hour nothing of a shard is left to look at.
     pub async fn set_swept(&self, shard: u8, hour: i64, stamp: Stamp) -> Result<(), StoreError> {
         let changes = vec![put(&SWEPT, alone(Part::Int(i64::from(shard))), encode(&hour))];
+        self.store.apply(Batch { stamp, changes }).await
+    }
+
+    /// Before this hour nothing was committed.
+    pub async fn began(&self) -> Result<i64, StoreError> {
+        let began = self.read(&SWEPT, alone(Part::Int(BEGAN))).await?;
+        Ok(began.unwrap_or(FIRST_HOUR))
+    }
+
+    /// The store begins in this hour.
+    pub async fn set_began(&self, hour: i64, stamp: Stamp) -> Result<(), StoreError> {
+        let changes = vec![put(&SWEPT, alone(Part::Int(BEGAN)), encode(&hour))];
         self.store.apply(Batch { stamp, changes }).await
     }
 

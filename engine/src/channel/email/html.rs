@@ -70,8 +70,8 @@ pub(super) fn sanitised(html: &str) -> Option<String> {
     (is_tame(html) && size::fits(html)).then(|| CLEAN.clean(html).to_string())
 }
 
-/// What it says.
-pub(super) fn text(html: &str) -> String {
+/// What can be read of a page.
+pub fn text(html: &str) -> String {
     let text = html_to_text(&plain(html));
     let mut kept = String::with_capacity(text.len());
     let mut blank = 0;

@@ -22,6 +22,7 @@ mod thread;
 pub use address::{normal, without_tag};
 pub use decode::{Carried, Inbox, Received, keep, read};
 pub use delivery::{Delivered, Step, is_of_login, outcome};
+pub use html::text as visible;
 pub use letter::{BadAddress, Enclosure, Letter, Paper, answering, compose};
 pub(super) use limits::check;
 pub use mime::Unreadable;

@@ -1,0 +1,386 @@
+//! Keeps the index: brings in what is marked, and behind it what an earlier run, or a run of more than
+//! there was room for, left out. The index knows before when nothing is missing.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use engine::conversation::Conversation;
+use engine::id::{ConversationId, ThreadId};
+use engine::message::Place;
+use engine::time::Timestamp;
+use storage::StoreError;
+use storage::keys::hour;
+use storage::search::{Round, SearchError, SearchWriter, Trust, behind_all};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{Mark, Marked, Search, aside};
+use crate::panics::{Panicked, caught_in};
+
+/// So many messages are read at once.
+const BATCH: usize = 64;
+/// A round takes this long before it is written, or little longer, if it is not full before.
+const GATHERING: Duration = Duration::from_millis(500);
+/// After a failure it is opened again; each time later, at most so much.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+/// Who commits tells of it within this time, in milliseconds: a commit that takes longer than
+/// `limits.commit_stall` ends the process.
+const TOLD_MS: i64 = 600_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// Why the index does not go on as it is.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+    #[error("the search index failed when it was asked")]
+    Doubted,
+}
+
+/// The index while it is kept.
+struct Keeper<'a> {
+    search: &'a Search,
+    /// `None`: it failed.
+    writer: Option<SearchWriter>,
+    /// What is brought in next.
+    round: Round,
+    /// What is still to be looked at of what was marked, up to this time.
+    taken: Vec<Mark>,
+    until: Timestamp,
+    behind: Option<Behind>,
+    /// Of what was marked everything is in the index that was committed before.
+    sure: Timestamp,
+    /// What the index has written of that.
+    written: Timestamp,
+    /// The next round may begin.
+    next: Instant,
+    stopping: watch::Receiver<bool>,
+}
+
+/// Up to where everything was looked through that was last changed since then.
+#[derive(Clone, Copy)]
+struct Behind {
+    since: Timestamp,
+    hour: i64,
+    shard: u8,
+}
+
+impl Behind {
+    fn new(since: Timestamp) -> Self {
+        Self { since, hour: hour(since), shard: 0 }
+    }
+
+    /// Nothing is missing that was committed before.
+    fn position(&self) -> Timestamp {
+        self.since.max(Timestamp(self.hour * HOUR_MS))
+    }
+
+    fn step(self) -> Self {
+        match self.shard.checked_add(1) {
+            Some(shard) => Self { shard, ..self },
+            None => Self { hour: self.hour + 1, shard: 0, ..self },
+        }
+    }
+}
+
+impl Failed {
+    /// How far the index is believed after it: what it panics over once, it panics over again.
+    fn trust(&self) -> Trust {
+        match self {
+            Self::Search(SearchError::Panicked) => Trust::No,
+            Self::Search(SearchError::Failed(_)) | Self::Doubted => Trust::Checked,
+            Self::Store(_) | Self::Panicked(_) => Trust::Opens,
+        }
+    }
+}
+
+impl Search {
+    /// Keeps the index until it is told to stop. After a failure it is opened again, and what may be
+    /// missing since is brought in: there is one way of repair.
+    pub async fn run(self, first: Option<SearchWriter>, mut stopping: watch::Receiver<bool>) {
+        let (mut first, mut trust, mut patience) = (first, Trust::Opens, PATIENCE[0]);
+        loop {
+            let began = Instant::now();
+            let keeping = Box::pin(self.keep(first.take(), trust, stopping.clone()));
+            let kept = caught_in("search", keeping).await;
+            let Err(error) = kept.map_err(Failed::from).flatten() else { return };
+            tracing::warn!(%error, "the search index stopped; it is opened again");
+            metrics::counter!("omnistream_search_failures_total").increment(1);
+            trust = error.trust();
+            patience = if began.elapsed() > PATIENCE[1] { PATIENCE[0] } else { patience };
+            tokio::select! {
+                () = stopped(&mut stopping) => return,
+                () = tokio::time::sleep(patience) => {}
+            }
+            patience = (patience * 2).min(PATIENCE[1]);
+        }
+    }
+
+    async fn keep(
+        &self,
+        first: Option<SearchWriter>,
+        trust: Trust,
+        stopping: watch::Receiver<bool>,
+    ) -> Result<(), Failed> {
+        let writer = match first {
+            Some(writer) => writer,
+            None => self.open(trust).await?,
+        };
+        self.0.is_doubted.store(false, Ordering::Relaxed);
+        let (from, is_new) = match writer.position()? {
+            Some(from) => (from, false),
+            None => (Timestamp(self.0.conversations.began().await? * HOUR_MS), true),
+        };
+        let (now, sure) = (Instant::now(), told(self.0.clock.now()));
+        self.marks().taken.get_or_insert(now);
+        let mut keeper = Keeper {
+            search: self,
+            writer: Some(writer),
+            round: Round::default(),
+            taken: Vec::new(),
+            until: sure,
+            behind: Some(Behind::new(from)),
+            sure,
+            written: if is_new { Timestamp(0) } else { from },
+            next: now,
+            stopping,
+        };
+        let kept = keeper.run().await;
+        // It waits for its threads.
+        let writer = keeper.writer.take();
+        aside(move || {
+            drop(writer);
+            Ok(())
+        })
+        .await?;
+        kept
+    }
+}
+
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    drop(stopping.wait_for(|stopping| *stopping).await);
+}
+
+/// What was committed before is told by now.
+fn told(now: Timestamp) -> Timestamp {
+    Timestamp(now.0 - TOLD_MS)
+}
+
+impl Keeper<'_> {
+    /// One round after the other: what is marked, and what is behind as far as there is room and time. Who
+    /// has much to do rests as long as it worked: searching is nobody's first need.
+    async fn run(&mut self) -> Result<(), Failed> {
+        let mut stopping = self.stopping.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = stopped(&mut stopping) => return Ok(()),
+                () = self.due() => {}
+            }
+            let began = Instant::now();
+            self.gather(began).await?;
+            if self.is_stopping() {
+                // The next start brings it in.
+                return Ok(());
+            }
+            self.write().await?;
+            let now = Instant::now();
+            self.next = (began + self.search.0.options.every).max(now + (now - began));
+        }
+    }
+
+    async fn due(&self) {
+        if self.taken.is_empty() && self.behind.is_none() {
+            self.search.has_to_do().await;
+        }
+        tokio::time::sleep_until(self.next).await;
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    async fn gather(&mut self, began: Instant) -> Result<(), Failed> {
+        if self.search.0.is_doubted.load(Ordering::Relaxed) {
+            return Err(Failed::Doubted);
+        }
+        if self.taken.is_empty() {
+            self.take();
+        }
+        while !self.taken.is_empty() && !self.round.is_full() && !self.is_stopping() {
+            let rest = self.taken.split_off(self.taken.len().saturating_sub(BATCH));
+            self.put_marked(&rest).await?;
+        }
+        while self.behind.is_some() && self.taken.is_empty() && !self.is_stopping() {
+            if self.round.is_full() || began.elapsed() >= GATHERING {
+                break;
+            }
+            self.look_back().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes what is marked. What was lost waits until everything is looked through that is behind.
+    fn take(&mut self) {
+        let mut marks = self.search.marks();
+        let messages = std::mem::take(&mut marks.messages);
+        let oldest = marks.taken.into_iter().chain(marks.since.take()).min();
+        marks.taken = oldest;
+        if self.behind.is_none() {
+            self.behind = marks.lost.take().map(Behind::new);
+        }
+        drop(marks);
+        self.until = told(self.search.0.clock.now());
+        self.taken = messages.into_iter().collect();
+        // What is read one behind the other lies one behind the other.
+        self.taken.sort_unstable();
+    }
+
+    async fn put_marked(&mut self, marks: &[Mark]) -> Result<(), Failed> {
+        let conversations = &self.search.0.conversations;
+        for of_one in marks.chunk_by(|one, other| one.0 == other.0) {
+            let Some(head) = conversations.folded(of_one[0].0).await? else { continue };
+            for (_, marked) in of_one {
+                match *marked {
+                    Marked::Message(place) => self.put(&head, place, true).await?,
+                    Marked::Commit(seq) => {
+                        for commit in conversations.commits(head.id, seq, 1).await? {
+                            let says = commit.facts.iter().filter(|recorded| recorded.fact.says());
+                            for (_, place) in says.filter_map(|says| says.fact.message()) {
+                                self.put(&head, place, false).await?;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings in a message as it is now. One that was never changed is not in the index yet, unless
+    /// it was told before.
+    async fn put(
+        &mut self,
+        head: &Conversation,
+        place: Place,
+        is_told: bool,
+    ) -> Result<(), StoreError> {
+        if place.ordinal > head.messages {
+            return Ok(());
+        }
+        if let Some(row) = self.search.0.conversations.row(head.id, place).await? {
+            let is_new = is_told && row.message.rev == row.message.seq;
+            self.round.put(head.tenant, head.channel, &row, is_new);
+        }
+        Ok(())
+    }
+
+    /// Brings in what was last changed in one hour by the threads of one shard: all hours from the one
+    /// that it began with up to now together are everything that may be missing. What changes meanwhile
+    /// is marked.
+    async fn look_back(&mut self) -> Result<(), Failed> {
+        let Some(behind) = self.behind else { return Ok(()) };
+        let Behind { since, hour: at, shard } = behind;
+        let now = hour(self.search.0.clock.now());
+        metrics::gauge!("omnistream_search_behind_hours").set((now + 1 - at).max(0) as f64);
+        if at > now {
+            self.behind = None;
+            return Ok(());
+        }
+        for thread in self.search.0.conversations.dirty(shard, at).await? {
+            for head in self.cases(thread).await? {
+                // Of each conversation once: it was at work in every hour of its thread.
+                if hour(head.updated_at) == at && head.updated_at >= since {
+                    self.put_whole(&head).await?;
+                }
+            }
+        }
+        self.behind = Some(behind.step());
+        Ok(())
+    }
+
+    /// The conversations of a thread.
+    async fn cases(&self, thread: ThreadId) -> Result<Vec<Conversation>, StoreError> {
+        let (conversations, contacts) = (&self.search.0.conversations, &self.search.0.contacts);
+        let Some(row) = conversations.thread(thread).await? else { return Ok(Vec::new()) };
+        let mut ids: BTreeSet<ConversationId> = row.current.into_iter().collect();
+        ids.extend(row.history.iter().flat_map(|history| &history.cases).map(|(_, case)| *case));
+        let mut persons = BTreeSet::from([row.contact]);
+        if let Some(person) = contacts.current(row.contact).await? {
+            persons.extend(person.absorbed.iter().copied().chain([person.id]));
+        }
+        for person in persons {
+            let mut behind = None;
+            loop {
+                let page = conversations.of_contact(person, behind, BATCH).await?;
+                behind = page.last().copied().filter(|_| page.len() == BATCH);
+                ids.extend(page);
+                if behind.is_none() {
+                    break;
+                }
+            }
+        }
+        let mut cases = Vec::new();
+        for id in ids {
+            let head = conversations.folded(id).await?;
+            cases.extend(head.filter(|head| head.thread == thread));
+        }
+        Ok(cases)
+    }
+
+    async fn put_whole(&mut self, head: &Conversation) -> Result<(), Failed> {
+        self.round.clear(head.id);
+        let mut before = u64::MAX;
+        loop {
+            let bounds = (before, 0);
+            let page = self.search.0.conversations.messages(head, bounds, BATCH).await?;
+            let Some(oldest) = page.last() else { return Ok(()) };
+            before = oldest.message.seq;
+            for row in &page {
+                self.round.put(head.tenant, head.channel, row, true);
+            }
+            if self.round.is_full() {
+                self.write().await?;
+            }
+        }
+    }
+
+    /// Everything that was committed before is in the index, or in the round.
+    fn position(&mut self) -> Timestamp {
+        if self.taken.is_empty() {
+            self.sure = self.until;
+        }
+        let behind = self.behind.map_or(self.sure, |behind| behind.position());
+        let lost = self.search.marks().lost.unwrap_or(self.sure);
+        self.sure.min(behind).min(lost)
+    }
+
+    /// What was brought in can be found from now on.
+    async fn write(&mut self) -> Result<(), Failed> {
+        let position = self.position();
+        if !self.round.is_empty() || position.0 >= self.written.0 + HOUR_MS {
+            let Some(mut writer) = self.writer.take() else { return Ok(()) };
+            let round = std::mem::take(&mut self.round);
+            let messages = round.messages() as u64;
+            let written = aside(move || {
+                behind_all(move || {
+                    writer.write(round, position)?;
+                    Ok(writer)
+                })
+            });
+            self.writer = Some(written.await?);
+            self.written = position;
+            metrics::counter!("omnistream_search_messages_total").increment(messages);
+        }
+        let mut marks = self.search.marks();
+        if self.taken.is_empty() && self.behind.is_none() && marks.lost.is_none() {
+            marks.taken = None;
+        }
+        Ok(())
+    }
+}
