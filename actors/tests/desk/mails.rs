@@ -54,8 +54,13 @@ impl MailServer {
     }
 
     fn heard(&self, begin: &str) -> Vec<String> {
+        self.lines(|line| line.starts_with(begin))
+    }
+
+    /// The lines of which this is so; a long header goes on in the next one.
+    fn lines(&self, is_so: impl Fn(&str) -> bool) -> Vec<String> {
         let heard = self.heard.lock().unwrap();
-        heard.iter().filter(|line| line.starts_with(begin)).cloned().collect()
+        heard.iter().filter(|line| is_so(line)).cloned().collect()
     }
 }
 
@@ -178,7 +183,7 @@ async fn an_answer_is_handed_over_once_and_known_by_its_own_id() {
     assert_eq!(server.heard("RCPT"), ["RCPT TO:<mei@example.org>"]);
     assert_eq!(server.heard("Subject: "), ["Subject: Re: Boots"]);
     assert_eq!(server.heard("In-Reply-To: "), ["In-Reply-To: <mei1@example.org>"]);
-    assert_eq!(server.heard("Reply-To: shop+c.").len(), 1);
+    assert_eq!(server.lines(|line| line.contains("shop+c.")).len(), 1);
     assert!(server.heard("Auto-Submitted").is_empty());
     let raw = server.heard.lock().unwrap().join(" ");
     assert!(raw.contains(&format!("<{id}>")), "{raw}");
@@ -202,7 +207,7 @@ async fn what_passes_is_tried_again_and_is_the_same_mail() {
     let conversation = desktop.written("mei").await;
     let message = desktop.answers(conversation).await;
     desktop.is(&message, MessageStatus::Sent).await;
-    let ids = server.heard("Message-ID: ");
+    let ids = server.lines(|line| line.contains("<os1."));
     assert!(ids.len() == 2 && ids[0] == ids[1], "{ids:?}");
     assert_eq!(server.heard("MAIL").len(), 5);
 }
