@@ -98,6 +98,17 @@ async fn talk(stream: TcpStream, script: Script, heard: Arc<Mutex<Vec<String>>>)
     }
 }
 
+/// Asks until it is so, for what nobody is told of.
+async fn until(is_so: impl AsyncFn() -> bool) {
+    let asking = async {
+        while !is_so().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = Duration::from_secs(60);
+    tokio::time::timeout(patience, asking).await.expect("it is so before long");
+}
+
 /// An organization whose inbox sends by this server.
 struct Desktop {
     shop: Shop,
@@ -156,9 +167,7 @@ impl Desktop {
 
     /// Waits until a message is that far.
     async fn is(&self, message: &Message, wanted: MessageStatus) -> Message {
-        while status(&self.desk, message).await != wanted {
-            tokio::task::yield_now().await;
-        }
+        until(async || status(&self.desk, message).await == wanted).await;
         let bounds = (u64::MAX, 0);
         let rows = self.desk.messages(admin(), message.conversation_id, bounds, 50).await.unwrap();
         rows.into_iter().find(|row| row.message.id == message.id).unwrap().message
@@ -249,9 +258,7 @@ async fn a_login_that_does_not_count_stops_the_account_and_keeps_its_mails() {
     let desktop = Desktop::new(&server).await;
     let conversation = desktop.written("mei").await;
     let message = desktop.answers(conversation).await;
-    while !desktop.account().await.paused {
-        tokio::task::yield_now().await;
-    }
+    until(async || desktop.account().await.paused).await;
     let account = desktop.account().await;
     assert_eq!(account.status, AccountStatus::Attention);
     assert_eq!(account.status_detail.as_deref(), Some("5.7.8: wrong password"));
@@ -273,9 +280,7 @@ async fn a_server_in_a_private_network_is_none_unless_the_operator_says_so() {
     let desktop = Desktop::with(&server, Vec::new()).await;
     let conversation = desktop.written("mei").await;
     desktop.answers(conversation).await;
-    while !desktop.account().await.paused {
-        tokio::task::yield_now().await;
-    }
+    until(async || desktop.account().await.paused).await;
     let words = desktop.account().await.status_detail.unwrap();
     assert!(words.contains("private network"), "{words}");
     assert!(server.heard.lock().unwrap().is_empty(), "nothing was said to it");

@@ -51,6 +51,9 @@ impl Outside for Sending {
             (Effect::Perform { message, attempt, .. }, Some(row)) => {
                 self.0.perform(head, message, row, attempt);
             }
+            (Effect::StopAccount { code, message }, _) => {
+                self.0.stop_account(head, code, message);
+            }
             _ => {}
         }
     }
