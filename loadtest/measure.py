@@ -333,9 +333,7 @@ echo $! | tee "$PID"
 def flood(args):
     """More webhooks are under way than one organization may have: the connections are four times
     `limits.inflight_tenant` unless both are set otherwise. The server's own memory is counted flat when the
-    last quarter of the flood needs at most a tenth more than the second: the first fills buffers. What is
-    looked at is a server that has been at work: the closed loop before takes long enough (`--search`) that
-    caches and the rows that a busy conversation keeps in memory are full."""
+    last quarter of the flood needs at most a tenth more than the second: the first fills buffers."""
     address = free_address()
     share = {"OMNISTREAM__LIMITS__INFLIGHT_TENANT": str(max(1, args.connections // 4))}
     chosen = {"OMNISTREAM__SERVER__LISTEN": address} | share | settings(args.set)
@@ -517,7 +515,7 @@ def main():
     of_flood = what.add_parser("flood", help="one organization floods, another stands by", description=flood.__doc__)
     of_flood.set_defaults(measure=flood)
     of_flood.add_argument("--seconds", type=float, default=60)
-    of_flood.add_argument("--search", type=float, default=30, help="seconds of the closed loop that finds the most and fills what a running server has full")
+    of_flood.add_argument("--search", type=float, default=5, help="seconds of the closed loop that finds the most")
     of_flood.add_argument("--rate", type=float, default=0, help="webhooks a second; 0: three times what a closed loop finds")
     of_flood.add_argument("--connections", type=int, default=4000)
     of_flood.add_argument("--seed", type=int, default=4711)
