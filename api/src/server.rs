@@ -1,35 +1,31 @@
 //! A running server: everything started in order, and stopped in the other.
 
+mod options;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actors::clock::{Clock, Stamps};
-use actors::desk::{Desk, DeskOptions};
-use actors::downloads::{DownloadOptions, Downloads};
+use actors::desk::Desk;
 use actors::effects::Effects;
 use actors::feed::{FeedLimits, Hub};
 use actors::fetcher::{Fetcher, FetcherOptions, FetcherParts};
 use actors::grants::{GrantOptions, Grants};
 use actors::inbox::Inboxes;
-use actors::mailer::{Mailer, MailerOptions};
 use actors::outbox::{Files, Outbox, OutboxOptions, OutboxParts};
 use actors::panics::caught_in;
-use actors::permits::{Amount, Marks, PermitLimits};
 use actors::profiles::{ProfileOptions, Profiles};
 use actors::provider::{Provider, ProviderOptions};
-use actors::search::{Search, SearchOptions};
+use actors::search::Search;
 use actors::tenants::Tenants;
-use actors::waiting::WaitingLimits;
 use config::{Backend, Config};
 use engine::channel::signature::sign;
-use engine::conversation::Rules;
 use engine::lending::Lender;
 use storage::activity::Activities;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
-use storage::dead_letters::LetterLimits;
 use storage::embedded::{Embedded, Options};
 use storage::media::{Media, MediaLimits};
 use storage::memory::Memory;
@@ -41,6 +37,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
+use self::options::{desk_options, downloads, mailer, search_options};
 use crate::app::{App, JwtKeys, Parts};
 use crate::listener::Limited;
 use crate::login_limits::LoginLimits;
@@ -54,8 +51,6 @@ const TENANTS_MAX: usize = 1_000;
 const SESSIONS_MAX: usize = 100_000;
 /// How often a store that takes no writes is asked again.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
-/// Handles of customers that stay in memory.
-const HANDLES_MAX: usize = 500_000;
 /// Connections of those who look at the metrics.
 const METRICS_CONNECTIONS: usize = 64;
 
@@ -347,29 +342,6 @@ fn open(config: &Config, clock: &Clock) -> Result<Opened, NotStarted> {
     }
 }
 
-fn downloads(config: &Config) -> Result<Downloads, NotStarted> {
-    Downloads::new(DownloadOptions {
-        graph_url: config.meta.graph_url.clone(),
-        resend_url: config.mail.resend_url.clone(),
-        hosts: config.meta.media_hosts.clone(),
-        connect_timeout: config.limits.provider_connect_timeout,
-        timeout: config.limits.media_timeout,
-    })
-    .map_err(not_started)
-}
-
-fn mailer(config: &Config) -> Mailer {
-    let limits = &config.limits;
-    Mailer::new(MailerOptions {
-        private: config.mail.private_servers.clone(),
-        connect_timeout: limits.provider_connect_timeout,
-        timeout: limits.provider_timeout,
-        content_timeout: limits.mail_content_timeout,
-        file_bytes: limits.mail_file_bytes as u64,
-        with_files: limits.mails_with_files,
-    })
-}
-
 /// Files, in a directory beside the store's where it has one.
 async fn media(
     config: &Config,
@@ -419,66 +391,6 @@ async fn feed_limits(config: &Config, names: &Names) -> Result<FeedLimits, NotSt
         streams_per_session: limits.subscriptions_per_socket,
         incarnation,
     })
-}
-
-fn search_options(config: &Config) -> SearchOptions {
-    let limits = &config.limits;
-    let directory = match config.storage.backend {
-        Backend::Memory => None,
-        Backend::Embedded | Backend::Cql => Some(config.storage.path.join("search")),
-    };
-    SearchOptions {
-        directory,
-        every: limits.search_every,
-        marks: limits.search_marks,
-        matches: limits.search_matches,
-    }
-}
-
-fn desk_options(config: &Config) -> DeskOptions {
-    let limits = &config.limits;
-    let amount = |items, bytes| Amount { items, bytes };
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    DeskOptions {
-        rules: Rules {
-            reopen_within: config.conversations.reopen_within,
-            recent_ids: limits.recent_ids,
-            send_ladder: limits.send_ladder.clone(),
-            pair_ladder: limits.pair_ladder.clone(),
-            pending_max: limits.pending_sends,
-            parked_max: limits.parked_receipts,
-        },
-        permits: PermitLimits {
-            node: amount(limits.inflight_node, limits.inflight_node_bytes),
-            tenant: amount(limits.inflight_tenant, limits.inflight_tenant_bytes),
-            thread: limits.inflight_conversation,
-            marks: Marks {
-                ephemeral: limits.shed_ephemeral_percent,
-                receipts: limits.shed_receipts_percent,
-                messages: limits.shed_messages_percent,
-            },
-        },
-        turns: limits.turns,
-        waiting: WaitingLimits {
-            thread: amount(limits.waiting_conversation, limits.waiting_conversation_bytes),
-            tenant: amount(limits.waiting_tenant, limits.waiting_tenant_bytes),
-            node: amount(limits.waiting_node, limits.waiting_node_bytes),
-        },
-        patience: limits.webhook_patience,
-        idle_after: limits.idle_passivation,
-        live_actors: limits.live_actors,
-        dead_letters: LetterLimits {
-            letters: limits.dead_letters_tenant,
-            bytes: limits.dead_letter_bytes_tenant,
-        },
-        imports: limits.history_imports,
-        poison_attempts: limits.poison_attempts,
-        decide: engine::conversation::decide,
-        known_handles: HANDLES_MAX,
-        merge_suggestions: limits.merge_suggestions,
-        shards: cores * 4,
-        seed: None,
-    }
 }
 
 /// Moves the mark of what is done, and renews access tokens that end soon, every hour.

@@ -1,0 +1,99 @@
+//! What the parts of a server take from its settings.
+
+use actors::desk::DeskOptions;
+use actors::downloads::{DownloadOptions, Downloads};
+use actors::mailer::{Mailer, MailerOptions};
+use actors::permits::{Amount, Marks, PermitLimits};
+use actors::search::SearchOptions;
+use actors::waiting::WaitingLimits;
+use config::{Backend, Config};
+use engine::conversation::Rules;
+use storage::dead_letters::LetterLimits;
+
+use super::{NotStarted, not_started};
+
+/// Handles of customers that stay in memory.
+const HANDLES_MAX: usize = 500_000;
+
+pub(super) fn downloads(config: &Config) -> Result<Downloads, NotStarted> {
+    Downloads::new(DownloadOptions {
+        graph_url: config.meta.graph_url.clone(),
+        resend_url: config.mail.resend_url.clone(),
+        hosts: config.meta.media_hosts.clone(),
+        connect_timeout: config.limits.provider_connect_timeout,
+        timeout: config.limits.media_timeout,
+    })
+    .map_err(not_started)
+}
+
+pub(super) fn mailer(config: &Config) -> Mailer {
+    let limits = &config.limits;
+    Mailer::new(MailerOptions {
+        private: config.mail.private_servers.clone(),
+        connect_timeout: limits.provider_connect_timeout,
+        timeout: limits.provider_timeout,
+        content_timeout: limits.mail_content_timeout,
+        file_bytes: limits.mail_file_bytes as u64,
+        with_files: limits.mails_with_files,
+    })
+}
+
+pub(super) fn search_options(config: &Config) -> SearchOptions {
+    let limits = &config.limits;
+    let directory = match config.storage.backend {
+        Backend::Memory => None,
+        Backend::Embedded | Backend::Cql => Some(config.storage.path.join("search")),
+    };
+    SearchOptions {
+        directory,
+        every: limits.search_every,
+        marks: limits.search_marks,
+        matches: limits.search_matches,
+    }
+}
+
+pub(super) fn desk_options(config: &Config) -> DeskOptions {
+    let limits = &config.limits;
+    let amount = |items, bytes| Amount { items, bytes };
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    DeskOptions {
+        rules: Rules {
+            reopen_within: config.conversations.reopen_within,
+            recent_ids: limits.recent_ids,
+            send_ladder: limits.send_ladder.clone(),
+            pair_ladder: limits.pair_ladder.clone(),
+            pending_max: limits.pending_sends,
+            parked_max: limits.parked_receipts,
+        },
+        permits: PermitLimits {
+            node: amount(limits.inflight_node, limits.inflight_node_bytes),
+            tenant: amount(limits.inflight_tenant, limits.inflight_tenant_bytes),
+            thread: limits.inflight_conversation,
+            marks: Marks {
+                ephemeral: limits.shed_ephemeral_percent,
+                receipts: limits.shed_receipts_percent,
+                messages: limits.shed_messages_percent,
+            },
+        },
+        turns: limits.turns,
+        waiting: WaitingLimits {
+            thread: amount(limits.waiting_conversation, limits.waiting_conversation_bytes),
+            tenant: amount(limits.waiting_tenant, limits.waiting_tenant_bytes),
+            node: amount(limits.waiting_node, limits.waiting_node_bytes),
+        },
+        patience: limits.webhook_patience,
+        idle_after: limits.idle_passivation,
+        live_actors: limits.live_actors,
+        dead_letters: LetterLimits {
+            letters: limits.dead_letters_tenant,
+            bytes: limits.dead_letter_bytes_tenant,
+        },
+        imports: limits.history_imports,
+        poison_attempts: limits.poison_attempts,
+        decide: engine::conversation::decide,
+        known_handles: HANDLES_MAX,
+        merge_suggestions: limits.merge_suggestions,
+        shards: cores * 4,
+        seed: None,
+    }
+}
