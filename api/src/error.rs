@@ -181,6 +181,7 @@ impl From<Failure> for ApiError {
                     | Full::DeadLetters
                     | Full::Imports
                     | Full::Uploads
+                    | Full::AccountCalls
                     | Full::WaitingServer
                     | Full::WaitingOrganization
                     | Full::WaitingConversation => {
@@ -189,6 +190,7 @@ impl From<Failure> for ApiError {
                     Full::Organization
                     | Full::OrganizationMemory
                     | Full::OrganizationUploads
+                    | Full::OrganizationAccountCalls
                     | Full::Conversation
                     | Full::Account => Self::too_many(message, retry_after),
                 };

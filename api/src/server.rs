@@ -41,9 +41,9 @@ use self::options::{desk_options, downloads, mailer, search_options};
 use crate::app::{App, JwtKeys, Parts};
 use crate::listener::Limited;
 use crate::login_limits::LoginLimits;
+use crate::places::Places;
 use crate::rate::{Bucket, Buckets};
 use crate::unproven::Unproven;
-use crate::uploads::Uploads;
 use crate::{edge, scrape};
 
 /// Tenants, inboxes and sessions that stay in memory.
@@ -220,7 +220,8 @@ impl Server {
             media,
             downloads,
             lender,
-            uploads: Uploads::new(limits.media_uploads, limits.media_uploads_tenant),
+            uploads: Places::of_uploads(limits),
+            account_calls: Places::of_account_calls(limits),
             hub,
             search,
             jwt: JwtKeys::new(&secret),

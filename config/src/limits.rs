@@ -26,6 +26,8 @@ pub struct Limits {
     pub webhook_timeout: Duration,
     #[serde(with = "crate::duration")]
     pub rest_timeout: Duration,
+    #[serde(with = "crate::duration")]
+    pub account_timeout: Duration,
     pub page_default: usize,
     pub page_max: usize,
     pub inflight_node: usize,
@@ -76,6 +78,8 @@ pub struct Limits {
     pub accounts_per_tenant: usize,
     pub rows_per_tenant: usize,
     pub api_keys_per_agent: usize,
+    pub account_calls: usize,
+    pub account_calls_tenant: usize,
     pub activity_scanned: usize,
     #[serde(with = "crate::duration")]
     pub token_warning: Duration,

@@ -30,6 +30,7 @@ pub fn routes() -> Vec<Route> {
             "Fetch WhatsApp account health from Meta Graph API",
             health,
         )
+        .lasts()
         .answers::<Health>(200),
     ]
 }

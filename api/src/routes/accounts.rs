@@ -44,13 +44,16 @@ pub fn routes() -> Vec<Route> {
             "Create an integration account",
             create,
         )
+        .lasts()
         .body::<Draft>(draft)
         .answers::<AccountView>(201),
         crud::get::<Account>(one, manage, "Get an integration account by ID"),
         route(Method::PATCH, one, manage, "Update an integration account", update)
+            .lasts()
             .body::<Patch>(json!({"display_name": "Shop"}))
             .answers::<AccountView>(200),
         route(Method::DELETE, one, manage, "Delete an integration account", delete)
+            .lasts()
             .answers::<Deleted>(200),
         route(
             Method::POST,

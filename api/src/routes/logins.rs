@@ -47,6 +47,7 @@ pub fn routes() -> Vec<Route> {
         )
         .answers::<LoginConfig>(200),
         route(Method::POST, signup, manage, "Complete WhatsApp Embedded Signup", sign_up)
+            .lasts()
             .body::<SignupDraft>(signed_up)
             .answers::<AccountView>(201),
         route(
@@ -58,6 +59,7 @@ pub fn routes() -> Vec<Route> {
         )
         .answers::<LoginConfig>(200),
         route(Method::POST, gram, manage, "Connect Instagram account via OAuth", instagram)
+            .lasts()
             .body::<AccountDraft>(code.clone())
             .answers::<AccountView>(201),
         route(
@@ -69,6 +71,7 @@ pub fn routes() -> Vec<Route> {
         )
         .answers::<LoginConfig>(200),
         route(Method::POST, page, manage, "Connect Messenger via Facebook Login OAuth", messenger)
+            .lasts()
             .body::<LoginDraft>(code)
             .answers::<PagesView>(200),
     ]

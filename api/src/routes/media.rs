@@ -23,7 +23,7 @@ use crate::error::ApiError;
 use crate::extract::{Id, Key};
 use crate::form::{Form, piece};
 use crate::guard::Me;
-use crate::uploads::Upload;
+use crate::places::Place;
 
 pub fn routes() -> Vec<Route> {
     let member = Access::Member;
@@ -113,7 +113,7 @@ async fn upload(
 
 /// A file that has come.
 struct File {
-    place: Upload,
+    place: Place,
     incoming: Incoming,
     /// What it is said to be.
     declared: Option<String>,

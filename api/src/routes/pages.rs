@@ -11,7 +11,7 @@ use engine::channel::login::GivenPage;
 use engine::id::{AccountId, DivisionId};
 use engine::permission::Permission;
 use engine::resource::name;
-use futures_util::{StreamExt, stream};
+use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -35,6 +35,7 @@ pub fn routes() -> Vec<Route> {
             "Subscribe selected Facebook Pages to Messenger webhooks",
             subscribe,
         )
+        .lasts()
         .body::<Chosen>(json!({"page_ids": ["501"]}))
         .answers::<Subscribed>(200),
         route(
@@ -44,6 +45,7 @@ pub fn routes() -> Vec<Route> {
             "Disconnect a Messenger page",
             leave,
         )
+        .lasts()
         .body::<Left>(json!({"page_id": "501"}))
         .answers::<Disconnected>(200),
     ]
@@ -97,10 +99,8 @@ struct Disconnected {
     detail: Option<String>,
 }
 
-/// Pages of one request; each is asked for three times.
+/// Pages of one request, which are all connected at once.
 const PAGES_MAX: usize = 20;
-/// So many of them at once.
-const AT_ONCE: usize = 4;
 
 async fn subscribe(
     State(app): State<App>,
@@ -122,10 +122,8 @@ async fn subscribe(
         let page = held.iter().find(|page| page.id == id).cloned();
         connect_one(app.clone(), caller.clone(), (id, page), division_id)
     });
-    let each: Vec<_> = each.collect();
     let (mut accounts, mut failed) = (Vec::new(), Vec::new());
-    let mut each = stream::iter(each).buffered(AT_ONCE);
-    while let Some(one) = each.next().await {
+    for one in join_all(each).await {
         match one {
             Ok(account) => accounts.push(account),
             Err(not) => failed.push(not),

@@ -36,6 +36,7 @@ pub fn routes() -> Vec<Route> {
             .query::<Which>()
             .answers::<MenuView>(200),
         route(Method::POST, menu, manage, "Set or delete Messenger persistent menu", set)
+            .lasts()
             .body::<Draft>(example)
             .answers::<MenuView>(200),
     ]

@@ -1,0 +1,114 @@
+//! Accounts that are connected, changed and disconnected while the provider is slow, silent or says
+//! no, while the server or the store stops, and while somebody else changes them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use simulator::{GraphOptions, Login, Plan, Trouble};
+
+use crate::caller::Caller;
+use crate::harness::{Org, SECRET, Server, account, eventually, graph, unique};
+use crate::logins::{PAGES, log_in, with_apps};
+
+const ALL: &str = "/api/integrations/accounts";
+const SUBSCRIBE: &str = "/api/integrations/messenger/pages/subscribe";
+
+fn meets(id: &str, edge: &str, trouble: Trouble) -> Plan {
+    Plan { id: Some(id.to_owned()), edge: Some(edge.to_owned()), times: 1, trouble }
+}
+
+/// How often the provider was asked this of this object.
+fn asked(server: &Server, method: &str, id: &str, edge: &str) -> usize {
+    let path = if edge.is_empty() { format!("/{id}?") } else { format!("/{id}/{edge}") };
+    let requests = server.graph.requests().into_iter();
+    requests.filter(|one| one.method == method && one.path.contains(&path)).count()
+}
+
+/// The account of this key, where there is one.
+async fn of_key(admin: &Caller, key: &str) -> Option<Value> {
+    let all = admin.get(ALL).await.is(200);
+    all.as_array().unwrap().iter().find(|one| one["account_key"] == key).cloned()
+}
+
+#[tokio::test]
+async fn a_number_whose_provider_stays_silent_is_saved_and_wants_attention() {
+    let server = Server::start(|config| {
+        config.limits.rest_timeout = Duration::from_secs(5);
+        config.limits.provider_timeout = Duration::from_secs(7);
+    })
+    .await;
+    let org = Org::on(&server).await;
+    let key = unique("8");
+    server.graph.plan(meets(&key, "", Trouble::HangAfter));
+    let made = org.admin.post(ALL, account(&key, SECRET)).await.is(201);
+    assert_eq!(made["status"], "attention");
+    assert_eq!(made["status_detail"], "the provider did not answer in time");
+}
+
+#[tokio::test]
+async fn what_somebody_begins_goes_on_when_they_leave() {
+    let server =
+        Server::start(|config| config.limits.provider_timeout = Duration::from_secs(3)).await;
+    let org = Org::on(&server).await;
+    let key = unique("8");
+    server.graph.plan(meets(&key, "", Trouble::HangAfter));
+    let (admin, draft) = (org.admin.clone(), account(&key, SECRET));
+    let asks = tokio::spawn(async move { admin.post(ALL, draft).await.status });
+    eventually(async || (asked(&server, "GET", &key, "") > 0).then_some(())).await;
+    asks.abort();
+    let saved = eventually(async || of_key(&org.admin, &key).await).await;
+    assert_eq!(saved["status"], "attention");
+}
+
+#[tokio::test]
+async fn as_many_pages_as_may_be_chosen_are_connected_while_their_provider_takes_its_time() {
+    let second = Duration::from_millis(900);
+    let server = Server::beside(GraphOptions { latency: (second, second), ..graph() }, with_apps);
+    let org = Org::on(&server.await).await;
+    let ids: Vec<_> = (0..20).map(|_| unique("50")).collect();
+    let pages = ids.iter().map(|id| (id.clone(), "Shop".to_owned())).collect();
+    log_in(&org, &org.admin, PAGES, Login::Pages(pages)).await.is(200);
+    let made = org.admin.post(SUBSCRIBE, json!({"page_ids": ids})).await.is(200);
+    assert_eq!((made["accounts"].as_array().unwrap().len(), &made["failed"]), (20, &json!([])));
+}
+
+#[tokio::test]
+async fn so_many_of_one_organization_and_of_all_ask_providers_at_once() {
+    let server = Server::start(|config| {
+        (config.limits.account_calls, config.limits.account_calls_tenant) = (2, 1);
+        config.limits.provider_timeout = Duration::from_secs(10);
+    })
+    .await;
+    let orgs = [Org::on(&server).await, Org::on(&server).await, Org::on(&server).await];
+    let mut begun = Vec::new();
+    for org in &orgs[..2] {
+        let (key, admin) = (unique("8"), org.admin.clone());
+        server.graph.plan(meets(&key, "", Trouble::HangAfter));
+        let draft = account(&key, SECRET);
+        begun.push(tokio::spawn(async move { admin.post(ALL, draft).await.status }));
+        eventually(async || (asked(&server, "GET", &key, "") > 0).then_some(())).await;
+        let health = format!("{ALL}/{}/health", org.account);
+        let full = if begun.len() == 1 { (429, "too_many_requests") } else { (503, "overloaded") };
+        org.admin.get(&health).await.refused(full.0, full.1);
+    }
+    let health = format!("{ALL}/{}/health", orgs[2].account);
+    orgs[2].admin.get(&health).await.refused(503, "overloaded");
+    for made in begun {
+        assert_eq!(made.await.unwrap(), 201);
+    }
+    orgs[2].admin.get(&health).await.is(200);
+}
+
+#[tokio::test]
+async fn whoever_waits_too_long_is_told_so_and_it_is_done_all_the_same() {
+    let server = Server::start(|config| {
+        config.limits.account_timeout = Duration::from_secs(5);
+        config.limits.provider_timeout = Duration::from_secs(7);
+    })
+    .await;
+    let org = Org::on(&server).await;
+    let key = unique("8");
+    server.graph.plan(meets(&key, "", Trouble::HangAfter));
+    org.admin.post(ALL, account(&key, SECRET)).await.refused(503, "unavailable");
+    eventually(async || of_key(&org.admin, &key).await).await;
+}
