@@ -63,9 +63,7 @@ pub async fn connect(
     let title = setup.title;
     let display_name = connection.display_name.unwrap_or_else(|| format!("{title} {account_key}"));
     let display_name = name("display_name", &display_name)?;
-    let known = app.outbox.probe(channel, &account_key, &config).await;
-    let answers = known.as_ref().ok().cloned();
-    let registration = channel.unregistered();
+    let said = app.outbox.probe(channel, &account_key, &config).await;
     if channel == Channel::Whatsapp && !config.contains_key("pin") {
         // Kept before it is used: whoever loses it cannot register the number again.
         config.insert("pin".to_owned(), pin(&app.tenants.secret()).into());
@@ -89,20 +87,17 @@ pub async fn connect(
             is_default,
             division_id: division_id.or(shared),
             config,
-            registration,
+            registration: channel.unregistered(),
             token_until: connection.token_until,
             ..Account::new(id, caller.tenant, channel, account_key, display_name, now)
         };
-        if let Some(known) = &answers {
-            account.token_until = account.token_end(known);
-        }
+        account.asked(&said);
         is_new = true;
-        account.stands(known.map(|known| known.throughput));
         Ok(account)
     };
     let made = new.make(app, caller, app.config.limits.accounts_per_tenant, make).await?;
     drop(naming);
-    let Some(known) = answers.filter(|_| is_new) else { return Ok(made) };
+    let Some(known) = said.ok().filter(|_| is_new) else { return Ok(made) };
     app.outbox.enlist(caller.tenant, id, &known, true).await?;
     Ok((made.0, crud::shown::<Account>(app, caller, id).await?))
 }
@@ -126,12 +121,11 @@ pub async fn connect_or_renew(
         after.display_name = name("display_name", &given)?;
     }
     after.division_id = connection.division_id.or(after.division_id);
-    if let Some(registration) = &mut after.registration {
-        // The app may be another one.
-        registration.subscribed = false;
-    } else {
+    if after.registration.is_none() {
         after.registration = connection.channel.unregistered();
     }
+    // The app may be another one.
+    after.resubscribe();
     let change = ConfigChange { config: connection.config, token_until: connection.token_until };
     let once = (Key::none(), NO_BODY);
     Ok((StatusCode::CREATED, change_to(app, caller, after, Some(change), once).await?))
@@ -164,13 +158,10 @@ pub async fn change_to(
     let (mut naming, mut answers) = (None, None);
     if let Some(ConfigChange { config, token_until }) = change {
         reconfigure(app, &mut after, config)?;
-        let known = app.outbox.probe(after.channel, &after.account_key, &after.config).await;
-        answers = known.as_ref().ok().cloned();
+        let said = app.outbox.probe(after.channel, &after.account_key, &after.config).await;
         after.token_until = token_until.or(after.token_until);
-        if let Some(known) = &answers {
-            after.token_until = after.token_end(known);
-        }
-        after.stands(known.map(|known| known.throughput));
+        after.asked(&said);
+        answers = said.ok();
         naming = Some(app.naming.lock().await);
         holders::remember(app, &after.config, (caller.tenant, id)).await?;
     }
@@ -200,12 +191,13 @@ fn reconfigure(
 ) -> Result<(), ApiError> {
     let waba = after.text("waba_id").map(str::to_owned);
     after.merge_config(config);
-    if let Some(registration) = &mut after.registration {
+    if waba.as_deref() != text(&after.config, "waba_id") {
         // The webhooks of another business account have to be asked for.
-        registration.subscribed &= waba.as_deref() == text(&after.config, "waba_id");
-        if !registration.registered && !after.config.contains_key("pin") {
-            after.config.insert("pin".to_owned(), pin(&app.tenants.secret()).into());
-        }
+        after.resubscribe();
+    }
+    let is_registered = after.registration.as_ref().is_none_or(|it| it.registered);
+    if !is_registered && !after.config.contains_key("pin") {
+        after.config.insert("pin".to_owned(), pin(&app.tenants.secret()).into());
     }
     let setup = setup(after.channel)?;
     if setup.account_key(&after.config)? != after.account_key {

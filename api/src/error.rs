@@ -138,7 +138,7 @@ impl From<Invalid> for ApiError {
 impl From<NotGiven> for ApiError {
     fn from(not: NotGiven) -> Self {
         match not {
-            NotGiven::Refused(error) => {
+            NotGiven::Refused(error) | NotGiven::Stopped(error) => {
                 let message = format!("the provider says no ({error}); mend it, and try again");
                 Self::conflict("provider_refused", message)
             }

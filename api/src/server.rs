@@ -268,8 +268,9 @@ impl Server {
         Ok(Self { app, address, metrics, stop, tasks, embedded })
     }
 
-    /// Stops taking work, finishes what was taken, within `server.drain`.
-    pub async fn stop(self) {
+    /// Stops taking work, finishes what was taken, within `server.drain`. Answers whether all of it
+    /// was.
+    pub async fn stop(self) -> bool {
         let drain = self.app.config.server.drain;
         self.app.ready.store(false, Ordering::Release);
         self.stop.send_replace(true);
@@ -289,9 +290,11 @@ impl Server {
                 tracing::warn!(%error, "the store was not closed in order; its next start repairs");
             }
         };
-        if tokio::time::timeout(drain, finish).await.is_err() {
+        let is_finished = tokio::time::timeout(drain, finish).await.is_ok();
+        if !is_finished {
             tracing::warn!("not everything was finished in `server.drain`");
         }
+        is_finished
     }
 }
 
@@ -394,27 +397,31 @@ async fn feed_limits(config: &Config, names: &Names) -> Result<FeedLimits, NotSt
     })
 }
 
-/// Moves the mark of what is done, and renews access tokens that end soon, every hour.
+/// Does for accounts what is due at their providers, at the start and every hour, and then moves the
+/// mark of what is done. A stop does not wait for it: whatever is left is done by the next one.
 fn sweep(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let mut hours = tokio::time::interval(Duration::from_secs(3600));
-        hours.tick().await;
-        loop {
-            tokio::select! {
-                _ = hours.tick() => {
-                    let swept = caught_in("sweep", Box::pin(app.desk.recover())).await;
-                    if let Ok(Err(error)) = swept {
-                        tracing::warn!(%error, "the hourly sweep failed; the next one repeats it");
-                    }
-                    let renewed = caught_in("renew", Box::pin(app.outbox.renew_all())).await;
-                    if let Ok(Err(error)) = renewed {
-                        tracing::warn!(%error, "not all access tokens were renewed; it is tried again");
-                    }
-                }
-                () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => return,
-            }
+        tokio::select! {
+            () = by_the_hour(&app) => {}
+            () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => {}
         }
     })
+}
+
+async fn by_the_hour(app: &App) {
+    let mut hours = tokio::time::interval(Duration::from_secs(3600));
+    hours.tick().await;
+    loop {
+        let looked = Box::pin(app.outbox.look_after_accounts());
+        if let Ok(Err(error)) = caught_in("accounts", looked).await {
+            tracing::warn!(%error, "accounts were not looked after; it is tried again");
+        }
+        hours.tick().await;
+        let swept = caught_in("sweep", Box::pin(app.desk.recover())).await;
+        if let Ok(Err(error)) = swept {
+            tracing::warn!(%error, "the hourly sweep failed; the next one repeats it");
+        }
+    }
 }
 
 /// Asks a store that refused a write until it takes one again: who is not ready gets no work by

@@ -366,7 +366,7 @@ fn code(code: &str) -> Result<&str, ApiError> {
 /// Whatever the provider does not give for a code, another login may bring.
 fn of_code(not: NotGiven) -> ApiError {
     match not {
-        NotGiven::Refused(error) => {
+        NotGiven::Refused(error) | NotGiven::Stopped(error) => {
             ApiError::invalid("code", format!("is refused ({error}); begin the login again"))
         }
         NotGiven::Unanswered(reason) => {

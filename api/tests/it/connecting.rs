@@ -1,6 +1,7 @@
 //! Accounts that are connected, changed and disconnected while the provider is slow, silent or says
 //! no, while the server or the store stops, and while somebody else changes them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -13,6 +14,10 @@ use crate::logins::{PAGES, log_in, with_apps};
 const ALL: &str = "/api/integrations/accounts";
 const SUBSCRIBE: &str = "/api/integrations/messenger/pages/subscribe";
 
+fn at(account: &Value) -> String {
+    format!("{ALL}/{}", account["id"].as_str().unwrap())
+}
+
 fn meets(id: &str, edge: &str, trouble: Trouble) -> Plan {
     Plan { id: Some(id.to_owned()), edge: Some(edge.to_owned()), times: 1, trouble }
 }
@@ -24,10 +29,22 @@ fn asked(server: &Server, method: &str, id: &str, edge: &str) -> usize {
     requests.filter(|one| one.method == method && one.path.contains(&path)).count()
 }
 
+fn number(number: &str, waba: &str) -> Value {
+    let mut draft = account(number, SECRET);
+    draft["config"]["waba_id"] = json!(waba);
+    draft
+}
+
 /// The account of this key, where there is one.
 async fn of_key(admin: &Caller, key: &str) -> Option<Value> {
     let all = admin.get(ALL).await.is(200);
     all.as_array().unwrap().iter().find(|one| one["account_key"] == key).cloned()
+}
+
+async fn alone() -> (Arc<Server>, Org) {
+    let server = Server::start(|_| {}).await;
+    let org = Org::on(&server).await;
+    (server, org)
 }
 
 #[tokio::test]
@@ -70,6 +87,45 @@ async fn as_many_pages_as_may_be_chosen_are_connected_while_their_provider_takes
     log_in(&org, &org.admin, PAGES, Login::Pages(pages)).await.is(200);
     let made = org.admin.post(SUBSCRIBE, json!({"page_ids": ids})).await.is(200);
     assert_eq!((made["accounts"].as_array().unwrap().len(), &made["failed"]), (20, &json!([])));
+}
+
+#[tokio::test]
+async fn a_page_that_a_stop_leaves_unsubscribed_says_so_and_is_subscribed_by_the_next_start() {
+    let (server, org) = alone().await;
+    let key = unique("50");
+    server.graph.plan(meets(&key, "subscribed_apps", Trouble::HangAfter));
+    let config = json!({"page_id": key, "access_token": "EAApage"});
+    let (admin, draft) = (org.admin.clone(), json!({"channel": "messenger", "config": config}));
+    let asks = tokio::spawn(async move { admin.post(ALL, draft).await.status });
+    let subscribed = || asked(&server, "POST", &key, "subscribed_apps");
+    eventually(async || (subscribed() == 1).then_some(())).await;
+    let begun = of_key(&org.admin, &key).await.unwrap();
+    assert_eq!(begun["status"], "attention", "{begun}");
+    asks.abort();
+    server.restart().await;
+    eventually(async || (subscribed() == 2).then_some(())).await;
+    let is_well = async || {
+        let shown = org.admin.get(&at(&begun)).await.is(200);
+        (shown["status"] == "connected").then_some(())
+    };
+    eventually(is_well).await;
+}
+
+#[tokio::test]
+async fn what_was_asked_for_with_one_config_says_nothing_of_the_next() {
+    let (server, org) = alone().await;
+    let (key, one, two) = (unique("8"), unique("waba"), unique("waba"));
+    server.graph.plan(meets(&one, "subscribed_apps", Trouble::Slow { ms: 4_000 }));
+    let (admin, draft) = (org.admin.clone(), number(&key, &one));
+    let asks = tokio::spawn(async move { admin.post(ALL, draft).await.is(201) });
+    let begun = eventually(async || of_key(&org.admin, &key).await).await;
+    server.graph.plan(meets(&two, "subscribed_apps", Trouble::Error { code: 200 }));
+    let other = json!({"config": {"waba_id": two}});
+    let refused = org.admin.patch(&at(&begun), other).await.is(200);
+    assert!(refused["status_detail"].as_str().unwrap().starts_with("200: "), "{refused}");
+    asks.await.unwrap();
+    let still = org.admin.get(&at(&begun)).await.is(200);
+    assert_eq!(still["status_detail"], refused["status_detail"]);
 }
 
 #[tokio::test]

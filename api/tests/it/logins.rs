@@ -295,14 +295,14 @@ async fn a_token_that_ends_soon_is_renewed_by_whoever_looks_and_every_hour() {
     let health = org.admin.get(&format!("{path}/health")).await.is(200);
     assert_eq!((renewals(), &health["token"]), (1, &json!("valid")), "the new one works");
     assert!(health["token_expires_at"].as_str() > made["token_expires_at"].as_str());
-    server.app().outbox.renew_all().await.unwrap();
+    server.app().outbox.look_after_accounts().await.unwrap();
     assert_eq!(renewals(), 2);
     // One that cannot be renewed stays as it is.
     let before = org.admin.get(&path).await.is(200);
     let trouble = Trouble::Error { code: 190 };
     let id = Some("refresh_access_token".to_owned());
     server.graph.plan(Plan { id, edge: None, times: 1, trouble });
-    server.app().outbox.renew_all().await.unwrap();
+    server.app().outbox.look_after_accounts().await.unwrap();
     assert_eq!(org.admin.get(&path).await.is(200), before);
 }
 

@@ -77,6 +77,8 @@ mod random;
 #[cfg(test)]
 mod registration;
 #[cfg(test)]
+mod renewals;
+#[cfg(test)]
 mod roles;
 #[cfg(test)]
 mod search;
