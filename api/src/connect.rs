@@ -1,5 +1,8 @@
 //! How a channel account is connected, and connected otherwise: the provider is asked whether it
-//! works, it is stored all the same, and then subscribed and registered there.
+//! works, it is stored all the same, and then subscribed and registered there. Whose its key is says
+//! `claim`.
+
+mod claim;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,13 +12,14 @@ use axum::Json;
 use axum::http::StatusCode;
 use engine::account::{Account, text};
 use engine::channel::{Channel, Setup};
-use engine::id::{AccountId, DivisionId, TenantId};
+use engine::id::{AccountId, DivisionId};
 use engine::identity::api_key::Secret;
 use engine::integration::Integration;
 use engine::resource::{Resource, name};
 use engine::time::Timestamp;
 use serde_json::Value;
 
+use self::claim::claim;
 use crate::app::App;
 use crate::crud::{self, New, state};
 use crate::error::ApiError;
@@ -70,7 +74,7 @@ pub async fn connect(
     }
     let (id, mut is_new) = (new.id, false);
     let naming = app.naming.lock().await;
-    claim(app, channel, &account_key, (caller.tenant, id)).await?;
+    claim(app, channel, &account_key, (caller.tenant, id), said.is_ok()).await?;
     holders::remember(app, &config, (caller.tenant, id)).await?;
     let shared = Integration::id_of(caller.tenant, channel);
     let make = |changing: &mut Changing| {
@@ -123,6 +127,7 @@ pub async fn connect_or_renew(
     after.division_id = connection.division_id.or(after.division_id);
     if after.registration.is_none() {
         after.registration = connection.channel.unregistered();
+        after.registration.iter_mut().for_each(|registration| registration.proven = true);
     }
     // The app may be another one.
     after.resubscribe();
@@ -231,30 +236,6 @@ pub fn no_default(changing: &mut Changing, channel: Channel) {
         account.touch(changing.now);
         changing.put(account);
     }
-}
-
-/// An account's key is one tenant's. A claim whose account was never written is taken over: the
-/// caller holds [`naming`](crate::app::Parts::naming) until its own is.
-async fn claim(
-    app: &App,
-    channel: Channel,
-    key: &str,
-    account: (TenantId, AccountId),
-) -> Result<(), ApiError> {
-    let (names, name) = (app.tenants.names(), account_name(channel, key));
-    let held = names.claim(&name, account).await?;
-    if held == account {
-        return Ok(());
-    }
-    let state = app.tenants.state(held.0).await?;
-    let is_used = state.is_some_and(|state| {
-        state.accounts.get(&held.1).is_some_and(|account| account.account_key == key)
-    });
-    if is_used || !names.swap(&name, &held, &account).await? {
-        let message = "this is connected already; disconnect it there first";
-        return Err(ApiError::conflict("account_key_in_use", message));
-    }
-    Ok(())
 }
 
 /// What the config of the channel's accounts holds.

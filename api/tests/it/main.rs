@@ -17,6 +17,8 @@ mod auth;
 #[cfg(test)]
 mod caller;
 #[cfg(test)]
+mod claims;
+#[cfg(test)]
 mod connecting;
 #[cfg(test)]
 mod contacts;
