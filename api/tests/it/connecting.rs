@@ -2,10 +2,14 @@
 //! no, while the server or the store stops, and while somebody else changes them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use simulator::{GraphOptions, Login, Plan, Trouble};
+use storage::faulty::{Call, Fate, Faulty, Write};
+use storage::memory::Memory;
+use storage::{Change, Store};
 
 use crate::caller::Caller;
 use crate::harness::{Org, SECRET, Server, account, eventually, graph, unique};
@@ -13,6 +17,7 @@ use crate::logins::{PAGES, log_in, with_apps};
 
 const ALL: &str = "/api/integrations/accounts";
 const SUBSCRIBE: &str = "/api/integrations/messenger/pages/subscribe";
+const DISCONNECT: &str = "/api/integrations/messenger/pages/disconnect";
 
 fn at(account: &Value) -> String {
     format!("{ALL}/{}", account["id"].as_str().unwrap())
@@ -126,6 +131,63 @@ async fn what_was_asked_for_with_one_config_says_nothing_of_the_next() {
     asks.await.unwrap();
     let still = org.admin.get(&at(&begun)).await.is(200);
     assert_eq!(still["status_detail"], refused["status_detail"]);
+}
+
+#[tokio::test]
+async fn a_page_that_could_not_be_removed_is_subscribed_again() {
+    let full = Arc::new(AtomicBool::new(false));
+    let is_full = full.clone();
+    let clock = actors::clock::Clock::system();
+    let memory = Memory::new(Arc::new(move || clock.now()));
+    let removes = |change: &Change| matches!(change, Change::Delete { table, .. } if table.name == "settings");
+    let store = Faulty::new(Arc::new(memory), move |call| match call {
+        Call::Write(Write::Apply(batch))
+            if is_full.load(Ordering::SeqCst) && batch.changes.iter().any(removes) =>
+        {
+            Fate::Unavailable
+        }
+        _ => Fate::Done,
+    });
+    let store: Arc<dyn Store> = Arc::new(store.promising_as_below());
+    let server = Server::over(store).await;
+    let org = Org::on(&server).await;
+    let page = connected(&org, "messenger", "page_id").await;
+    let key = page["account_key"].as_str().unwrap().to_owned();
+    full.store(true, Ordering::SeqCst);
+    let leaves = json!({"page_id": key});
+    org.admin.post(DISCONNECT, leaves.clone()).await.refused(503, "unavailable");
+    full.store(false, Ordering::SeqCst);
+    assert_eq!(asked(&server, "DELETE", &key, "subscribed_apps"), 1);
+    assert_eq!(org.admin.get(&at(&page)).await.is(200)["status"], "attention");
+    let health = org.admin.get(&format!("{}/health", at(&page))).await.is(200);
+    assert_eq!(
+        (&health["status"], asked(&server, "POST", &key, "subscribed_apps")),
+        (&json!("connected"), 2)
+    );
+    org.admin.post(DISCONNECT, leaves).await.is(200);
+}
+
+/// An account that is connected by a page's token.
+async fn connected(org: &Org, channel: &str, key: &str) -> Value {
+    let config = json!({key: unique("50"), "access_token": "EAApage"});
+    org.admin.post(ALL, json!({"channel": channel, "config": config})).await.is(201)
+}
+
+#[tokio::test]
+async fn a_page_by_which_an_account_of_instagram_is_heard_stays_subscribed() {
+    let (server, org) = alone().await;
+    let page = connected(&org, "messenger", "page_id").await;
+    let gram = connected(&org, "instagram", "ig_user_id").await;
+    let key = page["account_key"].as_str().unwrap();
+    let left = org.admin.post(DISCONNECT, json!({"page_id": key})).await.is(200);
+    assert!(left["detail"].as_str().unwrap().contains("Instagram"), "{left}");
+    assert_eq!(asked(&server, "DELETE", key, "subscribed_apps"), 0);
+    // Without one, a page that is removed is told so.
+    org.admin.delete(&at(&gram)).await.is(200);
+    let page = connected(&org, "messenger", "page_id").await;
+    org.admin.delete(&at(&page)).await.is(200);
+    let key = page["account_key"].as_str().unwrap();
+    assert_eq!(asked(&server, "DELETE", key, "subscribed_apps"), 1, "it is told");
 }
 
 #[tokio::test]
