@@ -5,7 +5,7 @@ mod asked;
 use serde::{Deserialize, Serialize};
 
 use crate::conversation::Joined;
-use crate::id::{AgentId, ContactId, ConversationId, MessageId, ThreadId};
+use crate::id::{AgentId, ContactId, ConversationId, MediaId, MessageId, ThreadId};
 use crate::media::Stored;
 use crate::message::{MessageError, MessageStatus, Place, Sender};
 use crate::time::Timestamp;
@@ -189,6 +189,9 @@ pub enum Fact {
         /// The content that is gone with it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         content: Option<Place>,
+        /// The files of ours that it showed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        media: Vec<MediaId>,
     },
     /// A reaction, an edit or a deletion came before its message: it waits here.
     AmendmentParked {

@@ -251,11 +251,21 @@ pub static UPLOADED: Table = Table {
     ..PLAIN
 };
 
+/// Files of which nobody knows whether they show anywhere, by since when.
+pub static LOOSE: Table = Table {
+    number: 27,
+    name: "loose_files",
+    partition: &[("shard", Kind::Int)],
+    clustering: &[("since", Kind::Int), ("medium", Kind::Uuid)],
+    shape: Shape::Appended,
+    ..PLAIN
+};
+
 /// How long a dead letter is kept.
 pub(crate) const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
 
 /// Every table.
-pub static ALL: [&Table; 26] = [
+pub static ALL: [&Table; 27] = [
     &LOG,
     &THREADS,
     &HEADS,
@@ -282,6 +292,7 @@ pub static ALL: [&Table; 26] = [
     &MEDIA_BYTES,
     &UNFETCHED,
     &UPLOADED,
+    &LOOSE,
 ];
 
 #[cfg(test)]

@@ -106,17 +106,17 @@ async fn file(State(files): State<Arc<Files>>, Path(id): Path<String>) -> Respon
     }
 }
 
-struct Stand {
-    shop: Shop,
-    fetcher: Fetcher,
-    desk: Desk,
-    media: Media,
+pub(crate) struct Stand {
+    pub(crate) shop: Shop,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) desk: Desk,
+    pub(crate) media: Media,
     provider: Arc<Files>,
     /// How far paused time goes on while something is awaited.
     step: Option<Duration>,
 }
 
-async fn stand(waiting: usize) -> Stand {
+pub(crate) async fn stand(waiting: usize) -> Stand {
     with(waiting, vec![Duration::from_millis(1)]).await
 }
 
@@ -154,11 +154,12 @@ fn fetcher(
             waiting,
             waiting_tenant: (waiting / 2).max(1),
             ladder,
+            unshown: Duration::from_secs(24 * 60 * 60),
         },
     })
 }
 
-fn carries(from: &str, provider_id: &str, file: &str) -> Inbound {
+pub(crate) fn carries(from: &str, provider_id: &str, file: &str) -> Inbound {
     let Inbound::Message(mut message) = says(vec![phone(from)], provider_id, "") else {
         unreachable!()
     };
@@ -182,7 +183,11 @@ fn lies_at(from: &str, provider_id: &str, url: String) -> Inbound {
 
 impl Stand {
     /// All files once this is so of them.
-    async fn until(&self, count: usize, is_so: impl Fn(&Attachment) -> bool) -> Vec<Attachment> {
+    pub(crate) async fn until(
+        &self,
+        count: usize,
+        is_so: impl Fn(&Attachment) -> bool,
+    ) -> Vec<Attachment> {
         let conversations = Conversations::new(self.shop.store.clone());
         let looking = async {
             loop {

@@ -2,7 +2,7 @@
 //! it.
 
 use super::{ConversationStatus, Fact};
-use crate::id::MessageId;
+use crate::id::{MediaId, MessageId};
 use crate::message::{MessageStatus, Place};
 use crate::time::Timestamp;
 
@@ -143,6 +143,14 @@ impl Fact {
             Self::Edited { replaces, .. } | Self::Filled { replaces, .. } => *replaces,
             Self::Deleted { content, .. } => *content,
             _ => None,
+        }
+    }
+
+    /// The files that its message does not show any more.
+    pub fn lets_go_of(&self) -> &[MediaId] {
+        match self {
+            Self::Deleted { media, .. } => media,
+            _ => &[],
         }
     }
 
