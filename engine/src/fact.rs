@@ -48,6 +48,9 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         dedup: Option<String>,
         sent_at: Option<Timestamp>,
+        /// A program answered for the customer: there is nothing to read.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        auto_reply: bool,
     },
     /// An outbound message that was written outside the engine was seen.
     Echoed {

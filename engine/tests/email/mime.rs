@@ -93,6 +93,34 @@ fn several_answered_mails_and_a_missing_end_are_read() {
 }
 
 #[test]
+fn what_answers_for_somebody_is_told_from_what_else_programs_send() {
+    for line in [
+        "Auto-Submitted: auto-replied (vacation)",
+        "Auto-Submitted: Auto-Replied; owner-email=\"mei@example.org\"",
+        "Precedence: auto_reply",
+        "X-Autoreply: yes",
+        "Return-Path: <>\nX-Autorespond: Away",
+        "Auto-Submitted: auto-generated\nX-MS-Exchange-Generated-Message-Source: Mailbox Rules Agent",
+    ] {
+        let message = sent(&format!("{HEAD}{line}\n\nI am away."));
+        assert!(message.auto_reply && message.automatic, "{line}");
+    }
+    for line in [
+        "Auto-Submitted: no",
+        // People write by these, too.
+        "Auto-Submitted: auto-generated\nX-Auto-Response-Suppress: All",
+        "Precedence: list\nList-Id: <all.example.org>",
+        "Return-Path: <>",
+        // Something did not arrive.
+        "Auto-Submitted: auto-replied\nContent-Type: multipart/report; boundary=b",
+    ] {
+        assert!(!sent(&format!("{HEAD}{line}\n\nx")).auto_reply, "{line}");
+    }
+    let daemon = sent("From: MAILER-DAEMON@example.org\nAuto-Submitted: auto-replied\n\nx");
+    assert!(daemon.automatic && !daemon.auto_reply);
+}
+
+#[test]
 fn what_programs_send_is_marked() {
     for line in [
         "Auto-Submitted: auto-replied",

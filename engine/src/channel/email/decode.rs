@@ -99,6 +99,7 @@ fn decode(
         reply_to: mail.head.in_reply_to.first().cloned(),
         topic: topic(mail, provider_id.as_ref().or(dedup.as_ref())?, thread),
         automatic: is_automatic,
+        auto_reply: mail.head.is_auto_reply && !bounce::is_of_server(mail),
         bounce: bounce::bounce(mail).map(|bounce| receipt(bounce, sent_at)),
         provider_id,
         dedup,
