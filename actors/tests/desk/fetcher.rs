@@ -98,6 +98,7 @@ async fn file(State(files): State<Arc<Files>>, Path(id): Path<String>) -> Respon
             let first = once(async move { piece() });
             Body::from_stream(first.chain(pending())).into_response()
         }
+        "odd1" | "odd2" | "odd3" if asked < 3 => Body::empty().into_response(),
         "broken" if asked == 0 => StatusCode::BAD_GATEWAY.into_response(),
         "never" => StatusCode::BAD_GATEWAY.into_response(),
         "late" if asked < 5 => StatusCode::BAD_GATEWAY.into_response(),
@@ -246,6 +247,21 @@ async fn a_file_that_came_damaged_once_is_asked_for_again_however_long_it_could_
     let stand = stand(10).await;
     stand.desk.ingest(&account(), vec![carries("1", "m1", "late")]).await.unwrap();
     stand.until(1, |file| file.media_id.is_some()).await;
+    stand.is_done().await;
+}
+
+#[tokio::test]
+async fn files_of_one_message_that_came_damaged_once_each_are_each_asked_for_again() {
+    let stand = stand(10).await;
+    let Inbound::Message(mut message) = carries("1", "m1", "odd1") else { unreachable!() };
+    let more = ["odd2", "odd3"].map(|id| Attachment {
+        provider_media_id: Some(id.to_owned()),
+        ..Attachment::default()
+    });
+    message.content.attachments.extend(more);
+    stand.desk.ingest(&account(), vec![Inbound::Message(message)]).await.unwrap();
+    let found = stand.until(3, |file| file.media_id.is_some() || file.error.is_some()).await;
+    assert!(found.iter().all(|file| file.media_id.is_some()), "{found:?}");
     stand.is_done().await;
 }
 
