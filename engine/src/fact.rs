@@ -129,6 +129,12 @@ pub enum Fact {
         at: Option<Timestamp>,
         error: Option<MessageError>,
     },
+    /// The provider says when it had taken a message of ours, which we thought to know: what it says
+    /// of all messages up to a time goes by that.
+    Taken {
+        place: Place,
+        at: Timestamp,
+    },
     /// All messages of ours up to a time are at least this far, also those that are found out to be
     /// of before it.
     Watermarked {

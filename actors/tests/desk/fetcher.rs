@@ -254,10 +254,8 @@ async fn a_file_that_came_damaged_once_is_asked_for_again_however_long_it_could_
 async fn files_of_one_message_that_came_damaged_once_each_are_each_asked_for_again() {
     let stand = stand(10).await;
     let Inbound::Message(mut message) = carries("1", "m1", "odd1") else { unreachable!() };
-    let more = ["odd2", "odd3"].map(|id| Attachment {
-        provider_media_id: Some(id.to_owned()),
-        ..Attachment::default()
-    });
+    let more = ["odd2", "odd3"]
+        .map(|id| Attachment { provider_media_id: Some(id.to_owned()), ..Attachment::default() });
     message.content.attachments.extend(more);
     stand.desk.ingest(&account(), vec![Inbound::Message(message)]).await.unwrap();
     let found = stand.until(3, |file| file.media_id.is_some() || file.error.is_some()).await;

@@ -162,6 +162,7 @@ impl Conversation {
                     self.unpark(id);
                 }
             }
+            Fact::Taken { place, at } => self.got_to(*place, MessageStatus::Sent, Some(*at)),
             Fact::Watermarked { status, up_to } => self.mark(*status, *up_to),
             Fact::ReceiptParked { receipt } => {
                 self.parked.retain(|p| p.parked_at + PARKED_FOR > receipt.parked_at);

@@ -113,6 +113,9 @@ pub(super) fn echo(
         let mut turn = at(state, context, conversation)?;
         let sent = Progress { at: echo.sent_at, ..Progress::sent() };
         turn.progress(place, Some(&echo.provider_id), sent)?;
+        if let Some(at) = echo.sent_at {
+            turn.taken(place, at)?;
+        }
         next(&mut turn, place);
         return Ok(turn.done(Some(place)));
     }

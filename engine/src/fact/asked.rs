@@ -27,6 +27,7 @@ impl Fact {
             | Self::Edited { message, place, .. }
             | Self::Deleted { message, place, .. } => Some((*message, *place)),
             Self::Opened { .. }
+            | Self::Taken { .. }
             | Self::Watermarked { .. }
             | Self::ReceiptParked { .. }
             | Self::AmendmentParked { .. }
@@ -62,6 +63,7 @@ impl Fact {
             | Self::ReactionQueued { .. }
             | Self::ReactionEnded { .. }
             | Self::Fetched { .. }
+            | Self::Taken { .. }
             | Self::Watermarked { .. }
             | Self::Opened { .. }
             | Self::ReceiptParked { .. }
@@ -194,7 +196,8 @@ impl Fact {
             Self::ContactChanged { .. } => "contact.updated",
             // History is no news.
             Self::Opened { .. } | Self::Imported { .. } | Self::Filled { .. } => return None,
-            Self::Watermarked { .. }
+            Self::Taken { .. }
+            | Self::Watermarked { .. }
             | Self::ReceiptParked { .. }
             | Self::AmendmentParked { .. }
             | Self::Moved { .. }
