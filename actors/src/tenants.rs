@@ -308,8 +308,6 @@ impl Tenants {
         };
         if let Some(held) = known
             && let Some(account) = self.held_account(held, key).await?
-            // It may have given way to another one.
-            && !account.unproven
         {
             return Ok(Some(account));
         }

@@ -8,7 +8,7 @@ use actors::tenants::{Caller, Changing, TenantState, account_name};
 use axum::Json;
 use axum::http::StatusCode;
 use engine::account::{Account, text};
-use engine::channel::{Carrier, Channel, Setup};
+use engine::channel::{Channel, Setup};
 use engine::id::{AccountId, DivisionId, TenantId};
 use engine::identity::api_key::Secret;
 use engine::integration::Integration;
@@ -65,8 +65,6 @@ pub async fn connect(
     let display_name = name("display_name", &display_name)?;
     let known = app.outbox.probe(channel, &account_key, &config).await;
     let answers = known.as_ref().ok().cloned();
-    let by_token = channel.carrier() == Carrier::Api;
-    let unproven = by_token && known.as_ref().is_err_and(|trouble| trouble.pauses);
     let registration = channel.unregistered();
     if channel == Channel::Whatsapp && !config.contains_key("pin") {
         // Kept before it is used: whoever loses it cannot register the number again.
@@ -74,7 +72,7 @@ pub async fn connect(
     }
     let (id, mut is_new) = (new.id, false);
     let naming = app.naming.lock().await;
-    claim(app, channel, &account_key, (caller.tenant, id), by_token && known.is_ok()).await?;
+    claim(app, channel, &account_key, (caller.tenant, id)).await?;
     holders::remember(app, &config, (caller.tenant, id)).await?;
     let shared = Integration::id_of(caller.tenant, channel);
     let make = |changing: &mut Changing| {
@@ -92,7 +90,6 @@ pub async fn connect(
             division_id: division_id.or(shared),
             config,
             registration,
-            unproven,
             token_until: connection.token_until,
             ..Account::new(id, caller.tenant, channel, account_key, display_name, now)
         };
@@ -163,7 +160,7 @@ pub async fn change_to(
     change: Option<ConfigChange>,
     once: (Key, [u8; 16]),
 ) -> Result<Json<AccountView>, ApiError> {
-    let (id, rev, was_unproven) = (after.id, after.rev, after.unproven);
+    let (id, rev) = (after.id, after.rev);
     let (mut naming, mut answers) = (None, None);
     if let Some(ConfigChange { config, token_until }) = change {
         reconfigure(app, &mut after, config)?;
@@ -175,10 +172,6 @@ pub async fn change_to(
         }
         after.stands(known.map(|known| known.throughput));
         naming = Some(app.naming.lock().await);
-        if was_unproven && !after.unproven {
-            // It may have given way meanwhile.
-            claim(app, after.channel, &after.account_key, (caller.tenant, id), true).await?;
-        }
         holders::remember(app, &after.config, (caller.tenant, id)).await?;
     }
     let paused = after.paused;
@@ -248,15 +241,13 @@ pub fn no_default(changing: &mut Changing, channel: Channel) {
     }
 }
 
-/// An account's key is one tenant's. A claim whose account was never written is taken over, and so is,
-/// by who has shown that it is theirs, one of an organization that could not: the caller holds
-/// [`naming`](crate::app::Parts::naming) until its own is.
+/// An account's key is one tenant's. A claim whose account was never written is taken over: the
+/// caller holds [`naming`](crate::app::Parts::naming) until its own is.
 async fn claim(
     app: &App,
     channel: Channel,
     key: &str,
     account: (TenantId, AccountId),
-    is_shown: bool,
 ) -> Result<(), ApiError> {
     let (names, name) = (app.tenants.names(), account_name(channel, key));
     let held = names.claim(&name, account).await?;
@@ -265,8 +256,7 @@ async fn claim(
     }
     let state = app.tenants.state(held.0).await?;
     let is_used = state.is_some_and(|state| {
-        let known = state.accounts.get(&held.1).filter(|known| known.account_key == key);
-        known.is_some_and(|known| !known.unproven || !is_shown || held.0 == account.0)
+        state.accounts.get(&held.1).is_some_and(|account| account.account_key == key)
     });
     if is_used || !names.swap(&name, &held, &account).await? {
         let message = "this is connected already; disconnect it there first";

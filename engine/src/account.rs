@@ -33,10 +33,6 @@ pub struct Account {
     /// When that is over by itself.
     #[serde(default)]
     pub paused_until: Option<Timestamp>,
-    /// The provider refused its access token when it was connected, and has accepted none since: nobody
-    /// knows that it is its organization's.
-    #[serde(default)]
-    pub unproven: bool,
     /// How much it may send, where the provider said so.
     #[serde(default)]
     pub throughput: Option<Throughput>,
@@ -189,7 +185,6 @@ impl Account {
             status_detail: None,
             paused: false,
             paused_until: None,
-            unproven: false,
             throughput: None,
             phone: None,
             heard: Heard::default(),
@@ -218,12 +213,6 @@ impl Account {
         self.text("app_secret")
     }
 
-    /// Whether webhooks are perhaps for it: one of which nobody knows whose it is needs a secret of its
-    /// own, since that of the installation proves for all.
-    pub fn may_hear(&self) -> bool {
-        self.is_active && (self.app_secret().is_some() || !self.unproven)
-    }
-
     /// The config as answers show it.
     pub fn masked_config(&self) -> BTreeMap<String, Value> {
         masked(&self.config)
@@ -250,7 +239,6 @@ impl Account {
     /// Follows what the provider said of it: how much it may send, or what is wrong.
     pub fn stands(&mut self, standing: Result<Option<Throughput>, Trouble>) {
         self.throughput = standing.as_ref().ok().copied().flatten().or(self.throughput);
-        self.unproven &= standing.is_err();
         let trouble = standing.err();
         self.paused = trouble.as_ref().is_some_and(|trouble| trouble.pauses);
         (self.paused_until, self.heard.is_standing) = (None, false);
@@ -285,8 +273,6 @@ impl Account {
         now: Timestamp,
     ) -> bool {
         let is_known = self.heard.is_standing || self.is_paused(now);
-        let is_proven = self.unproven && standing.is_ok();
-        self.unproven &= standing.is_err();
         let follows = match &standing {
             _ if self.status == AccountStatus::Disabled => false,
             // It answers, and something is still to be done there.
@@ -300,7 +286,7 @@ impl Account {
         if follows {
             self.stands(standing);
         }
-        follows || is_proven
+        follows
     }
 
     /// Its status as people are shown it: an access token that ends within `soon` wants attention

@@ -229,13 +229,12 @@ async fn accounts(app: &App, part: &Part<'_>) -> Result<Vec<Arc<Account>>, ApiEr
     let waba = match part.meant() {
         Meant::Account(key) => {
             let account = app.tenants.account(part.channel(), key).await?;
-            return Ok(account.filter(|account| account.may_hear()).into_iter().collect());
+            return Ok(account.filter(|account| account.is_active).into_iter().collect());
         }
         Meant::Waba(waba) => waba,
         Meant::Test | Meant::Nobody => return Ok(Vec::new()),
     };
-    let mut all = holders::all(app, Shared::Waba, &waba).await?;
-    all.retain(|account| account.may_hear());
+    let all = holders::all(app, Shared::Waba, &waba).await?;
     // Who has a secret proves by it that it is meant, and takes nothing from those who have none.
     let (mut meant, mut shared): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|account| account.app_secret().is_some());

@@ -2,10 +2,10 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use simulator::{GraphOptions, bodies, sign};
+use simulator::{bodies, sign};
 
 use crate::caller::Answer;
-use crate::harness::{Org, SECRET, Server, graph, unique};
+use crate::harness::{Org, SECRET, Server, unique};
 
 /// Delivers these bytes, with these headers.
 async fn deliver(org: &Org, body: &[u8], headers: &[(&str, &str)]) -> Answer {
@@ -158,56 +158,6 @@ async fn a_number_that_nobody_has_connected_is_buried_for_the_installation() {
     deliver_signed(&org, SECRET, body.as_bytes()).await.is(200);
     assert_eq!(org.server.dead_letters_of_nobody().await.len(), 2);
     hears_nothing(&org).await;
-}
-
-#[tokio::test]
-async fn who_names_a_number_without_a_token_for_it_hears_nothing_of_it_and_gives_way() {
-    let strict = GraphOptions { access_token: Some("good".to_owned()), ..graph() };
-    let secret = Some(SECRET.to_owned().into());
-    let server = Server::beside(strict, |config| config.meta.app_secret = secret).await;
-    let (stranger, mut owner) = (Org::on(&server).await, Org::on(&server).await);
-    owner.number = unique("8");
-    let connects = async |org: &Org, token: &str| {
-        let number = &owner.number;
-        let config = json!({"phone_number_id": number, "waba_id": "1", "access_token": token});
-        let draft = json!({"channel": "whatsapp", "config": config});
-        org.admin.post("/api/integrations/accounts", draft).await
-    };
-    let named = connects(&stranger, "bad").await.is(201);
-    let (body, phone) = (|phone: &str| owner.text(&unique("wamid."), phone, "Hi"), unique("1555"));
-    deliver_signed(&owner, SECRET, body(&phone).to_string().as_bytes()).await.is(200);
-    hears_nothing(&stranger).await;
-    assert_eq!(server.dead_letters_of_nobody().await.len(), 1, "nobody knows whose it is");
-    connects(&owner, "worse").await.refused(409, "account_key_in_use");
-    connects(&owner, "good").await.is(201);
-    for _ in 0..2 {
-        deliver_signed(&owner, SECRET, body(&phone).to_string().as_bytes()).await.is(200);
-        hears_nothing(&stranger).await;
-        let path = format!("/api/integrations/accounts/{}", named["id"].as_str().unwrap());
-        let late = json!({"config": {"access_token": "good"}});
-        stranger.admin.patch(&path, late).await.refused(409, "account_key_in_use");
-    }
-    assert_eq!(texts(&owner, &phone).await, ["Hi", "Hi"]);
-}
-
-#[tokio::test]
-async fn who_mends_a_token_is_heard_by_the_installation_s_secret_from_then_on() {
-    let strict = GraphOptions { access_token: Some("good".to_owned()), ..graph() };
-    let secret = Some(SECRET.to_owned().into());
-    let server = Server::beside(strict, |config| config.meta.app_secret = secret).await;
-    let org = Org::on(&server).await;
-    let path = format!("/api/integrations/accounts/{}", org.account);
-    org.admin.patch(&path, json!({"config": {"app_secret": null}})).await.is(200);
-    let phone = unique("1555");
-    let body = || org.text(&unique("wamid."), &phone, "Hi").to_string();
-    deliver_signed(&org, SECRET, body().as_bytes()).await.is(200);
-    hears_nothing(&org).await;
-    org.admin.patch(&path, json!({"config": {"access_token": "good"}})).await.is(200);
-    deliver_signed(&org, SECRET, body().as_bytes()).await.is(200);
-    // What is refused later was accepted once.
-    org.admin.patch(&path, json!({"config": {"access_token": "ended"}})).await.is(200);
-    deliver_signed(&org, SECRET, body().as_bytes()).await.is(200);
-    assert_eq!(texts(&org, &phone).await, ["Hi", "Hi"]);
 }
 
 #[tokio::test]
