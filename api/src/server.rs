@@ -185,6 +185,7 @@ impl Server {
                 waiting: limits.media_fetches_waiting,
                 waiting_tenant: limits.media_fetches_waiting_tenant,
                 ladder: limits.media_ladder.clone(),
+                unshown: limits.media_unshown,
             },
         });
         let (search, index) = Search::start(
@@ -262,6 +263,7 @@ impl Server {
             tokio::spawn(scraped.serve(metrics_text, stopping.clone(), drain)),
             tokio::spawn(app.search.clone().run(index, stopping.clone())),
             sweep(app.clone(), stopping.clone()),
+            clear(app.clone(), stopping.clone()),
             probe(app.clone(), stopping),
         ];
         app.ready.store(true, Ordering::Release);
@@ -422,6 +424,29 @@ async fn by_the_hour(app: &App) {
             tracing::warn!(%error, "the hourly sweep failed; the next one repeats it");
         }
     }
+}
+
+/// Takes away files that show nowhere, now and every hour.
+fn clear(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut hours = tokio::time::interval(Duration::from_secs(3600));
+        let clear = async {
+            loop {
+                hours.tick().await;
+                match caught_in("clear", Box::pin(app.fetcher.clear())).await {
+                    Ok(Ok(files)) => tracing::info!(files, "files that showed nowhere are gone"),
+                    Ok(Err(error)) => {
+                        tracing::warn!(%error, "files that show nowhere stay for an hour");
+                    }
+                    Err(_) => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = clear => {}
+            () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => {}
+        }
+    })
 }
 
 /// Asks a store that refused a write until it takes one again: who is not ready gets no work by

@@ -67,6 +67,8 @@ pub struct Limits {
     pub media_fetches_waiting_tenant: usize,
     #[serde(with = "crate::duration::list")]
     pub media_ladder: Vec<Duration>,
+    #[serde(with = "crate::duration")]
+    pub media_unshown: Duration,
     pub media_messages: usize,
     pub login_failures_account: u32,
     pub login_failures_address: u32,

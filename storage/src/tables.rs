@@ -260,11 +260,21 @@ pub static ACCOUNTS_DUE: Table = Table {
     ..PLAIN
 };
 
+/// Files of which nobody knows whether they show anywhere, by since when.
+pub static LOOSE: Table = Table {
+    number: 28,
+    name: "loose_files",
+    partition: &[("shard", Kind::Int)],
+    clustering: &[("since", Kind::Int), ("medium", Kind::Uuid)],
+    shape: Shape::Appended,
+    ..PLAIN
+};
+
 /// How long a dead letter is kept.
 pub(crate) const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
 
 /// Every table.
-pub static ALL: [&Table; 27] = [
+pub static ALL: [&Table; 28] = [
     &LOG,
     &THREADS,
     &HEADS,
@@ -292,6 +302,7 @@ pub static ALL: [&Table; 27] = [
     &UNFETCHED,
     &UPLOADED,
     &ACCOUNTS_DUE,
+    &LOOSE,
 ];
 
 #[cfg(test)]

@@ -98,6 +98,7 @@ async fn file(State(files): State<Arc<Files>>, Path(id): Path<String>) -> Respon
             let first = once(async move { piece() });
             Body::from_stream(first.chain(pending())).into_response()
         }
+        "odd1" | "odd2" | "odd3" if asked < 3 => Body::empty().into_response(),
         "broken" if asked == 0 => StatusCode::BAD_GATEWAY.into_response(),
         "never" => StatusCode::BAD_GATEWAY.into_response(),
         "late" if asked < 5 => StatusCode::BAD_GATEWAY.into_response(),
@@ -106,17 +107,17 @@ async fn file(State(files): State<Arc<Files>>, Path(id): Path<String>) -> Respon
     }
 }
 
-struct Stand {
-    shop: Shop,
-    fetcher: Fetcher,
-    desk: Desk,
-    media: Media,
+pub(crate) struct Stand {
+    pub(crate) shop: Shop,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) desk: Desk,
+    pub(crate) media: Media,
     provider: Arc<Files>,
     /// How far paused time goes on while something is awaited.
     step: Option<Duration>,
 }
 
-async fn stand(waiting: usize) -> Stand {
+pub(crate) async fn stand(waiting: usize) -> Stand {
     with(waiting, vec![Duration::from_millis(1)]).await
 }
 
@@ -154,11 +155,12 @@ fn fetcher(
             waiting,
             waiting_tenant: (waiting / 2).max(1),
             ladder,
+            unshown: Duration::from_secs(24 * 60 * 60),
         },
     })
 }
 
-fn carries(from: &str, provider_id: &str, file: &str) -> Inbound {
+pub(crate) fn carries(from: &str, provider_id: &str, file: &str) -> Inbound {
     let Inbound::Message(mut message) = says(vec![phone(from)], provider_id, "") else {
         unreachable!()
     };
@@ -182,7 +184,11 @@ fn lies_at(from: &str, provider_id: &str, url: String) -> Inbound {
 
 impl Stand {
     /// All files once this is so of them.
-    async fn until(&self, count: usize, is_so: impl Fn(&Attachment) -> bool) -> Vec<Attachment> {
+    pub(crate) async fn until(
+        &self,
+        count: usize,
+        is_so: impl Fn(&Attachment) -> bool,
+    ) -> Vec<Attachment> {
         let conversations = Conversations::new(self.shop.store.clone());
         let looking = async {
             loop {
@@ -241,6 +247,19 @@ async fn a_file_that_came_damaged_once_is_asked_for_again_however_long_it_could_
     let stand = stand(10).await;
     stand.desk.ingest(&account(), vec![carries("1", "m1", "late")]).await.unwrap();
     stand.until(1, |file| file.media_id.is_some()).await;
+    stand.is_done().await;
+}
+
+#[tokio::test]
+async fn files_of_one_message_that_came_damaged_once_each_are_each_asked_for_again() {
+    let stand = stand(10).await;
+    let Inbound::Message(mut message) = carries("1", "m1", "odd1") else { unreachable!() };
+    let more = ["odd2", "odd3"]
+        .map(|id| Attachment { provider_media_id: Some(id.to_owned()), ..Attachment::default() });
+    message.content.attachments.extend(more);
+    stand.desk.ingest(&account(), vec![Inbound::Message(message)]).await.unwrap();
+    let found = stand.until(3, |file| file.media_id.is_some() || file.error.is_some()).await;
+    assert!(found.iter().all(|file| file.media_id.is_some()), "{found:?}");
     stand.is_done().await;
 }
 
