@@ -176,6 +176,11 @@ impl Graph {
         }
     }
 
+    /// How many requests are still to come that have a trouble before them.
+    pub fn planned(&self) -> u32 {
+        self.desk.state().troubles.planned()
+    }
+
     /// A medium that was uploaded by nobody, such as a customer's; answers its id.
     pub fn add_medium(&self, mime_type: &str, bytes: Vec<u8>) -> String {
         let at = self.desk.clock.passed();
