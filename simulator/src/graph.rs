@@ -187,6 +187,12 @@ impl Graph {
         self.desk.state().uploads.add(mime_type.to_owned(), bytes.into(), at)
     }
 
+    /// Where a medium lies for the next minutes, for whoever has the address: so files of Messenger's and
+    /// Instagram's messages come.
+    pub fn address_of(&self, medium: &str) -> String {
+        uploads::address(&self.desk, &self.url(), carried::EDGE, medium)
+    }
+
     /// Names this address for every medium that is looked up, until it is told `None`.
     pub fn name_media_at(&self, url: Option<&str>) {
         self.desk.state().uploads.named_at = url.map(str::to_owned);
