@@ -1,5 +1,6 @@
 //! Files that messages carry, from a provider that does what it likes.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use engine::conversation::{Conversation, Effect};
 use engine::id::{AccountId, MessageId, TenantId, ThreadId};
 use engine::message::{Attachment, MessageKind, MessageRow};
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::{once, pending, repeat};
 use serde_json::json;
 use storage::conversations::Conversations;
@@ -74,7 +76,18 @@ async fn provider() -> Arc<Files> {
     files
 }
 
+impl Files {
+    /// Nothing is to be had of such a file for the first minute.
+    fn is_down(&self, id: &str) -> bool {
+        id.starts_with("down") && self.began.elapsed() < Duration::from_secs(60)
+    }
+}
+
 async fn lookup(State(files): State<Arc<Files>>, Path(id): Path<String>) -> Response {
+    if files.is_down(&id) {
+        files.asked.fetch_add(1, Ordering::SeqCst);
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     let now = files.under_way.fetch_add(1, Ordering::SeqCst) + 1;
     files.most.fetch_max(now, Ordering::SeqCst);
     for _ in 0..20 {
@@ -88,9 +101,7 @@ async fn file(State(files): State<Arc<Files>>, Path(id): Path<String>) -> Respon
     let asked = files.asked.fetch_add(1, Ordering::SeqCst);
     let piece = || Ok::<_, std::io::Error>(axum::body::Bytes::from_static(&[7; 10_000]));
     match id.as_str() {
-        "down" if files.began.elapsed() < Duration::from_secs(60) => {
-            StatusCode::SERVICE_UNAVAILABLE.into_response()
-        }
+        id if files.is_down(id) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         "over" => StatusCode::FORBIDDEN.into_response(),
         "endless" => Body::from_stream(repeat(()).map(move |()| piece())).into_response(),
         // It begins, and goes on only when it is asked for once more.
@@ -315,6 +326,28 @@ async fn what_lies_at_an_address_comes_once_the_provider_is_there_again() {
     let waited = stand.provider.began.elapsed();
     assert!(waited >= Duration::from_secs(60), "{waited:?}");
     assert!(stand.provider.asked.load(Ordering::SeqCst) > 1);
+    stand.is_done().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_album_comes_once_the_provider_was_down_for_a_minute() {
+    let ladder = [1, 4, 16, 60, 240].map(Duration::from_secs);
+    let step = Some(Duration::from_millis(5));
+    let stand = Stand { step, ..with(10, ladder.to_vec()).await };
+    let account = account();
+    let photo = |n: usize| vec![carries("1", &format!("m{n}"), &format!("down{n}"))];
+    let webhooks = (0..5).map(|n| stand.desk.ingest(&account, photo(n)));
+    for taken in join_all(webhooks).await {
+        taken.unwrap();
+    }
+    let found = stand.until(5, |file| file.media_id.is_some()).await;
+    let waited = stand.provider.began.elapsed().as_secs();
+    assert!((60..240).contains(&waited), "{waited}: as soon as the ladder says");
+    let ids: HashSet<_> = found.iter().map(|file| file.media_id).collect();
+    assert_eq!(ids.len(), 5);
+    let conversations = Conversations::new(stand.shop.store.clone());
+    assert_eq!(conversations.open_set(account.tenant).await.unwrap().len(), 1);
+    assert_eq!(stand.media.bytes(account.tenant).await.unwrap(), 5 * 5);
     stand.is_done().await;
 }
 
