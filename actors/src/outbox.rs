@@ -294,7 +294,7 @@ impl Outbox {
         self.line(head).stop(None);
         let of_token = head.channel.is_of_token(&code);
         let words = MessageError { code, message }.to_string();
-        let trouble = Trouble { words, pauses: true, of_token };
+        let trouble = Trouble { words, pauses: true, of_token, denies: false };
         let change = |account: &mut Account, _| {
             account.stands(Err(trouble));
             true

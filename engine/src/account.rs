@@ -77,7 +77,7 @@ pub enum Throughput {
 }
 
 /// Why an account wants attention.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trouble {
     /// The provider's, where it said something.
     pub words: String,
@@ -85,6 +85,8 @@ pub struct Trouble {
     pub pauses: bool,
     /// It is the access token that does not count.
     pub of_token: bool,
+    /// The provider has answered, and not for this account.
+    pub denies: bool,
 }
 
 /// What the provider knows of an account that it answers for.
@@ -240,6 +242,12 @@ impl Account {
     pub fn stands(&mut self, standing: Result<Option<Throughput>, Trouble>) {
         self.throughput = standing.as_ref().ok().copied().flatten().or(self.throughput);
         let trouble = standing.err();
+        if let Some(registration) = &mut self.registration {
+            registration.denied = match &trouble {
+                Some(trouble) => registration.denied || trouble.denies,
+                None => false,
+            };
+        }
         self.paused = trouble.as_ref().is_some_and(|trouble| trouble.pauses);
         (self.paused_until, self.heard.is_standing) = (None, false);
         self.status = match trouble {

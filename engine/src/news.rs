@@ -184,6 +184,7 @@ mod tests {
             words: "190: token".to_owned(),
             pauses: true,
             of_token: true,
+            denies: true,
         }));
         account.hear(&news("reinstated", Means::Resumes, Some(4)), NOW);
         assert!(!account.can_send(NOW), "a token is not renewed by news");
@@ -191,7 +192,7 @@ mod tests {
 
     #[test]
     fn to_ask_again_mends_what_could_not_be_asked_and_nothing_that_somebody_has_to_look_after() {
-        let trouble = |pauses| Trouble { words: "no".to_owned(), pauses, of_token: pauses };
+        let trouble = |pauses| Trouble { words: "no".to_owned(), pauses, ..Trouble::default() };
         let mut account = account();
         assert!(!account.asked_again(&Ok(Known::default()), NOW), "it was well before");
         assert!(!account.asked_again(&Err(trouble(false)), NOW), "nobody knows");

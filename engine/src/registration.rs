@@ -26,6 +26,9 @@ pub struct Registration {
     /// The provider has subscribed it once, by its own token: it is whose it is said to be.
     #[serde(default)]
     pub proven: bool,
+    /// The provider has said no when it was asked for it by its own token, and nothing better since.
+    #[serde(default)]
+    pub denied: bool,
 }
 
 /// What is to be asked of the provider now.
@@ -121,6 +124,11 @@ impl Account {
     pub fn is_proven(&self) -> bool {
         let proven = |registration: &Registration| registration.proven || registration.subscribed;
         self.registration.as_ref().is_none_or(proven)
+    }
+
+    /// Whether the provider says that it is not whose it is said to be, as far as is known.
+    pub fn is_denied(&self) -> bool {
+        !self.is_proven() && self.registration.as_ref().is_some_and(|it| it.denied)
     }
 
     /// Whether it leaves its key to somebody for whom the provider answers: it never did for this
@@ -291,11 +299,15 @@ mod tests {
     fn a_key_is_left_only_by_whom_the_provider_has_said_no_to_and_never_subscribed() {
         let mut account = account();
         assert!(!account.yields(), "perhaps it is being connected");
+        let silent = Trouble { words: "no answer".to_owned(), ..Trouble::default() };
+        account.asked(&Err(silent.clone()));
+        assert!(!account.is_denied(), "nobody knows");
         let (words, pauses, of_token) = ("190: token".to_owned(), true, true);
-        account.asked(&Err(Trouble { words, pauses, of_token }));
-        assert!(account.yields() && !account.is_proven());
+        account.asked(&Err(Trouble { words, pauses, of_token, denies: true }));
+        account.asked(&Err(silent));
+        assert!(account.yields() && account.is_denied() && !account.is_proven());
         account.end_registration(Some(Step::Done), failed("no"));
-        assert!(account.is_proven() && !account.yields());
+        assert!(account.is_proven() && !account.yields() && !account.is_denied());
         account.resubscribe();
         account.end_registration(failed("no"), failed("no"));
         assert!(account.is_proven() && !account.yields(), "it was once");

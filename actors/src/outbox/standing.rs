@@ -29,7 +29,7 @@ impl Outbox {
         let known = channel.known(&said);
         if let Some(other) = known.key.as_ref().filter(|other| *other != key) {
             let words = format!("webhooks name it {other}; connect it by that id");
-            return Err(Trouble { words, pauses: false, of_token: false });
+            return Err(Trouble { words, denies: true, ..Trouble::default() });
         }
         let token_until = self.token_until(channel, token).await;
         Ok(Known { token_until, ..known })
@@ -53,7 +53,7 @@ impl Outbox {
                 (error.to_string(), true, channel.is_of_token(&error.code))
             }
         };
-        Err(Trouble { words, pauses, of_token })
+        Err(Trouble { words, pauses, of_token, denies: pauses })
     }
 
     /// When an access token ends, where the provider tells.
@@ -103,5 +103,6 @@ fn trouble(channel: Channel, not: &NotGiven) -> Trouble {
         NotGiven::Stopped(error) => (true, channel.is_of_token(&error.code)),
         NotGiven::Refused(_) | NotGiven::Unanswered(_) => (false, false),
     };
-    Trouble { words: not.to_string(), pauses, of_token }
+    let denies = !matches!(not, NotGiven::Unanswered(_));
+    Trouble { words: not.to_string(), pauses, of_token, denies }
 }

@@ -240,7 +240,7 @@ async fn accounts(app: &App, part: &Part<'_>) -> Result<Vec<Arc<Account>>, ApiEr
         all.into_iter().partition(|account| account.app_secret().is_some());
     // Only so many secrets are tried: first those of whom the provider has subscribed to it.
     meant.sort_by_key(|account| !account.is_subscribed());
-    shared.retain(|account| account.is_subscribed());
+    shared.retain(|account| !account.is_denied());
     if shared.iter().any(|account| account.tenant != shared[0].tenant) {
         // Where organizations disagree whose it is, the provider has delivered to the number.
         shared.retain(|account| account.phone.is_some());
@@ -249,11 +249,11 @@ async fn accounts(app: &App, part: &Part<'_>) -> Result<Vec<Arc<Account>>, ApiEr
     Ok(meant)
 }
 
-/// Whether what is of its key may be an account's: it proves that itself by its secret, or the
-/// provider has subscribed it. Anybody can name a key, and what the installation's secret signs is for
-/// all its organizations.
+/// Whether what is of its key may be an account's. Anybody can name a key, and what the installation's
+/// secret signs is for all its organizations: one that the provider has denied proves itself by a
+/// secret of its own.
 fn is_meant(account: &Account) -> bool {
-    account.is_active && (account.app_secret().is_some() || account.is_proven())
+    account.is_active && (account.app_secret().is_some() || !account.is_denied())
 }
 
 async fn bury(app: &App, reason: String, raw: &[u8]) -> Result<(), ApiError> {
