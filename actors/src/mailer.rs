@@ -222,7 +222,7 @@ impl Mailer {
 /// Why a server could not be spoken to that did not say so itself.
 fn unreached(error: &Error) -> &'static str {
     // What goes wrong with TLS lies within an error of the connection that it is spoken on.
-    let mut causes = successors(error.source(), |error| error.source());
+    let mut causes = successors(error.source(), |&error| error.source());
     let broke =
         causes.find_map(|cause| cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref());
     match broke {

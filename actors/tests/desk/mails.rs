@@ -7,7 +7,7 @@ use std::time::Duration;
 use actors::desk::Desk;
 use actors::outbox::Outbox;
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::routing::get;
 use engine::account::{Account, AccountStatus};
 use engine::channel::email::Smtp;
@@ -319,8 +319,8 @@ async fn an_account_is_asked_whether_its_server_takes_its_login() {
 
 #[tokio::test]
 async fn a_file_by_a_link_without_an_end_or_into_our_network_is_not_sent() {
-    let endless =
-        async || Body::from_stream(repeat(()).map(|()| Ok::<_, Infallible>(&[7; 10_000][..])));
+    let piece = || Ok::<_, Infallible>(Bytes::from_static(&[7; 10_000]));
+    let endless = async move || Body::from_stream(repeat(()).map(move |()| piece()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new().route("/endless", get(endless));
