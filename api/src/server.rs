@@ -131,7 +131,7 @@ impl Server {
         let reply_key = sign(&secret, b"reply addresses of mails");
         let outbox = Outbox::new(OutboxParts {
             provider: provider.clone(),
-            mailer: mailer(&config),
+            mailer: mailer(&config)?,
             tenants: tenants.clone(),
             contacts: Contacts::new(store.clone()),
             files: Files {

@@ -144,6 +144,8 @@ pub struct Limits {
     #[serde(with = "crate::duration")]
     pub mail_content_timeout: Duration,
     pub mail_file_bytes: usize,
+    #[serde(with = "crate::duration")]
+    pub mail_files_timeout: Duration,
     pub mails_with_files: usize,
     pub provider_response_bytes: usize,
     pub group_bytes: usize,

@@ -22,6 +22,8 @@ mod left_behind;
 #[cfg(test)]
 mod links;
 #[cfg(test)]
+mod mail_servers;
+#[cfg(test)]
 mod mails;
 #[cfg(test)]
 mod outbox;
