@@ -16,6 +16,9 @@ pub struct Limits {
     pub mail_text_bytes: usize,
     pub mail_html_bytes: usize,
     pub mails: usize,
+    pub mail_fetches: usize,
+    #[serde(with = "crate::duration")]
+    pub mail_fetch_timeout: Duration,
     pub mail_files: usize,
     #[serde(with = "crate::duration")]
     pub mail_timeout: Duration,

@@ -75,6 +75,8 @@ mod random;
 #[cfg(test)]
 mod registration;
 #[cfg(test)]
+mod resend;
+#[cfg(test)]
 mod roles;
 #[cfg(test)]
 mod search;
