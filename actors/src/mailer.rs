@@ -301,8 +301,8 @@ fn unencrypted(error: &io::Error) -> &'static str {
              authority that is not known here"
         }
         Some(_) => {
-            "the mail server does not encrypt as its address says; `smtps://` means TLS from the \
-             first byte, `smtp://` STARTTLS"
+            "no encryption comes about with the mail server; `smtps://` means TLS from the first \
+             byte, `smtp://` STARTTLS"
         }
         None => "the mail server cannot be reached",
     }
@@ -311,7 +311,7 @@ fn unencrypted(error: &io::Error) -> &'static str {
 /// The server's own no, if it is one.
 fn said(at: Step, error: &Error) -> Option<Delivered> {
     let code = error.status()?.to_string().parse().ok()?;
-    let words = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let words = error.source().map(ToString::to_string).unwrap_or_default();
     Some(refused(at, code, &words))
 }
 
@@ -337,4 +337,71 @@ fn hello(from: &str) -> ClientId {
     let is_name =
         |domain: &String| domain.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c));
     domain.filter(is_name).map_or_else(ClientId::default, ClientId::Domain)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use engine::channel::email::{Delivered, Smtp, Step};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::{Mailer, MailerOptions};
+
+    #[tokio::test]
+    async fn to_a_server_that_does_not_encrypt_nothing_is_said_unless_the_operator_trusts_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hears = heard.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.write_all(b"220 here\r\n").await.unwrap();
+                let mut said = [0; 1024];
+                while let Ok(read @ 1..) = stream.read(&mut said).await {
+                    hears.lock().unwrap().extend_from_slice(&said[..read]);
+                    let answer = match said.starts_with(b"AUTH") {
+                        true => "235 welcome\r\n",
+                        false => "250-here\r\n250 AUTH PLAIN\r\n",
+                    };
+                    // Whoever does not understand it leaves.
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            }
+        });
+        let patience = Duration::from_secs(60);
+        let mailer = Mailer::new(MailerOptions {
+            private: Vec::new(),
+            connect_timeout: patience,
+            timeout: patience,
+            content_timeout: patience,
+            file_bytes: 1,
+            files_timeout: patience,
+            with_files: 1,
+        })
+        .unwrap();
+        let opened = async |scheme: &str, is_private: bool| {
+            let smtp = Smtp::read(&format!("{scheme}://shop:s3cret@{address}")).unwrap();
+            mailer.opened(&smtp, "shop@example.com", (&[address], is_private)).await.err()
+        };
+        let refused = opened("smtp", false).await;
+        let Some(Delivered::Refused { at: Step::Login, code: 538, words }) = &refused else {
+            panic!("{refused:?}")
+        };
+        assert!(words.contains("does not encrypt"), "{words}");
+        for is_private in [false, true] {
+            let refused = opened("smtps", is_private).await;
+            let Some(Delivered::NotSent { at: Step::Greeting, reason }) = &refused else {
+                panic!("{refused:?}")
+            };
+            assert!(reason.contains("no encryption comes about"), "{reason}");
+        }
+        let is_given = || heard.lock().unwrap().windows(4).any(|said| said == b"AUTH");
+        assert!(!is_given(), "no password without encryption");
+        assert_eq!(opened("smtp", true).await, None);
+        assert!(is_given());
+    }
 }

@@ -251,11 +251,30 @@ pub static UPLOADED: Table = Table {
     ..PLAIN
 };
 
+/// Accounts for which something is to be done at their providers by itself, and from when on.
+pub static ACCOUNTS_DUE: Table = Table {
+    number: 27,
+    name: "accounts_due",
+    partition: &[("slice", Kind::Int)],
+    clustering: &[("tenant", Kind::Uuid), ("account", Kind::Uuid)],
+    ..PLAIN
+};
+
+/// Files of which nobody knows whether they show anywhere, by since when.
+pub static LOOSE: Table = Table {
+    number: 28,
+    name: "loose_files",
+    partition: &[("shard", Kind::Int)],
+    clustering: &[("since", Kind::Int), ("medium", Kind::Uuid)],
+    shape: Shape::Appended,
+    ..PLAIN
+};
+
 /// How long a dead letter is kept.
 pub(crate) const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
 
 /// Every table.
-pub static ALL: [&Table; 26] = [
+pub static ALL: [&Table; 28] = [
     &LOG,
     &THREADS,
     &HEADS,
@@ -282,6 +301,8 @@ pub static ALL: [&Table; 26] = [
     &MEDIA_BYTES,
     &UNFETCHED,
     &UPLOADED,
+    &ACCOUNTS_DUE,
+    &LOOSE,
 ];
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::sends::draft;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A mail with the file behind a link.
-fn with_file(link: String) -> Command {
+pub(crate) fn with_file(link: String) -> Command {
     let from = Source::Link(link);
     let file = Media { kind: MessageKind::Document, from, caption: None, filename: None };
     let mail = Mail { text: Some("Look".into()), files: vec![file], ..Mail::default() };

@@ -1,5 +1,6 @@
 //! Mails of ours on their way to a mail server that answers by a script.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,6 +8,9 @@ use std::time::Duration;
 use actors::desk::Desk;
 use actors::mailer::{Mailer, MailerOptions};
 use actors::outbox::{Outbox, OutboxOptions};
+use axum::Router;
+use axum::body::Body;
+use axum::routing::get;
 use engine::account::{Account, AccountStatus};
 use engine::channel::email::Smtp;
 use engine::channel::{Channel, Handle, Inbound, InboundMessage, Topic};
@@ -14,11 +18,14 @@ use engine::contact::IdentityKind;
 use engine::conversation::Command;
 use engine::id::ConversationId;
 use engine::message::{Content, Message, MessageStatus};
+use futures_util::StreamExt;
+use futures_util::stream::repeat;
 use storage::conversations::Conversations;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::bench::{TENANT, account, admin};
+use crate::mail_servers::with_file;
 use crate::outbox::{Shop, at, files, mailer_options, options, outbox_of, shop, status};
 use crate::sends::draft;
 
@@ -331,4 +338,27 @@ async fn an_account_is_asked_whether_its_server_takes_its_login() {
     let trouble = probe().await.unwrap_err();
     assert!(trouble.pauses && trouble.of_token, "{trouble:?}");
     assert!(Smtp::of(&desktop.account().await).is_some());
+}
+
+#[tokio::test]
+async fn a_file_by_a_link_without_an_end_or_into_our_network_is_not_sent() {
+    let endless =
+        async || Body::from_stream(repeat(()).map(|()| Ok::<_, Infallible>(&[7; 10_000][..])));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route("/endless", get(endless));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let server = MailServer::start(&[&[]]).await;
+    let limits = Limits { files_at: base.clone(), ..Limits::trusting(&server) };
+    let desktop = Desktop::with(&server, limits).await;
+    let conversation = desktop.written("mei").await;
+    for (link, code) in [
+        (format!("{base}/endless"), "too_large"),
+        (format!("{}/endless", base.replace("127.0.0.1", "localhost")), "no_file"),
+    ] {
+        let message = desktop.says(conversation, with_file(link)).await;
+        let failed = desktop.is(&message, MessageStatus::Failed).await;
+        assert_eq!(failed.error.unwrap().code, code);
+    }
+    assert!(server.heard("MAIL").is_empty());
 }
