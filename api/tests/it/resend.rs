@@ -111,7 +111,7 @@ async fn a_mail_that_does_not_come_from_resend_in_time_is_to_be_delivered_again(
     let resend = Resend::start(0).await;
     let server = Server::start(|config| {
         config.mail.resend_url.clone_from(&resend.base);
-        config.limits.mail_fetch_timeout = Duration::from_millis(100);
+        config.limits.mail_fetch_timeout = Duration::from_secs(1);
     })
     .await;
     let inbox = Inbox::of_resend(&server).await;
