@@ -2,11 +2,11 @@
 //! machines, nothing goes to those of our network, and nobody is led on by a redirect.
 
 use std::error::Error;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine::saying::{is_public_v4, is_public_v6, link};
+use engine::saying::{is_public, link};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Response, Url};
@@ -172,6 +172,18 @@ impl Download {
         Some(kind.to_owned())
     }
 
+    /// All of it; `None`: it is larger.
+    pub async fn whole(mut self, most: usize) -> Result<Option<Vec<u8>>, NotRead> {
+        let mut all = Vec::new();
+        while let Some(piece) = self.next().await? {
+            if all.len() + piece.len() > most {
+                return Ok(None);
+            }
+            all.extend_from_slice(&piece);
+        }
+        Ok(Some(all))
+    }
+
     /// The next piece; `None`: that was all of it.
     pub async fn next(&mut self) -> Result<Option<Bytes>, NotRead> {
         self.0.chunk().await.map_err(|error| match error.is_timeout() {
@@ -190,11 +202,7 @@ impl Resolve for Public {
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let found: Vec<SocketAddr> = found.collect();
-            let is_public = |address: &SocketAddr| match address.ip() {
-                IpAddr::V4(address) => is_public_v4(address.octets()),
-                IpAddr::V6(address) => is_public_v6(address.segments()),
-            };
-            if !found.iter().all(is_public) {
+            if !found.iter().all(|address| is_public(address.ip())) {
                 let private: Box<dyn Error + Send + Sync> =
                     "the name leads to a private network".into();
                 return Err(private);

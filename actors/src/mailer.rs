@@ -1,30 +1,39 @@
 //! Mails to their servers, and how much an error proves.
 
-use std::error::Error as _;
+mod replies;
+
 use std::future::Future;
 use std::io;
-use std::iter::successors;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::channel::email::{Delivered, Letter, Security, Smtp, Step};
 use engine::id::TenantId;
-use engine::saying::{is_public_v4, is_public_v6};
+use engine::saying::is_public;
 use lettre::Address;
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
-use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream};
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Starttls};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use rustls_platform_verifier::ConfigVerifierExt;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tracing::debug;
 
+use self::replies::Replies;
 use crate::turns::{Turn, Turns};
 
 /// Speaks to mail servers, a connection for each mail. Clones are the same.
 #[derive(Clone)]
 pub struct Mailer {
     options: MailerOptions,
+    tls: TlsConnector,
     /// Mails that lie in memory with their files.
     turns: Turns,
 }
@@ -41,27 +50,44 @@ pub struct MailerOptions {
     pub content_timeout: Duration,
     /// Bytes of the files of one mail.
     pub file_bytes: u64,
+    /// Until these are there.
+    pub files_timeout: Duration,
     /// Mails with files that are made and sent at once.
     pub with_files: usize,
 }
+
+/// A mail server that waits for the content of a mail.
+pub struct Ready(AsyncSmtpConnection);
 
 /// Ways of login, the preferred first.
 const MECHANISMS: [Mechanism; 2] = [Mechanism::Plain, Mechanism::Login];
 /// A server that has taken a mail is not waited for any longer to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// All answers before the content may take as long as so many of them.
+const ANSWERS: u32 = 4;
 
 impl Mailer {
     /// With these options.
-    pub fn new(options: MailerOptions) -> Self {
+    ///
+    /// # Errors
+    /// When TLS cannot be set up on this machine.
+    pub fn new(options: MailerOptions) -> Result<Self, rustls::Error> {
         // A second call finds it installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let tls = TlsConnector::from(Arc::new(ClientConfig::with_platform_verifier()?));
         let turns = Turns::new(options.with_files);
-        Self { options, turns }
+        Ok(Self { options, tls, turns })
     }
 
-    /// A place for a mail with files, and how many bytes these may have.
-    pub(crate) async fn place(&self, tenant: TenantId) -> (Turn, u64) {
-        (self.turns.take(tenant, 0).await, self.options.file_bytes)
+    /// A place for a mail with files.
+    pub(crate) async fn place(&self, tenant: TenantId) -> Turn {
+        self.turns.take(tenant, 0).await
+    }
+
+    /// How many bytes the files of a mail may have, and until when they are there.
+    pub(crate) fn files(&self) -> (usize, Duration) {
+        let most = usize::try_from(self.options.file_bytes).unwrap_or(usize::MAX);
+        (most, self.options.files_timeout)
     }
 
     /// Whether a server takes mails of this address.
@@ -75,21 +101,15 @@ impl Mailer {
         }
     }
 
-    /// Hands a mail to its server, once.
-    pub async fn deliver(&self, smtp: &Smtp, letter: &Letter) -> Delivered {
+    /// Has a mail's server wait for its content. Whoever gives up before it does has sent nothing.
+    pub async fn begin(&self, smtp: &Smtp, letter: &Letter) -> Result<Ready, Delivered> {
         debug!(server = ?smtp, "hands over a mail");
-        let ended = self.delivered(smtp, letter).await.unwrap_or_else(|ended| ended);
-        match &ended {
-            Delivered::Taken => debug!("the mail server took it"),
-            Delivered::Refused { at, code, .. } => debug!(?at, code, "the mail server refused it"),
-            Delivered::NotSent(reason) | Delivered::PerhapsSent(reason) => {
-                debug!(reason, "the mail server did not answer");
-            }
-        }
-        ended
+        let begun = timeout(self.options.timeout * ANSWERS, self.begun(smtp, letter)).await;
+        let begun = begun.unwrap_or_else(|_| Err(late(Step::Sender)));
+        begun.inspect_err(|ended| debug!(?ended, "the mail server has nothing of the mail"))
     }
 
-    async fn delivered(&self, smtp: &Smtp, letter: &Letter) -> Result<Delivered, Delivered> {
+    async fn begun(&self, smtp: &Smtp, letter: &Letter) -> Result<Ready, Delivered> {
         let mut connection = self.connected(smtp, &letter.from).await?;
         let address = |address: &str, at| {
             let parsed: Result<Address, _> = address.parse();
@@ -110,22 +130,29 @@ impl Mailer {
             self.step(Step::Recipient, connection.command(to)).await?;
         }
         self.step(Step::Content, connection.command(Data)).await?;
-        // From here on it may be there, unless the server says that it is not.
+        Ok(Ready(connection))
+    }
+
+    /// Hands over the content, once. From here on it may be there, unless the server says that it
+    /// is not.
+    pub async fn hand_over(&self, Ready(mut connection): Ready, letter: &Letter) -> Delivered {
         let sent = timeout(self.options.content_timeout, connection.message(&letter.raw)).await;
-        match sent {
+        let ended = match sent {
             Ok(Ok(_)) => {
                 let _ = timeout(GOODBYE, connection.quit()).await;
-                Ok(Delivered::Taken)
+                Delivered::Taken
             }
-            Ok(Err(error)) => Err(said(Step::Content, &error).unwrap_or_else(|| {
+            Ok(Err(error)) => said(Step::Content, &error).unwrap_or_else(|| {
                 let reason = "the connection to the mail server broke behind the mail";
                 Delivered::PerhapsSent(reason.to_owned())
-            })),
+            }),
             Err(_) => {
                 let reason = "the mail server did not say in time whether it has the mail";
-                Err(Delivered::PerhapsSent(reason.to_owned()))
+                Delivered::PerhapsSent(reason.to_owned())
             }
-        }
+        };
+        debug!(?ended, "the mail server has been given the mail");
+        ended
     }
 
     /// A connection on which a mail can begin.
@@ -143,25 +170,29 @@ impl Mailer {
         (addresses, is_private): (&[SocketAddr], bool),
     ) -> Result<AsyncSmtpConnection, Delivered> {
         let hello = hello(from);
-        let tls = || {
-            let made = TlsParameters::new(smtp.host.clone());
-            made.map_err(|_| Delivered::NotSent("TLS cannot be set up here".to_owned()))
-        };
-        let at_once = match smtp.security {
-            Security::Tls => Some(tls()?),
-            Security::StartTls => None,
-        };
-        let patience = Some(self.options.connect_timeout);
-        let connect =
-            AsyncSmtpConnection::connect_tokio1(addresses, patience, &hello, at_once, None);
-        let mut connection = self.step(Step::Greeting, connect).await?;
-        if !connection.is_encrypted() && (connection.can_starttls() || !is_private) {
-            if !connection.can_starttls() {
-                let words = "5.7.10 the mail server does not encrypt; use one that does";
-                return Err(refused(Step::Login, 538, words));
+        let (stream, peer) = self.stream(addresses).await?;
+        let mut connection = match smtp.security {
+            Security::Tls => {
+                let stream = self.encrypted(&smtp.host, stream).await?;
+                self.greeted(Replies::new(stream, peer), &hello).await?
             }
-            self.step(Step::Greeting, connection.starttls(tls()?, &hello)).await?;
-        }
+            Security::StartTls => {
+                let (stream, same) = twice(stream).map_err(|_| unreachable())?;
+                let mut connection = self.greeted(Replies::new(stream, peer), &hello).await?;
+                if connection.can_starttls() {
+                    self.step(Step::Greeting, connection.command(Starttls)).await?;
+                    // With what the server, or somebody in between, said too early.
+                    drop(connection);
+                    let stream = self.encrypted(&smtp.host, same).await?;
+                    self.greeted(Replies::greeted(stream, peer), &hello).await?
+                } else if is_private {
+                    connection
+                } else {
+                    let words = "5.7.10 the mail server does not encrypt; use one that does";
+                    return Err(refused(Step::Login, 538, words));
+                }
+            }
+        };
         if let Some((name, password)) = &smtp.login {
             if connection.server_info().get_auth_mechanism(&MECHANISMS).is_none() {
                 let words = "5.7.4 the mail server offers no way of login that is known here";
@@ -182,24 +213,60 @@ impl Mailer {
     /// Where a server is: on the public internet, unless it is known. What is found here is what is
     /// connected to.
     async fn addresses(&self, smtp: &Smtp, anywhere: bool) -> Result<Vec<SocketAddr>, Delivered> {
-        let unreachable = || Delivered::NotSent("the mail server cannot be found".to_owned());
+        let unknown = || not_sent(Step::Greeting, "the mail server cannot be found");
         let found = tokio::net::lookup_host((smtp.host.as_str(), smtp.port));
         let found = timeout(self.options.connect_timeout, found).await;
-        let found = found.map_err(|_| unreachable())?.map_err(|_| unreachable())?;
+        let found = found.map_err(|_| unknown())?.map_err(|_| unknown())?;
         let found: Vec<SocketAddr> = found.collect();
-        let is_public = |address: &SocketAddr| match address.ip() {
-            IpAddr::V4(address) => is_public_v4(address.octets()),
-            IpAddr::V6(address) => is_public_v6(address.segments()),
-        };
         if found.is_empty() {
-            return Err(unreachable());
+            return Err(unknown());
         }
-        if !anywhere && !found.iter().all(is_public) {
+        if !anywhere && !found.iter().all(|address| is_public(address.ip())) {
             let words = "5.4.4 the mail server lies in a private network; the operator of this \
                          server can allow it by `mail.private_servers`";
             return Err(refused(Step::Greeting, 550, words));
         }
         Ok(found)
+    }
+
+    /// A connection to the first of these addresses at which somebody is.
+    async fn stream(&self, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Delivered> {
+        let connecting = async {
+            for address in addresses {
+                let stream = TcpStream::connect(address);
+                if let Ok(Ok(stream)) = timeout(self.options.connect_timeout, stream).await {
+                    return Ok((stream, *address));
+                }
+            }
+            Err(unreachable())
+        };
+        timeout(self.options.timeout, connecting).await.unwrap_or_else(|_| Err(unreachable()))
+    }
+
+    async fn encrypted(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, Delivered> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| unreachable())?;
+        match timeout(self.options.timeout, self.tls.connect(name, stream)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => {
+                debug!(%error, "a mail server's encryption failed");
+                Err(not_sent(Step::Greeting, unencrypted(&error)))
+            }
+            Err(_) => Err(late(Step::Greeting)),
+        }
+    }
+
+    /// Somebody who has heard a server's greeting, and answered it.
+    async fn greeted(
+        &self,
+        stream: impl AsyncTokioStream + 'static,
+        hello: &ClientId,
+    ) -> Result<AsyncSmtpConnection, Delivered> {
+        let greeting = AsyncSmtpConnection::connect_with_transport(Box::new(stream), hello);
+        self.step(Step::Greeting, greeting).await
     }
 
     /// A step before the content: whatever goes wrong there, the server has nothing.
@@ -212,27 +279,30 @@ impl Mailer {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) => Err(said(at, &error).unwrap_or_else(|| {
                 debug!(%error, "a step of a delivery failed");
-                Delivered::NotSent(unreached(&error).to_owned())
+                not_sent(at, "the mail server cannot be reached")
             })),
-            Err(_) => Err(Delivered::NotSent("the mail server did not answer in time".to_owned())),
+            Err(_) => Err(late(at)),
         }
     }
 }
 
-/// Why a server could not be spoken to that did not say so itself.
-fn unreached(error: &Error) -> &'static str {
-    // What goes wrong with TLS lies within an error of the connection that it is spoken on.
-    let mut causes = successors(error.source(), |&error| error.source());
-    let broke =
-        causes.find_map(|cause| cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref());
-    match broke {
+/// A connection, and itself once more: what holds it does not give it back.
+fn twice(stream: TcpStream) -> io::Result<(TcpStream, TcpStream)> {
+    let stream = stream.into_std()?;
+    let same = stream.try_clone()?;
+    Ok((TcpStream::from_std(stream)?, TcpStream::from_std(same)?))
+}
+
+/// Why a connection is not encrypted.
+fn unencrypted(error: &io::Error) -> &'static str {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
         Some(rustls::Error::InvalidCertificate(_)) => {
             "the mail server's certificate cannot be trusted: it is over, for another name, or of an \
              authority that is not known here"
         }
         Some(_) => {
             "no encryption comes about with the mail server; `smtps://` means TLS from the first \
-                    byte, `smtp://` STARTTLS"
+             byte, `smtp://` STARTTLS"
         }
         None => "the mail server cannot be reached",
     }
@@ -247,6 +317,18 @@ fn said(at: Step, error: &Error) -> Option<Delivered> {
 
 fn refused(at: Step, code: u16, words: &str) -> Delivered {
     Delivered::Refused { at, code, words: words.to_owned() }
+}
+
+fn not_sent(at: Step, reason: &str) -> Delivered {
+    Delivered::NotSent { at, reason: reason.to_owned() }
+}
+
+fn unreachable() -> Delivered {
+    not_sent(Step::Greeting, "the mail server cannot be reached")
+}
+
+fn late(at: Step) -> Delivered {
+    not_sent(at, "the mail server did not answer in time")
 }
 
 /// As whom this server greets: the domain in whose name it writes.
@@ -297,8 +379,10 @@ mod tests {
             timeout: patience,
             content_timeout: patience,
             file_bytes: 1,
+            files_timeout: patience,
             with_files: 1,
-        });
+        })
+        .unwrap();
         let opened = async |scheme: &str, is_private: bool| {
             let smtp = Smtp::read(&format!("{scheme}://shop:s3cret@{address}")).unwrap();
             mailer.opened(&smtp, "shop@example.com", (&[address], is_private)).await.err()
@@ -310,7 +394,9 @@ mod tests {
         assert!(words.contains("does not encrypt"), "{words}");
         for is_private in [false, true] {
             let refused = opened("smtps", is_private).await;
-            let Some(Delivered::NotSent(reason)) = &refused else { panic!("{refused:?}") };
+            let Some(Delivered::NotSent { at: Step::Greeting, reason }) = &refused else {
+                panic!("{refused:?}")
+            };
             assert!(reason.contains("no encryption comes about"), "{reason}");
         }
         let is_given = || heard.lock().unwrap().windows(4).any(|said| said == b"AUTH");

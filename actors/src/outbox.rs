@@ -10,20 +10,19 @@ mod send;
 mod standing;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use engine::account::{Account, Throughput, Trouble};
-use engine::channel::{Channel, Outcome};
-use engine::conversation::{Command, Conversation, Target, WINDOW_MARGIN};
+use engine::channel::Outcome;
+use engine::conversation::{Command, Conversation, Target};
 use engine::id::{AccountId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
-use engine::message::{MessageError, MessageRow, Place};
+use engine::message::{MessageError, MessageRow, Place, SenderKind};
 use engine::news::News;
 use engine::time::Timestamp;
 use storage::StoreError;
 use storage::contacts::Contacts;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, debug_span};
 
@@ -53,7 +52,7 @@ struct Inner {
     held: Mutex<HashMap<ThreadId, Vec<MessageId>>>,
     marks: Semaphore,
     /// Nothing begins any more.
-    stopping: AtomicBool,
+    stopping: watch::Sender<bool>,
 }
 
 /// What sends go through.
@@ -142,7 +141,7 @@ impl Outbox {
             lines: Mutex::default(),
             held: Mutex::default(),
             marks: Semaphore::new(MARKS),
-            stopping: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
         }))
     }
 
@@ -175,7 +174,7 @@ impl Outbox {
     async fn drive(&self, line: &Arc<Line>) {
         while line.is_due().await {
             let Some(turn) = line.turn().await else { return };
-            if self.0.stopping.load(Ordering::Acquire) {
+            if *self.0.stopping.borrow() {
                 return;
             }
             if let Ok(Some(account)) = self.account(line.tenant, line.account).await {
@@ -213,10 +212,16 @@ impl Outbox {
     /// Begins no more sends, and returns when the outcomes of those that have begun are written:
     /// what waits is taken up by the next start.
     pub async fn stop(&self) {
-        self.0.stopping.store(true, Ordering::Release);
+        self.0.stopping.send_replace(true);
         while self.is_busy() {
             sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Returns when nothing begins any more.
+    async fn stops(&self) {
+        // It stays as long as its receivers.
+        let _ = self.0.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
     fn is_busy(&self) -> bool {
@@ -399,8 +404,8 @@ struct Slip {
     thread: ThreadId,
     conversation: ConversationId,
     contact: ContactId,
-    /// When the customer wrote last.
-    last_inbound_at: Option<Timestamp>,
+    /// From when on only people may answer the customer.
+    by_people_from: Option<Timestamp>,
 }
 
 impl Slip {
@@ -411,14 +416,44 @@ impl Slip {
             thread: head.thread,
             conversation: head.id,
             contact: head.contact,
-            last_inbound_at: head.last_inbound_at,
+            by_people_from: head.free_window_closes_at(),
         }
     }
 
-    /// Whether only people may answer the customer any more.
-    fn is_late(&self, channel: Channel, now: Timestamp) -> bool {
-        let free = channel.window().map(|window| window.free - WINDOW_MARGIN);
-        let closes = self.last_inbound_at.zip(free).map(|(wrote, free)| wrote + free);
-        closes.is_some_and(|closes| now >= closes)
+    /// Whether what somebody says is a person's late answer. A program's goes out as long as the
+    /// provider takes it.
+    fn is_late(&self, by: SenderKind, now: Timestamp) -> bool {
+        by == SenderKind::Agent && self.by_people_from.is_some_and(|from| now >= from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use engine::channel::Channel;
+    use engine::conversation::{Conversation, Thread};
+    use engine::id::{AccountId, ContactId, ConversationId, TenantId, ThreadId};
+    use engine::message::SenderKind;
+    use engine::time::Timestamp;
+    use uuid::Uuid;
+
+    use super::Slip;
+
+    #[test]
+    fn only_what_a_person_says_is_a_late_answer() {
+        let of = (AccountId(Uuid::nil()), Channel::Messenger);
+        let (id, contact) = (ThreadId(Uuid::nil()), ContactId(Uuid::nil()));
+        let thread = Thread::new(id, TenantId(Uuid::nil()), of, contact);
+        let mut head = Conversation::blank(ConversationId(Uuid::nil()), &thread);
+        head.last_inbound_at = Some(Timestamp(0));
+        let slip = Slip::of(&head);
+        // The last minutes of the day, which are left to clocks that differ.
+        let late = Timestamp(0) + Duration::from_secs(24 * 3600 - 60);
+        assert!(slip.is_late(SenderKind::Agent, late));
+        assert!(!slip.is_late(SenderKind::Agent, Timestamp(0) + Duration::from_secs(3600)));
+        for program in [SenderKind::AiAgent, SenderKind::Automation] {
+            assert!(!slip.is_late(program, late), "{program:?}");
+        }
     }
 }

@@ -14,6 +14,7 @@ use actors::outbox::Outbox;
 use actors::profiles::Profiles;
 use actors::search::Search;
 use actors::tenants::Tenants;
+use actors::turns::Turns;
 use axum::http::HeaderMap;
 use config::Config;
 use engine::id::TenantId;
@@ -60,6 +61,10 @@ pub struct Parts {
     pub hashing: Semaphore,
     /// Mails are taken apart by so many at once.
     pub mails: Arc<Semaphore>,
+    /// So many are being fetched from their providers, tenant by tenant,
+    pub mail_fetches: Turns,
+    /// and of so many files are being kept.
+    pub mail_keeps: Turns,
     /// Signs the addresses by which mails are answered.
     pub reply_key: [u8; 32],
     /// Signs the states of logins at providers.

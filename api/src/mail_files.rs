@@ -6,11 +6,10 @@ use engine::account::Account;
 use engine::channel::InboundMessage;
 use engine::channel::email::{self, Carried};
 use engine::id::MediaId;
-use engine::media::{Medium, Origin};
+use engine::media::{self, Medium, Origin};
 use engine::message::{Attachment, MessageError};
 use sha2::{Digest, Sha256};
 use storage::media::{Draft, Media, NotStored, as_declared};
-use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::ApiError;
@@ -30,9 +29,10 @@ pub async fn keep(
             true => {
                 one((&app.media, &app.tenants), account, (&mail, attachment), shown, &bytes).await
             }
-            false => {
-                Err(NotKept::Never(error("too_many", "the mail has more files than are kept")))
-            }
+            false => Err(NotKept::Never(MessageError::new(
+                "too_many",
+                "the mail has more files than are kept",
+            ))),
         };
         let kept = match kept {
             Ok(medium) => Ok(medium.stored()),
@@ -84,27 +84,22 @@ async fn one(
 fn id_of(account: &Account, mail: &str, attachment: usize, bytes: &[u8]) -> MediaId {
     let mut hash = Sha256::new();
     hash.update(account.id.0.as_bytes());
-    hash.update(mail.len().to_le_bytes());
+    hash.update((mail.len() as u64).to_le_bytes());
     hash.update(mail);
-    hash.update(attachment.to_le_bytes());
+    hash.update((attachment as u64).to_le_bytes());
     hash.update(bytes);
-    let hash = hash.finalize();
-    MediaId(Uuid::new_v8(hash[..16].try_into().expect("sixteen of thirty-two bytes")))
+    media::id_of(hash)
 }
 
 fn not_kept(failed: NotStored) -> NotKept {
     match failed {
         NotStored::Full => {
             let message = "the organization's files take all the room they have";
-            NotKept::Never(error("full", message))
+            NotKept::Never(MessageError::new("full", message))
         }
         NotStored::TooLarge | NotStored::Taken => {
-            NotKept::Never(error("damaged", "the file could not be kept as it came"))
+            NotKept::Never(MessageError::new("damaged", "the file could not be kept as it came"))
         }
         NotStored::Store(failed) => NotKept::Later(failed.into()),
     }
-}
-
-fn error(code: &str, message: &str) -> MessageError {
-    MessageError { code: code.to_owned(), message: message.to_owned() }
 }

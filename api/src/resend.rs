@@ -1,52 +1,100 @@
 //! Mails that Resend has kept to itself: its webhooks tell only that one came.
 
-use actors::downloads::{Download, NotRead};
-use serde_json::Value;
+use std::time::Duration;
+
+use actors::downloads::NotRead;
+use engine::account::{Account, AccountStatus, Trouble};
+use engine::channel::email::LeftBehind;
+use serde::Deserialize;
+use tokio::time::timeout;
 
 use crate::app::App;
 use crate::error::ApiError;
 
-/// The largest answer that tells where a mail lies: it repeats the mail's texts.
-const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Where a mail lies, as Resend answers; what else it says is in the mail.
+#[derive(Deserialize)]
+struct Told {
+    raw: Raw,
+}
 
-/// The mail with this id as it was sent; `None`: it cannot be had. What passes is an error: the
-/// webhook is delivered again.
-pub async fn sent(app: &App, id: &str, token: &str) -> Result<Option<Vec<u8>>, ApiError> {
-    let told = app.downloads.of_resend(&format!("emails/receiving/{id}"), token).await;
-    let Some(told) = had(whole(told, ANSWER_BYTES_MAX).await)? else { return Ok(None) };
-    let told: Value = serde_json::from_slice(&told).unwrap_or_default();
-    let Some(url) = told.pointer("/raw/download_url").and_then(Value::as_str) else {
-        return Ok(None);
+#[derive(Deserialize)]
+struct Raw {
+    download_url: String,
+}
+
+/// What Resend does not have so soon after a mail came it may have later.
+const EARLY: Duration = Duration::from_secs(10 * 60);
+/// Somebody gives the account a token that counts, or its mails are shown without their text. Resend
+/// delivers again after 5 and after 10 hours at the latest.
+const TO_BE_MENDED: Duration = Duration::from_secs(6 * 3600);
+
+/// A mail as it was sent; `None`: it cannot be had. What passes is an error: the webhook is delivered
+/// again.
+pub async fn sent(
+    app: &App,
+    account: &Account,
+    left: &LeftBehind,
+    token: &str,
+) -> Result<Option<Vec<u8>>, ApiError> {
+    let fetched =
+        timeout(app.config.limits.mail_fetch_timeout, fetched(app, &left.id, token)).await;
+    let why = match fetched.unwrap_or(Err(NotRead::Passing("Resend did not answer in time"))) {
+        Ok(mail) => return Ok(mail),
+        Err(why) => why,
     };
-    let mail = app.downloads.of_link(url).await;
-    had(whole(mail, app.config.limits.mail_body_bytes).await)
+    if why == NotRead::Refused {
+        is_refused(app, account).await?;
+    }
+    // Of a mail that does not say when it came nothing is awaited.
+    let age = left.came_at.map(|at| app.tenants.now().since(at));
+    let is_younger = |than: Duration| age.is_some_and(|age| age < than);
+    let passes = match why {
+        NotRead::Passing(_) => true,
+        NotRead::Refused => is_younger(TO_BE_MENDED),
+        NotRead::Gone => is_younger(EARLY),
+        NotRead::Foreign => false,
+    };
+    if passes {
+        return Err(ApiError::unavailable(
+            "the mail cannot be had from Resend now; deliver it again",
+        ));
+    }
+    tracing::warn!(%why, "a mail cannot be had from Resend; it is shown without its text");
+    Ok(None)
 }
 
-/// All of a download; `None`: it is larger.
-async fn whole(
-    download: Result<Download, NotRead>,
-    most: usize,
-) -> Result<Option<Vec<u8>>, NotRead> {
-    let (mut download, mut all) = (download?, Vec::new());
-    while let Some(piece) = download.next().await? {
-        if all.len() + piece.len() > most {
-            return Ok(None);
-        }
-        all.extend_from_slice(&piece);
+async fn fetched(app: &App, id: &str, token: &str) -> Result<Option<Vec<u8>>, NotRead> {
+    let most = app.config.limits.mail_body_bytes;
+    let told = app.downloads.of_resend(&format!("emails/receiving/{id}"), token).await?;
+    // It repeats the mail's texts.
+    let Some(told) = told.whole(most).await? else { return too_large() };
+    let told = tokio::task::spawn_blocking(move || serde_json::from_slice::<Told>(&told)).await;
+    let Ok(Ok(Told { raw })) = told else { return Err(NotRead::Gone) };
+    let mail = app.downloads.of_link(&raw.download_url).await;
+    // The link is for everybody, for a while.
+    let mail = mail.map_err(|why| if why == NotRead::Refused { NotRead::Gone } else { why })?;
+    match mail.whole(most).await? {
+        Some(mail) => Ok(Some(mail)),
+        None => too_large(),
     }
-    Ok(Some(all))
 }
 
-fn had(read: Result<Option<Vec<u8>>, NotRead>) -> Result<Option<Vec<u8>>, ApiError> {
-    match read {
-        Ok(whole) => Ok(whole),
-        Err(why @ (NotRead::Foreign | NotRead::Gone | NotRead::Refused)) => {
-            tracing::warn!(%why, "a mail cannot be had from Resend; it is shown without its text");
-            Ok(None)
+fn too_large() -> Result<Option<Vec<u8>>, NotRead> {
+    tracing::warn!("a mail at Resend is larger than `limits.mail_body_bytes`; it has no text here");
+    Ok(None)
+}
+
+/// An account whose token does not count wants attention, if nothing else is the matter with it.
+async fn is_refused(app: &App, account: &Account) -> Result<(), ApiError> {
+    let words = "Resend refuses the `api_token`; give the account one that may read mails";
+    let change = |account: &mut Account, now| {
+        let is_well = account.status == AccountStatus::Connected && !account.is_paused(now);
+        if is_well {
+            let words = words.to_owned();
+            account.stands(Err(Trouble { words, pauses: false, of_token: false }));
         }
-        Err(NotRead::Passing(_)) => {
-            let message = "the mail cannot be had from Resend now; deliver it again";
-            Err(ApiError::unavailable(message))
-        }
-    }
+        is_well
+    };
+    app.tenants.change_account(account.tenant, account.id, change).await?;
+    Ok(())
 }

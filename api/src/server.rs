@@ -20,6 +20,7 @@ use actors::profiles::{ProfileOptions, Profiles};
 use actors::provider::{Provider, ProviderOptions};
 use actors::search::Search;
 use actors::tenants::Tenants;
+use actors::turns::Turns;
 use config::{Backend, Config};
 use engine::channel::signature::sign;
 use engine::lending::Lender;
@@ -131,7 +132,7 @@ impl Server {
         let reply_key = sign(&secret, b"reply addresses of mails");
         let outbox = Outbox::new(OutboxParts {
             provider: provider.clone(),
-            mailer: mailer(&config),
+            mailer: mailer(&config)?,
             tenants: tenants.clone(),
             contacts: Contacts::new(store.clone()),
             files: Files {
@@ -229,6 +230,8 @@ impl Server {
             login_limits: LoginLimits::new(limits),
             hashing: Semaphore::new(limits.password_hashes),
             mails: Arc::new(Semaphore::new(limits.mails)),
+            mail_fetches: Turns::new(limits.mail_fetches),
+            mail_keeps: Turns::new(limits.mails),
             reply_key,
             state_key: sign(&secret, b"states of logins"),
             unproven: Unproven::new(limits.inflight_unproven_bytes),

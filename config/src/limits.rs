@@ -16,6 +16,9 @@ pub struct Limits {
     pub mail_text_bytes: usize,
     pub mail_html_bytes: usize,
     pub mails: usize,
+    pub mail_fetches: usize,
+    #[serde(with = "crate::duration")]
+    pub mail_fetch_timeout: Duration,
     pub mail_files: usize,
     #[serde(with = "crate::duration")]
     pub mail_timeout: Duration,
@@ -150,6 +153,8 @@ pub struct Limits {
     #[serde(with = "crate::duration")]
     pub mail_content_timeout: Duration,
     pub mail_file_bytes: usize,
+    #[serde(with = "crate::duration")]
+    pub mail_files_timeout: Duration,
     pub mails_with_files: usize,
     pub provider_response_bytes: usize,
     pub group_bytes: usize,

@@ -220,6 +220,11 @@ fn under_load(limits: &Limits) -> Result<(), ConfigError> {
         "must be less than `limits.webhook_timeout` and `limits.mail_timeout`",
     )?;
     rule(
+        limits.mail_fetch_timeout < limits.mail_timeout,
+        "limits.mail_fetch_timeout",
+        "must be less than `limits.mail_timeout`",
+    )?;
+    rule(
         limits.webhook_patience < limits.webhook_timeout.min(limits.mail_timeout),
         "limits.webhook_patience",
         "must be less than `limits.webhook_timeout` and `limits.mail_timeout`",

@@ -186,6 +186,7 @@ fn each_rule_is_one_sentence_that_names_its_key() {
         ("LIMITS__POISON_ATTEMPTS", "256", "limits.poison_attempts"),
         ("LIMITS__PARKED_RECEIPTS", "241", "limits.parked_receipts"),
         ("LIMITS__SEARCH_EVERY", "0s", "limits.search_every"),
+        ("LIMITS__MAIL_FETCH_TIMEOUT", "30s", "limits.mail_fetch_timeout"),
         ("LIMITS__PROVIDER_TIMEOUT", "1s", "limits.provider_connect_timeout"),
         ("LIMITS__PROVIDER_TIMEOUT", "37s", "limits.account_timeout"),
         ("LIMITS__REST_TIMEOUT", "4m", "limits.account_timeout"),

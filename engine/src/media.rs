@@ -1,6 +1,7 @@
 //! A medium: a file that is stored here, and whose it is.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::id::{AccountId, AgentId, ConversationId, MediaId, TenantId};
@@ -63,6 +64,12 @@ pub enum Origin {
         /// The mail's id.
         mail: String,
     },
+}
+
+/// The id of a file that is known by what is hashed: stored twice, it is one.
+pub fn id_of(hashed: Sha256) -> MediaId {
+    let hash = hashed.finalize();
+    MediaId(Uuid::new_v8(hash[..16].try_into().expect("sixteen of thirty-two bytes")))
 }
 
 /// Whether a SHA-256 that a provider names, as hex or in base64, is this one.

@@ -335,6 +335,13 @@ pub struct MessageError {
     pub message: String,
 }
 
+impl MessageError {
+    /// Of words of ours.
+    pub fn new(code: &str, message: &str) -> Self {
+        Self { code: code.to_owned(), message: message.to_owned() }
+    }
+}
+
 impl fmt::Display for MessageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.code, self.message)

@@ -9,14 +9,13 @@ use engine::account::Account;
 use engine::channel::{Located, Missed};
 use engine::conversation::{Command, Fetched, Target};
 use engine::id::MediaId;
-use engine::media::{Medium, Origin, Stored, is_sha256};
+use engine::media::{self, Medium, Origin, Stored, is_sha256};
 use engine::message::{Attachment, MessageError, MessageRow};
 use sha2::{Digest, Sha256};
 use storage::StoreError;
 use storage::conversations::Unfetched;
 use storage::media::{Draft, Incoming, NotStored, as_declared};
 use tokio::time::sleep;
-use uuid::Uuid;
 
 use super::Fetcher;
 use crate::downloads::{Download, NotRead};
@@ -293,8 +292,7 @@ fn id_of(one: &Unfetched, row: &MessageRow, provider_media_id: &str) -> MediaId 
         hash.update(part.as_bytes());
     }
     hash.update(provider_media_id.as_bytes());
-    let hash = hash.finalize();
-    MediaId(Uuid::new_v8(hash[..16].try_into().expect("sixteen of thirty-two bytes")))
+    media::id_of(hash)
 }
 
 fn error(code: &str, message: &str) -> MessageError {

@@ -3,14 +3,13 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::id::{AccountId, MessageId, TenantId, ThreadId};
 use engine::message::{MessageError, Place};
 use engine::time::Timestamp;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{Span, debug_span};
 
@@ -135,11 +134,14 @@ impl Line {
     }
 
     /// The first message that may go now, which gets this turn.
-    pub(super) fn next(&self, turn: OwnedSemaphorePermit, stopping: &AtomicBool) -> Option<Next> {
+    pub(super) fn next(
+        &self,
+        turn: OwnedSemaphorePermit,
+        stopping: &watch::Sender<bool>,
+    ) -> Option<Next> {
         let (mut inside, now) = (self.inside(), Instant::now());
         // Looked at under the lock: who stops sees either this turn or nothing begin.
-        if stopping.load(Ordering::Acquire) || inside.stopped.is_some() || inside.pace.next() > now
-        {
+        if *stopping.borrow() || inside.stopped.is_some() || inside.pace.next() > now {
             return None;
         }
         loop {

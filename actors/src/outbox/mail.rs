@@ -3,17 +3,31 @@
 use std::time::Duration;
 
 use engine::account::Account;
-use engine::channel::email::{self, Enclosure, Paper, Smtp};
+use engine::channel::email::{self, Enclosure, Letter, Paper, Smtp};
 use engine::channel::{Outbound, Outcome, Outgoing};
 use engine::id::TenantId;
 use engine::message::{MessageRow, SenderKind};
 use engine::saying::{Mail, Media, Saying, Source};
 use futures_util::StreamExt;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::line::Line;
 use super::send::{refused, unread};
 use super::{Outbox, Slip};
+use crate::downloads::NotRead;
+use crate::mailer::Ready;
+use crate::turns::Turn;
+
+/// A mail whose server waits for its content.
+struct Begun {
+    ready: Ready,
+    letter: Letter,
+    /// Held until it has left.
+    place: Option<Turn>,
+}
+
+/// A mail server in trouble is left alone for so long: it is the same for all of its mails.
+const SERVER_RESTS: Duration = Duration::from_secs(60);
 
 impl Outbox {
     /// Makes the mail and hands it over, and says how that ended.
@@ -25,18 +39,30 @@ impl Outbox {
         line: &Line,
     ) -> Outcome {
         let left = Instant::now();
-        let ended = self.mailed(slip, account, row, outbound).await;
-        let outcome = ended.unwrap_or_else(|outcome| outcome);
-        self.noted(slip, line, outcome, (left, Duration::ZERO))
+        // Until a server waits for the content, a stop leaves nothing unknown.
+        let begun = tokio::select! {
+            biased;
+            begun = Box::pin(self.begun(slip, account, row, outbound)) => begun,
+            () = self.stops() => Err(unread("the server stopped before the mail had left")),
+        };
+        let outcome = match begun {
+            Ok(Begun { ready, letter, place: _place }) => {
+                let delivered = Box::pin(self.0.mailer.hand_over(ready, &letter)).await;
+                email::outcome(delivered, &letter.id)
+            }
+            Err(outcome) => outcome,
+        };
+        let rests = SERVER_RESTS.min(self.0.options.throttle_wait);
+        self.noted(slip, line, outcome, (left, rests))
     }
 
-    async fn mailed(
+    async fn begun(
         &self,
         slip: &Slip,
         account: &Account,
         row: &MessageRow,
         outbound: &Outbound,
-    ) -> Result<Outcome, Outcome> {
+    ) -> Result<Begun, Outcome> {
         let smtp = Smtp::of(account);
         let smtp = smtp.ok_or_else(|| {
             refused("no_smtp", "the account has no `smtp_url` through which it could send")
@@ -48,15 +74,7 @@ impl Outbox {
         if to.is_empty() {
             return Err(refused("no_recipient", "the contact has no email address"));
         }
-        // Files lie in memory until their mail has left.
-        let (place, most) = match mail.files.is_empty() {
-            true => (None, 0),
-            false => {
-                let (turn, most) = self.0.mailer.place(slip.tenant).await;
-                (Some(turn), most)
-            }
-        };
-        let files = self.enclosed(slip.tenant, mail, most).await?;
+        let (place, files) = self.enclosed(slip.tenant, mail).await?;
         let inbox = &account.account_key;
         let domain = inbox.rsplit_once('@').map_or(inbox.as_str(), |(_, domain)| domain);
         let references = row.mail.as_ref().map_or(&[][..], |head| &head.references);
@@ -74,32 +92,43 @@ impl Outbox {
         };
         let letter = email::compose(&paper, files);
         let letter = letter.map_err(|bad| refused("bad_address", &bad.to_string()))?;
-        let delivered = Box::pin(self.0.mailer.deliver(&smtp, &letter)).await;
-        drop(place);
-        Ok(email::outcome(delivered, &letter.id))
+        match self.0.mailer.begin(&smtp, &letter).await {
+            Ok(ready) => Ok(Begun { ready, letter, place }),
+            Err(ended) => Err(email::outcome(ended, &letter.id)),
+        }
     }
 
-    /// The bytes of a mail's files, at most so many.
+    /// The files of a mail, and the place in which they lie in memory until it has left.
     async fn enclosed(
         &self,
         tenant: TenantId,
         mail: &Mail,
-        most: u64,
-    ) -> Result<Vec<Enclosure>, Outcome> {
-        let (mut files, mut room) = (Vec::new(), most);
-        for file in &mail.files {
-            let enclosed = self.enclosure(tenant, file, room).await?;
-            room = room.saturating_sub(enclosed.bytes.len() as u64);
-            files.push(enclosed);
+    ) -> Result<(Option<Turn>, Vec<Enclosure>), Outcome> {
+        if mail.files.is_empty() {
+            return Ok((None, Vec::new()));
         }
-        Ok(files)
+        let place = self.0.mailer.place(tenant).await;
+        let (mut room, patience) = self.0.mailer.files();
+        let gathering = async {
+            let mut files = Vec::new();
+            for file in &mail.files {
+                let enclosed = self.enclosure(tenant, file, room).await?;
+                room = room.saturating_sub(enclosed.bytes.len());
+                files.push(enclosed);
+            }
+            Ok(files)
+        };
+        // Others wait for the place: all files together have so long.
+        let files = timeout(patience, gathering).await;
+        let files = files.unwrap_or_else(|_| Err(unread("the files did not come in time")))?;
+        Ok((Some(place), files))
     }
 
     async fn enclosure(
         &self,
         tenant: TenantId,
         file: &Media,
-        room: u64,
+        room: usize,
     ) -> Result<Enclosure, Outcome> {
         let too_large = || refused("too_large", "the files are larger than a mail may carry");
         let files = &self.0.files;
@@ -109,7 +138,7 @@ impl Outbox {
                 let failed = |_| unread("the file could not be read");
                 let medium = files.media.get(tenant, stored.id).await.map_err(failed)?;
                 let medium = medium.ok_or_else(|| refused("no_file", "the file is gone"))?;
-                if medium.size > room {
+                if medium.size > room as u64 {
                     return Err(too_large());
                 }
                 let mut pieces = files.media.read(&medium, 0..medium.size).await.map_err(failed)?;
@@ -120,20 +149,25 @@ impl Outbox {
                 Ok(Enclosure { name, mime_type: medium.mime_type, bytes })
             }
             Source::Link(url) => {
-                let failed = |_| unread("the file could not be had from its link");
-                let mut download = files.downloads.of_link(url).await.map_err(failed)?;
+                let download = files.downloads.of_link(url).await.map_err(not_had)?;
                 let mime_type = download.mime_type().unwrap_or_default();
-                let mut bytes = Vec::new();
-                while let Some(piece) = download.next().await.map_err(failed)? {
-                    if (bytes.len() + piece.len()) as u64 > room {
-                        return Err(too_large());
-                    }
-                    bytes.extend_from_slice(&piece);
-                }
+                let bytes = download.whole(room).await.map_err(not_had)?.ok_or_else(too_large)?;
                 let name = name.or_else(|| named(url));
                 Ok(Enclosure { name, mime_type, bytes })
             }
             Source::Provider(_) => Err(refused("no_file", "the file is not here")),
+        }
+    }
+}
+
+/// What becomes of a mail whose file cannot be had from its link.
+fn not_had(why: NotRead) -> Outcome {
+    match why {
+        NotRead::Passing(_) => unread("the file could not be had from its link"),
+        NotRead::Gone => refused("no_file", "the file is not at its link any more"),
+        NotRead::Refused => refused("no_file", "the file's link is not for everybody"),
+        NotRead::Foreign => {
+            refused("no_file", "the file's link leads to where none is fetched from")
         }
     }
 }

@@ -35,7 +35,7 @@ impl Outbox {
             place: row.place,
             reaction: matches!(what, Outgoing::Reaction { .. }).then_some(message),
         };
-        let is_late = slip.is_late(account.channel, self.0.tenants.now());
+        let is_late = slip.is_late(row.message.sender.kind, self.0.tenants.now());
         let mut outbound = Outbound { to, is_late, what, opaque };
         if account.channel.carrier() == Carrier::Mail {
             return Box::pin(self.mail(slip, &account, (row, &outbound), line)).await;
@@ -163,14 +163,12 @@ fn outgoing(message: MessageId, row: &MessageRow) -> Option<Outgoing> {
 }
 
 pub(super) fn refused(code: &str, message: &str) -> Outcome {
-    let (code, message) = (code.to_owned(), message.to_owned());
-    Outcome::Refused { error: MessageError { code, message } }
+    Outcome::Refused { error: MessageError::new(code, message) }
 }
 
 /// Nothing was sent, and it will pass.
 pub(super) fn unread(message: &str) -> Outcome {
-    let (code, message) = ("unavailable".to_owned(), message.to_owned());
-    Outcome::Retry { error: MessageError { code, message }, slow: Slow::Message }
+    Outcome::Retry { error: MessageError::new("unavailable", message), slow: Slow::Message }
 }
 
 fn count(outcome: &Outcome) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::account::{self, Account, Known, Trouble};
 use engine::channel::login::{self, NotGiven};
@@ -9,12 +10,30 @@ use engine::channel::{Call, Carrier, Channel, Outcome, email, whatsapp};
 use engine::time::Timestamp;
 use serde_json::Value;
 use storage::StoreError;
+use tokio::time::timeout;
 
 use super::Outbox;
 
+/// A provider is asked how an account stands for so long: whoever connects one waits for it.
+const PROBE: Duration = Duration::from_secs(5);
+
 impl Outbox {
-    /// Whether an account works, and what the provider knows of it.
+    /// Whether an account works, and what the provider knows of it; for so long as somebody waits
+    /// for it.
     pub async fn probe(
+        &self,
+        channel: Channel,
+        key: &str,
+        config: &BTreeMap<String, Value>,
+    ) -> Result<Known, Trouble> {
+        let probing = timeout(PROBE, Box::pin(self.probed(channel, key, config))).await;
+        probing.unwrap_or_else(|_| {
+            let words = "the provider did not answer in time whether the account works".to_owned();
+            Err(Trouble { words, pauses: false, of_token: false })
+        })
+    }
+
+    async fn probed(
         &self,
         channel: Channel,
         key: &str,

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use storage::conversations::Conversations;
 
 use crate::bench::{account, admin, phone, says};
-use crate::outbox::{at, files, mailer_of, options, outbox_of, shop, status};
+use crate::outbox::{at, files, mailer, options, outbox_of, shop, status};
 
 const PICTURE: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01";
 
@@ -70,7 +70,7 @@ async fn a_link_that_the_provider_cannot_use_is_retried_once_by_upload() {
         .with_state(provider.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
     let shop = shop().await;
-    let (ways, files) = ((at(base.clone()), mailer_of(Vec::new())), files(&shop.store, &base));
+    let (ways, files) = ((at(base.clone()), mailer()), files(&shop.store, &base));
     let outbox = outbox_of(&shop.store, shop.tenants.clone(), ways, files.clone(), options());
     let desk = shop.desk(&outbox).await;
     desk.ingest(&account(), vec![says(vec![phone("1")], "m1", "hello")]).await.unwrap();

@@ -1,11 +1,13 @@
 //! Mails of ours on their way to a mail server that answers by a script.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actors::desk::Desk;
-use actors::outbox::Outbox;
+use actors::mailer::{Mailer, MailerOptions};
+use actors::outbox::{Outbox, OutboxOptions};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::get;
@@ -13,10 +15,9 @@ use engine::account::{Account, AccountStatus};
 use engine::channel::email::Smtp;
 use engine::channel::{Channel, Handle, Inbound, InboundMessage, Topic};
 use engine::contact::IdentityKind;
-use engine::conversation::{Command, Draft};
+use engine::conversation::Command;
 use engine::id::ConversationId;
-use engine::message::{Content, Message, MessageKind, MessageStatus};
-use engine::saying::{Mail, Media, Saying, Source};
+use engine::message::{Content, Message, MessageStatus};
 use futures_util::StreamExt;
 use futures_util::stream::repeat;
 use storage::conversations::Conversations;
@@ -24,29 +25,32 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::bench::{TENANT, account, admin};
-use crate::outbox::{Shop, at, files, mailer_of, options, outbox_of, shop, status};
+use crate::mail_servers::with_file;
+use crate::outbox::{Shop, at, files, mailer_options, options, outbox_of, shop, status};
 use crate::sends::draft;
 
 /// What a mail server does at a line that begins so; it takes all else.
-type Script = &'static [(&'static str, &'static str)];
+pub(crate) type Script = &'static [(&'static str, &'static str)];
 
 /// The connection is closed instead of an answer.
 const CLOSED: &str = "";
+/// It stays open, and nothing is answered.
+pub(crate) const SILENT: &str = "...";
 /// What is said of the content.
-const CONTENT: &str = ".";
+pub(crate) const CONTENT: &str = ".";
 
 /// Waits between the attempts of a send.
 const SOON: &[Duration] = &[Duration::from_millis(1); 6];
 
 /// A mail server. Each connection has the next script, the last one all others.
-struct MailServer {
-    address: String,
+pub(crate) struct MailServer {
+    pub(crate) address: String,
     /// All that was said, line by line.
-    heard: Arc<Mutex<Vec<String>>>,
+    pub(crate) heard: Arc<Mutex<Vec<String>>>,
 }
 
 impl MailServer {
-    async fn start(scripts: &'static [Script]) -> Self {
+    pub(crate) async fn start(scripts: &'static [Script]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let heard = Arc::new(Mutex::new(Vec::new()));
@@ -61,7 +65,7 @@ impl MailServer {
         Self { address, heard }
     }
 
-    fn heard(&self, begin: &str) -> Vec<String> {
+    pub(crate) fn heard(&self, begin: &str) -> Vec<String> {
         self.lines(|line| line.starts_with(begin))
     }
 
@@ -93,8 +97,13 @@ async fn talk(stream: TcpStream, script: Script, heard: Arc<Mutex<Vec<String>>>)
         if answer == CLOSED {
             return;
         }
+        if answer == SILENT {
+            return pending().await;
+        }
         within = answer.starts_with("354");
-        write.write_all(format!("{answer}\r\n").as_bytes()).await.unwrap();
+        // As a server says it that has never heard of other charsets than its own (Latin-1).
+        let bytes = answer.chars().map(|c| u8::try_from(c).unwrap()).chain(*b"\r\n");
+        write.write_all(&bytes.collect::<Vec<_>>()).await.unwrap();
         loop {
             let Ok(Some(next)) = lines.next_line().await else { return };
             heard.lock().unwrap().push(next.clone());
@@ -107,7 +116,7 @@ async fn talk(stream: TcpStream, script: Script, heard: Arc<Mutex<Vec<String>>>)
 }
 
 /// Asks until it is so, for what nobody is told of.
-async fn until(is_so: impl AsyncFn() -> bool) {
+pub(crate) async fn until(is_so: impl AsyncFn() -> bool) {
     let asking = async {
         while !is_so().await {
             tokio::task::yield_now().await;
@@ -117,26 +126,37 @@ async fn until(is_so: impl AsyncFn() -> bool) {
     tokio::time::timeout(patience, asking).await.expect("it is so before long");
 }
 
+/// How an organization's mails go out.
+pub(crate) struct Limits {
+    pub(crate) mailer: MailerOptions,
+    pub(crate) outbox: OutboxOptions,
+    /// Where its files are.
+    pub(crate) files_at: String,
+}
+
+impl Limits {
+    /// Of one whose operator trusts this server, and leaves it alone no longer than others.
+    pub(crate) fn trusting(server: &MailServer) -> Self {
+        let mailer = mailer_options(vec![server.address.clone()]);
+        let outbox = OutboxOptions { throttle_wait: Duration::from_millis(1), ..options() };
+        Self { mailer, outbox, files_at: "http://127.0.0.1:1".to_owned() }
+    }
+}
+
 /// An organization whose inbox sends by this server.
-struct Desktop {
+pub(crate) struct Desktop {
     shop: Shop,
-    outbox: Outbox,
-    desk: Desk,
+    pub(crate) outbox: Outbox,
+    pub(crate) desk: Desk,
     inbox: Account,
 }
 
 impl Desktop {
-    async fn new(server: &MailServer) -> Self {
-        Self::with(server, vec![server.address.clone()]).await
+    pub(crate) async fn new(server: &MailServer) -> Self {
+        Self::with(server, Limits::trusting(server)).await
     }
 
-    /// One whose operator trusts these servers.
-    async fn with(server: &MailServer, private: Vec<String>) -> Self {
-        Self::beside(server, private, "http://127.0.0.1:1").await
-    }
-
-    /// The same, with files of the provider's there.
-    async fn beside(server: &MailServer, private: Vec<String>, files_at: &str) -> Self {
+    pub(crate) async fn with(server: &MailServer, limits: Limits) -> Self {
         let shop = shop().await;
         let url = format!("smtp://shop:s3cret@{}", server.address);
         let mut inbox = Account {
@@ -150,15 +170,15 @@ impl Desktop {
             Ok::<_, ()>(())
         });
         put.await.unwrap();
-        let ways = (at("http://127.0.0.1:1".into()), mailer_of(private));
-        let files = files(&shop.store, files_at);
-        let outbox = outbox_of(&shop.store, shop.tenants.clone(), ways, files, options());
+        let ways = (at("http://127.0.0.1:1".into()), Mailer::new(limits.mailer).unwrap());
+        let files = files(&shop.store, &limits.files_at);
+        let outbox = outbox_of(&shop.store, shop.tenants.clone(), ways, files, limits.outbox);
         let desk = shop.desk_in_haste(&outbox, SOON).await;
         Self { shop, outbox, desk, inbox }
     }
 
     /// Somebody writes; their conversation.
-    async fn written(&self, by: &str) -> ConversationId {
+    pub(crate) async fn written(&self, by: &str) -> ConversationId {
         let id = format!("{by}1@example.org");
         let (own, first) = (id.clone(), id.clone());
         let mail = InboundMessage {
@@ -168,29 +188,31 @@ impl Desktop {
             topic: Some(Topic { own, answers: Vec::new(), thread: None, first }),
             ..InboundMessage::default()
         };
-        self.desk.ingest(&self.inbox, vec![Inbound::Message(Box::new(mail))]).await.unwrap();
         let conversations = Conversations::new(self.shop.store.clone());
-        conversations.open_set(TENANT).await.unwrap().last().copied().unwrap()
+        let known = conversations.open_set(TENANT).await.unwrap();
+        self.desk.ingest(&self.inbox, vec![Inbound::Message(Box::new(mail))]).await.unwrap();
+        let open = conversations.open_set(TENANT).await.unwrap();
+        open.into_iter().find(|id| !known.contains(id)).unwrap()
     }
 
-    async fn answers(&self, conversation: ConversationId) -> Message {
+    pub(crate) async fn answers(&self, conversation: ConversationId) -> Message {
         self.says(conversation, draft("Yes")).await
     }
 
-    async fn says(&self, conversation: ConversationId, draft: Command) -> Message {
+    pub(crate) async fn says(&self, conversation: ConversationId, draft: Command) -> Message {
         let answer = self.desk.ask(admin(), conversation, None, draft).await.unwrap();
         answer.message.unwrap()
     }
 
     /// Waits until a message is that far.
-    async fn is(&self, message: &Message, wanted: MessageStatus) -> Message {
+    pub(crate) async fn is(&self, message: &Message, wanted: MessageStatus) -> Message {
         until(async || status(&self.desk, message).await == wanted).await;
         let bounds = (u64::MAX, 0);
         let rows = self.desk.messages(admin(), message.conversation_id, bounds, 50).await.unwrap();
         rows.into_iter().find(|row| row.message.id == message.id).unwrap().message
     }
 
-    async fn account(&self) -> Account {
+    pub(crate) async fn account(&self) -> Account {
         let state = self.shop.tenants.state(TENANT).await.unwrap().unwrap();
         Account::clone(&state.accounts[&self.inbox.id])
     }
@@ -294,7 +316,8 @@ async fn a_login_that_does_not_count_stops_the_account_and_keeps_its_mails() {
 #[tokio::test]
 async fn a_server_in_a_private_network_is_none_unless_the_operator_says_so() {
     let server = MailServer::start(&[&[]]).await;
-    let desktop = Desktop::with(&server, Vec::new()).await;
+    let mailer = mailer_options(Vec::new());
+    let desktop = Desktop::with(&server, Limits { mailer, ..Limits::trusting(&server) }).await;
     let conversation = desktop.written("mei").await;
     desktop.answers(conversation).await;
     until(async || desktop.account().await.paused).await;
@@ -326,18 +349,14 @@ async fn a_file_by_a_link_without_an_end_or_into_our_network_is_not_sent() {
     let router = Router::new().route("/endless", get(endless));
     tokio::spawn(async move { axum::serve(listener, router).await });
     let server = MailServer::start(&[&[]]).await;
-    let desktop = Desktop::beside(&server, vec![server.address.clone()], &base).await;
+    let limits = Limits { files_at: base.clone(), ..Limits::trusting(&server) };
+    let desktop = Desktop::with(&server, limits).await;
     let conversation = desktop.written("mei").await;
     for (link, code) in [
         (format!("{base}/endless"), "too_large"),
-        (format!("{}/endless", base.replace("127.0.0.1", "localhost")), "unavailable"),
+        (format!("{}/endless", base.replace("127.0.0.1", "localhost")), "no_file"),
     ] {
-        let from = Source::Link(link);
-        let file = Media { kind: MessageKind::Document, from, caption: None, filename: None };
-        let mail = Mail { text: Some("Look".into()), files: vec![file], ..Mail::default() };
-        let Command::Send(said) = draft("") else { unreachable!() };
-        let said = Draft { saying: Saying::Mail(mail), ..said };
-        let message = desktop.says(conversation, Command::Send(said)).await;
+        let message = desktop.says(conversation, with_file(link)).await;
         let failed = desktop.is(&message, MessageStatus::Failed).await;
         assert_eq!(failed.error.unwrap().code, code);
     }

@@ -23,6 +23,8 @@ mod left_behind;
 mod links;
 mod loose;
 #[cfg(test)]
+mod mail_servers;
+#[cfg(test)]
 mod mails;
 #[cfg(test)]
 mod outbox;

@@ -172,20 +172,21 @@ pub(crate) fn outbox_of(
 }
 
 /// One that knows no server of ours.
-fn mailer() -> Mailer {
-    mailer_of(Vec::new())
+pub(crate) fn mailer() -> Mailer {
+    Mailer::new(mailer_options(Vec::new())).unwrap()
 }
 
 /// One that may use these.
-pub(crate) fn mailer_of(private: Vec<String>) -> Mailer {
-    Mailer::new(MailerOptions {
+pub(crate) fn mailer_options(private: Vec<String>) -> MailerOptions {
+    MailerOptions {
         private,
         connect_timeout: Duration::from_secs(5),
         timeout: Duration::from_secs(60),
         content_timeout: Duration::from_secs(60),
         file_bytes: 1 << 20,
+        files_timeout: Duration::from_secs(60),
         with_files: 2,
-    })
+    }
 }
 
 /// Files of which none is there yet.

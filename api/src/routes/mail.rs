@@ -7,12 +7,11 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use engine::account::Account;
-use engine::channel::email::{self, Inbox, NotAMail, Proofs, Received};
+use engine::channel::email::{self, Inbox, LeftBehind, NotAMail, Proofs, Received};
 use engine::channel::{Channel, Inbound};
 use engine::time::Timestamp;
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::webhooks::{again, delayed};
 use super::{Access, Route, route};
@@ -59,8 +58,6 @@ struct Posted {
     authorization: Option<String>,
     svix: Option<[String; 3]>,
     body: extract::Received,
-    /// Among those that are taken apart: also when whoever delivers has left.
-    _place: OwnedSemaphorePermit,
 }
 
 /// What became of a mail at one of its accounts.
@@ -92,17 +89,8 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
     };
     let content_type = content_type.unwrap_or_default();
     let body = bytes(request, app, app.config.limits.mail_body_bytes).await?;
-    // Taking mails apart takes time and memory: so many at once.
-    let place = tokio::select! {
-        biased;
-        given_up = body.given_up() => return Err(given_up),
-        place = app.mails.clone().acquire_owned() => place,
-    };
-    let _place = place.map_err(|_| ApiError::unavailable("the server stops; deliver it again"))?;
-    let posted = Posted { content_type, signature, authorization, svix, body, _place };
-    let posted = Arc::new(posted);
-    let opened = posted.clone();
-    let Some(groups) = apart(move || opened.recipients()).await?? else { return Ok(()) };
+    let posted = Arc::new(Posted { content_type, signature, authorization, svix, body });
+    let Some(groups) = apart(app, &posted, Posted::recipients).await?? else { return Ok(()) };
     let mut meant = Vec::new();
     for group in &groups {
         meant = accounts(app, group).await?;
@@ -120,15 +108,21 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
     }
     let (mut any, mut told) = (false, Vec::new());
     for account in meant {
-        let (read, recipients) = (posted.clone(), recipients.clone());
-        let (asked, on, of) = (posted.clone(), app.clone(), account.clone());
-        let left = apart(move || asked.left_behind(&on, &of)).await?;
-        let sent = match left {
-            Some((id, token)) => resend::sent(app, &id, &token).await?,
-            None => None,
-        };
         let (on, of) = (app.clone(), account.clone());
-        let item = match apart(move || read.read(&on, &of, &recipients, sent)).await? {
+        let left = apart(app, &posted, move |posted| posted.left_behind(&on, &of)).await?;
+        // What is made of a mail lies beside it in memory, so much at once, tenant by tenant: a
+        // provider that is slow, or a tenant whose mails have many files, holds nobody else up.
+        let (_fetched, sent) = match left {
+            Some((left, token)) => {
+                let turn = posted.unless_given_up(app.mail_fetches.take(account.tenant, 0)).await?;
+                (Some(turn), resend::sent(app, &account, &left, &token).await?)
+            }
+            None => (None, None),
+        };
+        let _kept = posted.unless_given_up(app.mail_keeps.take(account.tenant, 0)).await?;
+        let (on, of, to) = (app.clone(), account.clone(), recipients.clone());
+        let item = match apart(app, &posted, move |posted| posted.read(&on, &of, &to, sent)).await?
+        {
             // Its files are durable before it is: what is told of them is there.
             Read::Mail(received) => {
                 let Received { mut message, files } = *received;
@@ -156,12 +150,22 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Has this done where it holds nobody up. What it has begun goes on.
+/// Has this done with a mail where it holds nobody up, and with so many at once. What it has begun
+/// goes on, also when whoever delivers has left.
 async fn apart<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
+    app: &App,
+    posted: &Arc<Posted>,
+    work: impl FnOnce(&Posted) -> T + Send + 'static,
 ) -> Result<T, ApiError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| ApiError::unavailable("this mail could not be read now; deliver it again"))
+    let place = posted.unless_given_up(app.mails.clone().acquire_owned()).await?;
+    let place = place.map_err(|_| ApiError::unavailable("the server stops; deliver it again"))?;
+    let posted = posted.clone();
+    let done = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        work(&posted)
+    });
+    done.await
+        .map_err(|_| ApiError::unavailable("this mail could not be read now; deliver it again"))
 }
 
 /// The connected accounts of these addresses.
@@ -196,6 +200,15 @@ async fn mark_own(app: &App, account: &Account, items: &mut [Inbound]) -> Result
 }
 
 impl Posted {
+    /// Waits, as long as the mail need not make room for others.
+    async fn unless_given_up<T>(&self, wait: impl Future<Output = T>) -> Result<T, ApiError> {
+        tokio::select! {
+            biased;
+            given_up = self.body.given_up() => Err(given_up),
+            done = wait => Ok(done),
+        }
+    }
+
     /// To whom the mail came; `None`: it is no mail.
     fn recipients(&self) -> Result<Option<Vec<Vec<String>>>, ApiError> {
         let post = email::open(&self.content_type, &self.body).map_err(|not| match not {
@@ -229,7 +242,7 @@ impl Posted {
     }
 
     /// The mail that the provider has kept to itself, and the token that it asks for.
-    fn left_behind(&self, app: &App, account: &Account) -> Option<(String, String)> {
+    fn left_behind(&self, app: &App, account: &Account) -> Option<(LeftBehind, String)> {
         let token = account.text("api_token")?.to_owned();
         Some((self.proven(app, account)?.left_behind()?, token))
     }

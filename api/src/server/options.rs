@@ -26,7 +26,7 @@ pub(super) fn downloads(config: &Config) -> Result<Downloads, NotStarted> {
     .map_err(not_started)
 }
 
-pub(super) fn mailer(config: &Config) -> Mailer {
+pub(super) fn mailer(config: &Config) -> Result<Mailer, NotStarted> {
     let limits = &config.limits;
     Mailer::new(MailerOptions {
         private: config.mail.private_servers.clone(),
@@ -34,8 +34,10 @@ pub(super) fn mailer(config: &Config) -> Mailer {
         timeout: limits.provider_timeout,
         content_timeout: limits.mail_content_timeout,
         file_bytes: limits.mail_file_bytes as u64,
+        files_timeout: limits.mail_files_timeout,
         with_files: limits.mails_with_files,
     })
+    .map_err(not_started)
 }
 
 pub(super) fn search_options(config: &Config) -> SearchOptions {

@@ -27,7 +27,7 @@ impl Inbox {
     }
 
     /// One with more in its config.
-    async fn on(server: &Arc<Server>, more: Value) -> Self {
+    pub(crate) async fn on(server: &Arc<Server>, more: Value) -> Self {
         let org = Org::on(server).await;
         let address = format!("{}@example.com", unique("shop"));
         connect(&org, &address, more).await;
@@ -55,7 +55,7 @@ impl Inbox {
         self.org.admin.nobody().post("/webhook/email", mail.clone()).await
     }
 
-    async fn gets(&self, id: &str, more: Value) {
+    pub(crate) async fn gets(&self, id: &str, more: Value) {
         let answer = self.posts(&self.mail(id, more)).await;
         assert_eq!(answer.text, "", "no body");
         answer.is(200);

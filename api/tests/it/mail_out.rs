@@ -148,7 +148,10 @@ async fn a_mail_that_comes_back_is_shown_as_failed_and_told_live() {
     let stream = format!("c:{conversation}");
     let mut live = Live::following(&desk.org.admin, &[&stream]).await;
     let bounce = desk.letters(1).await[0].bounce("bounce.1@mx.example.net");
+    let kept = async || desk.org.server.app().media.bytes(desk.org.tenant()).await.unwrap();
+    let before = kept().await;
     desk.posts(bounce.clone()).await.is(200);
+    assert_eq!(kept().await, before, "what was returned is no file");
     let told = live.event(&stream, "message.failed").await;
     assert_eq!((&told["status"], &told["error"]["code"]), (&json!("failed"), &json!("5.1.1")));
     desk.posts(bounce).await.is(200);

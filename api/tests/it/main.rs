@@ -81,6 +81,8 @@ mod registration;
 #[cfg(test)]
 mod renewals;
 #[cfg(test)]
+mod resend;
+#[cfg(test)]
 mod roles;
 #[cfg(test)]
 mod search;

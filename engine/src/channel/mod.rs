@@ -377,7 +377,7 @@ impl Opaque {
 pub struct Outbound {
     /// The customer's handles, in canonical order.
     pub to: Vec<Handle>,
-    /// The customer has not written for longer than anybody may answer freely.
+    /// A person answers a customer who has not written for longer than anybody may answer freely.
     pub is_late: bool,
     pub what: Outgoing,
     pub opaque: Opaque,

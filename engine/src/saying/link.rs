@@ -1,5 +1,7 @@
 //! Links that the provider is to fetch.
 
+use std::net::IpAddr;
+
 use url::{Host, Url};
 
 /// The longest link, in characters.
@@ -49,8 +51,8 @@ pub fn link(text: &str) -> Option<&'static str> {
     }
     let is_public = match url.host() {
         Some(Host::Domain(name)) => is_public_name(name),
-        Some(Host::Ipv4(address)) => is_public_v4(address.octets()),
-        Some(Host::Ipv6(address)) => is_public_v6(address.segments()),
+        Some(Host::Ipv4(address)) => is_public(address.into()),
+        Some(Host::Ipv6(address)) => is_public(address.into()),
         None => false,
     };
     let is_reachable = is_public && url.port() != Some(0);
@@ -66,9 +68,17 @@ fn is_public_name(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX && name.contains('.') && labels.all(fits) && !is_private
 }
 
-/// Whether an address is one of the public internet: outside the blocks of the IANA registry of special-purpose addresses (RFC 6890), multicast and
+/// Whether an address is one of the public internet.
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address.octets()),
+        IpAddr::V6(address) => is_public_v6(address.segments()),
+    }
+}
+
+/// The same of the older protocol: outside the blocks of the IANA registry of special-purpose addresses (RFC 6890), multicast and
 /// what is reserved.
-pub fn is_public_v4([a, b, c, _]: [u8; 4]) -> bool {
+fn is_public_v4([a, b, c, _]: [u8; 4]) -> bool {
     !matches!(
         (a, b, c),
         (0 | 10 | 127 | 224..=255, ..)
@@ -85,7 +95,7 @@ pub fn is_public_v4([a, b, c, _]: [u8; 4]) -> bool {
 }
 
 /// The same of the newer protocol.
-pub fn is_public_v6(segments: [u16; 8]) -> bool {
+fn is_public_v6(segments: [u16; 8]) -> bool {
     let v4 = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
         is_public_v4([a, b, c, d])

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use link::{is_public_v4, is_public_v6, link};
+pub use link::{is_public, link};
 pub use mail::{MAIL_FILES_MAX, Mail};
 pub use new_message::{Asked, NewMessage, NewReaction};
 

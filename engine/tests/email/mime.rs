@@ -173,6 +173,7 @@ fn a_report_that_a_customer_sends_on_is_a_mail_like_every_other() {
         let sent_on = sent_on.replace("multipart/report", "multipart/mixed");
         let message = sent(&format!("X-Failed-Recipients: mei@example.org\n{sent_on}"));
         assert!(message.bounce.is_none() && !message.automatic, "{sender}");
+        assert_eq!(message.content.attachments.len(), 1, "what they send on is shown");
         let without_sender = sent(&format!("Return-Path: <>\n{sent_on}"));
         assert!(without_sender.bounce.is_some() && without_sender.automatic);
     }
@@ -189,7 +190,7 @@ fn a_bounce_names_the_message_that_did_not_arrive() {
         format!("text/rfc822-headers\n\nMessage-ID: <{id}>"),
     ] {
         let message = sent(&report(status, &returned));
-        assert!(message.automatic);
+        assert!(message.automatic && message.content.attachments.is_empty());
         let bounce = message.bounce.unwrap();
         assert_eq!((&*bounce.provider_id, bounce.opaque), (&*id, Some(ours())));
         assert_eq!(bounce.status, MessageStatus::Failed);

@@ -3,7 +3,7 @@
 use memchr::memmem;
 
 use super::head::{Head, one_id};
-use super::mail::Mail;
+use super::mail::{File, Mail};
 
 /// One of ours was not delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,11 @@ struct Report {
 const REPORT_BYTES_MAX: usize = 64 << 10;
 const WORDS_CHARS_MAX: usize = 500;
 const REPORT: &str = "multipart/report";
+/// What a report says for programs.
+const FOR_PROGRAMS: [&str; 1] = ["message/delivery-status"];
+/// As what it sends back the mail that it is about.
+const RETURNED: [&str; 4] =
+    ["message/rfc822", "message/global", "text/rfc822-headers", "message/rfc822-headers"];
 
 /// Who sends reports, in small letters.
 const DAEMONS: [&str; 2] = ["mailer-daemon", "postmaster"];
@@ -54,7 +59,7 @@ pub(super) fn bounce(mail: &Mail) -> Option<Bounce> {
     if !is_report(mail) {
         return None;
     }
-    let report = file(mail, &["message/delivery-status"]).and_then(report);
+    let report = file(mail, &FOR_PROGRAMS).and_then(report);
     let failed = mail.head.failed_recipients.as_deref();
     let report = match (report, failed) {
         (Some(report), _) => report,
@@ -108,9 +113,7 @@ fn recipient(lines: &str) -> Report {
 
 /// The id of the mail that a report is about: that of what it sends back, or what it answers.
 fn original(mail: &Mail) -> Option<String> {
-    let kinds =
-        ["message/rfc822", "message/global", "text/rfc822-headers", "message/rfc822-headers"];
-    let returned = file(mail, &kinds).and_then(|bytes| {
+    let returned = file(mail, &RETURNED).and_then(|bytes| {
         let end = memmem::find(bytes, b"\r\n\r\n").or_else(|| memmem::find(bytes, b"\n\n"));
         let head = &bytes[..end.unwrap_or(bytes.len()).min(REPORT_BYTES_MAX)];
         Head::of_block(&String::from_utf8_lossy(head)).message_id
@@ -128,9 +131,18 @@ fn original(mail: &Mail) -> Option<String> {
     returned.or_else(answered).or_else(written)
 }
 
+/// Whether a file of a mail is there for programs, or, where one of ours came back, is that mail.
+pub(super) fn is_of_report(file: &File, came_back: bool) -> bool {
+    is_one_of(&FOR_PROGRAMS, file) || (came_back && is_one_of(&RETURNED, file))
+}
+
+fn is_one_of(kinds: &[&str], file: &File) -> bool {
+    let kind = file.mime_type.as_deref();
+    kind.is_some_and(|kind| kinds.iter().any(|known| kind.eq_ignore_ascii_case(known)))
+}
+
 fn file<'m>(mail: &'m Mail, kinds: &[&str]) -> Option<&'m [u8]> {
-    let is_one = |kind: &str| kinds.iter().any(|known| kind.eq_ignore_ascii_case(known));
-    let found = mail.files.iter().find(|file| file.mime_type.as_deref().is_some_and(is_one));
+    let found = mail.files.iter().find(|file| is_one_of(kinds, file));
     found.map(|file| file.bytes.as_slice()).filter(|bytes| !bytes.trim_ascii().is_empty())
 }
 

@@ -62,7 +62,7 @@ pub fn read(
     now: Timestamp,
 ) -> Result<Option<Received>, Unreadable> {
     let received = |mut mail: Mail| {
-        let mut message = decode(&mail, recipients, inbox, now)?;
+        let mut message = decode(&mut mail, recipients, inbox, now)?;
         if let Some(why) = mail.unreadable {
             message.error = Some(unreadable(why));
         } else if post.provider == Provider::Resend && says_nothing(&message.content) {
@@ -77,8 +77,9 @@ pub fn read(
         .map_err(|_| Unreadable::Damaged)
 }
 
+/// Takes from the mail the files that are not shown.
 fn decode(
-    mail: &Mail,
+    mail: &mut Mail,
     recipients: &[String],
     inbox: &Inbox<'_>,
     now: Timestamp,
@@ -91,6 +92,10 @@ fn decode(
     let thread =
         recipients.find_map(|to| reply::replied_thread(inbox.reply_key, inbox.address, to));
     let is_automatic = is_automatic(mail, &address, inbox);
+    let bounce = bounce::bounce(mail);
+    // One that cannot be read is its only file.
+    let came_back = bounce.is_some() && mail.unreadable.is_none();
+    mail.files.retain(|file| !bounce::is_of_report(file, came_back));
     Some(InboundMessage {
         from: vec![Handle { kind: IdentityKind::Email, value: address }],
         name,
@@ -100,7 +105,7 @@ fn decode(
         topic: topic(mail, provider_id.as_ref().or(dedup.as_ref())?, thread),
         automatic: is_automatic,
         auto_reply: mail.head.is_auto_reply && !bounce::is_of_server(mail),
-        bounce: bounce::bounce(mail).map(|bounce| receipt(bounce, sent_at)),
+        bounce: bounce.map(|bounce| receipt(bounce, sent_at)),
         provider_id,
         dedup,
         ..InboundMessage::default()
@@ -109,7 +114,7 @@ fn decode(
 
 /// The bytes of the files that are shown, those that there are.
 fn carried(mail: &mut Mail) -> Vec<Carried> {
-    let shown = mail.files.iter_mut().filter(|file| !is_of_report(file)).take(FILES_MAX);
+    let shown = mail.files.iter_mut().take(FILES_MAX);
     let bytes = shown.map(|file| std::mem::take(&mut file.bytes)).enumerate();
     let bytes = bytes.filter(|(_, bytes)| !bytes.is_empty());
     bytes.map(|(attachment, bytes)| Carried { attachment, bytes }).collect()
@@ -185,8 +190,7 @@ fn content(mail: &Mail, inbox: &Inbox<'_>) -> Content {
     let visible = mail.visible.as_deref().map(|text| cut(text.trim()));
     let visible = visible.or_else(|| text.as_deref().and_then(quote::visible));
     let visible = visible.filter(|own| text.as_deref().is_some_and(|text| text.trim() != own));
-    let files = mail.files.iter().filter(|file| !is_of_report(file));
-    let attachments: Vec<_> = files.take(FILES_MAX).map(attachment).collect();
+    let attachments: Vec<_> = mail.files.iter().take(FILES_MAX).map(attachment).collect();
     Content {
         kind: match attachments.first() {
             Some(first) if text.is_none() => kind(&first.kind),
@@ -199,11 +203,6 @@ fn content(mail: &Mail, inbox: &Inbox<'_>) -> Content {
         attachments,
         ..Content::default()
     }
-}
-
-/// What a report says for programs is none of its files.
-fn is_of_report(file: &File) -> bool {
-    file.mime_type.as_deref() == Some("message/delivery-status")
 }
 
 fn kind(of: &str) -> MessageKind {

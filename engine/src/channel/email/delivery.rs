@@ -10,8 +10,8 @@ pub enum Delivered {
     Taken,
     /// The server said no, and has nothing of it.
     Refused { at: Step, code: u16, words: String },
-    /// Nothing can have reached the server.
-    NotSent(String),
+    /// The server did not say, and has nothing of it.
+    NotSent { at: Step, reason: String },
     /// It may have.
     PerhapsSent(String),
 }
@@ -36,21 +36,30 @@ const WORDS_CHARS_MAX: usize = 500;
 pub fn outcome(delivered: Delivered, id: &str) -> Outcome {
     let (at, code, words) = match delivered {
         Delivered::Taken => return Outcome::Sent { provider_id: id.to_owned(), held: None },
-        Delivered::NotSent(message) => {
-            let error = MessageError { code: "unreachable".to_owned(), message };
-            return Outcome::Retry { error, slow: Slow::Message };
+        Delivered::NotSent { at, reason } => {
+            let error = MessageError::new("unreachable", &reason);
+            return Outcome::Retry { error, slow: slow(at) };
         }
         Delivered::PerhapsSent(reason) => return Outcome::Unknown { reason },
         Delivered::Refused { at, code, words } => (at, code, words),
     };
     let error = error(code, &words);
-    match (code, at) {
-        (400..=499, _) => Outcome::Retry { error, slow: Slow::Message },
-        // All mails of the account have the same server, login and sender.
-        (_, Step::Greeting | Step::Login | Step::Sender) => Outcome::AccountStopped { error },
+    match code {
+        400..=499 => Outcome::Retry { error, slow: slow(at) },
         // That it has to log in first may be said late.
-        (530 | 535 | 538, _) => Outcome::AccountStopped { error },
-        (_, Step::Recipient | Step::Content) => Outcome::Refused { error },
+        530 | 535 | 538 => Outcome::AccountStopped { error },
+        _ => match slow(at) {
+            Slow::Account => Outcome::AccountStopped { error },
+            _ => Outcome::Refused { error },
+        },
+    }
+}
+
+/// Whose trouble it is: all mails of the account have the same server, login and sender.
+fn slow(at: Step) -> Slow {
+    match at {
+        Step::Greeting | Step::Login | Step::Sender => Slow::Account,
+        Step::Recipient | Step::Content => Slow::Message,
     }
 }
 
@@ -79,24 +88,28 @@ fn error(code: u16, words: &str) -> MessageError {
 #[cfg(test)]
 mod tests {
     use super::{Delivered, Step, outcome};
-    use crate::channel::Outcome;
+    use crate::channel::{Outcome, Slow};
 
     fn refused(at: Step, code: u16, words: &str) -> Outcome {
         outcome(Delivered::Refused { at, code, words: words.to_owned() }, "1@example.com")
     }
 
     #[test]
-    fn what_passes_is_tried_again_at_every_step() {
-        for at in [Step::Greeting, Step::Login, Step::Sender, Step::Recipient, Step::Content] {
-            for code in [421, 450, 451, 452, 454] {
-                assert!(
-                    matches!(refused(at, code, "later"), Outcome::Retry { .. }),
-                    "{at:?} {code}"
-                );
+    fn what_passes_is_tried_again_and_is_the_account_s_until_the_recipient_is_named() {
+        for (at, of) in [
+            (Step::Greeting, Slow::Account),
+            (Step::Login, Slow::Account),
+            (Step::Sender, Slow::Account),
+            (Step::Recipient, Slow::Message),
+            (Step::Content, Slow::Message),
+        ] {
+            let lost = outcome(Delivered::NotSent { at, reason: "no".to_owned() }, "1@example.com");
+            let said = [421, 450, 451, 452, 454].map(|code| refused(at, code, "later"));
+            for outcome in said.into_iter().chain([lost]) {
+                let Outcome::Retry { slow, .. } = outcome else { panic!("{at:?} {outcome:?}") };
+                assert_eq!(slow, of, "{at:?}");
             }
         }
-        let lost = outcome(Delivered::NotSent("no".to_owned()), "1@example.com");
-        assert!(matches!(lost, Outcome::Retry { .. }));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub use letter::{BadAddress, Enclosure, Letter, Paper, answering, compose};
 pub(super) use limits::check;
 pub use mime::Unreadable;
 pub(super) use post::PROVIDERS;
-pub use post::{NotAMail, Post, Provider, open};
+pub use post::{LeftBehind, NotAMail, Post, Provider, open};
 pub use proof::Proofs;
 pub use reply::{replied_thread, reply_address};
 pub use smtp::{Security, Smtp};

@@ -18,6 +18,7 @@ use super::head::{self, Head, ids, one_id};
 use super::mail::{FILES_MAX, File, Mail};
 use super::mime;
 use crate::saying::link;
+use crate::time::Timestamp;
 
 /// A mail as a provider posts it.
 #[derive(Debug)]
@@ -39,6 +40,14 @@ pub enum Provider {
     Postmark,
     Mailgun,
     Resend,
+}
+
+/// A mail that its provider has kept to itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftBehind {
+    pub id: String,
+    /// When it came, as the provider says.
+    pub came_at: Option<Timestamp>,
 }
 
 /// Why a body is no post of a mail.
@@ -137,11 +146,12 @@ impl<'a> Post<'a> {
         Ok(Self { provider, fields, is_other_news: false, sent: None })
     }
 
-    /// The id under which its provider has a mail of which it tells only that it came.
-    pub fn left_behind(&self) -> Option<String> {
+    /// A mail of which its provider tells only that it came.
+    pub fn left_behind(&self) -> Option<LeftBehind> {
         let id = self.fields.text("email_id").filter(|_| self.provider == Provider::Resend)?;
         let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        (id.len() <= 64 && id.chars().all(is_plain)).then_some(id)
+        let came_at = self.fields.short("created_at").and_then(|at| Timestamp::parse(&at));
+        (id.len() <= 64 && id.chars().all(is_plain)).then_some(LeftBehind { id, came_at })
     }
 
     /// Whether it may name a sender: where the mail is posted as it was sent, that is seen when it
