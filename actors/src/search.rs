@@ -23,7 +23,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 pub use self::find::{Asked, Found};
-use crate::clock::Clock;
+use crate::clock::{Clock, Stamps};
 use crate::committed::Committed;
 
 /// What finds messages. Clones are the same.
@@ -34,6 +34,7 @@ struct Inner {
     conversations: Conversations,
     contacts: Contacts,
     clock: Clock,
+    stamps: Arc<Stamps>,
     options: SearchOptions,
     marks: Mutex<Marks>,
     marked: Notify,
@@ -63,6 +64,8 @@ struct Marks {
     messages: HashSet<Mark>,
     /// There was no room for what happened then, and perhaps later.
     lost: Option<Timestamp>,
+    /// Nothing was committed later, unless the clock says that it is.
+    newest: Timestamp,
     /// Since when the first of them waits.
     since: Option<Instant>,
     /// The same of those that were taken, and are not in the index yet.
@@ -88,15 +91,17 @@ impl Search {
     pub async fn start(
         conversations: Conversations,
         contacts: Contacts,
-        clock: Clock,
+        (clock, stamps): (Clock, Arc<Stamps>),
         options: SearchOptions,
     ) -> (Self, Option<SearchWriter>) {
+        let newest = stamps.newest();
         let search = Self(Arc::new(Inner {
             conversations,
             contacts,
             clock,
+            stamps,
             options,
-            marks: Mutex::default(),
+            marks: Mutex::new(Marks { newest, ..Marks::default() }),
             marked: Notify::new(),
             index: ArcSwapOption::empty(),
             is_doubted: AtomicBool::new(false),
@@ -135,6 +140,7 @@ impl Search {
 
     fn mark(&self, new: impl Iterator<Item = Mark>, at: Timestamp) {
         let mut marks = self.marks();
+        marks.newest = marks.newest.max(at);
         for mark in new {
             if marks.messages.len() < self.0.options.marks {
                 marks.messages.insert(mark);

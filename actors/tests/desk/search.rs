@@ -1,8 +1,9 @@
 //! What was committed is found: when it was not told, when there was no room for it, when the index is
-//! new.
+//! new, when the clock was wrong and when something else cannot be read.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actors::clock::{Clock, Stamps};
@@ -10,18 +11,25 @@ use actors::committed::Committed;
 use actors::desk::Desk;
 use actors::search::{Asked, Search, SearchOptions};
 use actors::world::Outside;
+use engine::account::Account;
+use engine::channel::{Channel, Inbound};
 use engine::conversation::{Command, Conversation, Effect};
 use engine::id::{MessageId, ThreadId};
 use engine::message::MessageRow;
 use engine::search::Wanted;
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
-use storage::conversations::Conversations;
+use storage::conversations::{Conversations, FIRST_HOUR};
 use storage::memory::Memory;
-use storage::{Stamp, Store};
+use storage::tables::{HEADS, LOG};
+use storage::{
+    Batch, Change, Claim, Guarantees, Key, Part, Pending, Row, Scan, Stamp, Store, Swap, Table,
+};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::bench::{account, admin, desk, phone, says};
+use crate::topics::mail;
 
 const HOUR: i64 = 3_600_000;
 const NOW: i64 = 1_790_000_000_000;
@@ -50,28 +58,52 @@ impl Outside for Searched {
     }
 }
 
-/// A process over a store, with an index that is new.
+/// A process over a store.
 struct Process {
     outside: Arc<Searched>,
     desk: Desk,
     stop: watch::Sender<bool>,
+    keeping: JoinHandle<()>,
 }
 
 impl Process {
+    /// With an index that is new.
     async fn start(store: &Arc<dyn Store>, clock: &Clock, marks: usize) -> Self {
-        let options =
-            SearchOptions { directory: None, every: Duration::from_secs(1), marks, matches: 100 };
+        Self::start_in(None, store, clock, Timestamp(0), marks).await
+    }
+
+    /// With the index in this directory, over a store with stamps up to this time.
+    async fn start_in(
+        directory: Option<&Path>,
+        store: &Arc<dyn Store>,
+        clock: &Clock,
+        newest: Timestamp,
+        marks: usize,
+    ) -> Self {
+        let options = SearchOptions {
+            directory: directory.map(Path::to_owned),
+            every: Duration::from_secs(1),
+            marks,
+            matches: 1000,
+        };
         let (conversations, contacts) =
             (Conversations::new(store.clone()), Contacts::new(store.clone()));
-        let (search, index) = Search::start(conversations, contacts, clock.clone(), options).await;
+        let stamps = Arc::new(Stamps::above(Stamp(newest.0 * 1000)));
+        let clocks = (clock.clone(), stamps.clone());
+        let (search, index) = Search::start(conversations, contacts, clocks, options).await;
         let is_told = AtomicBool::new(true);
         let outside = Arc::new(Searched { search: search.clone(), is_told });
-        let stamps = Arc::new(Stamps::above(Stamp(0)));
         let desk = desk(store, clock, &stamps, outside.clone(), None).await;
         desk.recover().await.unwrap();
         let (stop, stopping) = watch::channel(false);
-        tokio::spawn(search.run(index, stopping));
-        Self { outside, desk, stop }
+        let keeping = tokio::spawn(search.run(index, stopping));
+        Self { outside, desk, stop, keeping }
+    }
+
+    /// Leaves the index as it is.
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        self.keeping.await.unwrap();
     }
 
     async fn hears(&self, from: &str, text: &str) {
@@ -81,7 +113,7 @@ impl Process {
 
     async fn count(&self, typed: &str) -> usize {
         let asked = Asked { wanted: Wanted::of(typed), ..Asked::default() };
-        self.outside.search.find(admin(), asked, (0, 100)).await.unwrap().total
+        self.outside.search.find(admin(), asked, (0, 0)).await.unwrap().total
     }
 
     async fn finds(&self, typed: &str, wanted: usize) {
@@ -153,4 +185,189 @@ async fn a_new_index_is_filled_hour_by_hour_with_each_message_once() {
         process.finds(&format!("hourly-{hours}"), 1).await;
     }
     process.finds("", 4).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_committed_while_the_clock_was_ahead_is_found_by_a_new_index_before_that_time() {
+    let (store, clock) = store();
+    let process = Process::start(&store, &clock, 100).await;
+    let ahead = Timestamp(NOW + 2 * HOUR);
+    clock.set(ahead);
+    process.hears("4915550001", "early").await;
+    clock.set(Timestamp(NOW));
+    process.stop().await;
+    let process = Process::start_in(None, &store, &clock, ahead, 100).await;
+    process.finds("early", 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_lost_while_the_clock_was_ahead_is_found_when_it_is_right_again() {
+    let (store, clock) = store();
+    let process = Process::start(&store, &clock, 1).await;
+    process.hears("4915550000", "in time").await;
+    process.finds("in time", 1).await;
+    clock.set(Timestamp(NOW + 2 * HOUR));
+    for n in 1..10 {
+        process.hears(&format!("491555000{n}"), &format!("early {n}")).await;
+    }
+    clock.set(Timestamp(NOW));
+    process.finds("early", 9).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_committed_after_the_clock_was_set_back_is_not_behind_the_index() {
+    let (store, clock) = store();
+    let directory = tempfile::tempdir().unwrap();
+    let directory = Some(directory.path());
+    let ahead = Timestamp(NOW + 2 * HOUR);
+    clock.set(ahead);
+    let process = Process::start_in(directory, &store, &clock, Timestamp(0), 100).await;
+    process.hears("4915550001", "early").await;
+    process.finds("early", 1).await;
+    // As of a kill before the next round.
+    process.outside.is_told.store(false, Ordering::Relaxed);
+    clock.set(Timestamp(NOW));
+    process.hears("4915550001", "right").await;
+    process.stop().await;
+    let process = Process::start_in(directory, &store, &clock, ahead, 100).await;
+    process.finds("right", 1).await;
+    process.finds("", 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_began_while_the_clock_was_ahead_is_looked_through_from_its_beginning() {
+    let (store, clock) = store();
+    let right = |hours| Timestamp((FIRST_HOUR + hours) * HOUR);
+    clock.set(right(100));
+    let process = Process::start(&store, &clock, 100).await;
+    clock.set(right(3));
+    process.hears("4915550001", "first").await;
+    process.finds("first", 1).await;
+    process.stop().await;
+    clock.set(right(200));
+    let process = Process::start(&store, &clock, 100).await;
+    process.finds("first", 1).await;
+}
+
+async fn damage(store: &Arc<dyn Store>, table: &'static Table, key: Key) {
+    let body = b"no such thing".to_vec();
+    let changes = vec![Change::Put { table, key, body, ttl: None }];
+    store.apply(Batch { stamp: Stamp(i64::MAX), changes }).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_in_nobody_s_way() {
+    let (store, clock) = store();
+    let process = Process::start(&store, &clock, 100).await;
+    for (from, text) in [
+        ("4915550001", "whole one"),
+        ("4915550001", "damaged"),
+        ("4915550001", "whole three"),
+        ("4915550002", "headless"),
+        ("4915550003", "whole four"),
+    ] {
+        process.hears(from, text).await;
+    }
+    process.stop().await;
+    let conversations = Conversations::new(store.clone());
+    let mut heads = Vec::new();
+    for id in conversations.open_set(admin().tenant).await.unwrap() {
+        heads.push(conversations.head(id).await.unwrap().unwrap());
+    }
+    let with = |text: &str| {
+        let is_last = |head: &&Conversation| {
+            head.last_message.as_ref().is_some_and(|last| last.text.as_deref() == Some(text))
+        };
+        heads.iter().find(is_last).unwrap()
+    };
+    let id = |head: &Conversation| Part::Uuid(*head.id.0.as_bytes());
+    let second_message = vec![Part::Int(1), Part::Int(2)];
+    let block = vec![id(with("whole three")), Part::Int(0)];
+    damage(&store, &LOG, Key::new(block, second_message)).await;
+    let process = Process::start(&store, &clock, 100).await;
+    process.finds("", 4).await;
+    process.finds("whole", 3).await;
+    let headless = with("headless");
+    damage(&store, &HEADS, Key::new(vec![id(headless)], Vec::new())).await;
+    process.outside.search.woke(headless);
+    process.hears("4915550003", "whole five").await;
+    process.finds("whole", 4).await;
+}
+
+/// A store that counts what is read of it.
+struct Counted {
+    inner: Memory,
+    reads: AtomicUsize,
+}
+
+impl Counted {
+    fn count(&self) -> &Memory {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        &self.inner
+    }
+}
+
+impl Store for Counted {
+    fn get<'a>(&'a self, table: &'static Table, key: &'a Key) -> Pending<'a, Option<Vec<u8>>> {
+        self.count().get(table, key)
+    }
+
+    fn scan(&self, scan: Scan) -> Pending<'_, Vec<Row>> {
+        self.count().scan(scan)
+    }
+
+    fn apply(&self, batch: Batch) -> Pending<'_, ()> {
+        self.inner.apply(batch)
+    }
+
+    fn claim<'a>(
+        &'a self,
+        table: &'static Table,
+        key: Key,
+        body: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> Pending<'a, Claim> {
+        self.inner.claim(table, key, body, ttl)
+    }
+
+    fn swap<'a>(
+        &'a self,
+        table: &'static Table,
+        key: Key,
+        expected: Option<Vec<u8>>,
+        body: Option<Vec<u8>>,
+    ) -> Pending<'a, Swap> {
+        self.inner.swap(table, key, expected, body)
+    }
+
+    fn guarantees(&self) -> Guarantees {
+        self.inner.guarantees()
+    }
+}
+
+/// How much is read for a new index of so many mails of one sender, each a matter of its own.
+async fn reads_for(mails: usize) -> usize {
+    let clock = Clock::standing_at(Timestamp(NOW));
+    let now = clock.clone();
+    let (inner, reads) = (Memory::new(Arc::new(move || now.now())), AtomicUsize::new(0));
+    let counted = Arc::new(Counted { inner, reads });
+    let store: Arc<dyn Store> = counted.clone();
+    let process = Process::start(&store, &clock, 1000).await;
+    clock.set(Timestamp(NOW + HOUR));
+    let inbox = Account { channel: Channel::Email, ..account() };
+    for n in 0..mails {
+        let mail = Inbound::Message(Box::new(mail("mei", &format!("matter{n}"), &[])));
+        process.desk.ingest(&inbox, vec![mail]).await.unwrap();
+    }
+    process.stop().await;
+    let process = Process::start(&store, &clock, 1000).await;
+    let before = counted.reads.load(Ordering::Relaxed);
+    process.finds("", mails).await;
+    counted.reads.load(Ordering::Relaxed) - before
+}
+
+#[tokio::test(start_paused = true)]
+async fn twice_as_many_mails_of_one_sender_are_twice_as_much_to_look_through() {
+    let (some, twice) = (reads_for(150).await, reads_for(300).await);
+    assert!(twice < some * 5 / 2, "{some} reads of 150 mails, {twice} of 300");
 }

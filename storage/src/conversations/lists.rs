@@ -12,15 +12,16 @@ use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{alone, id, month, text, uuid};
 use crate::port::{Batch, Change, Key, Part, Row, Scan, Stamp, Table};
-use crate::tables::{ARCHIVE, CONTACT_CONVERSATIONS, DIRTY, OPEN_SET, SWEPT};
+use crate::tables::{ARCHIVE, CONTACT_CONVERSATIONS, DIRTY, DIRTY_CASES, OPEN_SET, SWEPT};
 
 /// The open set of a tenant lies in so many partitions.
 const SLICES: u8 = 16;
 
 /// What stands for the whole store where shards are swept.
 const BEGAN: i64 = -1;
+const CASES_SINCE: i64 = -2;
 /// The hour in which a store began that does not say: 2026-01-01. None is older.
-const FIRST_HOUR: i64 = 490_896;
+pub const FIRST_HOUR: i64 = 490_896;
 
 /// A list of closed conversations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,13 @@ pub(super) fn dirty(thread: ThreadId, hour: i64) -> Change {
     put(&DIRTY, key, Vec::new())
 }
 
+/// That a conversation was at work in an hour.
+pub(super) fn dirty_case(case: ConversationId, hour: i64) -> Change {
+    let shard = Part::Int(i64::from(case.shard()));
+    let key = Key::new(vec![shard, Part::Int(hour)], vec![id(case.0)]);
+    put(&DIRTY_CASES, key, Vec::new())
+}
+
 impl Conversations {
     /// The conversations of a contact, newest first, behind one of them.
     pub async fn of_contact(
@@ -141,6 +149,28 @@ impl Conversations {
     pub async fn dirty(&self, shard: u8, hour: i64) -> Result<Vec<ThreadId>, StoreError> {
         let partition = vec![Part::Int(i64::from(shard)), Part::Int(hour)];
         Ok(self.all_ids(&DIRTY, partition).await?.into_iter().map(ThreadId).collect())
+    }
+
+    /// Conversations of a shard with commits in an hour, from [`Self::cases_since`] on.
+    pub async fn dirty_cases(
+        &self,
+        shard: u8,
+        hour: i64,
+    ) -> Result<Vec<ConversationId>, StoreError> {
+        let partition = vec![Part::Int(i64::from(shard)), Part::Int(hour)];
+        let ids = self.all_ids(&DIRTY_CASES, partition).await?;
+        Ok(ids.into_iter().map(ConversationId).collect())
+    }
+
+    /// From this hour on conversations are entered as dirty, before only threads; `None`: never yet.
+    pub async fn cases_since(&self) -> Result<Option<i64>, StoreError> {
+        self.read(&SWEPT, alone(Part::Int(CASES_SINCE))).await
+    }
+
+    /// Conversations are entered as dirty in this hour, and in all behind it.
+    pub async fn set_cases_since(&self, hour: i64, stamp: Stamp) -> Result<(), StoreError> {
+        let changes = vec![put(&SWEPT, alone(Part::Int(CASES_SINCE)), encode(&hour))];
+        self.store.apply(Batch { stamp, changes }).await
     }
 
     /// The first hour in which a shard may have left something undone.
