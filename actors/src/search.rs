@@ -19,12 +19,13 @@ use storage::contacts::Contacts;
 use storage::conversations::Conversations;
 use storage::keys::hour;
 use storage::search::{SearchError, SearchIndex, SearchWriter, Trust, behind_all};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub use self::find::{Asked, Found};
+pub use self::find::{Asked, Found, FoundMessage};
 use crate::clock::{Clock, Stamps};
 use crate::committed::Committed;
+use crate::turns::Turns;
 
 /// What finds messages. Clones are the same.
 #[derive(Clone)]
@@ -42,7 +43,7 @@ struct Inner {
     index: ArcSwapOption<SearchIndex>,
     /// It failed when it was asked.
     is_doubted: AtomicBool,
-    finds: Semaphore,
+    turns: Turns,
 }
 
 /// What searching is made with.
@@ -56,6 +57,8 @@ pub struct SearchOptions {
     pub marks: usize,
     /// So many matches of one search are looked at, the newest.
     pub matches: usize,
+    /// For who may not see all, those in so many conversations.
+    pub conversations: usize,
 }
 
 /// What the index does not say yet.
@@ -82,7 +85,7 @@ enum Marked {
     Commit(u64),
 }
 
-/// So many searches are at work at once; the others wait.
+/// So many searches are at work at once; the others wait, the tenants in turn.
 const FINDS: usize = 2;
 
 impl Search {
@@ -105,7 +108,7 @@ impl Search {
             marked: Notify::new(),
             index: ArcSwapOption::empty(),
             is_doubted: AtomicBool::new(false),
-            finds: Semaphore::new(FINDS),
+            turns: Turns::new(FINDS),
         }));
         let writer = search.open(Trust::Opens).await;
         let writer = writer.inspect_err(|error| tracing::warn!(%error, "nothing can be found yet"));

@@ -25,7 +25,7 @@ use storage::tables::{HEADS, LOG};
 use storage::{
     Batch, Change, Claim, Guarantees, Key, Part, Pending, Row, Scan, Stamp, Store, Swap, Table,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::bench::{account, admin, desk, phone, says};
@@ -85,6 +85,7 @@ impl Process {
             every: Duration::from_secs(1),
             marks,
             matches: 1000,
+            conversations: 1000,
         };
         let (conversations, contacts) =
             (Conversations::new(store.clone()), Contacts::new(store.clone()));
@@ -370,4 +371,41 @@ async fn reads_for(mails: usize) -> usize {
 async fn twice_as_many_mails_of_one_sender_are_twice_as_much_to_look_through() {
     let (some, twice) = (reads_for(150).await, reads_for(300).await);
     assert!(twice < some * 5 / 2, "{some} reads of 150 mails, {twice} of 300");
+}
+
+#[test]
+fn what_is_shown_of_a_page_is_cut_where_it_holds_up_nobody() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (store, clock) = store();
+        let process = Process::start(&store, &clock, 100).await;
+        process.hears("4915550001", "a long text").await;
+        process.finds("long", 1).await;
+        let search = process.outside.search.clone();
+        process.stop().await;
+        let asked = Asked { wanted: Wanted::of("long"), ..Asked::default() };
+        let finding = tokio::spawn(async move { search.find(admin(), asked, (0, 1)).await });
+        // It has asked the index. Behind that the thread for what takes its time has something else to do.
+        tokio::task::yield_now().await;
+        let (begins, begun) = oneshot::channel();
+        let (go, may_go) = std::sync::mpsc::channel::<()>();
+        let other = tokio::task::spawn_blocking(move || {
+            begins.send(()).unwrap();
+            drop(may_go.recv());
+        });
+        begun.await.unwrap();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!finding.is_finished(), "it was cut by who answers everybody");
+        drop(go);
+        other.await.unwrap();
+        let found = finding.await.unwrap().unwrap();
+        assert_eq!(found.messages[0].highlights[0].len(), 3);
+    });
 }

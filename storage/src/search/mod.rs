@@ -30,7 +30,7 @@ use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, Ta
 pub use self::behind::behind_all;
 use self::cut::{Cut, own};
 use self::merges::Merges;
-use self::newest::Newest;
+use self::newest::{Lately, Newest};
 pub use self::round::Round;
 use self::round::{Change, Entry};
 
@@ -182,6 +182,16 @@ impl SearchIndex {
         found.dedup();
         found.truncate(question.limit);
         Ok(found)
+    }
+
+    /// The conversations of messages that fit, of the newest ones, so many.
+    pub fn conversations(
+        &self,
+        question: &Question,
+        most: usize,
+    ) -> Result<Vec<ConversationId>, SearchError> {
+        let query = self.query(question.tenant, &question.wanted);
+        Ok(self.reader.searcher().search(&*query, &Lately::of(question, most))?)
     }
 
     /// The files of an index are many small ones that grow together: so many sets of them are open.

@@ -210,6 +210,29 @@ fn channel_time_and_conversations_narrow_what_is_found() {
 }
 
 #[test]
+fn conversations_are_those_of_the_newest_messages_that_fit_each_once() {
+    let (index, mut writer) = open(None);
+    // In two segments, and more than are kept of one at once.
+    for half in [1..=30, 31..=60] {
+        let say = |n| row(u128::from(n % 20), n, "hello");
+        write(&mut writer, round(&half.map(say).collect::<Vec<_>>()));
+    }
+    write(&mut writer, round(&[row(99, 61, "goodbye")]));
+    let newest = |most, question: &Question| {
+        let found = index.conversations(question, most).unwrap();
+        found.into_iter().map(|of| of.0.as_u128()).collect::<Vec<_>>()
+    };
+    assert_eq!(newest(3, &asked("hello")), [0, 19, 18]);
+    assert_eq!(newest(100, &asked("hello")).len(), 20);
+    assert_eq!(newest(100, &asked("goodbye")), [99]);
+    let to = Some(Timestamp(15));
+    assert_eq!(newest(2, &Question { to, ..asked("hello") }), [14, 13]);
+    let within = Some([ConversationId(Uuid::from_u128(4))].into());
+    assert_eq!(newest(2, &Question { within, ..asked("hello") }), [4]);
+    assert_eq!(newest(2, &Question { tenant: OTHER, ..asked("hello") }), [0; 0]);
+}
+
+#[test]
 fn what_was_committed_is_there_after_a_stop_with_its_position() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path().join("search");
