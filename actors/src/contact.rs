@@ -55,15 +55,15 @@ pub enum ContactCommand {
     },
     /// It turned out to be another one, which is older: whatever is for it goes there from now on.
     /// Answers what it was, or the one that it had been merged into before.
-    /// The thread `gone` of it was moved to one of that one's.
+    /// The first thread of `moved` was moved to the second one.
     MergeInto {
         into: ContactId,
-        gone: Option<ThreadId>,
+        moved: Option<(ThreadId, ThreadId)>,
     },
     /// Another one turned out to be this one.
     Absorb {
         other: Box<Contact>,
-        gone: Option<ThreadId>,
+        moved: Option<(ThreadId, ThreadId)>,
     },
     /// Another one may be this one.
     Suggest(MergeSuggestion),
@@ -213,12 +213,12 @@ impl State {
                 contact.learn(&identities, thread, name.as_deref(), now)
             }
             ContactCommand::Change { ended, begun, at } => contact.change(&ended, &begun, at, now),
-            ContactCommand::MergeInto { into, gone } => {
-                return self.merge_into(contact, known, into, gone).await;
+            ContactCommand::MergeInto { into, moved } => {
+                return self.merge_into(contact, known, into, moved).await;
             }
             ContactCommand::Hear { account, at, said } => contact.hear(account, at, &said, now),
-            ContactCommand::Absorb { other, gone } => {
-                contact.absorb(&other, gone, self.world.merge_suggestions, now)
+            ContactCommand::Absorb { other, moved } => {
+                contact.absorb(&other, moved, self.world.merge_suggestions, now)
             }
             ContactCommand::Suggest(suggestion) => {
                 contact.suggest(suggestion, self.world.merge_suggestions, now)
@@ -237,12 +237,12 @@ impl State {
         mut contact: Contact,
         known: Option<Contact>,
         into: ContactId,
-        gone: Option<ThreadId>,
+        moved: Option<(ThreadId, ThreadId)>,
     ) -> Result<Contact, ContactFailure> {
         if contact.merged_into.is_none() {
             contact.merged_into = Some(into);
             self.write(&contact, known.as_ref()).await.map_err(Failure::from)?;
-            self.hand_over(&contact, gone).await?;
+            self.hand_over(&contact, moved).await?;
         }
         Ok(contact)
     }
@@ -252,12 +252,12 @@ impl State {
     async fn hand_over(
         &mut self,
         contact: &Contact,
-        gone: Option<ThreadId>,
+        moved: Option<(ThreadId, ThreadId)>,
     ) -> Result<(), ContactFailure> {
         let Some(into) = contact.merged_into.filter(|_| !contact.handed_over) else {
             return Ok(());
         };
-        let absorb = ContactCommand::Absorb { other: Box::new(contact.clone()), gone };
+        let absorb = ContactCommand::Absorb { other: Box::new(contact.clone()), moved };
         self.shards.ask_contact(contact.tenant, into, absorb).await?;
         let done = Contact { handed_over: true, ..contact.clone() };
         Ok(self.write(&done, Some(contact)).await.map_err(Failure::from)?)

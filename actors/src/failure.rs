@@ -54,6 +54,10 @@ pub enum Full {
     Uploads,
     /// and those of one tenant.
     OrganizationUploads,
+    /// Requests that ask providers about accounts,
+    AccountCalls,
+    /// and those of one tenant.
+    OrganizationAccountCalls,
     /// An organization's dead letters, all of them of parked conversations.
     DeadLetters,
 }
@@ -74,6 +78,8 @@ impl Full {
             Self::WaitingConversation => "the conversation's waiting room",
             Self::Uploads => "the server's room for files on their way",
             Self::OrganizationUploads => "the organization's room for files on their way",
+            Self::AccountCalls => "the server's room for requests about accounts",
+            Self::OrganizationAccountCalls => "the organization's room for requests about accounts",
             Self::DeadLetters => "the organization's room for dead letters",
         }
     }

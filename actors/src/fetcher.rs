@@ -3,13 +3,14 @@
 //! only done, so much at once, the tenants in turn.
 
 mod fetch;
+mod loose;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use engine::conversation::Conversation;
-use engine::id::{ConversationId, MediaId, TenantId};
+use engine::id::{ConversationId, TenantId};
 use engine::message::Place;
 use storage::StoreError;
 use storage::conversations::{Conversations, Unfetched};
@@ -52,6 +53,8 @@ pub struct FetcherOptions {
     pub waiting_tenant: usize,
     /// Waits between tries; the last one repeats.
     pub ladder: Vec<Duration>,
+    /// So long a file may show nowhere.
+    pub unshown: Duration,
 }
 
 struct Inner {
@@ -123,36 +126,6 @@ impl Fetcher {
     /// A message carries files that are to be fetched.
     pub fn fetch(&self, head: &Conversation, place: Place) {
         self.begin(Unfetched::of(head, place));
-    }
-
-    /// Files that a message showed are gone with what it said, unless another message shows them, or
-    /// they are somebody's at the desk.
-    pub fn let_go(&self, tenant: TenantId, media: Vec<MediaId>) {
-        let fetcher = self.clone();
-        tokio::spawn(async move {
-            for id in media {
-                // What stays after a failure nobody sees.
-                if let Err(error) = fetcher.remove(tenant, id).await {
-                    tracing::warn!(%error, "the file of a deleted message stays");
-                }
-            }
-        });
-    }
-
-    /// A file goes that a message carried, if no message shows it.
-    async fn remove(&self, tenant: TenantId, id: MediaId) -> Result<(), StoreError> {
-        let FetcherParts { media, conversations, .. } = &self.0.parts;
-        let Some(medium) = media.get(tenant, id).await? else { return Ok(()) };
-        if !medium.origin.is_of_message() {
-            return Ok(());
-        }
-        for (conversation, place) in media.shown(id, usize::MAX).await? {
-            let row = conversations.row(conversation, place).await?;
-            if row.is_some_and(|row| row.media().contains(&id)) {
-                return Ok(());
-            }
-        }
-        media.remove(&medium).await
     }
 
     /// Takes up what the store knows to be unfetched. Answers how many messages that is, as far as

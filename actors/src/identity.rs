@@ -55,7 +55,7 @@ impl Identities {
         }
         let mut found = Vec::with_capacity(handles.len());
         for handle in handles {
-            found.push(self.handles.get(Scope::of(account), handle).await?);
+            found.push(self.held(Scope::of(account), handle).await?);
         }
         let Some(first) = found.iter().flatten().next().copied() else { return Ok(None) };
         let is_one = found.iter().all(|held| held.is_some_and(|held| held.thread == first.thread));
@@ -135,14 +135,15 @@ impl Identities {
         let scope = Scope::of(account);
         let mut found = Vec::with_capacity(handles.len());
         for handle in handles {
-            found.push((handle, self.handles.get(scope, handle).await?));
+            found.push((handle, self.held(scope, handle).await?));
         }
         let held = || found.iter().filter_map(|(_, held)| *held);
-        let oldest = held().filter(|held| held.counts(sent_at)).map(Held::owner).min();
+        // If they are of two who stay two, the first one decides: it has what is new, too.
+        let first = held().find(|held| held.counts(sent_at)).map(Held::owner);
         let has_new = found.iter().any(|(_, held)| held.is_none());
         // What has ended finds who had it, unless something else says who it is.
-        let is_gone = oldest.is_none() && !has_new;
-        let known = oldest.or_else(|| held().next().filter(|_| is_gone).map(Held::owner));
+        let is_gone = first.is_none() && !has_new;
+        let known = first.or_else(|| held().next().filter(|_| is_gone).map(Held::owner));
         let mut owner = match known {
             Some(owner) => owner,
             None => self.new_owner(account.tenant, handles).await?,
@@ -167,6 +168,22 @@ impl Identities {
             claimed.push((handle, held));
         }
         Ok(claimed)
+    }
+
+    /// Who holds a handle on an account. A number that its owner left on another account is left on
+    /// this one, too.
+    async fn held(&self, scope: Scope, handle: &Handle) -> Result<Option<Held>, StoreError> {
+        let held = self.handles.get(scope, handle).await?;
+        let is_open = |held: &Held| handle.kind.is_recycled() && held.ended_at.is_none();
+        let Some(open) = held.filter(is_open) else { return Ok(held) };
+        let contact = self.world.contacts.current(open.contact).await?;
+        let Some(left_at) = contact.and_then(|contact| contact.left_at(handle)) else {
+            return Ok(held);
+        };
+        let ended = Held { ended_at: Some(left_at), ..open };
+        self.handles.swap(scope, handle, (open, ended)).await?;
+        self.known.forget();
+        self.handles.get(scope, handle).await
     }
 
     /// Somebody has a handle now that its last owner has left. Answers who.
@@ -317,6 +334,8 @@ impl Identities {
         for handle in previous.iter().chain(begun) {
             self.mark_ended(scope, handle, owner, contact.left_at(handle)).await?;
         }
+        // Also what other accounts' payloads were found to name.
+        self.known.forget();
         Ok(Some(owner))
     }
 
@@ -391,7 +410,7 @@ impl Identities {
 
     /// Who holds a handle, claimed like this where nobody did.
     async fn holder(&self, scope: Scope, handle: &Handle, held: Held) -> Result<Held, StoreError> {
-        match self.handles.get(scope, handle).await? {
+        match self.held(scope, handle).await? {
             Some(held) => Ok(held),
             None => self.handles.claim(scope, handle, held).await,
         }

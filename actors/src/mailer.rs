@@ -1,6 +1,9 @@
 //! Mails to their servers, and how much an error proves.
 
+use std::error::Error as _;
 use std::future::Future;
+use std::io;
+use std::iter::successors;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -129,6 +132,16 @@ impl Mailer {
     async fn connected(&self, smtp: &Smtp, from: &str) -> Result<AsyncSmtpConnection, Delivered> {
         let is_private = self.is_private(smtp);
         let addresses = self.addresses(smtp, is_private).await?;
+        self.opened(smtp, from, (&addresses, is_private)).await
+    }
+
+    /// One to these addresses, encrypted unless the operator trusts the server.
+    async fn opened(
+        &self,
+        smtp: &Smtp,
+        from: &str,
+        (addresses, is_private): (&[SocketAddr], bool),
+    ) -> Result<AsyncSmtpConnection, Delivered> {
         let hello = hello(from);
         let tls = || {
             let made = TlsParameters::new(smtp.host.clone());
@@ -140,7 +153,7 @@ impl Mailer {
         };
         let patience = Some(self.options.connect_timeout);
         let connect =
-            AsyncSmtpConnection::connect_tokio1(&addresses[..], patience, &hello, at_once, None);
+            AsyncSmtpConnection::connect_tokio1(addresses, patience, &hello, at_once, None);
         let mut connection = self.step(Step::Greeting, connect).await?;
         if !connection.is_encrypted() && (connection.can_starttls() || !is_private) {
             if !connection.can_starttls() {
@@ -199,21 +212,36 @@ impl Mailer {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) => Err(said(at, &error).unwrap_or_else(|| {
                 debug!(%error, "a step of a delivery failed");
-                let reason = match error.is_tls() {
-                    true => "the mail server's encryption cannot be trusted",
-                    false => "the mail server cannot be reached",
-                };
-                Delivered::NotSent(reason.to_owned())
+                Delivered::NotSent(unreached(&error).to_owned())
             })),
             Err(_) => Err(Delivered::NotSent("the mail server did not answer in time".to_owned())),
         }
     }
 }
 
+/// Why a server could not be spoken to that did not say so itself.
+fn unreached(error: &Error) -> &'static str {
+    // What goes wrong with TLS lies within an error of the connection that it is spoken on.
+    let mut causes = successors(error.source(), |error| error.source());
+    let broke =
+        causes.find_map(|cause| cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref());
+    match broke {
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            "the mail server's certificate cannot be trusted: it is over, for another name, or of an \
+             authority that is not known here"
+        }
+        Some(_) => {
+            "no encryption comes about with the mail server; `smtps://` means TLS from the first \
+                    byte, `smtp://` STARTTLS"
+        }
+        None => "the mail server cannot be reached",
+    }
+}
+
 /// The server's own no, if it is one.
 fn said(at: Step, error: &Error) -> Option<Delivered> {
     let code = error.status()?.to_string().parse().ok()?;
-    let words = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let words = error.source().map(ToString::to_string).unwrap_or_default();
     Some(refused(at, code, &words))
 }
 
@@ -227,4 +255,67 @@ fn hello(from: &str) -> ClientId {
     let is_name =
         |domain: &String| domain.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c));
     domain.filter(is_name).map_or_else(ClientId::default, ClientId::Domain)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use engine::channel::email::{Delivered, Smtp, Step};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::{Mailer, MailerOptions};
+
+    #[tokio::test]
+    async fn to_a_server_that_does_not_encrypt_nothing_is_said_unless_the_operator_trusts_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hears = heard.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.write_all(b"220 here\r\n").await.unwrap();
+                let mut said = [0; 1024];
+                while let Ok(read @ 1..) = stream.read(&mut said).await {
+                    hears.lock().unwrap().extend_from_slice(&said[..read]);
+                    let answer = match said.starts_with(b"AUTH") {
+                        true => "235 welcome\r\n",
+                        false => "250-here\r\n250 AUTH PLAIN\r\n",
+                    };
+                    // Whoever does not understand it leaves.
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            }
+        });
+        let patience = Duration::from_secs(60);
+        let mailer = Mailer::new(MailerOptions {
+            private: Vec::new(),
+            connect_timeout: patience,
+            timeout: patience,
+            content_timeout: patience,
+            file_bytes: 1,
+            with_files: 1,
+        });
+        let opened = async |scheme: &str, is_private: bool| {
+            let smtp = Smtp::read(&format!("{scheme}://shop:s3cret@{address}")).unwrap();
+            mailer.opened(&smtp, "shop@example.com", (&[address], is_private)).await.err()
+        };
+        let refused = opened("smtp", false).await;
+        let Some(Delivered::Refused { at: Step::Login, code: 538, words }) = &refused else {
+            panic!("{refused:?}")
+        };
+        assert!(words.contains("does not encrypt"), "{words}");
+        for is_private in [false, true] {
+            let refused = opened("smtps", is_private).await;
+            let Some(Delivered::NotSent(reason)) = &refused else { panic!("{refused:?}") };
+            assert!(reason.contains("no encryption comes about"), "{reason}");
+        }
+        let is_given = || heard.lock().unwrap().windows(4).any(|said| said == b"AUTH");
+        assert!(!is_given(), "no password without encryption");
+        assert_eq!(opened("smtp", true).await, None);
+        assert!(is_given());
+    }
 }

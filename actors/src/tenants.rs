@@ -183,6 +183,14 @@ impl Tenants {
         loaded.values().filter_map(|cell| Some(cell.get()?.state())).collect()
     }
 
+    /// The accounts of all tenants for which something is due at their providers by then.
+    pub async fn accounts_due(
+        &self,
+        by: Timestamp,
+    ) -> Result<Vec<(TenantId, AccountId)>, StoreError> {
+        self.0.settings.accounts_due(by).await
+    }
+
     /// Changes a tenant's settings, as one. The change is made durable before anybody sees it; two
     /// changes of one tenant follow each other.
     pub async fn change<T, E>(

@@ -134,7 +134,7 @@ impl Identities {
         evidence: Evidence,
     ) -> Result<bool, StoreError> {
         let thread = self.world.conversations.thread(from.thread).await?;
-        if thread.is_some_and(|thread| thread.stays) {
+        if thread.is_some_and(|thread| thread.stays || thread.taken_in) {
             return Ok(false);
         }
         let is_same = self.root(from.contact).await? == self.root(to.contact).await?;
@@ -184,7 +184,7 @@ impl Identities {
         from: Owner,
         to: Owner,
     ) -> Result<Moving, Failure> {
-        let take_in = Command::TakeIn { stays: to > from };
+        let take_in = Command::TakeIn { older: to > from };
         match self.ask(to.thread, Some(origin(account, to)), take_in).await {
             Ok(_) => {}
             Err(Failure::Refused(Refused::Moved(_))) => return Ok(Moving::Again),
@@ -205,23 +205,31 @@ impl Identities {
         Ok(self.settle(owner.thread, handles).await?.unwrap_or(owner))
     }
 
-    /// Does what is left to do of a thread's move: names of handles, these too, say where it went,
-    /// and its contact is that one's. Answers who that is; `None`: it was not moved.
+    /// Does what is left to do of a thread's move, and of the moves of what it was moved to: names of
+    /// handles, these too, say where it went, and its contact is that one's. Answers who that is;
+    /// `None`: it was not moved.
     pub async fn settle(
         &self,
         thread: ThreadId,
         handles: &[Handle],
     ) -> Result<Option<Owner>, Failure> {
-        let Some(row) = self.world.conversations.thread(thread).await? else { return Ok(None) };
-        if row.moved_to.is_none() {
-            return Ok(None);
+        let (mut at, mut owner) = (thread, None);
+        while let Some(next) = self.settle_move(at, handles).await? {
+            (at, owner) = (next.thread, Some(next));
         }
-        if !row.settled {
-            // Awake, it has its newest commit settled: what it took is found by whoever asks.
-            match self.ask(thread, None, Command::Look).await {
-                Ok(_) | Err(Failure::Refused(_)) => {}
-                Err(failure) => return Err(failure),
-            }
+        Ok(owner)
+    }
+
+    /// The same for this move alone; answers where it went.
+    async fn settle_move(
+        &self,
+        thread: ThreadId,
+        handles: &[Handle],
+    ) -> Result<Option<Owner>, Failure> {
+        let Some(row) = self.world.conversations.thread(thread).await? else { return Ok(None) };
+        let Some(MovedTo { thread: next, contact }) = row.moved_to else { return Ok(None) };
+        if !row.settled && !self.has_moved(&row).await? {
+            return Ok(None);
         }
         let to = self.joined(&row).await?;
         let own = match row.settled {
@@ -230,7 +238,7 @@ impl Identities {
         };
         self.rename(&row, to, &[handles, &own[..]].concat()).await?;
         if !row.settled {
-            self.merge(row.tenant, row.contact, to.contact, Some(thread)).await?;
+            self.merge(row.tenant, row.contact, to.contact, Some((thread, to.thread))).await?;
             let (identities, name) = (Vec::new(), None);
             let learn = ContactCommand::Learn { identities, thread: Some(to.thread), name };
             if self
@@ -245,7 +253,22 @@ impl Identities {
             self.hand_on(&row, own).await?;
             while self.ask(thread, None, Command::Settle).await?.changed {}
         }
-        Ok(Some(to))
+        Ok(Some(Owner { thread: next, contact }))
+    }
+
+    /// Whether a thread knows of its move, too. Awake, it has its newest commit settled: what it took
+    /// is found by whoever asks. A write that was on its way when nobody waited for it any more may
+    /// show a move that its thread knows nothing of: it is written over.
+    async fn has_moved(&self, row: &Thread) -> Result<bool, Failure> {
+        match self.ask(row.id, None, Command::Look).await {
+            Err(Failure::Refused(Refused::Moved(_))) => return Ok(true),
+            Ok(_) | Err(Failure::Refused(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+        let Thread { tenant, account, channel, contact, .. } = *row;
+        let origin = Origin { tenant, account, channel, contact };
+        self.ask(row.id, Some(origin), Command::TakeIn { older: false }).await?;
+        Ok(false)
     }
 
     /// Where a thread went, which knows by then that the customer waits.
@@ -343,18 +366,18 @@ impl Identities {
     }
 
     /// Merges the younger of two contacts into the older one; where that was begun before it is
-    /// completed. The thread `gone` was moved.
+    /// completed. The first thread of `moved` was moved to the second one.
     pub(crate) async fn merge(
         &self,
         tenant: TenantId,
         one: ContactId,
         other: ContactId,
-        gone: Option<ThreadId>,
+        moved: Option<(ThreadId, ThreadId)>,
     ) -> Result<(), Failure> {
         for _ in 0..LOOKS_MAX {
             let (a, b) = (self.root(one).await?, self.root(other).await?);
             if a != b {
-                let merge = ContactCommand::MergeInto { into: a.min(b), gone };
+                let merge = ContactCommand::MergeInto { into: a.min(b), moved };
                 self.tell(tenant, a.max(b), merge).await?;
                 continue;
             }

@@ -24,10 +24,10 @@ use storage::media::Media;
 use tokio::sync::{Semaphore, watch};
 
 use crate::login_limits::LoginLimits;
+use crate::places::Places;
 use crate::rate::{Bucket, Buckets};
 use crate::socket::Frame;
 use crate::unproven::Unproven;
-use crate::uploads::Uploads;
 
 /// The running server, as handlers see it. Clones are the same.
 #[derive(Clone)]
@@ -48,7 +48,9 @@ pub struct Parts {
     pub profiles: Profiles,
     pub media: Media,
     pub downloads: Downloads,
-    pub uploads: Uploads,
+    pub uploads: Places,
+    /// Requests that ask providers about accounts.
+    pub account_calls: Places,
     pub lender: Lender,
     pub hub: Hub<Frame>,
     pub search: Search,

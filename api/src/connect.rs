@@ -1,5 +1,8 @@
 //! How a channel account is connected, and connected otherwise: the provider is asked whether it
-//! works, it is stored all the same, and then subscribed and registered there.
+//! works, it is stored all the same, and then subscribed and registered there; and how it is
+//! disconnected. Whose its key is says `claim`.
+
+mod claim;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,16 +11,18 @@ use actors::tenants::{Caller, Changing, TenantState, account_name};
 use axum::Json;
 use axum::http::StatusCode;
 use engine::account::{Account, text};
+use engine::channel::login::Token;
 use engine::channel::{Channel, Setup};
-use engine::id::{AccountId, DivisionId, TenantId};
+use engine::id::{AccountId, DivisionId};
 use engine::identity::api_key::Secret;
 use engine::integration::Integration;
-use engine::resource::{Resource, name};
+use engine::resource::{Change, Resource, name};
 use engine::time::Timestamp;
 use serde_json::Value;
 
+use self::claim::claim;
 use crate::app::App;
-use crate::crud::{self, New, state};
+use crate::crud::{self, New, Once, state};
 use crate::error::ApiError;
 use crate::extract::{Key, NO_BODY};
 use crate::holders;
@@ -27,6 +32,8 @@ use crate::routes::accounts::AccountView;
 pub struct Connection {
     pub channel: Channel,
     pub display_name: Option<String>,
+    /// What the provider calls it: its name, where it is new and nobody gives it one.
+    pub called: Option<String>,
     pub is_active: Option<bool>,
     pub is_default: Option<bool>,
     pub division_id: Option<DivisionId>,
@@ -41,6 +48,7 @@ impl Connection {
         Self {
             channel,
             display_name: None,
+            called: None,
             is_active: None,
             is_default: None,
             division_id: None,
@@ -48,6 +56,17 @@ impl Connection {
             token_until: None,
         }
     }
+
+    /// By an access token that was given just now.
+    pub fn by(mut self, token: Token, now: Timestamp) -> Self {
+        self.config.insert("access_token".to_owned(), token.token.into());
+        Self { token_until: token.lasts.map(|lasts| now + lasts), ..self }
+    }
+}
+
+/// A config of these texts.
+pub fn config<const N: usize>(of: [(&str, String); N]) -> BTreeMap<String, Value> {
+    of.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect()
 }
 
 /// Connects an account, unless that was done by the same request before.
@@ -60,19 +79,18 @@ pub async fn connect(
     let Connection { channel, mut config, division_id, .. } = connection;
     let setup = setup(channel)?;
     let account_key = setup.account_key(&config)?;
-    let title = setup.title;
-    let display_name = connection.display_name.unwrap_or_else(|| format!("{title} {account_key}"));
+    let called = connection.called.filter(|called| name("display_name", called).is_ok());
+    let given = connection.display_name.or(called);
+    let display_name = given.unwrap_or_else(|| format!("{} {account_key}", setup.title));
     let display_name = name("display_name", &display_name)?;
-    let known = app.outbox.probe(channel, &account_key, &config).await;
-    let answers = known.as_ref().ok().cloned();
-    let registration = channel.unregistered();
+    let said = app.outbox.probe(channel, &account_key, &config).await;
     if channel == Channel::Whatsapp && !config.contains_key("pin") {
         // Kept before it is used: whoever loses it cannot register the number again.
         config.insert("pin".to_owned(), pin(&app.tenants.secret()).into());
     }
     let (id, mut is_new) = (new.id, false);
     let naming = app.naming.lock().await;
-    claim(app, channel, &account_key, (caller.tenant, id)).await?;
+    claim(app, channel, &account_key, (caller.tenant, id), said.is_ok()).await?;
     holders::remember(app, &config, (caller.tenant, id)).await?;
     let shared = Integration::id_of(caller.tenant, channel);
     let make = |changing: &mut Changing| {
@@ -89,20 +107,17 @@ pub async fn connect(
             is_default,
             division_id: division_id.or(shared),
             config,
-            registration,
+            registration: channel.unregistered(),
             token_until: connection.token_until,
             ..Account::new(id, caller.tenant, channel, account_key, display_name, now)
         };
-        if let Some(known) = &answers {
-            account.token_until = account.token_end(known);
-        }
+        account.asked(&said);
         is_new = true;
-        account.stands(known.map(|known| known.throughput));
         Ok(account)
     };
     let made = new.make(app, caller, app.config.limits.accounts_per_tenant, make).await?;
     drop(naming);
-    let Some(known) = answers.filter(|_| is_new) else { return Ok(made) };
+    let Some(known) = said.ok().filter(|_| is_new) else { return Ok(made) };
     app.outbox.enlist(caller.tenant, id, &known, true).await?;
     Ok((made.0, crud::shown::<Account>(app, caller, id).await?))
 }
@@ -120,21 +135,16 @@ pub async fn connect_or_renew(
     let Some(known) = of_key(&state, connection.channel, &account_key) else {
         return connect(app, caller, new, connection).await;
     };
-    let mut after = Account::clone(known);
-    after.is_active = connection.is_active.unwrap_or(true);
-    if let Some(given) = connection.display_name {
-        after.display_name = name("display_name", &given)?;
-    }
-    after.division_id = connection.division_id.or(after.division_id);
-    if let Some(registration) = &mut after.registration {
-        // The app may be another one.
-        registration.subscribed = false;
-    } else {
-        after.registration = connection.channel.unregistered();
-    }
-    let change = ConfigChange { config: connection.config, token_until: connection.token_until };
-    let once = (Key::none(), NO_BODY);
-    Ok((StatusCode::CREATED, change_to(app, caller, after, Some(change), once).await?))
+    let changes = Changes {
+        display_name: connection.display_name,
+        is_active: Some(connection.is_active.unwrap_or(true)),
+        is_default: connection.is_default.unwrap_or(false),
+        division_id: connection.division_id.map_or(Change::Keep, Change::Set),
+        config: Some(connection.config),
+        token_until: connection.token_until,
+        by_login: true,
+    };
+    Ok((StatusCode::CREATED, change(app, caller, known.id, changes, new.once).await?))
 }
 
 /// The tenant's account of a channel that has this key.
@@ -143,84 +153,147 @@ pub fn of_key<'s>(state: &'s TenantState, channel: Channel, key: &str) -> Option
     state.accounts.values().find(is_it)
 }
 
-/// What of an account's config is to change.
-pub struct ConfigChange {
+/// What of an account is to be otherwise.
+#[derive(Default)]
+pub struct Changes {
+    pub display_name: Option<String>,
+    pub is_active: Option<bool>,
+    /// It is the channel's default from now on.
+    pub is_default: bool,
+    pub division_id: Change<DivisionId>,
     /// Merged: null removes a key, a secret in its masked form stays.
-    pub config: BTreeMap<String, Value>,
+    pub config: Option<BTreeMap<String, Value>>,
     /// When a new access token ends, where that was said with it.
     pub token_until: Option<Timestamp>,
+    /// Somebody has logged in: the app may be another one, and the login does not come again.
+    pub by_login: bool,
 }
 
-/// Stores an account as it is to be, `after` being what it was but for that. With another config
-/// the provider is asked once more.
-pub async fn change_to(
+/// Changes an account. With another config the provider is asked once more.
+pub async fn change(
     app: &App,
     caller: &Caller,
-    mut after: Account,
-    change: Option<ConfigChange>,
-    once: (Key, [u8; 16]),
+    id: AccountId,
+    changes: Changes,
+    once: Once,
 ) -> Result<Json<AccountView>, ApiError> {
-    let (id, rev) = (after.id, after.rev);
-    let (mut naming, mut answers) = (None, None);
-    if let Some(ConfigChange { config, token_until }) = change {
-        reconfigure(app, &mut after, config)?;
-        let known = app.outbox.probe(after.channel, &after.account_key, &after.config).await;
-        answers = known.as_ref().ok().cloned();
-        after.token_until = token_until.or(after.token_until);
-        if let Some(known) = &answers {
-            after.token_until = after.token_end(known);
-        }
-        after.stands(known.map(|known| known.throughput));
+    let known = state(app, caller).await?.accounts.get(&id).cloned();
+    let known = known.ok_or_else(|| ApiError::not_found(Account::NAME))?;
+    let (mut after, pin) = (Account::clone(&known), pin(&app.tenants.secret()));
+    changes.apply(&mut after, &pin)?;
+    let (mut naming, mut said) = (None, None);
+    if changes.config.is_some() {
+        said = Some(app.outbox.probe(after.channel, &after.account_key, &after.config).await);
         naming = Some(app.naming.lock().await);
         holders::remember(app, &after.config, (caller.tenant, id)).await?;
     }
-    let paused = after.paused;
-    let change = |account: &mut Account, _: &mut Changing| {
-        if account.rev != rev {
-            let message = "the account was changed meanwhile; look again and repeat";
-            return Err(ApiError::conflict("changed", message));
+    let mut is_paused = after.paused;
+    let change = |account: &mut Account, changing: &mut Changing| {
+        changes.apply(account, &pin)?;
+        if changes.is_default && !account.is_default {
+            no_default(changing, account.channel);
+            account.is_default = true;
         }
-        *account = after;
+        if let Some(said) = &said {
+            if account.config != after.config && !changes.by_login {
+                let message = "the account was changed meanwhile; look again and repeat";
+                return Err(ApiError::conflict("changed", message));
+            }
+            account.asked(said);
+        }
+        is_paused = account.paused;
         Ok(())
     };
-    let changed = crud::change(app, caller, id, once, change).await?;
+    let changed = crud::change_once(app, caller, id, once, change).await?;
     drop(naming);
-    if !paused {
+    if !is_paused {
         app.outbox.resume(id);
     }
-    let Some(known) = answers else { return Ok(changed) };
+    let Some(Ok(known)) = said else { return Ok(changed) };
     app.outbox.enlist(caller.tenant, id, &known, true).await?;
     crud::shown::<Account>(app, caller, id).await
 }
 
-fn reconfigure(
-    app: &App,
-    after: &mut Account,
-    config: BTreeMap<String, Value>,
-) -> Result<(), ApiError> {
-    let waba = after.text("waba_id").map(str::to_owned);
-    after.merge_config(config);
-    if let Some(registration) = &mut after.registration {
-        // The webhooks of another business account have to be asked for.
-        registration.subscribed &= waba.as_deref() == text(&after.config, "waba_id");
-        if !registration.registered && !after.config.contains_key("pin") {
-            after.config.insert("pin".to_owned(), pin(&app.tenants.secret()).into());
+impl Changes {
+    /// Changes an account that is there, as it is now. `pin`: by which its number is registered where
+    /// it has none.
+    fn apply(&self, account: &mut Account, pin: &str) -> Result<(), ApiError> {
+        if let Some(given) = &self.display_name {
+            account.display_name = name("display_name", given)?;
         }
+        account.is_active = self.is_active.unwrap_or(account.is_active);
+        match self.division_id {
+            Change::Keep => {}
+            Change::Clear => account.division_id = None,
+            Change::Set(division) => account.division_id = Some(division),
+        }
+        let Some(config) = &self.config else { return Ok(()) };
+        let waba = account.text("waba_id").map(str::to_owned);
+        account.merge_config(config.clone());
+        account.token_until = self.token_until.or(account.token_until);
+        let setup = setup(account.channel)?;
+        if setup.account_key(&account.config)? != account.account_key {
+            let message = "must stay as it is; connect another account for another one";
+            return Err(ApiError::invalid(format!("config.{}", setup.key), message));
+        }
+        if self.by_login && account.registration.is_none() {
+            account.registration = account.channel.unregistered();
+            account.registration.iter_mut().for_each(|registration| registration.proven = true);
+        }
+        // The webhooks of another app, or of another business account, have to be asked for.
+        if self.by_login || waba.as_deref() != text(&account.config, "waba_id") {
+            account.resubscribe();
+        }
+        let is_registered = account.registration.as_ref().is_none_or(|it| it.registered);
+        if !is_registered && !account.config.contains_key("pin") {
+            account.config.insert("pin".to_owned(), pin.into());
+        }
+        Ok(())
     }
-    let setup = setup(after.channel)?;
-    if setup.account_key(&after.config)? != after.account_key {
-        let message = "must stay as it is; connect another account for another one";
-        return Err(ApiError::invalid(format!("config.{}", setup.key), message));
-    }
-    Ok(())
 }
 
-/// Removes an account, so that it may be connected elsewhere.
-pub async fn disconnect(app: &App, caller: &Caller, id: AccountId) -> Result<Account, ApiError> {
-    let account: Account = crud::remove(app, caller, id, |_, _| Ok(())).await?;
+/// Removes an account, so that it may be connected elsewhere; its webhooks are delivered no more, as
+/// far as they are its alone. Answers why they are all the same.
+pub async fn disconnect(
+    app: &App,
+    caller: &Caller,
+    id: AccountId,
+) -> Result<Option<String>, ApiError> {
+    let state = state(app, caller).await?;
+    let account = state.accounts.get(&id).ok_or_else(|| ApiError::not_found(Account::NAME))?;
+    let mut detail = None;
+    if account.channel.unsubscribe(account).is_some() {
+        let mut others = state.accounts.values().filter(|other| other.is_active);
+        if others.any(|other| other.channel.is_of_page(other)) {
+            let words = "an account of Instagram is heard by a page, perhaps by this one";
+            detail = Some(words.to_owned());
+        } else {
+            // Written down before it is so: whatever comes between, it is subscribed again.
+            let once = Once::of(caller, &Key::none(), NO_BODY);
+            let leaves = |account: &mut Account, _: &mut Changing| {
+                account.resubscribe();
+                Ok(())
+            };
+            let Json(_) = crud::change_once(app, caller, id, once, leaves).await?;
+            detail = app.outbox.unsubscribe(account).await;
+        }
+    }
+    let hand_on = |account: &Account, changing: &mut Changing| {
+        let others = changing.state.accounts.values();
+        let others = others.filter(|other| other.channel == account.channel && other.id != id);
+        let next = others.min_by_key(|other| !other.is_active);
+        if let Some(next) = next.filter(|_| account.is_default) {
+            let mut next = Account::clone(next);
+            next.is_default = true;
+            next.touch(changing.now);
+            changing.put(next);
+        }
+        Ok(())
+    };
+    let account: Account = crud::remove(app, caller, id, hand_on).await?;
     let name = account_name(account.channel, &account.account_key);
     app.tenants.names().release(&name, &(caller.tenant, id)).await?;
-    Ok(account)
+    Ok(detail)
 }
 
 /// Six digits that nobody guesses.
@@ -239,30 +312,6 @@ pub fn no_default(changing: &mut Changing, channel: Channel) {
         account.touch(changing.now);
         changing.put(account);
     }
-}
-
-/// An account's key is one tenant's. A claim whose account was never written is taken over: the
-/// caller holds [`naming`](crate::app::Parts::naming) until its own is.
-async fn claim(
-    app: &App,
-    channel: Channel,
-    key: &str,
-    account: (TenantId, AccountId),
-) -> Result<(), ApiError> {
-    let (names, name) = (app.tenants.names(), account_name(channel, key));
-    let held = names.claim(&name, account).await?;
-    if held == account {
-        return Ok(());
-    }
-    let state = app.tenants.state(held.0).await?;
-    let is_used = state.is_some_and(|state| {
-        state.accounts.get(&held.1).is_some_and(|account| account.account_key == key)
-    });
-    if is_used || !names.swap(&name, &held, &account).await? {
-        let message = "this is connected already; disconnect it there first";
-        return Err(ApiError::conflict("account_key_in_use", message));
-    }
-    Ok(())
 }
 
 /// What the config of the channel's accounts holds.

@@ -202,36 +202,52 @@ pub async fn shown<T: Shown>(
     Ok(Json(row.view(app, &state)))
 }
 
+/// What a repeat of a request is known by: its idempotency key, where it has one, and its body.
+#[derive(Clone, Copy)]
+pub struct Once {
+    key: Option<Uuid>,
+    digest: [u8; 16],
+}
+
+impl Once {
+    /// Of a request with this key and body.
+    pub fn of(caller: &Caller, key: &Key, digest: [u8; 16]) -> Self {
+        Self { key: key.derived(caller.agent.0, &key.route), digest }
+    }
+
+    /// Whether what this request does to a row is done already; otherwise it is from now on.
+    fn is_done(self, changing: &mut Changing, row: Uuid) -> Result<bool, ApiError> {
+        let Some(key) = self.key else { return Ok(false) };
+        let done = changing.used_for(key, self.digest, Some(row));
+        done.map_err(|_| Refused::KeyReused.into())
+    }
+}
+
 /// One that is to be made. With an idempotency key its id comes from the key, so that a repeat
 /// finds what the first request made.
 pub struct New<T: Held> {
     pub id: T::Id,
-    keyed: bool,
-    digest: [u8; 16],
+    pub once: Once,
 }
 
 impl<T: Shown> New<T> {
     /// For a request with this key and body.
     pub fn of(app: &App, caller: &Caller, key: Key, digest: [u8; 16]) -> Self {
-        let derived = key.derived(caller.agent.0, &key.route);
-        let id = derived.unwrap_or_else(|| app.tenants.id()).into();
-        Self { id, keyed: derived.is_some(), digest }
+        let once = Once::of(caller, &key, digest);
+        Self { id: once.key.unwrap_or_else(|| app.tenants.id()).into(), once }
     }
 
-    /// What the same request made before, if it did.
+    /// What the same request made or changed before, if it did.
     pub async fn made(
         &self,
         app: &App,
         caller: &Caller,
     ) -> Result<Option<(StatusCode, Json<T::View>)>, ApiError> {
-        if !self.keyed {
-            return Ok(None);
-        }
-        let used = state(app, caller).await?.used_by(self.id.into(), self.digest);
-        if !used.map_err(|_| ApiError::from(Refused::KeyReused))? {
-            return Ok(None);
-        }
-        Ok(Some((StatusCode::CREATED, shown::<T>(app, caller, self.id).await?)))
+        let Some(key) = self.once.key else { return Ok(None) };
+        let used = state(app, caller).await?.used_by(key, self.once.digest);
+        let made = used.map_err(|_| ApiError::from(Refused::KeyReused))?;
+        let Some(row) = made else { return Ok(None) };
+        Ok(Some((StatusCode::CREATED, shown::<T>(app, caller, row.into()).await?)))
     }
 
     /// Makes it, unless it was made before; a tenant has at most `most` (0: any number).
@@ -242,9 +258,9 @@ impl<T: Shown> New<T> {
         most: usize,
         make: impl FnOnce(&mut Changing) -> Result<T, ApiError>,
     ) -> Result<(StatusCode, Json<T::View>), ApiError> {
-        let Self { id, keyed, digest } = self;
+        let Self { id, once } = self;
         noted(app, caller, |changing| {
-            if is_done(changing, keyed.then_some(id.into()), digest)? {
+            if once.is_done(changing, id.into())? {
                 return Ok(());
             }
             if most > 0 && T::rows(&changing.state).len() >= most {
@@ -269,8 +285,19 @@ pub async fn change<T: Shown>(
     (key, digest): (Key, [u8; 16]),
     change: impl FnOnce(&mut T, &mut Changing) -> Result<(), ApiError>,
 ) -> Result<Json<T::View>, ApiError> {
-    change_or_make(app, caller, id, (key, digest), |_| Err(ApiError::not_found(T::NAME)), change)
-        .await
+    change_once(app, caller, id, Once::of(caller, &key, digest), change).await
+}
+
+/// The same of a request whose repeat is known by this.
+pub async fn change_once<T: Shown>(
+    app: &App,
+    caller: &Caller,
+    id: T::Id,
+    once: Once,
+    change: impl FnOnce(&mut T, &mut Changing) -> Result<(), ApiError>,
+) -> Result<Json<T::View>, ApiError> {
+    let blank = |_: &Changing| Err(ApiError::not_found(T::NAME));
+    change_or_make(app, caller, id, once, blank, change).await
 }
 
 /// The same of one that is made of a `blank` where it is not there yet.
@@ -278,18 +305,17 @@ pub async fn change_or_make<T: Shown>(
     app: &App,
     caller: &Caller,
     id: T::Id,
-    (key, digest): (Key, [u8; 16]),
+    once: Once,
     blank: impl FnOnce(&Changing) -> Result<T, ApiError>,
     change: impl FnOnce(&mut T, &mut Changing) -> Result<(), ApiError>,
 ) -> Result<Json<T::View>, ApiError> {
-    let once = key.derived(caller.agent.0, &key.route);
     noted(app, caller, |changing| {
         let before = T::rows(&changing.state).get(&id).cloned();
         let mut row = match before.as_deref() {
             Some(row) => row.clone(),
             None => blank(changing)?,
         };
-        if is_done(changing, once, digest)? {
+        if once.is_done(changing, id.into())? {
             return Ok(());
         }
         change(&mut row, changing)?;
@@ -347,14 +373,4 @@ pub fn deleted() -> Json<Deleted> {
 fn found<T: Held>(changing: &Changing, id: T::Id) -> Result<T, ApiError> {
     let row = T::rows(&changing.state).get(&id).map(|row| T::clone(row));
     row.ok_or_else(|| ApiError::not_found(T::NAME))
-}
-
-/// Whether what carries this key is done already; otherwise it is from now on.
-fn is_done(
-    changing: &mut Changing,
-    once: Option<Uuid>,
-    digest: [u8; 16],
-) -> Result<bool, ApiError> {
-    let Some(once) = once else { return Ok(false) };
-    changing.used(once, digest).map_err(|_| Refused::KeyReused.into())
 }

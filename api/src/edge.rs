@@ -39,6 +39,7 @@ async fn around(State(app): State<App>, request: Request, next: Next) -> Respons
         "/webhook/email" => limits.mail_timeout,
         path if path.starts_with("/webhook") => limits.webhook_timeout,
         path if path.starts_with("/api/media") => limits.media_timeout,
+        path if path.starts_with("/api/integrations") => limits.account_timeout,
         _ => limits.rest_timeout,
     };
     request_id::scope(request, async |request| {
@@ -46,7 +47,7 @@ async fn around(State(app): State<App>, request: Request, next: Next) -> Respons
         let mut response = match tokio::time::timeout(within, answered).await {
             Ok(Ok(response)) => response,
             Ok(Err(panicked)) => ApiError::from(Failure::from(panicked)).into_response(),
-            // What it has begun goes on.
+            // Where it asks a provider it goes on, and so does a change that was begun.
             Err(_) => {
                 ApiError::unavailable("this took too long; try again shortly").into_response()
             }

@@ -138,7 +138,7 @@ impl From<Invalid> for ApiError {
 impl From<NotGiven> for ApiError {
     fn from(not: NotGiven) -> Self {
         match not {
-            NotGiven::Refused(error) => {
+            NotGiven::Refused(error) | NotGiven::Stopped(error) => {
                 let message = format!("the provider says no ({error}); mend it, and try again");
                 Self::conflict("provider_refused", message)
             }
@@ -181,6 +181,7 @@ impl From<Failure> for ApiError {
                     | Full::DeadLetters
                     | Full::Imports
                     | Full::Uploads
+                    | Full::AccountCalls
                     | Full::WaitingServer
                     | Full::WaitingOrganization
                     | Full::WaitingConversation => {
@@ -189,6 +190,7 @@ impl From<Failure> for ApiError {
                     Full::Organization
                     | Full::OrganizationMemory
                     | Full::OrganizationUploads
+                    | Full::OrganizationAccountCalls
                     | Full::Conversation
                     | Full::Account => Self::too_many(message, retry_after),
                 };

@@ -3,7 +3,7 @@
 //! tells what concerns all their numbers. A verify token may also be what all accounts of a channel
 //! have in common: its holder is the channel integration, whether there is an account or not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use engine::account::Account;
@@ -19,8 +19,10 @@ use crate::app::App;
 
 type Holder = (TenantId, AccountId);
 
-/// So many accounts share one value; the oldest leave.
+/// So many share one value, and so many of one tenant. First those leave of whom the provider has never
+/// let anything be known: anybody can name any value.
 const HOLDERS_MAX: usize = 1000;
+const HOLDERS_OF_TENANT_MAX: usize = 100;
 
 /// A key of accounts' configs that several may have the same value of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,17 +81,38 @@ async fn remember_one(
     if held.contains(&holder) {
         return Ok(());
     }
-    let mut now = vec![holder];
-    for other in held.iter().take(HOLDERS_MAX - 1) {
+    let mut others = Vec::new();
+    for other in &held {
+        let account = account(app, shared, value, *other).await?;
+        let is_known = match &account {
+            Some(account) => account.is_subscribed() || account.phone.is_some(),
+            None => true,
+        };
         let is_held = match shared {
             Shared::VerifyToken => channel(app, value, *other).await?.is_some(),
-            Shared::Waba => account(app, shared, value, *other).await?.is_some(),
+            Shared::Waba => account.is_some(),
         };
         if is_held {
-            now.push(*other);
+            others.push((*other, is_known));
         }
     }
-    names.swap(&name, &held, &now).await.map(|_| ())
+    names.swap(&name, &held, &with(holder, others)).await.map(|_| ())
+}
+
+/// The holders with a new one before the others, each of which the provider knows or not: as many as
+/// there is room for.
+fn with(new: Holder, mut others: Vec<(Holder, bool)>) -> Vec<Holder> {
+    others.sort_by_key(|(_, is_known)| !is_known);
+    let mut of_tenant = HashMap::from([(new.0, 1)]);
+    let mut all = vec![new];
+    for (other, _) in others {
+        let count = of_tenant.entry(other.0).or_insert(0);
+        if *count < HOLDERS_OF_TENANT_MAX && all.len() < HOLDERS_MAX {
+            *count += 1;
+            all.push(other);
+        }
+    }
+    all
 }
 
 /// The active accounts that have this value.
@@ -132,4 +155,38 @@ async fn account(
     let state = app.tenants.state(tenant).await?;
     let account = state.as_ref().and_then(|state| state.account(id));
     Ok(account.filter(|account| account.is_active && account.text(shared.key()) == Some(value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::id::{AccountId, TenantId};
+    use uuid::Uuid;
+
+    use super::{HOLDERS_MAX, HOLDERS_OF_TENANT_MAX, Holder, with};
+
+    fn holder(tenant: usize, n: usize) -> Holder {
+        let id = |n: usize| Uuid::from_u128(n as u128);
+        (TenantId(id(tenant)), AccountId(id(n)))
+    }
+
+    #[test]
+    fn whom_the_provider_knows_is_not_driven_out_by_those_who_only_name_the_value() {
+        let (hers, mut all) = (holder(1, 0), vec![holder(1, 0)]);
+        for n in 1..3 * HOLDERS_MAX {
+            // Many organizations, so that no share of one of them protects anybody.
+            let others = all.iter().map(|holder| (*holder, *holder == hers));
+            all = with(holder(n / 50 + 2, n), others.collect());
+        }
+        assert_eq!((all.len(), all.contains(&hers)), (HOLDERS_MAX, true));
+    }
+
+    #[test]
+    fn one_organization_has_a_share_of_the_places_and_its_newest_stay() {
+        let mut all = vec![holder(1, 0)];
+        for n in 1..2 * HOLDERS_MAX {
+            all = with(holder(2, n), all.iter().map(|holder| (*holder, false)).collect());
+        }
+        assert_eq!((all.len(), all.contains(&holder(1, 0))), (HOLDERS_OF_TENANT_MAX + 1, true));
+        assert!(all.contains(&holder(2, 2 * HOLDERS_MAX - HOLDERS_OF_TENANT_MAX)));
+    }
 }

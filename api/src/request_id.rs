@@ -21,6 +21,11 @@ pub fn current() -> String {
     CURRENT.try_with(Clone::clone).unwrap_or_default()
 }
 
+/// Goes on under the id of the request at hand, also in a task of its own.
+pub fn keep<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    CURRENT.scope(current(), work)
+}
+
 /// Answers a request under its id.
 pub async fn scope(request: Request, answer: impl AsyncFnOnce(Request) -> Response) -> Response {
     let plain = |id: &&str| {

@@ -41,9 +41,9 @@ use self::options::{desk_options, downloads, mailer, search_options};
 use crate::app::{App, JwtKeys, Parts};
 use crate::listener::Limited;
 use crate::login_limits::LoginLimits;
+use crate::places::Places;
 use crate::rate::{Bucket, Buckets};
 use crate::unproven::Unproven;
-use crate::uploads::Uploads;
 use crate::{edge, scrape};
 
 /// Tenants, inboxes and sessions that stay in memory.
@@ -185,6 +185,7 @@ impl Server {
                 waiting: limits.media_fetches_waiting,
                 waiting_tenant: limits.media_fetches_waiting_tenant,
                 ladder: limits.media_ladder.clone(),
+                unshown: limits.media_unshown,
             },
         });
         let (search, index) = Search::start(
@@ -220,7 +221,8 @@ impl Server {
             media,
             downloads,
             lender,
-            uploads: Uploads::new(limits.media_uploads, limits.media_uploads_tenant),
+            uploads: Places::of_uploads(limits),
+            account_calls: Places::of_account_calls(limits),
             hub,
             search,
             jwt: JwtKeys::new(&secret),
@@ -261,14 +263,16 @@ impl Server {
             tokio::spawn(scraped.serve(metrics_text, stopping.clone(), drain)),
             tokio::spawn(app.search.clone().run(index, stopping.clone())),
             sweep(app.clone(), stopping.clone()),
+            clear(app.clone(), stopping.clone()),
             probe(app.clone(), stopping),
         ];
         app.ready.store(true, Ordering::Release);
         Ok(Self { app, address, metrics, stop, tasks, embedded })
     }
 
-    /// Stops taking work, finishes what was taken, within `server.drain`.
-    pub async fn stop(self) {
+    /// Stops taking work, finishes what was taken, within `server.drain`. Answers whether all of it
+    /// was.
+    pub async fn stop(self) -> bool {
         let drain = self.app.config.server.drain;
         self.app.ready.store(false, Ordering::Release);
         self.stop.send_replace(true);
@@ -288,9 +292,11 @@ impl Server {
                 tracing::warn!(%error, "the store was not closed in order; its next start repairs");
             }
         };
-        if tokio::time::timeout(drain, finish).await.is_err() {
+        let is_finished = tokio::time::timeout(drain, finish).await.is_ok();
+        if !is_finished {
             tracing::warn!("not everything was finished in `server.drain`");
         }
+        is_finished
     }
 }
 
@@ -393,25 +399,52 @@ async fn feed_limits(config: &Config, names: &Names) -> Result<FeedLimits, NotSt
     })
 }
 
-/// Moves the mark of what is done, and renews access tokens that end soon, every hour.
+/// Does for accounts what is due at their providers, at the start and every hour, and then moves the
+/// mark of what is done. A stop does not wait for it: whatever is left is done by the next one.
 fn sweep(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let mut hours = tokio::time::interval(Duration::from_secs(3600));
+        tokio::select! {
+            () = by_the_hour(&app) => {}
+            () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => {}
+        }
+    })
+}
+
+async fn by_the_hour(app: &App) {
+    let mut hours = tokio::time::interval(Duration::from_secs(3600));
+    hours.tick().await;
+    loop {
+        let looked = Box::pin(app.outbox.look_after_accounts());
+        if let Ok(Err(error)) = caught_in("accounts", looked).await {
+            tracing::warn!(%error, "accounts were not looked after; it is tried again");
+        }
         hours.tick().await;
-        loop {
-            tokio::select! {
-                _ = hours.tick() => {
-                    let swept = caught_in("sweep", Box::pin(app.desk.recover())).await;
-                    if let Ok(Err(error)) = swept {
-                        tracing::warn!(%error, "the hourly sweep failed; the next one repeats it");
+        let swept = caught_in("sweep", Box::pin(app.desk.recover())).await;
+        if let Ok(Err(error)) = swept {
+            tracing::warn!(%error, "the hourly sweep failed; the next one repeats it");
+        }
+    }
+}
+
+/// Takes away files that show nowhere, now and every hour.
+fn clear(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut hours = tokio::time::interval(Duration::from_secs(3600));
+        let clear = async {
+            loop {
+                hours.tick().await;
+                match caught_in("clear", Box::pin(app.fetcher.clear())).await {
+                    Ok(Ok(files)) => tracing::info!(files, "files that showed nowhere are gone"),
+                    Ok(Err(error)) => {
+                        tracing::warn!(%error, "files that show nowhere stay for an hour");
                     }
-                    let renewed = caught_in("renew", Box::pin(app.outbox.renew_all())).await;
-                    if let Ok(Err(error)) = renewed {
-                        tracing::warn!(%error, "not all access tokens were renewed; it is tried again");
-                    }
+                    Err(_) => {}
                 }
-                () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => return,
             }
+        };
+        tokio::select! {
+            () = clear => {}
+            () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => {}
         }
     })
 }

@@ -26,6 +26,8 @@ pub struct Limits {
     pub webhook_timeout: Duration,
     #[serde(with = "crate::duration")]
     pub rest_timeout: Duration,
+    #[serde(with = "crate::duration")]
+    pub account_timeout: Duration,
     pub page_default: usize,
     pub page_max: usize,
     pub inflight_node: usize,
@@ -65,6 +67,8 @@ pub struct Limits {
     pub media_fetches_waiting_tenant: usize,
     #[serde(with = "crate::duration::list")]
     pub media_ladder: Vec<Duration>,
+    #[serde(with = "crate::duration")]
+    pub media_unshown: Duration,
     pub media_messages: usize,
     pub login_failures_account: u32,
     pub login_failures_address: u32,
@@ -76,6 +80,8 @@ pub struct Limits {
     pub accounts_per_tenant: usize,
     pub rows_per_tenant: usize,
     pub api_keys_per_agent: usize,
+    pub account_calls: usize,
+    pub account_calls_tenant: usize,
     pub activity_scanned: usize,
     #[serde(with = "crate::duration")]
     pub token_warning: Duration,

@@ -21,6 +21,10 @@ const PAIR_FULL_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// What waits for a message is recorded with it, in one commit of at most 256 facts.
 const PARKED_RECEIPTS_MAX: usize = 240;
 
+/// For a code its token is asked for, then whose it is; the account is looked at, subscribed and
+/// registered.
+const ACCOUNT_QUESTIONS: u32 = 5;
+
 /// RFC 7518, 3.2: a key for HS256 is at least as long as its hash.
 const JWT_SECRET_BYTES_MIN: usize = 32;
 
@@ -148,6 +152,19 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
         limits.provider_connect_timeout <= limits.provider_timeout,
         "limits.provider_connect_timeout",
         "must be at most `limits.provider_timeout`",
+    )?;
+    rule(
+        limits
+            .provider_timeout
+            .checked_mul(ACCOUNT_QUESTIONS)
+            .is_some_and(|all| limits.account_timeout >= all.max(limits.rest_timeout)),
+        "limits.account_timeout",
+        "must be at least `limits.rest_timeout` and five times `limits.provider_timeout`",
+    )?;
+    rule(
+        limits.account_calls_tenant <= limits.account_calls,
+        "limits.account_calls_tenant",
+        "must be at most `limits.account_calls`",
     )?;
     rule(
         limits.media_uploads_tenant <= limits.media_uploads,

@@ -187,6 +187,9 @@ fn each_rule_is_one_sentence_that_names_its_key() {
         ("LIMITS__PARKED_RECEIPTS", "241", "limits.parked_receipts"),
         ("LIMITS__SEARCH_EVERY", "0s", "limits.search_every"),
         ("LIMITS__PROVIDER_TIMEOUT", "1s", "limits.provider_connect_timeout"),
+        ("LIMITS__PROVIDER_TIMEOUT", "37s", "limits.account_timeout"),
+        ("LIMITS__REST_TIMEOUT", "4m", "limits.account_timeout"),
+        ("LIMITS__ACCOUNT_CALLS_TENANT", "257", "limits.account_calls_tenant"),
     ] {
         let error = mistake(&format!("OMNISTREAM__{name}"), value);
         assert!(error.starts_with(&format!("`{key}` ")), "{name}={value}: {error}");

@@ -99,8 +99,8 @@ pub struct Known {
     pub quality: Option<String>,
     /// The number is still used in the phone's app: it is registered there.
     pub in_app: bool,
-    /// When the access token ends, as far as the provider tells.
-    pub token_until: Option<Timestamp>,
+    /// When the access token ends, or that it does not; `None`: it was not told.
+    pub token_until: Option<Option<Timestamp>>,
     /// By which key webhooks name it, where that may be another one than it was asked for by.
     pub key: Option<String>,
 }
@@ -246,6 +246,11 @@ impl Account {
             Some(_) => AccountStatus::Attention,
             None => AccountStatus::Connected,
         };
+        if let (Some(trouble), Some(registration)) = (&trouble, &mut self.registration)
+            && !registration.subscribed
+        {
+            registration.refused = Some(trouble.words.clone());
+        }
         self.status_detail = trouble.map(|trouble| trouble.words);
         if let Some(words) = self.unregistered().filter(|_| self.status == AccountStatus::Connected)
         {
@@ -254,39 +259,56 @@ impl Account {
         }
     }
 
-    /// When its access token ends, after the provider was asked: as it says, or, where it does not
-    /// tell, as it said when it gave the token.
-    pub fn token_end(&self, known: &Known) -> Option<Timestamp> {
-        let token = self.text("access_token").unwrap_or_default();
-        match self.channel.token(token) {
-            Some(_) => known.token_until,
-            None => self.token_until,
-        }
+    /// Follows what the provider says when it is asked whether the account works.
+    pub fn asked(&mut self, said: &Result<Known, Trouble>) {
+        self.told_end(said);
+        self.stands(said.as_ref().map(|known| known.throughput).map_err(Clone::clone));
     }
 
-    /// Follows what the provider says when it is asked again: one that could not be asked before is
-    /// well, one that it refuses stops. What news stopped, or somebody has to look after, stays as it
-    /// is. Answers whether that changes anything.
-    pub fn asked_again(
-        &mut self,
-        standing: Result<Option<Throughput>, Trouble>,
-        now: Timestamp,
-    ) -> bool {
+    /// The same when it is asked again: one that could not be asked before is well, one that it
+    /// refuses stops. What news stopped, or somebody has to look after, stays as it is. Answers whether
+    /// that changes anything.
+    pub fn asked_again(&mut self, said: &Result<Known, Trouble>, now: Timestamp) -> bool {
         let is_known = self.heard.is_standing || self.is_paused(now);
-        let follows = match &standing {
+        let follows = match said {
             _ if self.status == AccountStatus::Disabled => false,
-            // It answers, and something is still to be done there.
-            Ok(_) if self.unregistered().is_some() => false,
-            Ok(throughput) => {
-                let is_other = throughput.is_some() && *throughput != self.throughput;
-                !is_known && (is_other || self.status == AccountStatus::Attention)
+            Ok(known) => {
+                let is_other = known.throughput.is_some() && known.throughput != self.throughput;
+                // It answers, and perhaps something is still to be done there.
+                let is_well = self.unregistered().is_none();
+                let is_better = is_well && self.status == AccountStatus::Attention;
+                !is_known && (is_other || is_better)
             }
             Err(trouble) => trouble.pauses && !self.is_paused(now),
         };
-        if follows {
-            self.stands(standing);
+        let ends = self.token_until;
+        match follows {
+            true => self.asked(said),
+            false => self.told_end(said),
         }
-        follows
+        follows || self.token_until != ends
+    }
+
+    /// Its access token ends as the provider says, or, where it does not tell, as it said before.
+    fn told_end(&mut self, said: &Result<Known, Trouble>) {
+        if let Ok(Known { token_until: Some(ends), .. }) = said {
+            self.token_until = *ends;
+        }
+    }
+
+    /// When something is to be done for it at its provider, without anybody who asks: at once where
+    /// it is not subscribed and registered, and before its access token ends where there are new ones
+    /// for it.
+    pub fn due_at(&self) -> Option<Timestamp> {
+        let is_stopped = self.paused && self.paused_until.is_none();
+        if !self.is_active || is_stopped || self.status == AccountStatus::Disabled {
+            return None;
+        }
+        if self.unregistered().is_some() {
+            return Some(self.created_at);
+        }
+        let token = self.text("access_token").unwrap_or_default();
+        self.channel.renewed(token).and(self.token_until)
     }
 
     /// Its status as people are shown it: an access token that ends within `soon` wants attention

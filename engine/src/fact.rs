@@ -5,7 +5,7 @@ mod asked;
 use serde::{Deserialize, Serialize};
 
 use crate::conversation::Joined;
-use crate::id::{AgentId, ContactId, ConversationId, MessageId, ThreadId};
+use crate::id::{AgentId, ContactId, ConversationId, MediaId, MessageId, ThreadId};
 use crate::media::Stored;
 use crate::message::{MessageError, MessageStatus, Place, Sender};
 use crate::time::Timestamp;
@@ -48,6 +48,9 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         dedup: Option<String>,
         sent_at: Option<Timestamp>,
+        /// A program answered for the customer: there is nothing to read.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        auto_reply: bool,
     },
     /// An outbound message that was written outside the engine was seen.
     Echoed {
@@ -126,6 +129,12 @@ pub enum Fact {
         at: Option<Timestamp>,
         error: Option<MessageError>,
     },
+    /// The provider says when it had taken a message of ours, which we thought to know: what it says
+    /// of all messages up to a time goes by that.
+    Taken {
+        place: Place,
+        at: Timestamp,
+    },
     /// All messages of ours up to a time are at least this far, also those that are found out to be
     /// of before it.
     Watermarked {
@@ -189,6 +198,9 @@ pub enum Fact {
         /// The content that is gone with it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         content: Option<Place>,
+        /// The files of ours that it showed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        media: Vec<MediaId>,
     },
     /// A reaction, an edit or a deletion came before its message: it waits here.
     AmendmentParked {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::{AccountId, AgentId, ConversationId, MediaId, TenantId};
+use crate::message::Place;
 use crate::time::Timestamp;
 
 /// A file that is stored here.
@@ -48,23 +49,20 @@ pub enum Origin {
     /// Somebody at the desk brought it. Nobody else sees it until it is sent.
     Uploaded { by: AgentId },
     /// A message carried it: it was fetched from the provider.
-    Fetched { account: AccountId, conversation: ConversationId, provider_media_id: String },
+    Fetched {
+        account: AccountId,
+        conversation: ConversationId,
+        /// Of the message that carried it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        place: Option<Place>,
+        provider_media_id: String,
+    },
     /// A mail carried it: it was kept before the message was there.
     Mailed {
         account: AccountId,
         /// The mail's id.
         mail: String,
     },
-}
-
-impl Origin {
-    /// Whether it is nobody's at the desk: it goes with the last message that shows it.
-    pub fn is_of_message(&self) -> bool {
-        match self {
-            Self::Uploaded { .. } => false,
-            Self::Fetched { .. } | Self::Mailed { .. } => true,
-        }
-    }
 }
 
 /// Whether a SHA-256 that a provider names, as hex or in base64, is this one.

@@ -139,7 +139,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::{Means, NOTICES_MAX, News};
-    use crate::account::{Account, AccountStatus, Throughput, Trouble};
+    use crate::account::{Account, AccountStatus, Known, Throughput, Trouble};
     use crate::channel::Channel;
     use crate::id::{AccountId, TenantId};
     use crate::time::Timestamp;
@@ -193,18 +193,24 @@ mod tests {
     fn to_ask_again_mends_what_could_not_be_asked_and_nothing_that_somebody_has_to_look_after() {
         let trouble = |pauses| Trouble { words: "no".to_owned(), pauses, of_token: pauses };
         let mut account = account();
-        assert!(!account.asked_again(Ok(None), NOW), "it was well before");
-        assert!(!account.asked_again(Err(trouble(false)), NOW), "nobody knows");
+        assert!(!account.asked_again(&Ok(Known::default()), NOW), "it was well before");
+        assert!(!account.asked_again(&Err(trouble(false)), NOW), "nobody knows");
         account.stands(Err(trouble(false)));
-        assert!(account.asked_again(Ok(Some(Throughput::High)), NOW));
+        assert!(account.asked_again(
+            &Ok(Known { throughput: Some(Throughput::High), ..Known::default() }),
+            NOW
+        ));
         assert_eq!(account.standing(), (AccountStatus::Connected, None, false));
         assert_eq!(account.throughput, Some(Throughput::High));
-        assert!(account.asked_again(Err(trouble(true)), NOW));
+        assert!(account.asked_again(&Err(trouble(true)), NOW));
         assert!(!account.can_send(NOW));
-        assert!(!account.asked_again(Ok(None), NOW), "somebody has to look after it");
+        assert!(!account.asked_again(&Ok(Known::default()), NOW), "somebody has to look after it");
         account.stands(Ok(None));
         account.hear(&news("restricted", Means::Stops { until: None }, Some(1)), NOW);
-        assert!(!account.asked_again(Ok(None), NOW), "its number answers all the same");
+        assert!(
+            !account.asked_again(&Ok(Known::default()), NOW),
+            "its number answers all the same"
+        );
         assert!(!account.can_send(NOW));
     }
 

@@ -23,6 +23,9 @@ pub struct Registration {
     /// The provider's words about what could not be done.
     #[serde(default)]
     pub refused: Option<String>,
+    /// The provider has subscribed it once, by its own token: it is whose it is said to be.
+    #[serde(default)]
+    pub proven: bool,
 }
 
 /// What is to be asked of the provider now.
@@ -79,7 +82,7 @@ impl Registration {
         let mut refused = None;
         match subscribed {
             None => {}
-            Some(Step::Done) => self.subscribed = true,
+            Some(Step::Done) => (self.subscribed, self.proven) = (true, true),
             Some(Step::NotAsked(words) | Step::Failed(words)) => refused = Some(words),
         }
         match registered {
@@ -97,9 +100,45 @@ impl Registration {
 }
 
 impl Account {
-    /// What could not be done when it was connected.
+    /// What could not be done when it was connected, or was not yet.
     pub fn unregistered(&self) -> Option<&str> {
-        self.registration.as_ref()?.refused.as_deref()
+        let registration = self.registration.as_ref()?;
+        let not_yet = match registration {
+            Registration { subscribed: false, .. } => "it is not subscribed at the provider yet",
+            Registration { registered: false, .. } => "it is not registered at the provider yet",
+            _ => return registration.refused.as_deref(),
+        };
+        registration.refused.as_deref().or(Some(not_yet))
+    }
+
+    /// Whether its webhooks are delivered, as far as is known. One that was connected otherwise is
+    /// taken to be.
+    pub fn is_subscribed(&self) -> bool {
+        self.registration.as_ref().is_none_or(|registration| registration.subscribed)
+    }
+
+    /// Whether the provider has ever subscribed it.
+    pub fn is_proven(&self) -> bool {
+        let proven = |registration: &Registration| registration.proven || registration.subscribed;
+        self.registration.as_ref().is_none_or(proven)
+    }
+
+    /// Whether it leaves its key to somebody for whom the provider answers: it never did for this
+    /// one.
+    pub fn yields(&self) -> bool {
+        let refused = self.registration.as_ref().and_then(|it| it.refused.as_ref());
+        !self.is_proven() && refused.is_some()
+    }
+
+    /// Its webhooks have to be asked for once more.
+    pub fn resubscribe(&mut self) {
+        let proven = self.is_proven();
+        let Some(registration) = &mut self.registration else { return };
+        (registration.subscribed, registration.proven) = (false, proven);
+        if self.status == AccountStatus::Connected {
+            self.status_detail = self.unregistered().map(str::to_owned);
+            self.status = AccountStatus::Attention;
+        }
     }
 
     /// Begins to have it subscribed and registered, as far as it is not. One that was connected
@@ -113,19 +152,18 @@ impl Account {
 
     /// Follows what became of that.
     pub fn end_registration(&mut self, subscribed: Option<Step>, registered: Option<Step>) {
+        let was_unregistered = self.unregistered().is_some();
         let Some(registration) = &mut self.registration else { return };
-        let was_refused = registration.refused.is_some();
         registration.end(subscribed, registered);
-        let refused = registration.refused.clone();
         // What is worse, or said by others, stays as it is.
         if self.paused || self.heard.is_standing || self.status == AccountStatus::Disabled {
             return;
         }
-        match refused {
+        match self.unregistered().map(str::to_owned) {
             Some(words) => {
                 (self.status, self.status_detail) = (AccountStatus::Attention, Some(words));
             }
-            None if was_refused => {
+            None if was_unregistered => {
                 (self.status, self.status_detail) = (AccountStatus::Connected, None);
             }
             None => {}
@@ -140,7 +178,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::{APART, COUNTED_FOR, Registration, Step, Steps, TRIES_MAX};
-    use crate::account::{Account, AccountStatus, Known};
+    use crate::account::{Account, AccountStatus, Known, Trouble};
     use crate::channel::Channel;
     use crate::id::{AccountId, TenantId};
     use crate::time::Timestamp;
@@ -227,5 +265,41 @@ mod tests {
         assert_eq!(account.begin_registration(&Known::default(), true, START), Steps::default());
         account.end_registration(failed("no"), failed("no"));
         assert_eq!(account.status, AccountStatus::Connected);
+    }
+
+    #[test]
+    fn what_is_not_done_yet_is_not_well_and_says_so() {
+        let mut account = account();
+        account.asked(&Ok(Known::default()));
+        assert_eq!(account.status, AccountStatus::Attention);
+        assert!(account.status_detail.as_ref().unwrap().contains("not subscribed"));
+        account.begin_registration(&Known::default(), true, START);
+        // It was cut off while it was registered: the try counts.
+        let only = Steps { subscribe: true, ..Steps::default() };
+        assert_eq!(account.begin_registration(&Known::default(), false, START), only);
+        account.end_registration(Some(Step::Done), None);
+        assert!(account.status_detail.as_ref().unwrap().contains("not registered"));
+        assert_eq!(account.status, AccountStatus::Attention);
+        account.end_registration(None, Some(Step::Done));
+        assert_eq!((account.status, &account.status_detail), (AccountStatus::Connected, &None));
+        account.resubscribe();
+        assert_eq!(account.status, AccountStatus::Attention);
+        assert!(account.is_proven() && !account.is_subscribed());
+    }
+
+    #[test]
+    fn a_key_is_left_only_by_whom_the_provider_has_said_no_to_and_never_subscribed() {
+        let mut account = account();
+        assert!(!account.yields(), "perhaps it is being connected");
+        let (words, pauses, of_token) = ("190: token".to_owned(), true, true);
+        account.asked(&Err(Trouble { words, pauses, of_token }));
+        assert!(account.yields() && !account.is_proven());
+        account.end_registration(Some(Step::Done), failed("no"));
+        assert!(account.is_proven() && !account.yields());
+        account.resubscribe();
+        account.end_registration(failed("no"), failed("no"));
+        assert!(account.is_proven() && !account.yields(), "it was once");
+        let other = Account { registration: None, ..account };
+        assert!(other.is_proven() && !other.yields(), "it was connected otherwise");
     }
 }

@@ -176,10 +176,21 @@ impl Graph {
         }
     }
 
+    /// How many requests are still to come that have a trouble before them.
+    pub fn planned(&self) -> u32 {
+        self.desk.state().troubles.planned()
+    }
+
     /// A medium that was uploaded by nobody, such as a customer's; answers its id.
     pub fn add_medium(&self, mime_type: &str, bytes: Vec<u8>) -> String {
         let at = self.desk.clock.passed();
         self.desk.state().uploads.add(mime_type.to_owned(), bytes.into(), at)
+    }
+
+    /// Where a medium lies for the next minutes, for whoever has the address: so files of Messenger's and
+    /// Instagram's messages come.
+    pub fn address_of(&self, medium: &str) -> String {
+        uploads::address(&self.desk, &self.url(), carried::EDGE, medium)
     }
 
     /// Names this address for every medium that is looked up, until it is told `None`.

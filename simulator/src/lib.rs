@@ -32,7 +32,7 @@ pub use graph::{
     Traffic, Trouble,
 };
 pub use letter::{Letter, Postman};
-pub use mail_server::{MailServer, MailServerOptions};
+pub use mail_server::{Encryption, MailServer, MailServerOptions};
 pub use media::MediaKind;
 pub use people::{Act, Business, Who};
 pub use signature::{sign, verify};

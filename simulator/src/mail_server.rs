@@ -1,4 +1,5 @@
-//! A mail server that takes what the business sends (SMTP, RFC 5321 and 4954) and keeps it.
+//! A mail server that takes what the business sends (SMTP, RFC 5321 and 4954; over TLS, RFC 3207 and
+//! 8314) and keeps it.
 
 use std::collections::HashMap;
 use std::io;
@@ -6,11 +7,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use rustls::ServerConfig;
+use tokio::io::{
+    AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, empty,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use crate::letter::Letter;
 
@@ -30,9 +34,24 @@ pub struct MailServerOptions {
     pub login: Option<(String, String)>,
     /// How long a recipient that ends in `-slow` waits.
     pub slow: Duration,
+    pub encryption: Encryption,
+}
+
+/// How connections are encrypted, with the certificate by which it is known. Unencrypted nothing is
+/// taken then.
+#[derive(Clone, Debug, Default)]
+pub enum Encryption {
+    /// Not at all.
+    #[default]
+    None,
+    /// Once they are there (STARTTLS).
+    StartTls(Arc<ServerConfig>),
+    /// From their first byte.
+    Tls(Arc<ServerConfig>),
 }
 
 struct Shared {
+    encryption: Encryption,
     login: Mutex<Option<(String, String)>>,
     slow: Duration,
     /// By recipient, how often a mail for it was begun.
@@ -82,7 +101,8 @@ const COUNTED: usize = 10_000;
 impl Default for MailServerOptions {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { listen, login: None, slow: Duration::from_secs(2) }
+        let (slow, encryption) = (Duration::from_secs(2), Encryption::None);
+        Self { listen, login: None, slow, encryption }
     }
 }
 
@@ -95,6 +115,7 @@ impl MailServer {
         let listener = TcpListener::bind(options.listen).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
+            encryption: options.encryption,
             login: Mutex::new(options.login),
             slow: options.slow,
             tries: Mutex::default(),
@@ -106,7 +127,7 @@ impl MailServer {
                 let shared = of.clone();
                 tokio::spawn(async move {
                     // Whoever leaves is not missed.
-                    let _ = Session::new(stream, shared).run().await;
+                    let _ = serve(stream, shared).await;
                 });
             }
         });
@@ -122,7 +143,11 @@ impl MailServer {
     pub fn url(&self) -> String {
         let login = self.shared.login();
         let login = login.as_ref().map(|(name, password)| format!("{name}:{password}@"));
-        format!("smtp://{}{}", login.unwrap_or_default(), self.address)
+        let scheme = match self.shared.encryption {
+            Encryption::Tls(_) => "smtps",
+            Encryption::None | Encryption::StartTls(_) => "smtp",
+        };
+        format!("{scheme}://{}{}", login.unwrap_or_default(), self.address)
     }
 
     /// It asks for another login from now on.
@@ -192,11 +217,25 @@ impl Shared {
     }
 }
 
+/// A connection, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn serve(stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
+    let stream: Box<dyn Stream> = match &shared.encryption {
+        Encryption::Tls(tls) => Box::new(TlsAcceptor::from(tls.clone()).accept(stream).await?),
+        Encryption::None | Encryption::StartTls(_) => Box::new(stream),
+    };
+    Session::new(stream, shared).run().await
+}
+
 /// One connection.
 struct Session {
-    read: BufReader<OwnedReadHalf>,
-    write: OwnedWriteHalf,
+    stream: BufReader<Box<dyn Stream>>,
     shared: Arc<Shared>,
+    /// Whether it has to be encrypted before anything is taken.
+    is_open: bool,
     is_known: bool,
     from: Option<String>,
     to: Vec<String>,
@@ -204,10 +243,10 @@ struct Session {
 }
 
 impl Session {
-    fn new(stream: TcpStream, shared: Arc<Shared>) -> Self {
-        let (read, write) = stream.into_split();
-        let (read, to) = (BufReader::new(read), Vec::new());
-        Self { read, write, shared, is_known: false, from: None, to, fate: Fate::Take }
+    fn new(stream: Box<dyn Stream>, shared: Arc<Shared>) -> Self {
+        let is_open = matches!(shared.encryption, Encryption::StartTls(_));
+        let (stream, to) = (BufReader::new(stream), Vec::new());
+        Self { stream, shared, is_open, is_known: false, from: None, to, fate: Fate::Take }
     }
 
     async fn run(mut self) -> io::Result<()> {
@@ -218,14 +257,18 @@ impl Session {
             let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
             match verb.to_ascii_uppercase().as_str() {
                 "EHLO" => {
-                    self.say("250-mx.example.net\r\n250-SMTPUTF8\r\n250 AUTH PLAIN LOGIN").await?;
+                    let more = if self.is_open { "250-STARTTLS\r\n" } else { "" };
+                    let known = "250-mx.example.net\r\n250-SMTPUTF8\r\n";
+                    self.say(&format!("{known}{more}250 AUTH PLAIN LOGIN")).await?;
                 }
+                "STARTTLS" if self.is_open => self.encrypt().await?,
                 "HELO" | "NOOP" => self.say("250 mx.example.net").await?,
                 "RSET" => {
                     self.begin(None);
                     self.say("250 2.0.0 done").await?;
                 }
                 "QUIT" => return self.say("221 2.0.0 bye").await,
+                "AUTH" | "MAIL" if self.is_open => self.say("530 5.7.0 encrypt first").await?,
                 "AUTH" => self.auth(rest).await?,
                 "MAIL" if !self.may_write() => self.say("530 5.7.0 log in first").await?,
                 "MAIL" => {
@@ -246,6 +289,17 @@ impl Session {
                 _ => self.say("500 5.5.2 what?").await?,
             }
         }
+    }
+
+    /// The connection goes on encrypted; what came before that does not count.
+    async fn encrypt(&mut self) -> io::Result<()> {
+        let Encryption::StartTls(tls) = self.shared.encryption.clone() else { return Ok(()) };
+        self.say("220 2.0.0 go on").await?;
+        let none: BufReader<Box<dyn Stream>> = BufReader::new(Box::new(empty()));
+        let plain = std::mem::replace(&mut self.stream, none).into_inner();
+        let stream: Box<dyn Stream> = Box::new(TlsAcceptor::from(tls).accept(plain).await?);
+        (self.stream, self.is_open) = (BufReader::new(stream), false);
+        Ok(())
     }
 
     fn may_write(&self) -> bool {
@@ -328,7 +382,7 @@ impl Session {
             Fate::Drop => return Ok(true),
             Fate::Silence => {
                 // Until the other side leaves.
-                let _ = self.read.read_u8().await;
+                let _ = self.stream.read_u8().await;
                 return Ok(true);
             }
             Fate::Slow => tokio::time::sleep(self.shared.slow).await,
@@ -340,13 +394,14 @@ impl Session {
     }
 
     async fn say(&mut self, words: &str) -> io::Result<()> {
-        self.write.write_all(format!("{words}\r\n").as_bytes()).await
+        self.stream.write_all(format!("{words}\r\n").as_bytes()).await?;
+        self.stream.flush().await
     }
 
     /// The next line, with its end.
     async fn line(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
-        let read = (&mut self.read).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).await?;
+        let read = (&mut self.stream).take(LINE_BYTES_MAX).read_until(b'\n', &mut line).await?;
         match read {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(line),

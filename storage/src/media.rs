@@ -3,6 +3,7 @@
 
 mod content;
 mod incoming;
+mod loose;
 #[cfg(test)]
 mod tests;
 mod uploaded;
@@ -27,6 +28,7 @@ use uuid::Uuid;
 use self::content::Head;
 pub use self::content::{NotWhatItSays, as_declared};
 pub use self::incoming::{Incoming, Lent};
+pub use self::loose::Loose;
 use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{alone, id, uuid};
@@ -213,7 +215,7 @@ impl Media {
             Err(error) => return Err(unavailable(error)),
         }
         let gone = Change::Delete { table: &MEDIA, key: key(medium.tenant, medium.id) };
-        self.write(medium.tenant, &mut bytes, gone, left).await?;
+        self.write(medium.tenant, &mut bytes, vec![gone], left).await?;
         self.discard(&to).await;
         // It may have been placed just now.
         self.discard(&from).await;
@@ -273,23 +275,25 @@ impl Media {
         }
         let (table, key) = (&MEDIA, key(medium.tenant, medium.id));
         let row = Change::Put { table, key, body: encode(&medium), ttl: None };
-        self.write(medium.tenant, &mut bytes, row, all).await?;
+        // First: where a stop may come in between, what has a row is looked at.
+        let rows = Loose::of_new(&medium).iter().map(Loose::put).chain([row]).collect();
+        self.write(medium.tenant, &mut bytes, rows, all).await?;
         Ok(medium)
     }
 
-    /// Writes a row, and how many bytes the tenant's files have then.
+    /// Writes rows, and how many bytes the tenant's files have then.
     async fn write(
         &self,
         tenant: TenantId,
         bytes: &mut Option<u64>,
-        row: Change,
+        mut rows: Vec<Change>,
         all: u64,
     ) -> Result<(), StoreError> {
         let (table, key) = (&MEDIA_BYTES, alone(id(tenant)));
         let count = Change::Put { table, key, body: encode(&all), ttl: None };
         *bytes = None;
-        let changes = vec![row, count];
-        self.0.store.apply(Batch { stamp: (self.0.stamp)(), changes }).await?;
+        rows.push(count);
+        self.0.store.apply(Batch { stamp: (self.0.stamp)(), changes: rows }).await?;
         *bytes = Some(all);
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! A tenant's small things, one partition of rows by kind, and the logins of its people. Who changed
-//! what is written with the change, and so is where an API key is found.
+//! what is written with the change, and so are where an API key is found, and which accounts want
+//! something done by itself.
 
 use std::sync::Arc;
 
+use engine::account::Account;
 use engine::activity::Activity;
-use engine::id::{SessionId, TenantId};
+use engine::id::{AccountId, SessionId, TenantId};
 use engine::identity::api_key::ApiKey;
 use engine::identity::session::Session;
 use engine::resource::SettingKind;
@@ -18,7 +20,10 @@ use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{alone, id, uuid};
 use crate::port::{Batch, Change, Key, Part, Scan, Stamp, Store};
-use crate::tables::{FOR_EVER, SESSIONS, SETTINGS};
+use crate::tables::{ACCOUNTS_DUE, FOR_EVER, SESSIONS, SETTINGS};
+
+/// Rows of a page.
+const PAGE: usize = 500;
 
 /// Settings of tenants, and sessions.
 #[derive(Clone)]
@@ -64,7 +69,7 @@ impl Settings {
     /// All rows of a tenant.
     pub async fn load(&self, tenant: TenantId) -> Result<Vec<SettingRow>, StoreError> {
         let mut all: Vec<SettingRow> = Vec::new();
-        let mut next = Some(Scan::of(&SETTINGS, vec![id(tenant.0)], 500));
+        let mut next = Some(Scan::of(&SETTINGS, vec![id(tenant.0)], PAGE));
         while let Some(scan) = next {
             let page = self.store.scan(scan.clone()).await?;
             next = scan.behind(&page);
@@ -92,6 +97,7 @@ impl Settings {
         let mut written = Vec::with_capacity(changes.len());
         for change in changes {
             written.extend(login_of(tenant, &change)?);
+            written.extend(due_of(tenant, &change)?);
             written.push(match change {
                 SettingChange::Put(SettingRow { kind, id, body }) => {
                     let ttl = (kind == SettingKind::UsedKey as i64)
@@ -105,6 +111,28 @@ impl Settings {
             });
         }
         self.store.apply(Batch { stamp, changes: written }).await
+    }
+
+    /// The accounts of all tenants for which something is due by then.
+    pub async fn accounts_due(
+        &self,
+        by: Timestamp,
+    ) -> Result<Vec<(TenantId, AccountId)>, StoreError> {
+        let mut due = Vec::new();
+        let mut next = Some(Scan::of(&ACCOUNTS_DUE, vec![Part::Int(0)], PAGE));
+        while let Some(scan) = next {
+            let page = self.store.scan(scan.clone()).await?;
+            next = scan.behind(&page);
+            for row in page {
+                let of = |at: usize| uuid(row.clustering.get(at));
+                if decode::<Timestamp>(&row.body)? <= by
+                    && let (Some(tenant), Some(account)) = (of(0), of(1))
+                {
+                    due.push((TenantId(tenant), AccountId(account)));
+                }
+            }
+        }
+        Ok(due)
     }
 
     /// A login.
@@ -128,6 +156,22 @@ impl Settings {
         changes.extend(note.map(|note| activity::written(session.tenant, note)));
         self.store.apply(Batch { stamp, changes }).await
     }
+}
+
+/// What a change of an account changes of what is due.
+fn due_of(tenant: TenantId, change: &SettingChange) -> Result<Option<Change>, StoreError> {
+    let (account, at) = match change {
+        SettingChange::Put(row) if row.kind == SettingKind::Account as i64 => {
+            (row.id, row.value::<Account>()?.due_at())
+        }
+        SettingChange::Delete(SettingKind::Account, account) => (*account, None),
+        _ => return Ok(None),
+    };
+    let key = Key::new(vec![Part::Int(0)], vec![id(tenant.0), id(account)]);
+    Ok(Some(match at {
+        Some(at) => Change::Put { table: &ACCOUNTS_DUE, key, body: encode(&at), ttl: None },
+        None => Change::Delete { table: &ACCOUNTS_DUE, key },
+    }))
 }
 
 /// What a change of an API key changes of the login by which it is found.

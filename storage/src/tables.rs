@@ -252,9 +252,28 @@ pub static UPLOADED: Table = Table {
     ..PLAIN
 };
 
+/// Accounts for which something is to be done at their providers by itself, and from when on.
+pub static ACCOUNTS_DUE: Table = Table {
+    number: 27,
+    name: "accounts_due",
+    partition: &[("slice", Kind::Int)],
+    clustering: &[("tenant", Kind::Uuid), ("account", Kind::Uuid)],
+    ..PLAIN
+};
+
+/// Files of which nobody knows whether they show anywhere, by since when.
+pub static LOOSE: Table = Table {
+    number: 28,
+    name: "loose_files",
+    partition: &[("shard", Kind::Int)],
+    clustering: &[("since", Kind::Int), ("medium", Kind::Uuid)],
+    shape: Shape::Appended,
+    ..PLAIN
+};
+
 /// Conversations with commits in an hour: what an index may not know.
 pub static DIRTY_CASES: Table = Table {
-    number: 27,
+    number: 29,
     name: "dirty_cases",
     partition: &[("shard", Kind::Int), ("hour", Kind::Int)],
     clustering: &[("conversation", Kind::Uuid)],
@@ -266,7 +285,7 @@ pub static DIRTY_CASES: Table = Table {
 pub(crate) const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
 
 /// Every table.
-pub static ALL: [&Table; 27] = [
+pub static ALL: [&Table; 29] = [
     &LOG,
     &THREADS,
     &HEADS,
@@ -293,6 +312,8 @@ pub static ALL: [&Table; 27] = [
     &MEDIA_BYTES,
     &UNFETCHED,
     &UPLOADED,
+    &ACCOUNTS_DUE,
+    &LOOSE,
     &DIRTY_CASES,
 ];
 

@@ -131,13 +131,13 @@ impl Fetcher {
             let asked = Asked { row, file, addresses };
             match self.download(one, &account, asked).await? {
                 Some((incoming, mime_type)) => {
-                    let (conversation, account) = (one.conversation, one.account);
-                    let provider_media_id = provider_media_id.to_owned();
+                    let Unfetched { account, conversation, place, .. } = *one;
+                    let (place, provider_media_id) = (Some(place), provider_media_id.to_owned());
                     let draft = Draft {
                         id,
                         mime_type,
                         filename: file.filename.clone(),
-                        origin: Origin::Fetched { account, conversation, provider_media_id },
+                        origin: Origin::Fetched { account, conversation, place, provider_media_id },
                         at: parts.tenants.now(),
                     };
                     return incoming.keep(draft).await.map_err(not_stored);

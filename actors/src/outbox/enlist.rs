@@ -1,15 +1,21 @@
 //! An account at its provider: subscribed, so that its webhooks come, and registered, so that it may
-//! send. What was begun is written down before it is asked for.
+//! send. What was begun is written down before it is asked for, and whatever a stop leaves undone is
+//! done by the next round, as is what an access token needs before it ends.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use engine::account::{Account, Known};
-use engine::channel::{Answered, Call, Channel, Outcome, login};
+use engine::channel::{Answered, Call, login};
 use engine::id::{AccountId, TenantId};
 use engine::registration::{Step, Steps};
+use futures_util::{StreamExt, stream};
 use storage::StoreError;
 
 use super::Outbox;
+
+/// Accounts that are looked after at once: a provider that stays silent holds up only so many.
+const LOOKED_AFTER: usize = 8;
 
 impl Outbox {
     /// Has an account subscribed and registered, as far as it is not, and as often as that may be
@@ -37,11 +43,11 @@ impl Outbox {
         }
         let channel = account.channel;
         let subscribed = match channel.subscribe(&account).filter(|_| steps.subscribe) {
-            Some(call) => Some(self.step(channel, call).await),
+            Some(call) => Some(self.step(call).await),
             None => None,
         };
         let registered = match channel.register(&account).filter(|_| steps.register) {
-            Some(call) => Some(self.step(channel, call).await),
+            Some(call) => Some(self.step(call).await),
             None => None,
         };
         let end = |account: &mut Account, _| {
@@ -49,7 +55,7 @@ impl Outbox {
             account.end_registration(subscribed, registered);
             *account != before
         };
-        tenants.change_account(tenant, id, end).await
+        self.change_asked(&account, end).await
     }
 
     /// Has the provider give an access token that ends later, where that of the account ends soon and
@@ -71,48 +77,60 @@ impl Outbox {
             }
         };
         let change = |now: &mut Account, at| {
-            // Somebody has given another one meanwhile.
-            if now.config != account.config {
-                return false;
-            }
             now.config.insert("access_token".to_owned(), given.token.into());
             now.token_until = given.lasts.map(|lasts| at + lasts);
             true
         };
-        self.0.tenants.change_account(account.tenant, account.id, change).await
+        self.change_asked(&account, change).await
     }
 
-    /// The same of all accounts of tenants in memory: of those that anything is done for.
-    pub async fn renew_all(&self) -> Result<(), StoreError> {
+    /// Does for all accounts what is due at their providers, without anybody who asks. What fails is
+    /// tried again by the next round.
+    pub async fn look_after_accounts(&self) -> Result<(), StoreError> {
+        let soon = self.0.tenants.now() + self.0.options.renew_within;
+        let mut due: BTreeSet<_> = self.0.tenants.accounts_due(soon).await?.into_iter().collect();
+        // Accounts that nobody has changed since it is written down which are due.
         for state in self.0.tenants.in_memory() {
-            for account in state.accounts.values().filter(|account| account.is_active) {
-                self.renew(account.clone()).await?;
-            }
+            let is_due = |account: &&Arc<Account>| account.due_at().is_some_and(|at| at <= soon);
+            let accounts = state.accounts.values().filter(is_due);
+            due.extend(accounts.map(|account| (account.tenant, account.id)));
         }
+        let look_after = |(tenant, id)| async move {
+            if let Err(error) = self.look_after(tenant, id).await {
+                tracing::warn!(account = %id, %error, "an account was not looked after; it is tried again");
+            }
+        };
+        stream::iter(due).for_each_concurrent(LOOKED_AFTER, look_after).await;
         Ok(())
+    }
+
+    async fn look_after(&self, tenant: TenantId, id: AccountId) -> Result<(), StoreError> {
+        let state = self.0.tenants.state(tenant).await?;
+        let account = state.and_then(|state| state.accounts.get(&id).cloned());
+        match account.filter(|account| account.due_at().is_some()) {
+            Some(account) if account.unregistered().is_some() => {
+                self.check(account).await.map(drop)
+            }
+            Some(account) => self.renew(account).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Has an account's webhooks delivered to us no more, as far as they are its alone. Answers the
     /// provider's words where it does not do so.
     pub async fn unsubscribe(&self, account: &Account) -> Option<String> {
-        let call = account.channel.unsubscribe(account)?;
-        match self.step(account.channel, call).await {
+        match self.step(account.channel.unsubscribe(account)?).await {
             Step::Done => None,
             Step::NotAsked(words) | Step::Failed(words) => Some(words),
         }
     }
 
-    async fn step(&self, channel: Channel, call: Call) -> Step {
+    async fn step(&self, call: Call) -> Step {
         match self.0.provider.perform(call).await {
-            Answered::With { status: 200..=299, .. } => Step::Done,
             Answered::NotSent(reason) => Step::NotAsked(reason),
-            Answered::PerhapsSent(reason) => Step::Failed(reason),
-            answered @ Answered::With { .. } => match channel.outcome(answered, None) {
-                Outcome::Sent { .. } => Step::Done,
-                Outcome::Unknown { reason } => Step::Failed(reason),
-                Outcome::Retry { error, .. }
-                | Outcome::Refused { error }
-                | Outcome::AccountStopped { error } => Step::Failed(error.to_string()),
+            answered => match login::given(answered) {
+                Ok(_) => Step::Done,
+                Err(not) => Step::Failed(not.to_string()),
             },
         }
     }

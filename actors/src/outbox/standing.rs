@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine::account::{self, Account, Known, Trouble};
 use engine::channel::login::{self, NotGiven};
-use engine::channel::{Answered, Call, Carrier, Channel, Outcome, email, whatsapp};
+use engine::channel::{Call, Carrier, Channel, Outcome, email, whatsapp};
 use engine::time::Timestamp;
 use serde_json::Value;
 use storage::StoreError;
@@ -23,24 +23,16 @@ impl Outbox {
         if channel.carrier() == Carrier::Mail {
             return self.greet(channel, key, config).await;
         }
-        let token = config.get("access_token").and_then(Value::as_str).unwrap_or_default();
+        let token = account::text(config, "access_token").unwrap_or_default();
         let Some(call) = channel.account(key, token) else { return Ok(Known::default()) };
-        let words = match self.0.provider.perform(call).await {
-            Answered::With { status: 200..=299, body, .. } => {
-                let known = channel.known(&body);
-                if let Some(other) = known.key.as_ref().filter(|other| *other != key) {
-                    let words = format!("webhooks name it {other}; connect it by that id");
-                    return Err(Trouble { words, pauses: false, of_token: false });
-                }
-                let token_until = self.token_until(channel, token).await;
-                return Ok(Known { token_until, ..known });
-            }
-            Answered::NotSent(reason) | Answered::PerhapsSent(reason) => reason,
-            answered @ Answered::With { .. } => {
-                return known(channel, channel.outcome(answered, None));
-            }
-        };
-        Err(Trouble { words, pauses: false, of_token: false })
+        let said = self.ask(call).await.map_err(|not| trouble(channel, &not))?;
+        let known = channel.known(&said);
+        if let Some(other) = known.key.as_ref().filter(|other| *other != key) {
+            let words = format!("webhooks name it {other}; connect it by that id");
+            return Err(Trouble { words, pauses: false, of_token: false });
+        }
+        let token_until = self.token_until(channel, token).await;
+        Ok(Known { token_until, ..known })
     }
 
     /// Whether the mail server of an account takes its mails, if it has one.
@@ -53,15 +45,20 @@ impl Outbox {
         let smtp = account::text(config, "smtp_url").map(email::Smtp::read);
         let Some(Ok(smtp)) = smtp else { return Ok(Known::default()) };
         let greeted = Box::pin(self.0.mailer.greet(&smtp, key)).await;
-        known(channel, email::outcome(greeted, key))
+        let (words, pauses, of_token) = match email::outcome(greeted, key) {
+            Outcome::Sent { .. } => return Ok(Known::default()),
+            Outcome::Unknown { reason } => (reason, false, false),
+            Outcome::Retry { error, .. } => (error.to_string(), false, false),
+            Outcome::Refused { error } | Outcome::AccountStopped { error } => {
+                (error.to_string(), true, channel.is_of_token(&error.code))
+            }
+        };
+        Err(Trouble { words, pauses, of_token })
     }
 
     /// When an access token ends, where the provider tells.
-    async fn token_until(&self, channel: Channel, token: &str) -> Option<Timestamp> {
-        match self.0.provider.perform(channel.token(token)?).await {
-            Answered::With { status: 200..=299, body, .. } => whatsapp::token_until(&body),
-            _ => None,
-        }
+    async fn token_until(&self, channel: Channel, token: &str) -> Option<Option<Timestamp>> {
+        whatsapp::token_until(&self.ask(channel.token(token)?).await.ok()?)
     }
 
     /// Asks the provider something of an account; what it gives, or why it does not.
@@ -77,22 +74,8 @@ impl Outbox {
     ) -> Result<Option<(Arc<Account>, Result<Known, Trouble>)>, StoreError> {
         let Some(account) = self.renew(account).await? else { return Ok(None) };
         let said = self.probe(account.channel, &account.account_key, &account.config).await;
-        let (standing, ends) = match &said {
-            Ok(known) => (Ok(known.throughput), account.token_end(known)),
-            Err(trouble) => (Err(trouble.clone()), account.token_until),
-        };
-        let change = |now: &mut Account, at| {
-            // Another token, perhaps: what was said is not about it.
-            if now.config != account.config {
-                return false;
-            }
-            let is_other = std::mem::replace(&mut now.token_until, ends) != ends;
-            now.asked_again(standing, at) || is_other
-        };
-        let tenants = &self.0.tenants;
-        let Some(now) = tenants.change_account(account.tenant, account.id, change).await? else {
-            return Ok(None);
-        };
+        let change = |now: &mut Account, at| now.asked_again(&said, at);
+        let Some(now) = self.change_asked(&account, change).await? else { return Ok(None) };
         self.stop_if_paused(&self.line_of(now.tenant, now.id), &now);
         let now = match &said {
             Ok(known) => self.enlist(now.tenant, now.id, known, false).await?,
@@ -100,17 +83,25 @@ impl Outbox {
         };
         Ok(now.map(|now| (now, said)))
     }
+
+    /// Changes an account by what the provider says of it, who was asked about it as it was then: with
+    /// another config it is not about it any more. Answers the account as it is then; `None`: it is
+    /// gone.
+    pub(super) async fn change_asked(
+        &self,
+        asked: &Account,
+        change: impl FnOnce(&mut Account, Timestamp) -> bool,
+    ) -> Result<Option<Arc<Account>>, StoreError> {
+        let change = |now: &mut Account, at| now.config == asked.config && change(now, at);
+        self.0.tenants.change_account(asked.tenant, asked.id, change).await
+    }
 }
 
-/// What an answer says of an account: nothing, or what is wrong with it.
-fn known(channel: Channel, outcome: Outcome) -> Result<Known, Trouble> {
-    let (words, pauses, of_token) = match outcome {
-        Outcome::Sent { .. } => return Ok(Known::default()),
-        Outcome::Unknown { reason } => (reason, false, false),
-        Outcome::Retry { error, .. } => (error.to_string(), false, false),
-        Outcome::Refused { error } | Outcome::AccountStopped { error } => {
-            (error.to_string(), true, channel.is_of_token(&error.code))
-        }
+/// What is wrong with an account whose provider does not answer for it.
+fn trouble(channel: Channel, not: &NotGiven) -> Trouble {
+    let (pauses, of_token) = match not {
+        NotGiven::Stopped(error) => (true, channel.is_of_token(&error.code)),
+        NotGiven::Refused(_) | NotGiven::Unanswered(_) => (false, false),
     };
-    Err(Trouble { words, pauses, of_token })
+    Trouble { words: not.to_string(), pauses, of_token }
 }

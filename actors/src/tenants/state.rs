@@ -29,6 +29,9 @@ use uuid::Uuid;
 struct UsedBy {
     digest: [u8; 16],
     at: Timestamp,
+    /// The resource, where it is one that was there.
+    #[serde(default)]
+    row: Option<Uuid>,
 }
 
 /// A change in the making: what is put is seen by the rest of the change.
@@ -132,13 +135,13 @@ const USED_FOR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 const USED_MAX: usize = 10_000;
 
 impl TenantState {
-    /// Whether the resource with this id, which came from an idempotency key, was made. `Err`: by
-    /// another body.
-    pub fn used_by(&self, id: Uuid, digest: [u8; 16]) -> Result<bool, KeyReused> {
+    /// What was made by the idempotency key from which this id came: the resource with this id, or
+    /// another one that was there. `Err`: by another body.
+    pub fn used_by(&self, id: Uuid, digest: [u8; 16]) -> Result<Option<Uuid>, KeyReused> {
         match self.used.get(&id) {
-            Some(used) if used.digest == digest => Ok(true),
+            Some(used) if used.digest == digest => Ok(Some(used.row.unwrap_or(id))),
             Some(_) => Err(KeyReused),
-            None => Ok(false),
+            None => Ok(None),
         }
     }
 
@@ -295,6 +298,16 @@ impl Changing {
     /// Whether the resource with this id, which came from an idempotency key, was made before;
     /// otherwise it is from now on. `Err`: by another body.
     pub fn used(&mut self, id: Uuid, digest: [u8; 16]) -> Result<bool, KeyReused> {
+        self.used_for(id, digest, None)
+    }
+
+    /// The same of a key by which another resource than the one with this id is changed.
+    pub fn used_for(
+        &mut self,
+        id: Uuid,
+        digest: [u8; 16],
+        row: Option<Uuid>,
+    ) -> Result<bool, KeyReused> {
         let now = self.now;
         self.state.used.retain(|_, used| now <= used.at + USED_FOR);
         while self.state.used.len() >= USED_MAX && !self.state.used.contains_key(&id) {
@@ -303,9 +316,9 @@ impl Changing {
             self.changes.push(SettingChange::Delete(SettingKind::UsedKey, oldest));
             self.state.used.remove(&oldest);
         }
-        let is_used = self.state.used_by(id, digest)?;
+        let is_used = self.state.used_by(id, digest)?.is_some();
         if !is_used {
-            let used = UsedBy { digest, at: now };
+            let used = UsedBy { digest, at: now, row };
             self.write(SettingKind::UsedKey, id, &used);
             self.state.used.insert(id, used);
         }

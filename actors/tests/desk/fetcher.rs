@@ -1,5 +1,6 @@
 //! Files that messages carry, from a provider that does what it likes.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use engine::conversation::{Conversation, Effect};
 use engine::id::{AccountId, MessageId, TenantId, ThreadId};
 use engine::message::{Attachment, MessageKind, MessageRow};
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::{once, pending, repeat};
 use serde_json::json;
 use storage::conversations::Conversations;
@@ -74,7 +76,18 @@ async fn provider() -> Arc<Files> {
     files
 }
 
+impl Files {
+    /// Nothing is to be had of such a file for the first minute.
+    fn is_down(&self, id: &str) -> bool {
+        id.starts_with("down") && self.began.elapsed() < Duration::from_secs(60)
+    }
+}
+
 async fn lookup(State(files): State<Arc<Files>>, Path(id): Path<String>) -> Response {
+    if files.is_down(&id) {
+        files.asked.fetch_add(1, Ordering::SeqCst);
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     let now = files.under_way.fetch_add(1, Ordering::SeqCst) + 1;
     files.most.fetch_max(now, Ordering::SeqCst);
     for _ in 0..20 {
@@ -88,9 +101,7 @@ async fn file(State(files): State<Arc<Files>>, Path(id): Path<String>) -> Respon
     let asked = files.asked.fetch_add(1, Ordering::SeqCst);
     let piece = || Ok::<_, std::io::Error>(axum::body::Bytes::from_static(&[7; 10_000]));
     match id.as_str() {
-        "down" if files.began.elapsed() < Duration::from_secs(60) => {
-            StatusCode::SERVICE_UNAVAILABLE.into_response()
-        }
+        id if files.is_down(id) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         "over" => StatusCode::FORBIDDEN.into_response(),
         "endless" => Body::from_stream(repeat(()).map(move |()| piece())).into_response(),
         // It begins, and goes on only when it is asked for once more.
@@ -98,6 +109,7 @@ async fn file(State(files): State<Arc<Files>>, Path(id): Path<String>) -> Respon
             let first = once(async move { piece() });
             Body::from_stream(first.chain(pending())).into_response()
         }
+        "odd1" | "odd2" | "odd3" if asked < 3 => Body::empty().into_response(),
         "broken" if asked == 0 => StatusCode::BAD_GATEWAY.into_response(),
         "never" => StatusCode::BAD_GATEWAY.into_response(),
         "late" if asked < 5 => StatusCode::BAD_GATEWAY.into_response(),
@@ -106,17 +118,17 @@ async fn file(State(files): State<Arc<Files>>, Path(id): Path<String>) -> Respon
     }
 }
 
-struct Stand {
-    shop: Shop,
-    fetcher: Fetcher,
-    desk: Desk,
-    media: Media,
+pub(crate) struct Stand {
+    pub(crate) shop: Shop,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) desk: Desk,
+    pub(crate) media: Media,
     provider: Arc<Files>,
     /// How far paused time goes on while something is awaited.
     step: Option<Duration>,
 }
 
-async fn stand(waiting: usize) -> Stand {
+pub(crate) async fn stand(waiting: usize) -> Stand {
     with(waiting, vec![Duration::from_millis(1)]).await
 }
 
@@ -154,11 +166,12 @@ fn fetcher(
             waiting,
             waiting_tenant: (waiting / 2).max(1),
             ladder,
+            unshown: Duration::from_secs(24 * 60 * 60),
         },
     })
 }
 
-fn carries(from: &str, provider_id: &str, file: &str) -> Inbound {
+pub(crate) fn carries(from: &str, provider_id: &str, file: &str) -> Inbound {
     let Inbound::Message(mut message) = says(vec![phone(from)], provider_id, "") else {
         unreachable!()
     };
@@ -182,7 +195,11 @@ fn lies_at(from: &str, provider_id: &str, url: String) -> Inbound {
 
 impl Stand {
     /// All files once this is so of them.
-    async fn until(&self, count: usize, is_so: impl Fn(&Attachment) -> bool) -> Vec<Attachment> {
+    pub(crate) async fn until(
+        &self,
+        count: usize,
+        is_so: impl Fn(&Attachment) -> bool,
+    ) -> Vec<Attachment> {
         let conversations = Conversations::new(self.shop.store.clone());
         let looking = async {
             loop {
@@ -245,6 +262,19 @@ async fn a_file_that_came_damaged_once_is_asked_for_again_however_long_it_could_
 }
 
 #[tokio::test]
+async fn files_of_one_message_that_came_damaged_once_each_are_each_asked_for_again() {
+    let stand = stand(10).await;
+    let Inbound::Message(mut message) = carries("1", "m1", "odd1") else { unreachable!() };
+    let more = ["odd2", "odd3"]
+        .map(|id| Attachment { provider_media_id: Some(id.to_owned()), ..Attachment::default() });
+    message.content.attachments.extend(more);
+    stand.desk.ingest(&account(), vec![Inbound::Message(message)]).await.unwrap();
+    let found = stand.until(3, |file| file.media_id.is_some() || file.error.is_some()).await;
+    assert!(found.iter().all(|file| file.media_id.is_some()), "{found:?}");
+    stand.is_done().await;
+}
+
+#[tokio::test]
 async fn files_of_one_organization_that_cannot_be_had_leave_room_for_those_of_others() {
     let stand = stand(4).await;
     let items = (0..12).map(|n| carries(&n.to_string(), &format!("m{n}"), "never"));
@@ -296,6 +326,28 @@ async fn what_lies_at_an_address_comes_once_the_provider_is_there_again() {
     let waited = stand.provider.began.elapsed();
     assert!(waited >= Duration::from_secs(60), "{waited:?}");
     assert!(stand.provider.asked.load(Ordering::SeqCst) > 1);
+    stand.is_done().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_album_comes_once_the_provider_was_down_for_a_minute() {
+    let ladder = [1, 4, 16, 60, 240].map(Duration::from_secs);
+    let step = Some(Duration::from_millis(5));
+    let stand = Stand { step, ..with(10, ladder.to_vec()).await };
+    let account = account();
+    let photo = |n: usize| vec![carries("1", &format!("m{n}"), &format!("down{n}"))];
+    let webhooks = (0..5).map(|n| stand.desk.ingest(&account, photo(n)));
+    for taken in join_all(webhooks).await {
+        taken.unwrap();
+    }
+    let found = stand.until(5, |file| file.media_id.is_some()).await;
+    let waited = stand.provider.began.elapsed().as_secs();
+    assert!((60..240).contains(&waited), "{waited}: as soon as the ladder says");
+    let ids: HashSet<_> = found.iter().map(|file| file.media_id).collect();
+    assert_eq!(ids.len(), 5);
+    let conversations = Conversations::new(stand.shop.store.clone());
+    assert_eq!(conversations.open_set(account.tenant).await.unwrap().len(), 1);
+    assert_eq!(stand.media.bytes(account.tenant).await.unwrap(), 5 * 5);
     stand.is_done().await;
 }
 

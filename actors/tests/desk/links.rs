@@ -1,8 +1,10 @@
 //! A message with a link that the provider cannot use: the file is taken there, once.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,6 +13,8 @@ use axum::{Json, Router};
 use engine::conversation::{Command, Draft};
 use engine::message::{MessageKind, MessageStatus, Sender, SenderKind};
 use engine::saying::{Media, Saying, Source};
+use futures_util::StreamExt;
+use futures_util::stream::repeat;
 use serde_json::{Value, json};
 use storage::conversations::Conversations;
 
@@ -59,6 +63,10 @@ async fn a_link_that_the_provider_cannot_use_is_retried_once_by_upload() {
         .route("/v23.0/{number}/messages", post(send))
         .route("/v23.0/{number}/media", post(upload))
         .route("/picture", get(async || PICTURE))
+        .route(
+            "/endless",
+            get(async || Body::from_stream(repeat(()).map(|()| Ok::<_, Infallible>(PICTURE)))),
+        )
         .with_state(provider.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
     let shop = shop().await;
@@ -68,8 +76,14 @@ async fn a_link_that_the_provider_cannot_use_is_retried_once_by_upload() {
     desk.ingest(&account(), vec![says(vec![phone("1")], "m1", "hello")]).await.unwrap();
     let conversations = Conversations::new(shop.store.clone());
     let id = conversations.open_set(account().tenant).await.unwrap()[0];
-    for (path, wanted) in [("picture", MessageStatus::Sent), ("nothing", MessageStatus::Failed)] {
-        let from = Source::Link(format!("{base}/{path}"));
+    for (link, wanted) in [
+        (format!("{base}/picture"), MessageStatus::Sent),
+        (format!("{base}/nothing"), MessageStatus::Failed),
+        (format!("{base}/endless"), MessageStatus::Failed),
+        // A name of our own network.
+        (base.replace("127.0.0.1", "localhost"), MessageStatus::Failed),
+    ] {
+        let from = Source::Link(link.clone());
         let media = Media { kind: MessageKind::Image, from, caption: None, filename: None };
         let draft = Command::Send(Draft {
             saying: Saying::Media(media),
@@ -84,10 +98,10 @@ async fn a_link_that_the_provider_cannot_use_is_retried_once_by_upload() {
             }
         };
         tokio::time::timeout(std::time::Duration::from_secs(60), ends).await.expect("it ends");
-        assert_eq!(status(&desk, &message).await, wanted, "{path}");
+        assert_eq!(status(&desk, &message).await, wanted, "{link}");
     }
     let sends = provider.sends.lock().unwrap().clone();
-    assert_eq!(sends.len(), 3, "{sends:?}");
+    assert_eq!(sends.len(), 5, "{sends:?}");
     assert_eq!(sends[1], json!({"id": "theirs"}));
     assert_eq!(provider.uploads.load(Ordering::SeqCst), 1);
     outbox.stop().await;

@@ -1,16 +1,24 @@
 //! Mails of ours on their way to a mail server that answers by a script.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actors::desk::Desk;
 use actors::outbox::Outbox;
+use axum::Router;
+use axum::body::Body;
+use axum::routing::get;
 use engine::account::{Account, AccountStatus};
 use engine::channel::email::Smtp;
 use engine::channel::{Channel, Handle, Inbound, InboundMessage, Topic};
 use engine::contact::IdentityKind;
+use engine::conversation::{Command, Draft};
 use engine::id::ConversationId;
-use engine::message::{Content, Message, MessageStatus};
+use engine::message::{Content, Message, MessageKind, MessageStatus};
+use engine::saying::{Mail, Media, Saying, Source};
+use futures_util::StreamExt;
+use futures_util::stream::repeat;
 use storage::conversations::Conversations;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -124,6 +132,11 @@ impl Desktop {
 
     /// One whose operator trusts these servers.
     async fn with(server: &MailServer, private: Vec<String>) -> Self {
+        Self::beside(server, private, "http://127.0.0.1:1").await
+    }
+
+    /// The same, with files of the provider's there.
+    async fn beside(server: &MailServer, private: Vec<String>, files_at: &str) -> Self {
         let shop = shop().await;
         let url = format!("smtp://shop:s3cret@{}", server.address);
         let mut inbox = Account {
@@ -138,7 +151,7 @@ impl Desktop {
         });
         put.await.unwrap();
         let ways = (at("http://127.0.0.1:1".into()), mailer_of(private));
-        let files = files(&shop.store, "http://127.0.0.1:1");
+        let files = files(&shop.store, files_at);
         let outbox = outbox_of(&shop.store, shop.tenants.clone(), ways, files, options());
         let desk = shop.desk_in_haste(&outbox, SOON).await;
         Self { shop, outbox, desk, inbox }
@@ -161,7 +174,11 @@ impl Desktop {
     }
 
     async fn answers(&self, conversation: ConversationId) -> Message {
-        let answer = self.desk.ask(admin(), conversation, None, draft("Yes")).await.unwrap();
+        self.says(conversation, draft("Yes")).await
+    }
+
+    async fn says(&self, conversation: ConversationId, draft: Command) -> Message {
+        let answer = self.desk.ask(admin(), conversation, None, draft).await.unwrap();
         answer.message.unwrap()
     }
 
@@ -298,4 +315,31 @@ async fn an_account_is_asked_whether_its_server_takes_its_login() {
     let trouble = probe().await.unwrap_err();
     assert!(trouble.pauses && trouble.of_token, "{trouble:?}");
     assert!(Smtp::of(&desktop.account().await).is_some());
+}
+
+#[tokio::test]
+async fn a_file_by_a_link_without_an_end_or_into_our_network_is_not_sent() {
+    let endless =
+        async || Body::from_stream(repeat(()).map(|()| Ok::<_, Infallible>(&[7; 10_000][..])));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route("/endless", get(endless));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let server = MailServer::start(&[&[]]).await;
+    let desktop = Desktop::beside(&server, vec![server.address.clone()], &base).await;
+    let conversation = desktop.written("mei").await;
+    for (link, code) in [
+        (format!("{base}/endless"), "too_large"),
+        (format!("{}/endless", base.replace("127.0.0.1", "localhost")), "unavailable"),
+    ] {
+        let from = Source::Link(link);
+        let file = Media { kind: MessageKind::Document, from, caption: None, filename: None };
+        let mail = Mail { text: Some("Look".into()), files: vec![file], ..Mail::default() };
+        let Command::Send(said) = draft("") else { unreachable!() };
+        let said = Draft { saying: Saying::Mail(mail), ..said };
+        let message = desktop.says(conversation, Command::Send(said)).await;
+        let failed = desktop.is(&message, MessageStatus::Failed).await;
+        assert_eq!(failed.error.unwrap().code, code);
+    }
+    assert!(server.heard("MAIL").is_empty());
 }

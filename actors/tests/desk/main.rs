@@ -21,6 +21,7 @@ mod identities;
 mod left_behind;
 #[cfg(test)]
 mod links;
+mod loose;
 #[cfg(test)]
 mod mails;
 #[cfg(test)]

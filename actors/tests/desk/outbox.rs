@@ -115,7 +115,7 @@ fn store() -> Arc<dyn Store> {
 /// A tenant's settings over a store of its own.
 pub(crate) struct Shop {
     pub(crate) store: Arc<dyn Store>,
-    clock: Clock,
+    pub(crate) clock: Clock,
     stamps: Arc<Stamps>,
     pub(crate) tenants: Tenants,
 }

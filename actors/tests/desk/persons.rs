@@ -325,16 +325,29 @@ async fn tell(seed: u64) {
 
 #[test]
 fn whom_payloads_prove_to_be_one_is_one_contact_whatever_comes_first_and_nobody_else_is() {
-    // Fresh ones again once what is below holds.
-    for seed in seeds(80, 0) {
+    for seed in seeds(60, 20) {
         block_on(tell(seed));
     }
 }
 
+/// Seeds of runs that once failed: the first two, since whom an older thread was moved to was not
+/// merged; the next two, since a contact forgot its only thread when that moved to one it absorbed;
+/// then, since a move showed that its thread knew nothing of; since nobody settled a thread's second
+/// move.
+const FAILED_ONCE: [u64; 6] = [
+    1_019,
+    9_309_769_121_111_111_761,
+    7_555_251_135_715_806_124,
+    16_544_137_254_439_184_061,
+    12_295_134_884_664_737_921,
+    17_433_021_881_366_698_724,
+];
+
 #[test]
-#[ignore = "an open bug: two contacts with one phone number stay two, about one seed in two hundred"]
-fn whom_payloads_prove_to_be_one_is_one_contact_where_it_was_found_not_to_be() {
-    block_on(tell(9_309_769_121_111_111_761));
+fn whom_payloads_prove_to_be_one_is_one_contact_in_orders_in_which_it_was_not_once() {
+    for seed in FAILED_ONCE {
+        block_on(tell(seed));
+    }
 }
 
 /// Somebody at the desk does something with some contact.
@@ -353,7 +366,10 @@ async fn tell_at_work(seed: u64) {
     let what = format!("TEST_SEED={seed}");
     let mut chance = Chance::of(seed);
     let posts: Vec<_> = (0..PEOPLE).flat_map(|n| posts(n, &mut chance)).collect();
-    let bench = Bench::new().await;
+    let clock = Clock::standing_at(Timestamp(NOW));
+    let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(|| Timestamp(NOW))));
+    let sound = Arc::new(Faulty::new(memory, |_| Fate::Done));
+    let bench = Bench::tuned(sound, clock, seeded(chance.number())).await;
     let mut left = posts.clone();
     while !left.is_empty() {
         let posted = left.remove(chance.index(left.len()));
@@ -390,6 +406,12 @@ fn where_people_worked_on_the_parts_of_a_person_they_are_suggested_and_nobody_el
     for seed in seeds(60, 20) {
         block_on(tell_at_work(seed));
     }
+}
+
+#[test]
+fn a_number_that_is_new_is_known_by_whom_the_first_handle_names() {
+    // Once it was claimed for the older one of two who stay two, and learned by neither.
+    block_on(tell_at_work(8_710_834_456_954_703_152));
 }
 
 #[test]

@@ -225,3 +225,41 @@ async fn so_many_used_idempotency_keys_are_remembered_and_the_oldest_leave() {
     }
     assert_eq!(mark(&tenants(&store, &clock, &stamps), 999..1_000).await, [false], "it left");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_due_for_accounts_is_known_without_their_organizations_being_asked() {
+    let clock = Clock::standing_at(NOW);
+    let memory = Arc::new(Memory::new(Arc::new(|| NOW)));
+    let (store, stamps): (Arc<dyn Store>, _) = (memory, Arc::new(Stamps::above(Stamp(0))));
+    let settings = tenants(&store, &clock, &stamps);
+    made(&settings).await;
+    let change = async |change: fn(&mut Account)| {
+        let change = |account: &mut Account, _| {
+            change(account);
+            true
+        };
+        settings.change_account(TENANT, account().id, change).await.unwrap();
+    };
+    let due = async |by| tenants(&store, &clock, &stamps).accounts_due(by).await.unwrap();
+    let mine = [(TENANT, account().id)];
+    let end = NOW + Duration::from_secs(60);
+    assert_eq!(due(end).await, [], "it was connected otherwise");
+    change(|account| account.registration = account.channel.unregistered()).await;
+    assert_eq!(due(NOW).await, mine);
+    change(|account| account.is_active = false).await;
+    assert_eq!(due(end).await, []);
+    change(|account| {
+        (account.is_active, account.registration) = (true, None);
+        account.channel = engine::channel::Channel::Instagram;
+        account.config.insert("access_token".to_owned(), "IGAA".into());
+        account.token_until = Some(NOW + Duration::from_secs(60));
+    })
+    .await;
+    assert_eq!((due(NOW).await, due(end).await), (Vec::new(), mine.to_vec()));
+    let gone = settings.change(TENANT, |changing| {
+        changing.delete::<Account>(account().id);
+        Ok::<_, ()>(())
+    });
+    gone.await.unwrap();
+    assert_eq!(due(end).await, []);
+}

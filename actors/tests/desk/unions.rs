@@ -18,7 +18,7 @@ use storage::tables::{LOG, THREADS};
 use storage::{Change, Part, Store};
 use uuid::Uuid;
 
-use crate::bench::{Bench, account, account_of, admin, bsuid, phone};
+use crate::bench::{Bench, TENANT, account, account_of, admin, bsuid, phone};
 use crate::identities::{changes, is_one, writes, written};
 
 async fn deliver(bench: &Bench, item: Inbound) {
@@ -159,6 +159,31 @@ async fn a_number_that_was_given_to_somebody_else_is_theirs_from_then_on() {
     let (one, other) = (contact(&bench, &b1).await, contact(&bench, &b9).await);
     assert_eq!((one.phone(), other.phone()), (Some("15550002"), Some("15550001")));
     assert_eq!((one.merge_suggestions, other.merge_suggestions), (vec![], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_left_a_number_on_one_account_left_it_on_every_account() {
+    let mut bench = Bench::new().await;
+    let elsewhere = account_of(TENANT, 3);
+    let (p1, p2) = (phone("15550001"), phone("15550002"));
+    let (b, stranger) = (bsuid("US.1"), bsuid("US.9"));
+    deliver(&bench, writes(1, &[b, p1.clone()], "first")).await;
+    let there = |at, handles: &[Handle], text: &str| vec![writes(at, handles, text)];
+    for at in [1, 2] {
+        let said = there(at, std::slice::from_ref(&p1), "first there");
+        bench.desk.ingest(&elsewhere, said).await.unwrap();
+    }
+    let first = open(&bench, "first there").await;
+    deliver(&bench, changes(50, std::slice::from_ref(&p1), std::slice::from_ref(&p2))).await;
+    for (from, text) in [(vec![stranger, p1.clone()], "stranger"), (vec![p1], "the same")] {
+        bench.desk.ingest(&elsewhere, there(60, &from, text)).await.unwrap();
+        let opened = open(&bench, text).await;
+        assert_ne!((opened.id, opened.contact), (first.id, first.contact), "{text}");
+        bench.restart().await;
+    }
+    let late = there(60, std::slice::from_ref(&p2), "by the new number");
+    bench.desk.ingest(&elsewhere, late).await.unwrap();
+    assert_eq!(open(&bench, "by the new number").await.contact, first.contact);
 }
 
 #[tokio::test(start_paused = true)]

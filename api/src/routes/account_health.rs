@@ -30,6 +30,7 @@ pub fn routes() -> Vec<Route> {
             "Fetch WhatsApp account health from Meta Graph API",
             health,
         )
+        .lasts()
         .answers::<Health>(200),
     ]
 }
@@ -171,7 +172,7 @@ async fn health(
     let registration = account.registration.as_ref().map(|registration| RegistrationView {
         subscribed: registration.subscribed,
         registered: registration.registered,
-        error: registration.refused.clone(),
+        error: account.unregistered().map(str::to_owned),
         next_try_at: registration.next_try(false, now),
     });
     Ok(Json(Health {

@@ -1,7 +1,6 @@
 //! Integration accounts: a tenant's connections on channels.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use actors::tenants::{Changing, TenantState};
 use axum::Json;
@@ -12,7 +11,7 @@ use engine::channel::Channel;
 use engine::id::{AccountId, DivisionId};
 use engine::news::Notice;
 use engine::permission::Permission;
-use engine::resource::{Change, Resource, name};
+use engine::resource::Change;
 use engine::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,8 +19,8 @@ use serde_json::{Value, json};
 
 use super::{Access, Route, route};
 use crate::app::App;
-use crate::connect::{ConfigChange, Connection, change_to, connect, disconnect, no_default, setup};
-use crate::crud::{self, Deleted, New, Shown, state};
+use crate::connect::{Changes, Connection, change, connect, disconnect, no_default, setup};
+use crate::crud::{self, Deleted, New, Once, Shown};
 use crate::error::ApiError;
 use crate::extract::{Body, Id, Key, Listed, NO_BODY, Page, Query};
 use crate::guard::Me;
@@ -44,13 +43,16 @@ pub fn routes() -> Vec<Route> {
             "Create an integration account",
             create,
         )
+        .lasts()
         .body::<Draft>(draft)
         .answers::<AccountView>(201),
         crud::get::<Account>(one, manage, "Get an integration account by ID"),
         route(Method::PATCH, one, manage, "Update an integration account", update)
+            .lasts()
             .body::<Patch>(json!({"display_name": "Shop"}))
             .answers::<AccountView>(200),
         route(Method::DELETE, one, manage, "Delete an integration account", delete)
+            .lasts()
             .answers::<Deleted>(200),
         route(
             Method::POST,
@@ -191,21 +193,14 @@ async fn update(
     key: Key,
     Body(patch, digest): Body<Patch>,
 ) -> Result<Json<AccountView>, ApiError> {
-    let before = state(&app, &caller).await?.accounts.get(&id).cloned();
-    let after = before.map(Arc::unwrap_or_clone);
-    let mut after = after.ok_or_else(|| ApiError::not_found(Account::NAME))?;
-    if let Some(given) = patch.display_name.given("display_name")? {
-        after.display_name = name("display_name", &given)?;
-    }
-    after.is_active = patch.is_active.given("is_active")?.unwrap_or(after.is_active);
-    match patch.division_id {
-        Change::Keep => {}
-        Change::Clear => after.division_id = None,
-        Change::Set(division) => after.division_id = Some(division),
-    }
-    let config = patch.config.given("config")?;
-    let change = config.map(|config| ConfigChange { config, token_until: None });
-    change_to(&app, &caller, after, change, (key, digest)).await
+    let changes = Changes {
+        display_name: patch.display_name.given("display_name")?,
+        is_active: patch.is_active.given("is_active")?,
+        division_id: patch.division_id,
+        config: patch.config.given("config")?,
+        ..Changes::default()
+    };
+    change(&app, &caller, id, changes, Once::of(&caller, &key, digest)).await
 }
 
 async fn delete(

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use super::{Access, Route, route};
 use crate::app::App;
-use crate::crud::{self, Deleted, Shown, state};
+use crate::crud::{self, Deleted, Once, Shown, state};
 use crate::error::ApiError;
 use crate::extract::{Body, Key};
 use crate::guard::Me;
@@ -156,7 +156,7 @@ async fn upsert(
         }
         Ok(())
     };
-    crud::change_or_make(&app, &caller, id, (key, digest), blank, change).await
+    crud::change_or_make(&app, &caller, id, Once::of(&caller, &key, digest), blank, change).await
 }
 
 async fn delete(

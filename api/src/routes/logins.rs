@@ -2,8 +2,6 @@
 //! becomes of the code that it brings back. Where people are led back to is a setting, never the
 //! caller's to say.
 
-use std::collections::BTreeMap;
-
 use actors::tenants::Caller;
 use axum::Json;
 use axum::extract::State;
@@ -17,12 +15,12 @@ use engine::resource::{Invalid, name};
 use engine::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::accounts::AccountView;
 use super::{Access, Route, route};
 use crate::app::App;
-use crate::connect::{Connection, connect_or_renew, of_key, setup};
+use crate::connect::{Connection, config, connect_or_renew, of_key, setup};
 use crate::crud::{New, state};
 use crate::error::ApiError;
 use crate::extract::{Body, Key};
@@ -47,6 +45,7 @@ pub fn routes() -> Vec<Route> {
         )
         .answers::<LoginConfig>(200),
         route(Method::POST, signup, manage, "Complete WhatsApp Embedded Signup", sign_up)
+            .lasts()
             .body::<SignupDraft>(signed_up)
             .answers::<AccountView>(201),
         route(
@@ -58,6 +57,7 @@ pub fn routes() -> Vec<Route> {
         )
         .answers::<LoginConfig>(200),
         route(Method::POST, gram, manage, "Connect Instagram account via OAuth", instagram)
+            .lasts()
             .body::<AccountDraft>(code.clone())
             .answers::<AccountView>(201),
         route(
@@ -69,6 +69,7 @@ pub fn routes() -> Vec<Route> {
         )
         .answers::<LoginConfig>(200),
         route(Method::POST, page, manage, "Connect Messenger via Facebook Login OAuth", messenger)
+            .lasts()
             .body::<LoginDraft>(code)
             .answers::<PagesView>(200),
     ]
@@ -240,7 +241,7 @@ async fn sign_up(
     Body(draft, digest): Body<SignupDraft>,
 ) -> Result<(StatusCode, Json<AccountView>), ApiError> {
     let code = code(&draft.code)?;
-    let mut config = config([
+    let config = config([
         ("phone_number_id", draft.phone_number_id),
         ("waba_id", draft.waba_id),
         ("access_token", "is on its way".to_owned()),
@@ -256,15 +257,13 @@ async fn sign_up(
     }
     states::take(&app, &caller, Flow::Signup, &draft.state).await?;
     let token = app.grants.business(of, code).await.map_err(of_code)?;
-    config.insert("access_token".to_owned(), token.token.into());
     let connection = Connection {
         display_name,
         is_default: draft.is_default,
         division_id: draft.division_id,
-        token_until: token.lasts.map(|lasts| app.tenants.now() + lasts),
         ..Connection::of(Channel::Whatsapp, config)
     };
-    connect_or_renew(&app, &caller, new, connection).await
+    connect_or_renew(&app, &caller, new, connection.by(token, app.tenants.now())).await
 }
 
 async fn instagram(
@@ -283,16 +282,14 @@ async fn instagram(
     states::take(&app, &caller, Flow::Instagram, &draft.state).await?;
     let login = app.grants.instagram(of, code, &redirect(&app)).await;
     let (account, token) = login.map_err(of_code)?;
-    let config = config([("ig_user_id", account.id), ("access_token", token.token)]);
-    let username = account.username.filter(|given| name("username", given).is_ok());
     let connection = Connection {
-        display_name: display_name.or(username),
+        display_name,
+        called: account.username,
         is_default: draft.is_default,
         division_id: draft.division_id,
-        token_until: token.lasts.map(|lasts| app.tenants.now() + lasts),
-        ..Connection::of(Channel::Instagram, config)
+        ..Connection::of(Channel::Instagram, config([("ig_user_id", account.id)]))
     };
-    connect_or_renew(&app, &caller, new, connection).await
+    connect_or_renew(&app, &caller, new, connection.by(token, app.tenants.now())).await
 }
 
 async fn messenger(
@@ -317,10 +314,6 @@ async fn messenger(
         false => "choose the pages that are to be subscribed",
     };
     Ok(Json(PagesView { message, pages: shown.collect(), expires_at }))
-}
-
-fn config<const N: usize>(of: [(&str, String); N]) -> BTreeMap<String, Value> {
-    of.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect()
 }
 
 fn display_name(given: Option<String>) -> Result<Option<String>, Invalid> {
@@ -363,7 +356,7 @@ fn code(code: &str) -> Result<&str, ApiError> {
 /// Whatever the provider does not give for a code, another login may bring.
 fn of_code(not: NotGiven) -> ApiError {
     match not {
-        NotGiven::Refused(error) => {
+        NotGiven::Refused(error) | NotGiven::Stopped(error) => {
             ApiError::invalid("code", format!("is refused ({error}); begin the login again"))
         }
         NotGiven::Unanswered(reason) => {

@@ -23,7 +23,7 @@ use crate::error::ApiError;
 use crate::extract::{Id, Key};
 use crate::form::{Form, piece};
 use crate::guard::Me;
-use crate::uploads::Upload;
+use crate::places::Place;
 
 pub fn routes() -> Vec<Route> {
     let member = Access::Member;
@@ -113,7 +113,7 @@ async fn upload(
 
 /// A file that has come.
 struct File {
-    place: Upload,
+    place: Place,
     incoming: Incoming,
     /// What it is said to be.
     declared: Option<String>,
@@ -183,12 +183,15 @@ async fn download(
 }
 
 /// A tenant's file that the caller may see: with a conversation that shows it, or because they
-/// brought it and it shows nowhere yet.
+/// brought it and it shows nowhere yet, for some time.
 pub async fn visible(app: &App, caller: &Caller, id: MediaId) -> Result<Option<Medium>, ApiError> {
     let Some(medium) = app.media.get(caller.tenant, id).await? else { return Ok(None) };
     let shown = app.media.shown(id, app.config.limits.media_messages).await?;
     let is_visible = match shown.is_empty() {
-        true => medium.origin == (Origin::Uploaded { by: caller.agent }),
+        true => {
+            let stays = medium.created_at + app.config.limits.media_unshown;
+            medium.origin == (Origin::Uploaded { by: caller.agent }) && app.tenants.now() < stays
+        }
         false => app.desk.shows(caller.viewer(), id, &shown).await?,
     };
     Ok(Some(medium).filter(|_| is_visible))

@@ -32,7 +32,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::{extract, guard, socket};
+use crate::{extract, guard, lasting, socket};
 
 /// Makes the schema of a type.
 pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -56,6 +56,8 @@ pub struct Route {
     pub answer: Option<SchemaOf>,
     /// It answers with a file.
     pub file: bool,
+    /// It asks a provider, and goes on when nobody waits for it any more.
+    pub lasts: bool,
     handler: MethodRouter<App>,
 }
 
@@ -89,7 +91,7 @@ pub fn route<T: 'static>(
     let filter = MethodFilter::try_from(verb.clone()).unwrap_or(MethodFilter::GET);
     let handler = on(filter, handler);
     let (query, body, example, form) = (None, None, None, None);
-    let (tag, status, answer, file) = ("", 200, None, false);
+    let (tag, status, answer, file, lasts) = ("", 200, None, false, false);
     Route {
         verb,
         path,
@@ -103,6 +105,7 @@ pub fn route<T: 'static>(
         status,
         answer,
         file,
+        lasts,
         handler,
     }
 }
@@ -133,6 +136,11 @@ impl Route {
     pub fn answers<T: JsonSchema>(self, status: u16) -> Self {
         let answer: SchemaOf = |generator| generator.subschema_for::<T>();
         Self { status, answer: Some(answer), ..self }
+    }
+
+    /// It asks a provider, and goes on when nobody waits for it any more.
+    pub fn lasts(self) -> Self {
+        Self { lasts: true, ..self }
     }
 
     /// It answers by switching to a protocol of its own.
@@ -194,6 +202,9 @@ pub fn router(app: &App) -> Router<App> {
         let is_provider_s = matches!(route.access, Access::Signature | Access::EmailSignature);
         if route.query.is_none() && !is_provider_s {
             handler = handler.layer(middleware::from_fn(extract::no_query));
+        }
+        if route.lasts {
+            handler = handler.layer(middleware::from_fn_with_state(app.clone(), lasting::layer));
         }
         let is_guarded = match route.access {
             // What proves these is looked at where they are handled.

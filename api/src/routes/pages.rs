@@ -10,8 +10,7 @@ use engine::channel::Channel;
 use engine::channel::login::GivenPage;
 use engine::id::{AccountId, DivisionId};
 use engine::permission::Permission;
-use engine::resource::name;
-use futures_util::{StreamExt, stream};
+use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -19,7 +18,7 @@ use serde_json::json;
 use super::accounts::AccountView;
 use super::{Access, Route, route};
 use crate::app::App;
-use crate::connect::{Connection, connect_or_renew, disconnect, of_key};
+use crate::connect::{Connection, config, connect_or_renew, disconnect, of_key};
 use crate::crud::{New, state};
 use crate::error::ApiError;
 use crate::extract::{Body, Key, NO_BODY};
@@ -35,6 +34,7 @@ pub fn routes() -> Vec<Route> {
             "Subscribe selected Facebook Pages to Messenger webhooks",
             subscribe,
         )
+        .lasts()
         .body::<Chosen>(json!({"page_ids": ["501"]}))
         .answers::<Subscribed>(200),
         route(
@@ -44,6 +44,7 @@ pub fn routes() -> Vec<Route> {
             "Disconnect a Messenger page",
             leave,
         )
+        .lasts()
         .body::<Left>(json!({"page_id": "501"}))
         .answers::<Disconnected>(200),
     ]
@@ -92,15 +93,13 @@ struct Disconnected {
     message: &'static str,
     page_id: String,
     account_id: AccountId,
-    /// The provider's words, where it was not told: it goes on to send webhooks, which are not taken.
+    /// Why the page's webhooks are sent all the same, which are not taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
 }
 
-/// Pages of one request; each is asked for three times.
+/// Pages of one request, which are all connected at once.
 const PAGES_MAX: usize = 20;
-/// So many of them at once.
-const AT_ONCE: usize = 4;
 
 async fn subscribe(
     State(app): State<App>,
@@ -122,10 +121,8 @@ async fn subscribe(
         let page = held.iter().find(|page| page.id == id).cloned();
         connect_one(app.clone(), caller.clone(), (id, page), division_id)
     });
-    let each: Vec<_> = each.collect();
     let (mut accounts, mut failed) = (Vec::new(), Vec::new());
-    let mut each = stream::iter(each).buffered(AT_ONCE);
-    while let Some(one) = each.next().await {
+    for one in join_all(each).await {
         match one {
             Ok(account) => accounts.push(account),
             Err(not) => failed.push(not),
@@ -155,10 +152,9 @@ async fn connect_page(
     page: GivenPage,
     division_id: Option<DivisionId>,
 ) -> Result<AccountView, ApiError> {
-    let config = [("page_id", page.id), ("access_token", page.token)];
-    let config = config.map(|(key, value)| (key.to_owned(), value.into())).into();
+    let config = config([("page_id", page.id), ("access_token", page.token)]);
     let connection = Connection {
-        display_name: Some(page.name).filter(|given| name("name", given).is_ok()),
+        called: Some(page.name),
         division_id,
         ..Connection::of(Channel::Messenger, config)
     };
@@ -176,8 +172,7 @@ async fn leave(
     let page = of_key(&state, Channel::Messenger, &left.page_id).cloned();
     let unknown = || ApiError::invalid("page_id", "is no page that is connected here");
     let page = page.ok_or_else(unknown)?;
-    let detail = app.outbox.unsubscribe(&page).await;
-    let account = disconnect(&app, &caller, page.id).await?;
+    let detail = disconnect(&app, &caller, page.id).await?;
     let message = "the page is disconnected";
-    Ok(Json(Disconnected { message, page_id: left.page_id, account_id: account.id, detail }))
+    Ok(Json(Disconnected { message, page_id: left.page_id, account_id: page.id, detail }))
 }

@@ -10,7 +10,7 @@ use axum::http::Method;
 use engine::account::Account;
 use engine::activity::{Seen, Thing};
 use engine::channel::Channel;
-use engine::channel::messaging::{Menu, Speaker, check_menus, menus, read_menus, set_menus};
+use engine::channel::messaging::{Menu, check_menus, menus, read_menus, set_menus};
 use engine::id::AccountId;
 use engine::permission::Permission;
 use engine::resource::Change;
@@ -36,6 +36,7 @@ pub fn routes() -> Vec<Route> {
             .query::<Which>()
             .answers::<MenuView>(200),
         route(Method::POST, menu, manage, "Set or delete Messenger persistent menu", set)
+            .lasts()
             .body::<Draft>(example)
             .answers::<MenuView>(200),
     ]
@@ -88,7 +89,7 @@ async fn get(
         let persistent_menu = Vec::new();
         return Ok(Json(MenuView { account_id: None, page_id: None, persistent_menu }));
     };
-    let said = app.outbox.ask(menus(speaker(&page))).await?;
+    let said = app.outbox.ask(menus(page.channel.speaker(&page))).await?;
     Ok(Json(MenuView::of(&page, read_menus(&said).0)))
 }
 
@@ -106,12 +107,11 @@ async fn set(
     let page = page(&app, &caller, draft.account_id).await?.ok_or_else(|| {
         ApiError::conflict("no_account", "there is no page; connect one to Messenger first")
     })?;
-    let said = app.outbox.ask(menus(speaker(&page))).await?;
+    let said = app.outbox.ask(menus(page.channel.speaker(&page))).await?;
+    // What is there may be more than could be read of it.
     let (before, begins) = read_menus(&said);
-    if before != wanted {
-        app.outbox.ask(set_menus(speaker(&page), &wanted, begins)).await?;
-        note(&app, &caller, &page, (&before, &wanted)).await?;
-    }
+    app.outbox.ask(set_menus(page.channel.speaker(&page), &wanted, begins)).await?;
+    note(&app, &caller, &page, (&before, &wanted)).await?;
     Ok(Json(MenuView::of(&page, wanted)))
 }
 
@@ -145,9 +145,4 @@ async fn page(
     let page = pages.find(|page| page.id == id).cloned();
     let unknown = || ApiError::invalid("account_id", "is no account of Messenger here");
     page.map(Some).ok_or_else(unknown)
-}
-
-fn speaker(page: &Account) -> Speaker<'_> {
-    let token = page.text("access_token").unwrap_or_default();
-    Speaker { channel: Channel::Messenger, key: &page.account_key, token }
 }

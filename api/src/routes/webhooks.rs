@@ -229,7 +229,7 @@ async fn accounts(app: &App, part: &Part<'_>) -> Result<Vec<Arc<Account>>, ApiEr
     let waba = match part.meant() {
         Meant::Account(key) => {
             let account = app.tenants.account(part.channel(), key).await?;
-            return Ok(account.filter(|account| account.is_active).into_iter().collect());
+            return Ok(account.filter(|account| is_meant(account)).into_iter().collect());
         }
         Meant::Waba(waba) => waba,
         Meant::Test | Meant::Nobody => return Ok(Vec::new()),
@@ -239,16 +239,21 @@ async fn accounts(app: &App, part: &Part<'_>) -> Result<Vec<Arc<Account>>, ApiEr
     let (mut meant, mut shared): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|account| account.app_secret().is_some());
     // Only so many secrets are tried: first those of whom the provider has subscribed to it.
-    let is_subscribed = |account: &Account| {
-        account.registration.as_ref().is_some_and(|registration| registration.subscribed)
-    };
-    meant.sort_by_key(|account| !is_subscribed(account));
+    meant.sort_by_key(|account| !account.is_subscribed());
+    shared.retain(|account| account.is_subscribed());
     if shared.iter().any(|account| account.tenant != shared[0].tenant) {
         // Where organizations disagree whose it is, the provider has delivered to the number.
         shared.retain(|account| account.phone.is_some());
     }
     meant.append(&mut shared);
     Ok(meant)
+}
+
+/// Whether what is of its key may be an account's: it proves that itself by its secret, or the
+/// provider has subscribed it. Anybody can name a key, and what the installation's secret signs is for
+/// all its organizations.
+fn is_meant(account: &Account) -> bool {
+    account.is_active && (account.app_secret().is_some() || account.is_proven())
 }
 
 async fn bury(app: &App, reason: String, raw: &[u8]) -> Result<(), ApiError> {

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::program::Program;
-use crate::world::{Channel, Post, SECRET, handle};
+use crate::world::{Post, SECRET, handle};
 
-/// An organization with an account of every channel.
+/// An organization that speaks to the program.
 #[derive(Clone)]
 pub(crate) struct Desk {
     client: reqwest::Client,
@@ -52,12 +52,14 @@ impl Desk {
         let org = json!({"org_name": "Crash", "admin_email": "a@example.com", "admin_password": "secret1"});
         let answer = desk.post("/api/auth/register", &org, None).await.unwrap();
         desk.token = answer.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned();
-        for channel in Channel::ALL {
-            let account = channel.account();
-            let answer = desk.post("/api/integrations/accounts", &account, None).await.unwrap();
-            assert_eq!(answer.status(), 201);
-        }
         desk
+    }
+
+    /// Connects an account; how that is shown.
+    pub(crate) async fn connect(&self, account: &Value) -> Value {
+        let answer = self.post("/api/integrations/accounts", account, None).await.unwrap();
+        assert_eq!(answer.status(), 201);
+        answer.json().await.unwrap()
     }
 
     pub(crate) fn moved_to(&self, program: &Program) {

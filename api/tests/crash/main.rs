@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod desk;
 #[cfg(test)]
+mod encryption;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod world;
@@ -18,16 +20,16 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
     use serde_json::Value;
-    use simulator::{Graph, GraphOptions};
+    use simulator::{Graph, GraphOptions, MailServer, MailServerOptions};
 
     use super::desk::{Desk, Followed};
     use super::program::Program;
-    use super::world::{Channel, SECRET, echoes, picture, writes};
+    use super::world::{Channel, SECRET, echoes, handle, picture, shown, writes};
 
     const KILLS: u32 = 20;
     const CUSTOMERS: usize = 8;
-    /// Every so many messages of a customer somebody answers; another one shows a file where the
-    /// channel's are fetched, and another is followed by an answer from the channel's own inbox.
+    /// Every so many messages of a customer somebody answers; another one shows a file, and another is
+    /// followed by an answer from the channel's own inbox.
     const ANSWERED: u32 = 5;
 
     /// What was acknowledged, by customer, in order; and files, by what was brought.
@@ -62,8 +64,18 @@ mod tests {
         let mut random = StdRng::seed_from_u64(seed);
         let directory = tempfile::tempdir().unwrap();
         let (ledger, graph) = (Shared::default(), provider().await);
-        let mut program = Program::start(directory.path(), &graph.url()).await;
+        let mail = MailServer::start(MailServerOptions::default()).await.unwrap();
+        let (graph_url, mail_server) = (graph.url(), mail.address().to_string());
+        let env = [
+            ("OMNISTREAM__META__GRAPH_URL", &*graph_url),
+            ("OMNISTREAM__MAIL__PRIVATE_SERVERS", &*mail_server),
+        ];
+        let start = async || Program::start(directory.path(), &env).await;
+        let mut program = start().await;
         let desk = Desk::found(&program).await;
+        for channel in Channel::ALL {
+            desk.connect(&channel.account(&mail.url())).await;
+        }
         let mut followed: Vec<_> = (0..CUSTOMERS).map(|_| Followed::default()).collect();
         for kill in 0..KILLS {
             // What becomes of our sends is told to whoever runs.
@@ -83,7 +95,7 @@ mod tests {
             program.kill();
             let open = writers.join_all().await;
             let unbrought = bringing.await.unwrap();
-            program = Program::start(directory.path(), &graph.url()).await;
+            program = start().await;
             desk.moved_to(&program);
             // Whoever had no answer comes again: it may have been taken.
             for (customer, open) in open {
@@ -105,6 +117,7 @@ mod tests {
         let known = ledger.lock().unwrap().clone();
         files_are_whole(&desk, &known, directory.path()).await;
         is_sent_once(&graph);
+        mails_leave_once(&desk, &known, &mail).await;
         let total: usize = known.received.values().map(Vec::len).sum();
         let said: usize = known.said.values().map(Vec::len).sum();
         let brought = known.brought.len();
@@ -137,8 +150,7 @@ mod tests {
                 let Some(taken) = desk.deliver(&post).await else { return Open::Echoed(echo) };
                 note(ledger, taken, |ledger| ledger.said.entry(customer).or_default(), &echo);
             }
-            // Nothing can be said by mail yet.
-            if n % ANSWERED == 4 && Channel::of(customer) != Channel::Email {
+            if n % ANSWERED == 4 {
                 let reply = format!("reply {text}");
                 let Some(taken) = desk.say(customer, &reply).await else {
                     return Open::Said(reply);
@@ -160,15 +172,15 @@ mod tests {
         }
     }
 
-    /// Whether the nth message of a customer shows a file that is fetched.
-    fn shows_a_file(customer: usize, text: &str) -> bool {
+    /// Whether a message of a customer shows a file.
+    fn shows_a_file(text: &str) -> bool {
         let n: u32 = text.split('-').nth(1).unwrap().parse().unwrap();
-        Channel::of(customer) == Channel::Whatsapp && n % ANSWERED == 1
+        n % ANSWERED == 1
     }
 
     async fn deliver(desk: &Desk, graph: &Graph, customer: usize, text: &str) -> Option<bool> {
-        let file = shows_a_file(customer, text)
-            .then(|| graph.add_medium("image/png", picture(&format!("{customer} {text}"))));
+        let file = shows_a_file(text)
+            .then(|| shown(graph, customer, picture(&format!("{customer} {text}"))));
         desk.deliver(&writes(customer, text, file.as_deref())).await
     }
 
@@ -267,7 +279,7 @@ mod tests {
             ids.insert(id.clone());
         }
         for (customer, texts) in &known.received {
-            for text in texts.iter().filter(|text| shows_a_file(*customer, text)) {
+            for text in texts.iter().filter(|text| shows_a_file(text)) {
                 let id = fetched(desk, *customer, text).await;
                 assert!(desk.file(&id).await == picture(&format!("{customer} {text}")), "{text}");
                 assert!(ids.insert(id), "each is a file of its own");
@@ -307,6 +319,55 @@ mod tests {
             .map(|entry| entry.unwrap().path())
             .map(|path| if path.is_dir() { files(&path) } else { 1 })
             .sum()
+    }
+
+    /// Each reply by mail left at most once, and is shown as what became of it: one that is `sent` came
+    /// under the id that it is known by. What was on its way at a kill may be `unknown`.
+    async fn mails_leave_once(desk: &Desk, known: &Ledger, mail: &MailServer) {
+        let is_mail = |customer: &usize| Channel::of(*customer) == Channel::Email;
+        let mut replies = BTreeMap::new();
+        for (customer, texts) in known.said.iter().filter(|(customer, _)| is_mail(customer)) {
+            for text in texts {
+                replies
+                    .insert((handle(*customer), text.clone()), ended(desk, *customer, text).await);
+            }
+        }
+        let mut came = BTreeMap::new();
+        for letter in mail.letters() {
+            let raw = String::from_utf8(letter.raw.clone()).unwrap();
+            let (_, text) = raw.split_once("\r\n\r\n").unwrap();
+            let reply = (letter.to[0].clone(), text.trim().to_owned());
+            let id = letter.header("Message-ID").unwrap();
+            let before = came.insert(reply.clone(), id);
+            assert!(before.is_none(), "{reply:?} came as {before:?} too");
+        }
+        for (reply, message) in &replies {
+            let id = message["provider_message_id"].as_str().map(|id| format!("<{id}>"));
+            match message["status"].as_str().unwrap() {
+                "sent" => assert_eq!(came.get(reply), id.as_ref(), "{message}"),
+                status => assert_eq!((status, id), ("unknown", None), "{message}"),
+            }
+        }
+        let sent = replies.values().filter(|message| message["status"] == "sent").count();
+        eprintln!("{sent} of {} replies by mail sent, {} came", replies.len(), came.len());
+        assert!(sent > 0, "a kill costs what was on its way, and no more");
+        assert!(came.keys().all(|reply| replies.contains_key(reply)), "each that came was said");
+    }
+
+    /// A reply, once it is known what became of it.
+    async fn ended(desk: &Desk, customer: usize, text: &str) -> Value {
+        let ending = async {
+            loop {
+                let messages = desk.messages(customer).await.unwrap();
+                let message = messages.into_iter().find(|message| message["text"] == text);
+                let message = message.unwrap();
+                if !["queued", "sending"].iter().any(|status| message["status"] == *status) {
+                    return message;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), ending).await.expect("it is sent")
     }
 
     /// The provider got no reply twice, however often the program was killed while it sent.

@@ -11,16 +11,18 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Over this directory, with its provider there.
-    pub(crate) async fn start(directory: &Path, provider: &str) -> Self {
-        let (directory, provider) = (directory.to_owned(), provider.to_owned());
+    /// Over this directory, with more of an environment.
+    pub(crate) async fn start(directory: &Path, env: &[(&str, &str)]) -> Self {
+        let directory = directory.to_owned();
+        let env: Vec<_> =
+            env.iter().map(|(key, value)| [*key, *value].map(str::to_owned)).collect();
         tokio::task::spawn_blocking(move || {
             let mut child = Command::new(env!("CARGO_BIN_EXE_omnistream"))
                 .arg("serve")
                 .env("OMNISTREAM__SERVER__LISTEN", "127.0.0.1:0")
                 .env("OMNISTREAM__METRICS__LISTEN", "127.0.0.1:0")
                 .env("OMNISTREAM__STORAGE__PATH", directory.join("data"))
-                .env("OMNISTREAM__META__GRAPH_URL", provider)
+                .envs(env.into_iter().map(Into::into))
                 .env("OMNISTREAM__LOG__FILTER", "error")
                 // What one life acknowledges is resumed in the next.
                 .env("OMNISTREAM__LIMITS__REPLAY_EVENTS", "100000")

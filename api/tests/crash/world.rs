@@ -1,6 +1,9 @@
 //! Customers of every channel, and what their providers post of them, each in its own form.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use simulator::Graph;
 
 pub(crate) const SECRET: &str = "the app's secret";
 pub(crate) const INBOX: &str = "shop@example.com";
@@ -26,8 +29,8 @@ impl Channel {
         Self::ALL[customer % Self::ALL.len()]
     }
 
-    /// What connects an account of it.
-    pub(crate) fn account(self) -> Value {
+    /// What connects an account of it; mails leave by this server.
+    pub(crate) fn account(self, mail_url: &str) -> Value {
         let meta =
             |id: &str, key: &str| json!({id: key, "access_token": "t", "app_secret": SECRET});
         let (name, config) = match self {
@@ -38,7 +41,7 @@ impl Channel {
             }),
             Instagram => ("instagram", meta("ig_user_id", GRAM)),
             Messenger => ("messenger", meta("page_id", PAGE)),
-            Email => ("email", json!({"address": INBOX})),
+            Email => ("email", json!({"address": INBOX, "smtp_url": mail_url})),
         };
         json!({"channel": name, "config": config})
     }
@@ -67,7 +70,17 @@ pub(crate) fn picture(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// The customer writes; `file` is a picture's id at the provider.
+/// How a picture comes with what the customer writes: its id at the provider, its address there, or
+/// itself.
+pub(crate) fn shown(graph: &Graph, customer: usize, picture: Vec<u8>) -> String {
+    match Channel::of(customer) {
+        Whatsapp => graph.add_medium("image/png", picture),
+        Instagram | Messenger => graph.address_of(&graph.add_medium("image/png", picture)),
+        Email => STANDARD.encode(picture),
+    }
+}
+
+/// The customer writes, and perhaps shows a picture.
 pub(crate) fn writes(customer: usize, text: &str, file: Option<&str>) -> Post {
     let (from, id) = (handle(customer), format!("{customer}.{text}"));
     match Channel::of(customer) {
@@ -85,18 +98,23 @@ pub(crate) fn writes(customer: usize, text: &str, file: Option<&str>) -> Post {
             of_meta("/webhook", "whatsapp_business_account", &entry)
         }
         channel @ (Instagram | Messenger) => {
-            let message = json!({"mid": format!("m_{id}"), "text": text});
+            let mut message = json!({"mid": format!("m_{id}"), "text": text});
+            if let Some(url) = file {
+                message["attachments"] = json!([{"type": "image", "payload": {"url": url}}]);
+            }
             event(
                 channel,
                 |account| json!({"sender": {"id": from}, "recipient": {"id": account}, "message": message}),
             )
         }
         Email => {
+            let file = file.map(|content| json!({"filename": "a.png", "content": content}));
             let mail = json!({
                 "from": from, "to": INBOX, "subject": "A matter", "text": text,
                 "message_id": format!("<{id}@example.org>"),
                 // All mails of a customer are about one matter.
                 "references": format!("<{customer}.first@example.org>"),
+                "attachments": Vec::from_iter(file),
             });
             Post { path: "/webhook/email", body: mail.to_string() }
         }

@@ -96,3 +96,33 @@ async fn what_waits_and_what_the_provider_said_no_to_is_shown_while_it_throttles
     assert!(sending["per_second"].as_f64().unwrap() < 80.0, "{sending}");
     assert_eq!(slow["can_send"], true, "what is said meanwhile waits, too");
 }
+
+#[tokio::test]
+async fn what_is_no_word_about_the_token_stops_nothing() {
+    let server = Server::beside(graph(), |_| {}).await;
+    let org = Org::on(&server).await;
+    for trouble in [Trouble::Expired, Trouble::Html, Trouble::TooMany] {
+        let (id, edge) = (Some(org.number.clone()), Some(String::new()));
+        server.graph.plan(Plan { id, edge, times: 1, trouble });
+        let unsure = health(&org).await;
+        assert_eq!((&unsure["token"], &unsure["can_send"]), (&json!("unknown"), &json!(true)));
+        assert!(unsure["provider"]["error"].is_string(), "{unsure}");
+        let well = health(&org).await;
+        assert_eq!((&well["token"], &well["status"]), (&json!("valid"), &json!("connected")));
+    }
+}
+
+#[tokio::test]
+async fn when_a_token_ends_is_not_forgotten_because_the_provider_does_not_say_it_now() {
+    let soon = crate::harness::unix_now() + 3 * 24 * 3_600;
+    let server =
+        Server::beside(GraphOptions { token_ends_at: Some(soon), ..graph() }, |_| {}).await;
+    let org = Org::on(&server).await;
+    let known = health(&org).await["token_expires_at"].take();
+    assert!(known.is_string());
+    let (id, trouble) = (Some("debug_token".to_owned()), Trouble::Html);
+    server.graph.plan(Plan { id, edge: None, times: 1, trouble });
+    assert_eq!(health(&org).await["token_expires_at"], known);
+    let account = format!("/api/integrations/accounts/{}", org.account);
+    assert_eq!(org.admin.get(&account).await.is(200)["token_expires_at"], known);
+}

@@ -1,12 +1,15 @@
 //! Files of messages: fetched from the provider whatever it does, sent to it, and seen by those who may
 //! see their conversation, and by nobody else.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use config::Config;
+use engine::media::is_sha256;
 use reqwest::Method;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use simulator::{Act, GraphOptions, MediaKind, Plan, Trouble, Who};
 
 use crate::caller::{Answer, Caller};
@@ -62,79 +65,131 @@ pub(crate) async fn assign(org: &Org, conversation: &Value, agent: Option<&Calle
     org.admin.patch(&path, json!({"agent_id": agent.map(|agent| &agent.id)})).await.is(200);
 }
 
-/// An album of five in parallel, with this going wrong; all of it is read by those who may.
-async fn album(options: GraphOptions, troubles: Vec<Plan>, restarts: bool) {
-    let (server, org) = beside(options, |_| {}).await;
-    let (ana, bea) = (org.hire("agent").await, org.hire("agent").await);
+/// A customer sends an album of five: five webhooks at once. Answers who.
+async fn album(server: &Arc<Server>, org: &Org) -> String {
     let phone = unique("1555");
-    troubles.into_iter().for_each(|plan| server.graph.plan(plan));
     let customer = server.graph.customer(&org.number, &Who::with_phone(&*phone, "Ines")).unwrap();
     customer.does(Act::Album { photos: 5 }).await.unwrap();
-    if restarts {
-        server.restart().await;
-    }
-    let all = until(&org, &phone, is_stored).await;
+    phone
+}
+
+/// An album is five messages of one conversation, whose files are whole, for those who may see it and
+/// for nobody else.
+async fn arrives(server: &Arc<Server>, org: &Org, phone: &str) {
+    let all = until(org, phone, is_stored).await;
     assert_eq!(all.len(), 5);
-    assign(&org, &all[0]["conversation_id"], Some(&ana)).await;
-    let other = Org::on(&server).await;
-    let mut files = std::collections::BTreeSet::new();
+    let (ana, bea) = (org.hire("agent").await, org.hire("agent").await);
+    assign(org, &all[0]["conversation_id"], Some(&ana)).await;
+    let other = Org::on(server).await;
+    let mut files = BTreeSet::new();
     for message in &all {
         let file = &message["attachments"][0];
         for who in [&ana, &org.admin] {
             let answer = read(who, file).await;
-            assert_eq!(
-                (answer.status, answer.bytes.len() as u64),
-                (200, file["size"].as_u64().unwrap())
-            );
-            assert!(answer.bytes.starts_with(b"\xff\xd8\xff"), "a picture");
+            assert_eq!(answer.status, 200);
+            assert_eq!(json!(answer.bytes.len()), file["size"]);
+            let hash = Sha256::digest(&answer.bytes).into();
+            assert!(is_sha256(file["sha256"].as_str().unwrap(), &hash), "as the provider has it");
             assert_eq!(answer.headers["content-type"], "image/jpeg");
         }
         for who in [&bea, &other.admin] {
             read(who, file).await.refused(404, "not_found");
         }
+        read(&org.admin.nobody(), file).await.refused(401, "unauthorized");
         files.insert(file["media_id"].as_str().unwrap().to_owned());
     }
     assert_eq!(files.len(), 5);
-    assign(&org, &all[0]["conversation_id"], Some(&bea)).await;
+    assign(org, &all[0]["conversation_id"], Some(&bea)).await;
     let file = &all[0]["attachments"][0];
     assert_eq!((read(&ana, file).await.status, read(&bea, file).await.status), (404, 200));
 }
 
+/// How many requests for files, or for their addresses, ended in this way.
+fn asked(server: &Arc<Server>, edge: &str, is_so: impl Fn(u16) -> bool) -> usize {
+    let all = server.graph.requests();
+    let is_file = |path: &str| path.contains("/attachments?");
+    let is_address = |path: &str| path.rsplit('/').next().is_some_and(|id| id.starts_with("7007"));
+    let is_meant = |path: &str| match edge {
+        "attachments" => is_file(path),
+        _ => is_address(path),
+    };
+    all.iter().filter(|one| is_meant(&one.path) && is_so(one.status)).count()
+}
+
 #[tokio::test]
 async fn five_photos_at_once_are_five_files_for_those_who_may_see_them() {
-    album(graph(), Vec::new(), false).await;
+    let (server, org) = beside(graph(), |_| {}).await;
+    let phone = album(&server, &org).await;
+    arrives(&server, &org, &phone).await;
 }
 
 #[tokio::test]
 async fn a_slow_provider_delays_nothing_but_the_files() {
-    let slow = Trouble::Slow { ms: 400 };
-    album(graph(), vec![trouble("", 5, slow), trouble("attachments", 5, slow)], false).await;
+    let (server, org) = beside(graph(), |_| {}).await;
+    let (hour, slow) = (Duration::from_secs(3600), Trouble::Slow { ms: 3_600_000 });
+    let all_wait = async || {
+        eventually(async || (server.graph.planned() == 0).then_some(())).await;
+    };
+    server.graph.plan(trouble("", 5, slow));
+    let phone = album(&server, &org).await;
+    all_wait().await;
+    let all = until(&org, &phone, |file| !is_stored(file)).await;
+    assert_eq!(all.len(), 5, "they are there without their files");
+    server.graph.plan(trouble("attachments", 5, slow));
+    server.graph.advance(hour);
+    all_wait().await;
+    // When the files are answered at last, their addresses are over.
+    server.graph.advance(hour);
+    arrives(&server, &org, &phone).await;
+    assert_eq!(asked(&server, "attachments", |status| status == 404), 5);
+    assert_eq!(asked(&server, "", |status| status == 200), 10);
 }
 
 #[tokio::test]
 async fn a_provider_that_is_down_is_asked_until_it_is_there() {
-    let down = |edge: &str| {
-        vec![
-            trouble(edge, 10, Trouble::ResetBefore),
-            trouble(edge, 5, Trouble::Html),
-            trouble(edge, 5, Trouble::TooMany),
-            trouble(edge, 2, Trouble::Error { code: 190 }),
-            trouble(edge, 5, Trouble::Truncated),
-        ]
-    };
-    album(graph(), down(""), false).await;
+    let (server, org) = beside(graph(), |_| {}).await;
+    for (times, how) in [
+        (10, Trouble::ResetBefore),
+        (5, Trouble::Html),
+        (5, Trouble::TooMany),
+        (2, Trouble::Error { code: 190 }),
+        (5, Trouble::Truncated),
+    ] {
+        server.graph.plan(trouble("", times, how));
+    }
+    let phone = album(&server, &org).await;
+    arrives(&server, &org, &phone).await;
+    assert_eq!(asked(&server, "", |status| status != 200), 10 + 5 + 5 + 2);
 }
 
 #[tokio::test]
 async fn an_address_that_is_over_is_asked_for_anew() {
-    let over = trouble("attachments", 9, Trouble::Expired);
-    album(graph(), vec![over], false).await;
+    let (server, org) = beside(graph(), |_| {}).await;
+    server.graph.plan(trouble("attachments", 9, Trouble::Expired));
+    let phone = album(&server, &org).await;
+    arrives(&server, &org, &phone).await;
+    assert_eq!(asked(&server, "attachments", |status| status == 404), 9);
+    assert_eq!(asked(&server, "", |status| status == 200), 5 + 9, "none is gone to twice");
+}
+
+#[tokio::test]
+async fn an_address_that_is_over_is_asked_for_anew_at_once() {
+    let hour = Duration::from_secs(3600);
+    let (server, org) = beside(graph(), |config| config.limits.media_ladder = vec![hour]).await;
+    server.graph.plan(trouble("attachments", 1, Trouble::Expired));
+    let phone = album(&server, &org).await;
+    arrives(&server, &org, &phone).await;
+    assert_eq!(asked(&server, "", |status| status == 200), 6);
 }
 
 #[tokio::test]
 async fn what_was_not_fetched_is_fetched_after_a_restart() {
-    let down = trouble("", 40, Trouble::ResetBefore);
-    album(graph(), vec![down], true).await;
+    let (server, org) = beside(graph(), |_| {}).await;
+    server.graph.plan(trouble("", 40, Trouble::ResetBefore));
+    let phone = album(&server, &org).await;
+    server.restart().await;
+    arrives(&server, &org, &phone).await;
+    assert_eq!(asked(&server, "", |status| status != 200), 40);
 }
 
 #[tokio::test]

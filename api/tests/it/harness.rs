@@ -87,17 +87,18 @@ impl Server {
         Arc::new(server)
     }
 
-    /// Stops and starts again on the same directory.
-    pub(crate) async fn restart(&self) {
-        self.restart_after(|| {}).await;
+    /// Stops and starts again on the same directory. Answers whether it stopped in order.
+    pub(crate) async fn restart(&self) -> bool {
+        self.restart_after(|| {}).await
     }
 
     /// The same, and in between this is done.
-    pub(crate) async fn restart_after(&self, meanwhile: impl FnOnce()) {
+    pub(crate) async fn restart_after(&self, meanwhile: impl FnOnce()) -> bool {
         let running = self.running.lock().unwrap().take().unwrap();
-        RUNTIME.spawn(running.stop()).await.unwrap();
+        let is_finished = RUNTIME.spawn(running.stop()).await.unwrap();
         meanwhile();
         self.run().await;
+        is_finished
     }
 
     /// Where its messages can be found by their words.

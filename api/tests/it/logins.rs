@@ -11,12 +11,12 @@ use crate::caller::{Answer, Caller};
 use crate::harness::{Org, SECRET, Server, graph, unique};
 
 const ALL: &str = "/api/integrations/accounts";
-const SIGNUP: &str = "/api/integrations/whatsapp/embedded-signup";
-const GRAM: &str = "/api/integrations/instagram/oauth";
-const PAGES: &str = "/api/integrations/messenger/oauth";
+pub(crate) const SIGNUP: &str = "/api/integrations/whatsapp/embedded-signup";
+pub(crate) const GRAM: &str = "/api/integrations/instagram/oauth";
+pub(crate) const PAGES: &str = "/api/integrations/messenger/oauth";
 const SUBSCRIBE: &str = "/api/integrations/messenger/pages/subscribe";
 const DISCONNECT: &str = "/api/integrations/messenger/pages/disconnect";
-const BACK: &str = "https://desk.example.com/connected";
+pub(crate) const BACK: &str = "https://desk.example.com/connected";
 
 /// A server that has apps for all logins.
 pub(crate) fn with_apps(config: &mut Config) {
@@ -69,11 +69,11 @@ async fn connected(org: &Org) -> Value {
 }
 
 /// A server of its own, whose provider takes the tokens that it gives and no other.
-async fn alone() -> (Arc<Server>, Org) {
+pub(crate) async fn alone() -> (Arc<Server>, Org) {
     with(|_| {}).await
 }
 
-async fn with(differ: impl FnOnce(&mut Config)) -> (Arc<Server>, Org) {
+pub(crate) async fn with(differ: impl FnOnce(&mut Config)) -> (Arc<Server>, Org) {
     let options = GraphOptions { access_token: Some("nobody's".to_owned()), ..graph() };
     let server = Server::beside(options, |config| {
         with_apps(config);
@@ -84,26 +84,26 @@ async fn with(differ: impl FnOnce(&mut Config)) -> (Arc<Server>, Org) {
     (server, org)
 }
 
-async fn state(person: &Caller, path: &str) -> Value {
+pub(crate) async fn state(person: &Caller, path: &str) -> Value {
     person.get(&format!("{path}/config")).await.is(200)["state"].take()
 }
 
 /// A whole login.
-async fn log_in(org: &Org, person: &Caller, path: &str, login: Login) -> Answer {
+pub(crate) async fn log_in(org: &Org, person: &Caller, path: &str, login: Login) -> Answer {
     let state = person.get(&format!("{path}/config")).await.body["state"].take();
     let code = org.server.graph.log_in(login, redirect(path));
     person.post(path, json!({"code": code, "state": state})).await
 }
 
-fn gram(id: &str) -> Login {
+pub(crate) fn gram(id: &str) -> Login {
     Login::Instagram { id: id.to_owned(), username: "corner.store".to_owned() }
 }
 
-fn signup(number: &str, code: &str, state: &Value) -> Value {
+pub(crate) fn signup(number: &str, code: &str, state: &Value) -> Value {
     json!({"code": code, "state": state, "waba_id": unique("9"), "phone_number_id": number})
 }
 
-async fn accounts(org: &Org, channel: &str) -> Vec<Value> {
+pub(crate) async fn accounts(org: &Org, channel: &str) -> Vec<Value> {
     let all = org.admin.get(&format!("{ALL}?channel={channel}")).await.is(200);
     serde_json::from_value(all).unwrap()
 }
@@ -295,14 +295,14 @@ async fn a_token_that_ends_soon_is_renewed_by_whoever_looks_and_every_hour() {
     let health = org.admin.get(&format!("{path}/health")).await.is(200);
     assert_eq!((renewals(), &health["token"]), (1, &json!("valid")), "the new one works");
     assert!(health["token_expires_at"].as_str() > made["token_expires_at"].as_str());
-    server.app().outbox.renew_all().await.unwrap();
+    server.app().outbox.look_after_accounts().await.unwrap();
     assert_eq!(renewals(), 2);
     // One that cannot be renewed stays as it is.
     let before = org.admin.get(&path).await.is(200);
     let trouble = Trouble::Error { code: 190 };
     let id = Some("refresh_access_token".to_owned());
     server.graph.plan(Plan { id, edge: None, times: 1, trouble });
-    server.app().outbox.renew_all().await.unwrap();
+    server.app().outbox.look_after_accounts().await.unwrap();
     assert_eq!(org.admin.get(&path).await.is(200), before);
 }
 

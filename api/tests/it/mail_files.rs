@@ -53,6 +53,33 @@ impl Inbox {
     }
 }
 
+#[tokio::test]
+async fn a_mail_that_cannot_be_taken_apart_shows_its_head_and_is_a_file_as_it_came() {
+    let server = Server::start(|_| {}).await;
+    let inbox = Inbox::on(&server).await;
+    let nested: String = (0..1_000)
+        .map(|n| format!("Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n"))
+        .collect();
+    let large = format!("X: {}\n\nx", "x".repeat(1 << 20));
+    for raw in [&nested, &large] {
+        let raw = format!("From: {}@example.org\nSubject: odd\n{raw}", unique("mei"));
+        let post = json!({"to": inbox.address, "email": raw});
+        for _ in 0..2 {
+            inbox.posts(&post).await.is(200);
+        }
+        let (_, messages) = inbox.newest().await;
+        let [message] = &messages[..] else { panic!("{messages:?}") };
+        assert_eq!(
+            (&message["subject"], &message["error"]["code"]),
+            (&json!("odd"), &json!("unreadable"))
+        );
+        let answer = read(&inbox.org.admin, &message["attachments"][0]).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.bytes == raw.as_bytes());
+    }
+    assert!(server.dead_letters(&inbox.org).await.is_empty());
+}
+
 async fn read(who: &Caller, file: &Value) -> Answer {
     let path = format!("/api/media/{}", file["media_id"].as_str().unwrap());
     Answer::of(who.request(Method::GET, &path)).await

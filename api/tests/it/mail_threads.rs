@@ -142,13 +142,20 @@ async fn an_automatic_answer_is_marked_where_what_it_answers_is() {
     let away = format!(
         "From: {MEI}\nTo: {reply}\nSubject: Automatic reply: Boots\nAuto-Submitted: auto-replied\n"
     );
+    let path = format!("/api/conversations/{id}");
+    inbox.org.admin.patch(&format!("{path}/status"), json!({"status": "resolved"})).await.is(200);
     inbox.raw("away", &away).await;
+    let shown = inbox.org.admin.get(&path).await.is(200);
+    assert_eq!((&shown["status"], &shown["unread_count"]), (&json!("resolved"), &json!(1)));
+    assert_eq!(shown["last_message"]["text"], "away");
     let list = format!("{}Precedence: list\nList-Id: <all.example.org>\n", answers(BO, "m1"));
     inbox.raw("list", &list).await;
     assert_eq!(inbox.threads().await, [["m1", "away", "list"]]);
     let (_, messages) = inbox.that_begins("m1").await;
     let marked: Vec<_> = messages.iter().map(|message| message["automatic"] == true).collect();
     assert_eq!(marked, [false, true, true]);
+    let shown = inbox.org.admin.get(&path).await.is(200);
+    assert_eq!((&shown["status"], &shown["unread_count"]), (&json!("open"), &json!(2)));
 }
 
 #[tokio::test]

@@ -17,6 +17,10 @@ mod auth;
 #[cfg(test)]
 mod caller;
 #[cfg(test)]
+mod claims;
+#[cfg(test)]
+mod connecting;
+#[cfg(test)]
 mod contacts;
 #[cfg(test)]
 mod conversations;
@@ -74,6 +78,8 @@ mod quick_replies;
 mod random;
 #[cfg(test)]
 mod registration;
+#[cfg(test)]
+mod renewals;
 #[cfg(test)]
 mod roles;
 #[cfg(test)]

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use engine::id::{AgentId, MediaId};
+use engine::media::Origin;
 use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
+use storage::media::Draft;
 
 use crate::caller::{Answer, Caller};
 use crate::harness::{Org, Server, eventually};
@@ -84,6 +87,34 @@ async fn a_file_that_shows_nowhere_is_seen_by_whoever_brought_it() {
     for other in [&bea, &org.admin, &Org::on(&org.server).await.admin] {
         read(other, &file, &[]).await.refused(404, "not_found");
     }
+}
+
+#[tokio::test]
+async fn a_file_that_shows_nowhere_is_nobodys_after_some_time_and_goes() {
+    let server = Server::start(|config| {
+        config.limits.media_unshown = Duration::from_millis(1);
+    })
+    .await;
+    let org = Org::on(&server).await;
+    let file = org.admin.brings("a.png", "image/png", PNG).await.is(201);
+    eventually(async || (read(&org.admin, &file, &[]).await.status == 404).then_some(())).await;
+    // One that was brought two hours ago: a start looks at it.
+    let (app, me) = (server.app(), org.admin.get("/api/auth/me").await.is(200));
+    let tenant = serde_json::from_value(me["org_id"].clone()).unwrap();
+    let mut incoming = app.media.begin(tenant, app.tenants.id(), 10).await.unwrap();
+    incoming.write(b"long ago").await.unwrap();
+    let draft = Draft {
+        id: MediaId(app.tenants.id()),
+        mime_type: "text/plain".to_owned(),
+        filename: None,
+        origin: Origin::Uploaded { by: AgentId(app.tenants.id()) },
+        at: app.tenants.now() - Duration::from_secs(2 * 60 * 60),
+    };
+    incoming.keep(draft).await.unwrap();
+    drop(app);
+    assert_eq!(stored(&server).len(), 2);
+    server.restart().await;
+    eventually(async || (stored(&server).len() == 1).then_some(())).await;
 }
 
 #[tokio::test]

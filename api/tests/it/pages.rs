@@ -2,13 +2,14 @@
 //! desk see of it, and what they answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::post;
 use reqwest::Method;
 use serde_json::{Value, json};
-use simulator::{bodies, sign};
+use simulator::{Plan, Trouble, bodies, sign};
 use tokio::sync::mpsc;
 
 use crate::caller::Answer;
@@ -441,4 +442,29 @@ async fn what_is_seen_on_instagram_is_read() {
     assert_eq!(asked["recipient"], json!({"id": page.person}));
     page.gets(&[page.does(json!({"read": {"mid": id}}))]).await;
     eventually(async || (page.reads().await[1]["status"] == "read").then_some(())).await;
+}
+
+#[tokio::test]
+async fn an_echo_before_the_answer_to_our_send_is_that_message_whatever_is_answered() {
+    let patience = Duration::from_millis(500);
+    let server = Server::start(|config| config.limits.provider_timeout = patience).await;
+    let config = json!({"app_secret": SECRET, "send_read_marks": false});
+    let page = Page::of(Org::on(&server).await, "messenger", config).await;
+    page.gets(&[page.writes(&unique("m."), "Are you open?")]).await;
+    // It is done and told of by webhook; its answer is late, is none, or says that nothing happened.
+    for (n, how) in [Trouble::HangAfter, Trouble::ResetAfter, Trouble::Truncated].iter().enumerate()
+    {
+        server.graph.plan(Plan::next_sends(1, *how));
+        let sent = page.says(json!({"text": "Until nine."})).await.is(201);
+        let is_read = async || {
+            let messages = page.reads().await;
+            assert_eq!(messages.len(), 2 + n, "{how:?}: it is shown once");
+            assert_eq!(messages[1 + n]["id"], sent["id"]);
+            (messages[1 + n]["status"] == "read").then_some(())
+        };
+        eventually(is_read).await;
+    }
+    let messages = page.reads().await;
+    assert!(messages[1..].iter().all(|message| message["status"] == "read"), "{messages:?}");
+    assert_eq!(server.graph.sends().sends.len(), 3, "nothing is sent twice");
 }

@@ -319,30 +319,48 @@ impl World {
         }
     }
 
-    /// The texts with a word that somebody may see now.
-    fn visible(&self, who: usize, word: &str) -> BTreeSet<String> {
+    /// The texts that somebody may see now: with a word, of a conversation, or all.
+    fn visible(&self, who: usize, word: Option<&str>, of: Option<&str>) -> BTreeSet<String> {
         let sees = |id: &String| {
             (who == 1 && self.is_supervisor)
                 || self.owners.get(id).copied().flatten().is_none_or(|owner| owner == who)
         };
-        let of = self.messages.iter().filter(|(id, of, _)| *of == word && sees(id));
-        of.map(|(_, _, text)| text.clone()).collect()
+        let is_meant = |(id, with, _): &&(String, &str, String)| {
+            word.is_none_or(|word| word == *with) && of.is_none_or(|of| of == id) && sees(id)
+        };
+        self.messages.iter().filter(is_meant).map(|(_, _, text)| text.clone()).collect()
     }
 
-    /// Nobody finds, or is told that there is, what they may not see now.
+    /// Nobody finds, or is told that there is, what they may not see now, whatever they look for.
     async fn check(&self, chance: &mut Chance) {
         let (who, word) = (chance.index(2), WORDS[chance.index(WORDS.len())]);
-        let (found, total) = find(&self.people[who], &q(word)).await;
-        let (found, visible) = (texts(&found), self.visible(who, word));
-        assert!(found.is_subset(&visible), "{who} finds {found:?} of {visible:?}");
-        assert_eq!(total, found.len(), "{who} is told of more than is found");
+        let person = &self.people[who];
+        let known: Vec<_> = self.conversations.values().collect();
+        let one = known[chance.index(known.len())];
+        let contact = self.org.admin.get(&format!("/api/conversations/{one}")).await.is(200);
+        let of_contact = contact["contact_id"].as_str().unwrap();
+        let of_contact = format!("contact_id={of_contact}&per_page=100");
+        for (query, word, of) in [
+            (q(word), Some(word), None),
+            ("per_page=100".to_owned(), None, None),
+            (of_contact.clone(), None, Some(one.as_str())),
+        ] {
+            let (found, total) = find(person, &query).await;
+            let (found, visible) = (texts(&found), self.visible(who, word, of));
+            assert!(found.is_subset(&visible), "{who} by {query} finds {found:?} of {visible:?}");
+            assert_eq!(total, found.len(), "{who} by {query} is told of more than is found");
+        }
+        // Behind the end there is nothing to be found, and as much to be counted.
+        let (found, total) = find(person, &format!("{of_contact}&page=50")).await;
+        let visible = self.visible(who, None, Some(one)).len();
+        assert!(found.is_empty() && total <= visible, "{who} is told of {total} of {visible}");
     }
 
     /// In the end everybody finds all that they may see.
     async fn check_all(&self) {
         for (who, person) in self.people.iter().enumerate() {
             for word in WORDS {
-                let visible = self.visible(who, word);
+                let visible = self.visible(who, Some(word), None);
                 let all = found(person, &q(word), visible.len()).await;
                 assert_eq!(texts(&all), visible, "{who}: {word}");
             }

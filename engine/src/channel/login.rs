@@ -46,8 +46,10 @@ pub struct GivenAccount {
 /// Why the provider gives nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotGiven {
-    /// The provider says no.
+    /// The provider says no, to this or for now.
     Refused(MessageError),
+    /// It says no to whatever is asked for by this token.
+    Stopped(MessageError),
     /// It could not be asked, or did not answer.
     Unanswered(String),
 }
@@ -122,7 +124,7 @@ pub fn instagram_account(token: &str) -> Call {
 /// The token that an answer gives. Instagram's stands in a list at times.
 pub fn token(answered: Answered) -> Result<Token, NotGiven> {
     let said = given(answered)?;
-    let of = |key: &str| said.get(key).or_else(|| said.pointer("/data/0")?.get(key));
+    let of = |key: &str| stated(&said, key);
     let seconds = of("expires_in").and_then(Value::as_u64).filter(|seconds| *seconds > 0);
     let token = of("access_token").and_then(text).ok_or_else(nothing)?;
     Ok(Token { token, lasts: seconds.map(Duration::from_secs) })
@@ -147,11 +149,16 @@ pub fn given_pages(answered: Answered) -> Result<(Vec<GivenPage>, Option<String>
 /// Whose a token of Instagram's is, as an answer says.
 pub fn given_account(answered: Answered) -> Result<GivenAccount, NotGiven> {
     let said = given(answered)?;
-    let of = |key: &str| said.get(key).or_else(|| said.pointer("/data/0")?.get(key));
+    let of = |key: &str| stated(&said, key);
     let id = of("user_id").or_else(|| of("id")).and_then(text).ok_or_else(nothing)?;
     let username = of("username").and_then(text);
     let username = username.map(|name| name.chars().take(NAME_CHARS_MAX).collect());
     Ok(GivenAccount { id, username })
+}
+
+/// What stands under a key, or in the one entry of a list.
+fn stated<'v>(said: &'v Value, key: &str) -> Option<&'v Value> {
+    said.get(key).or_else(|| said.pointer("/data/0")?.get(key))
 }
 
 fn get(api: Api, path: &str, asked: &[(&str, &str)], token: &str) -> Call {
@@ -178,10 +185,14 @@ pub fn given(answered: Answered) -> Result<Value, NotGiven> {
         let message = words.chars().take(500).collect();
         return Err(NotGiven::Refused(MessageError { code, message }));
     }
+    // Whatever stands before the provider, and says no, knows nothing of what was asked.
+    if said.pointer("/error/code").and_then(Value::as_i64).is_none() {
+        let reason = format!("the provider answered {status} without a reason");
+        return Err(NotGiven::Unanswered(reason));
+    }
     Err(match outcome(answered) {
-        Outcome::Retry { error, .. }
-        | Outcome::Refused { error }
-        | Outcome::AccountStopped { error } => NotGiven::Refused(error),
+        Outcome::Retry { error, .. } | Outcome::Refused { error } => NotGiven::Refused(error),
+        Outcome::AccountStopped { error } => NotGiven::Stopped(error),
         Outcome::Unknown { reason } => NotGiven::Unanswered(reason),
         Outcome::Sent { .. } => nothing(),
     })
@@ -194,7 +205,7 @@ fn nothing() -> NotGiven {
 impl fmt::Display for NotGiven {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(error) => error.fmt(f),
+            Self::Refused(error) | Self::Stopped(error) => error.fmt(f),
             Self::Unanswered(reason) => f.write_str(reason),
         }
     }
@@ -277,7 +288,13 @@ mod tests {
         assert_eq!(read(answers(400, graph)), refused("100", "used"));
         let gram = json!({"error_type": "OAuthException", "code": 400, "error_message": "used"});
         assert_eq!(read(answers(400, gram)), refused("400", "used"));
-        let silence = [Answered::NotSent(String::new()), answers(502, json!("<html>"))];
+        let ended = json!({"error": {"message": "ended", "code": 190}});
+        let (code, message) = ("190".to_owned(), "ended".to_owned());
+        let stopped = NotGiven::Stopped(MessageError { code, message });
+        assert_eq!(read(answers(401, ended)), Some(stopped));
+        let proxy = json!({"error": "forbidden"});
+        let silence =
+            [Answered::NotSent(String::new()), answers(502, json!("<html>")), answers(403, proxy)];
         for silent in silence {
             assert!(matches!(read(silent), Some(NotGiven::Unanswered(_))));
         }

@@ -144,6 +144,9 @@ pub struct InboundMessage {
     /// A program wrote it: it is never answered by one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub automatic: bool,
+    /// A program answered for a customer who has not read what it answers: there is nothing to do.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub auto_reply: bool,
     /// That of a message of ours which it says has not arrived: it is shown only where that is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bounce: Option<Receipt>,

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::messaging::{self, Speaker};
 use super::{
     Answered, Call, Channel, Handle, Located, Method, Missed, Opaque, Outbound, Outcome, Profile,
@@ -255,6 +257,12 @@ impl Channel {
         }
     }
 
+    /// Whether an account is heard by the subscription of a page, whichever that is: so is one of
+    /// Instagram with a page's token.
+    pub fn is_of_page(self, account: &Account) -> bool {
+        self == Self::Instagram && !self.speaker(account).is_login()
+    }
+
     /// How far an account is subscribed and registered before anything was asked for; `None` where
     /// nothing has to be.
     pub fn unregistered(self) -> Option<Registration> {
@@ -285,16 +293,17 @@ impl Channel {
         from.is_login().then(|| login::instagram_refresh(token))
     }
 
-    fn speaker(self, account: &Account) -> Speaker<'_> {
+    /// An account of Messenger or Instagram, as it speaks.
+    pub fn speaker(self, account: &Account) -> Speaker<'_> {
         let token = account.text("access_token").unwrap_or_default();
         Speaker { channel: self, key: &account.account_key, token }
     }
 
     /// What the provider says of an account that it answers for.
-    pub fn known(self, body: &[u8]) -> Known {
+    pub fn known(self, said: &Value) -> Known {
         match self {
-            Self::Whatsapp => whatsapp::known(body),
-            Self::Instagram | Self::Messenger => messaging::known(body),
+            Self::Whatsapp => whatsapp::known(said),
+            Self::Instagram | Self::Messenger => messaging::known(said),
             Self::Email => Known::default(),
         }
     }

@@ -55,12 +55,13 @@ impl Contact {
         self.merged_into.is_none() && (is_writer || !self.threads.is_empty())
     }
 
-    /// Takes in all of another one, whose thread `gone` was moved to one of this one's, and of its
-    /// suggestions as many as there may be. Answers whether anything changed: twice is as once.
+    /// Takes in all of another one, and of its suggestions as many as there may be; the thread
+    /// `moved.0` of one of both goes on in `moved.1`. Answers whether anything changed: twice is as
+    /// once.
     pub fn absorb(
         &mut self,
         other: &Self,
-        gone: Option<ThreadId>,
+        moved: Option<(ThreadId, ThreadId)>,
         most: usize,
         now: Timestamp,
     ) -> bool {
@@ -76,13 +77,12 @@ impl Contact {
             known.ended_at = ended.filter(|_| known.since <= ended);
         }
         next.forget_surplus();
-        for thread in &other.threads {
-            if !next.threads.contains(thread) {
-                next.threads.push(*thread);
-            }
+        next.threads.extend(&other.threads);
+        for thread in &mut next.threads {
+            *thread = moved.filter(|(from, _)| from == thread).map_or(*thread, |(_, to)| to);
         }
-        next.threads.retain(|thread| Some(*thread) != gone);
         next.threads.sort_unstable();
+        next.threads.dedup();
         next.forget_old_threads();
         for wish in &other.wishes {
             next.wish(wish.clone());
@@ -191,7 +191,8 @@ mod tests {
         older.suggest(suggestion(7), 5, NOW);
         younger.suggest(suggestion(3), 5, NOW);
         younger.suggest(suggestion(8), 5, NOW);
-        assert!(older.absorb(&younger, Some(moved), 5, NOW));
+        let moved = Some((moved, older.threads[0]));
+        assert!(older.absorb(&younger, moved, 5, NOW));
         assert_eq!(older.identities.len(), 2);
         assert_eq!(older.threads, [kept, ThreadId(Uuid::from_u128(30))]);
         assert_eq!((older.name.as_deref(), older.is_touched()), (Some("Noor"), true));
@@ -199,7 +200,7 @@ mod tests {
         assert_eq!(older.absorbed, [younger.id]);
         let with: Vec<_> = older.merge_suggestions.iter().map(|s| s.contact_id.0).collect();
         assert_eq!(with, [7, 8].map(Uuid::from_u128), "none of what is one by now");
-        assert!(!older.absorb(&younger, Some(moved), 5, NOW), "twice is as once");
+        assert!(!older.absorb(&younger, moved, 5, NOW), "twice is as once");
     }
 
     #[test]

@@ -296,9 +296,9 @@ impl Turn<'_> {
             Amend::Deletion => {
                 let (changes, media) = (row.message.deleted_at.is_none(), row.media());
                 if changes && !media.is_empty() {
-                    self.effects.push(Effect::LetGo { media });
+                    self.effects.push(Effect::LetGo { media: media.clone() });
                 }
-                changes.then_some(Fact::Deleted { message, place, at, content: before })
+                changes.then_some(Fact::Deleted { message, place, at, content: before, media })
             }
         };
         if let Some(fact) = fact {

@@ -80,12 +80,14 @@ impl Conversation {
                     self.turn(ConversationStatus::Resolved, at);
                 }
             }
-            Fact::Received { provider_id, sent_at, place, .. } => {
-                self.unread = self.unread.saturating_add(1);
-                if self.unread_at.len() == UNREAD_KEPT {
-                    self.unread_at.remove(0);
+            Fact::Received { provider_id, sent_at, place, auto_reply, .. } => {
+                if !auto_reply {
+                    self.unread = self.unread.saturating_add(1);
+                    if self.unread_at.len() == UNREAD_KEPT {
+                        self.unread_at.remove(0);
+                    }
+                    self.unread_at.push((self.seq, *place));
                 }
-                self.unread_at.push((self.seq, *place));
                 // What arrives late does not take the window back.
                 self.last_inbound_at = self.last_inbound_at.max(Some(sent_at.unwrap_or(at)));
                 if let Some(id) = provider_id {
@@ -160,6 +162,7 @@ impl Conversation {
                     self.unpark(id);
                 }
             }
+            Fact::Taken { place, at } => self.got_to(*place, MessageStatus::Sent, Some(*at)),
             Fact::Watermarked { status, up_to } => self.mark(*status, *up_to),
             Fact::ReceiptParked { receipt } => {
                 self.parked.retain(|p| p.parked_at + PARKED_FOR > receipt.parked_at);

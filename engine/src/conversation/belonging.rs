@@ -22,7 +22,7 @@ pub(super) fn move_to(
     context: &Context<'_>,
 ) -> Result<Decision, Refused> {
     let touched = state.case.as_ref().is_some_and(|case| case.touched);
-    if state.thread.stays || touched {
+    if state.thread.stays || state.thread.taken_in || touched {
         return Err(Refused::Touched);
     }
     let mut turn = turn(state, context);
@@ -41,11 +41,11 @@ pub(super) fn move_to(
 }
 
 /// Another thread is about to move here. From now on ids that are new here may be known there, and
-/// with `stays` this one never moves itself.
-pub(super) fn take_in(state: &State, stays: bool, context: &Context<'_>) -> Decision {
+/// where it is `older` this one never moves itself.
+pub(super) fn take_in(state: &State, older: bool, context: &Context<'_>) -> Decision {
     let mut turn = turn(state, context);
     let mut thread = state.thread.clone();
-    thread.stays |= stays;
+    thread.taken_in |= older;
     thread.joined_at = Some(context.now);
     turn.thread = Some(thread);
     turn.done(None)

@@ -120,10 +120,10 @@ pub enum Command {
     /// The customer turned out to be the one of another thread, which is older: from now on
     /// everything goes there, unless people have worked here.
     MoveTo(MovedTo),
-    /// Another thread turned out to be this one and is about to be moved here; with `stays`, though
-    /// it is the older one.
+    /// Another thread turned out to be this one and is about to be moved here, perhaps though it is
+    /// the older one.
     TakeIn {
-        stays: bool,
+        older: bool,
     },
     /// Another thread was moved here while its customer waited for an answer.
     Join(Joined),

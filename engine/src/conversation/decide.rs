@@ -87,7 +87,7 @@ pub fn decide(
             Ok(belonging::contact_changed(state, *contact, name, phone, context))
         }
         Command::MoveTo(to) => belonging::move_to(state, *to, context),
-        Command::TakeIn { stays } => Ok(belonging::take_in(state, *stays, context)),
+        Command::TakeIn { older } => Ok(belonging::take_in(state, *older, context)),
         Command::Join(joined) => Ok(belonging::join(state, joined, context)),
         Command::Settle => Ok(belonging::settle(state, context)),
         Command::Look => Ok(turn(state, envelope, context)?.done(None)),

@@ -17,7 +17,11 @@ pub(super) fn receive(
     if let Some((conversation, _)) = id.and_then(|id| find(state, context, id)) {
         return nothing(state, context, conversation);
     }
-    let mut turn = open(state, context, By::Contact);
+    let mut turn = match &state.case {
+        // It is nothing that anybody has to look after.
+        Some(case) if message.auto_reply => at(state, context, case.id)?,
+        _ => open(state, context, By::Contact),
+    };
     let waiting = message.provider_id.as_deref().map(|id| turn.head.waiting_for(id));
     let quoted = quoted(state, context, message.reply_to.as_deref());
     let author = message.author.as_ref().map(Author::sender);
@@ -41,6 +45,7 @@ pub(super) fn receive(
         provider_id: message.provider_id.clone(),
         dedup: message.dedup.clone(),
         sent_at: message.sent_at,
+        auto_reply: message.auto_reply && state.case.is_some(),
     };
     turn.add(row, By::Contact, fact);
     turn.let_amendments_in(place, waiting.unwrap_or_default())?;
@@ -108,6 +113,9 @@ pub(super) fn echo(
         let mut turn = at(state, context, conversation)?;
         let sent = Progress { at: echo.sent_at, ..Progress::sent() };
         turn.progress(place, Some(&echo.provider_id), sent)?;
+        if let Some(at) = echo.sent_at {
+            turn.taken(place, at)?;
+        }
         next(&mut turn, place);
         return Ok(turn.done(Some(place)));
     }

@@ -66,9 +66,13 @@ pub struct Thread {
     /// All that follows from the move is done: names and contacts say the same.
     #[serde(default)]
     pub settled: bool,
-    /// Another one, though older, was moved here, or people worked here: this one is not moved.
+    /// People worked on a case of it that is over: it is not moved, nor is its contact merged away
+    /// unasked. Written before `taken_in` was, it may say that.
     #[serde(default)]
     pub stays: bool,
+    /// Another one, though older, was moved here: this one is not moved. Whose it is may change.
+    #[serde(default)]
+    pub taken_in: bool,
     /// When another one last turned out to be this one: what it had taken until then is no news.
     #[serde(default)]
     pub joined_at: Option<Timestamp>,
@@ -83,7 +87,8 @@ impl Thread {
         contact: ContactId,
     ) -> Self {
         let (case, current, moved_to) = (0, None, None);
-        let (left_waiting, settled, stays, joined_at) = (false, false, false, None);
+        let (left_waiting, settled, joined_at) = (false, false, None);
+        let (stays, taken_in) = (false, false);
         Self {
             id,
             tenant,
@@ -96,6 +101,7 @@ impl Thread {
             left_waiting,
             settled,
             stays,
+            taken_in,
             joined_at,
             waiting: Vec::new(),
             history: None,

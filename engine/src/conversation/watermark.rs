@@ -38,6 +38,16 @@ impl Turn<'_> {
         self.raise(place, status, Some(up_to))
     }
 
+    /// The provider says when it had taken a message of ours, though it was known before that it had.
+    pub(super) fn taken(&mut self, place: Place, at: Timestamp) -> Result<(), Refused> {
+        let unseen = self.head.unseen.iter().find(|unseen| unseen.place == place);
+        if unseen.is_none_or(|unseen| unseen.at == at) {
+            return Ok(());
+        }
+        self.record(Fact::Taken { place, at });
+        self.let_marks_in(place)
+    }
+
     /// Who has read a message has read those that had left before it.
     pub(super) fn read_along(
         &mut self,

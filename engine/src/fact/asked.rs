@@ -2,7 +2,7 @@
 //! it.
 
 use super::{ConversationStatus, Fact};
-use crate::id::MessageId;
+use crate::id::{MediaId, MessageId};
 use crate::message::{MessageStatus, Place};
 use crate::time::Timestamp;
 
@@ -27,6 +27,7 @@ impl Fact {
             | Self::Edited { message, place, .. }
             | Self::Deleted { message, place, .. } => Some((*message, *place)),
             Self::Opened { .. }
+            | Self::Taken { .. }
             | Self::Watermarked { .. }
             | Self::ReceiptParked { .. }
             | Self::AmendmentParked { .. }
@@ -62,6 +63,7 @@ impl Fact {
             | Self::ReactionQueued { .. }
             | Self::ReactionEnded { .. }
             | Self::Fetched { .. }
+            | Self::Taken { .. }
             | Self::Watermarked { .. }
             | Self::Opened { .. }
             | Self::ReceiptParked { .. }
@@ -146,6 +148,14 @@ impl Fact {
         }
     }
 
+    /// The files that its message does not show any more.
+    pub fn lets_go_of(&self) -> &[MediaId] {
+        match self {
+            Self::Deleted { media, .. } => media,
+            _ => &[],
+        }
+    }
+
     /// Its name among the live events; `None`: nothing that anybody is shown.
     pub fn event(&self) -> Option<&'static str> {
         Some(match self {
@@ -186,7 +196,8 @@ impl Fact {
             Self::ContactChanged { .. } => "contact.updated",
             // History is no news.
             Self::Opened { .. } | Self::Imported { .. } | Self::Filled { .. } => return None,
-            Self::Watermarked { .. }
+            Self::Taken { .. }
+            | Self::Watermarked { .. }
             | Self::ReceiptParked { .. }
             | Self::AmendmentParked { .. }
             | Self::Moved { .. }

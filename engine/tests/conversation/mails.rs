@@ -3,11 +3,12 @@
 use engine::channel::{Author, Channel, Handle, Outcome, Topic};
 use engine::contact::IdentityKind;
 use engine::conversation::{Command, Draft, Envelope, Refused, Target};
+use engine::fact::ConversationStatus;
 use engine::id::{ContactId, MessageId};
 use engine::message::{Content, MailHead, MessageRow, MessageStatus, SenderKind};
 use uuid::Uuid;
 
-use crate::desk::{Desk, by_agent, received, said};
+use crate::desk::{Desk, HOUR, by_agent, received, said};
 
 fn desk() -> Desk {
     Desk::on(Channel::Email)
@@ -37,6 +38,41 @@ fn from_another(from: &str, id: &str) -> Envelope {
         message.author = Some(Author { handles: Vec::new(), name: Some("Bo".into()), contact });
     }
     envelope
+}
+
+/// A program answers for somebody.
+fn away(id: &str) -> Envelope {
+    let mut envelope = comes("mei@example.org", id, &["m1"]);
+    if let Command::Receive(message) = &mut envelope.command {
+        (message.automatic, message.auto_reply) = (true, true);
+    }
+    envelope
+}
+
+#[test]
+fn what_a_program_answers_for_somebody_is_shown_and_is_nobody_s_work() {
+    use ConversationStatus::{Expired, Open, Pending, Resolved};
+    for (status, hours) in [(Open, 1), (Pending, 1), (Resolved, 1), (Resolved, 48), (Expired, 48)] {
+        let mut desk = desk();
+        desk.run(comes("mei@example.org", "m1", &[])).unwrap();
+        desk.run(by_agent(Target::Current, Command::SetStatus { status })).unwrap();
+        let before = desk.case().clone();
+        desk.later(hours * HOUR);
+        desk.run(away("a1")).unwrap();
+        let case = desk.case().clone();
+        assert_eq!((case.case, case.status, case.messages), (1, status, 2), "{status:?}");
+        assert_eq!((case.unread, &case.unread_at), (before.unread, &before.unread_at));
+        assert_eq!(case.closed_at, before.closed_at);
+        assert_eq!(case.last_message.as_ref().unwrap().text.as_deref(), Some("a1"));
+        assert_eq!(desk.replayed(case.id), case);
+        desk.run(comes("mei@example.org", "m2", &["m1"])).unwrap();
+        assert_eq!(desk.case().status, Open);
+        assert_eq!(desk.case().unread, if desk.case().case == 1 { before.unread + 1 } else { 1 });
+    }
+    // Where nothing is that it is shown in, somebody has to look.
+    let mut desk = desk();
+    desk.run(away("a1")).unwrap();
+    assert_eq!((desk.case().status, desk.case().unread), (Open, 1));
 }
 
 fn draft(more: impl FnOnce(&mut Draft)) -> Envelope {

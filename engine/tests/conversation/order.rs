@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use crate::desk::{Desk, by_agent, error, keyed, reacts, receipt, received, said, system};
 use engine::conversation::Target;
 
-fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
+pub(crate) fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     if items.is_empty() {
         return vec![Vec::new()];
     }

@@ -26,7 +26,8 @@ fn case(number: u128) -> ConversationId {
 fn learn(recent: &mut Recent, (id, conversation, place, sent_at): &Known, max: usize) {
     let (message, provider_id) = (MessageId(Uuid::from_u128(1)), Some(id.clone()));
     let (place, sent_at) = (*place, *sent_at);
-    let fact = Fact::Received { message, place, provider_id, dedup: None, sent_at };
+    let fact =
+        Fact::Received { message, place, provider_id, dedup: None, sent_at, auto_reply: false };
     recent.learn(*conversation, &fact, max);
 }
 

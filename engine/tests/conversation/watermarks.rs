@@ -10,6 +10,7 @@ use engine::message::{Content, SenderKind};
 use engine::time::Timestamp;
 
 use crate::desk::{Desk, HOUR, by_agent, receipt, said, system};
+use crate::order::permutations;
 
 fn mark(status: MessageStatus, up_to: Timestamp) -> Envelope {
     let customer = Vec::new();
@@ -119,6 +120,29 @@ fn the_provider_s_own_time_of_a_message_is_the_one_that_counts() {
     desk.run(mark(Read, ahead)).unwrap();
     assert_eq!(statuses(&desk), [Read], "its clock is behind ours");
     assert_eq!(&desk.replayed(desk.case().id), desk.case());
+}
+
+#[test]
+fn all_orders_of_answer_echo_and_watermark_end_in_the_same_state() {
+    for order in permutations(&["answer", "echo", "delivered", "read"]) {
+        let mut desk = desk();
+        let taken = desk.now - 2 * SECOND;
+        let message = desk.begin("p1");
+        for says in &order {
+            for again in [false, true] {
+                let changed = match *says {
+                    "answer" => desk.end(message, sent("p1")).changed,
+                    "echo" => desk.run(echo("p1", taken)).unwrap().changed,
+                    "delivered" => desk.run(mark(Delivered, taken)).unwrap().changed,
+                    _ => desk.run(mark(Read, taken)).unwrap().changed,
+                };
+                assert!(!(again && changed), "{order:?}: {says} happens twice");
+            }
+        }
+        assert_eq!(statuses(&desk), [Read], "{order:?}: the provider's clock is behind ours");
+        assert!(desk.case().unseen.is_empty());
+        assert_eq!(&desk.replayed(desk.case().id), desk.case());
+    }
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn parsed(letter: &Letter) -> Message<'_> {
 
 /// As another desk would take it.
 fn taken(letter: &Letter) -> InboundMessage {
-    read(&letter.raw).unwrap()
+    read(&letter.raw)
 }
 
 /// The block of headers.

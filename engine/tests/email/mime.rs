@@ -74,7 +74,7 @@ fn charsets_that_are_wrong_or_unknown_are_read_as_far_as_can_be() {
     ] {
         let mut raw = format!("{HEAD}Content-Type: text/plain; charset={charset}\n\n").into_bytes();
         raw.extend_from_slice(bytes);
-        let read = read(&raw).unwrap().content.text.unwrap();
+        let read = read(&raw).content.text.unwrap();
         assert!(read.starts_with(text), "{charset}: {read}");
     }
 }
@@ -90,6 +90,34 @@ fn several_answered_mails_and_a_missing_end_are_read() {
         (&topic.answers[..], &*topic.first),
         (&["a@x".to_owned(), "b@x".into(), "r@x".into()][..], "r@x")
     );
+}
+
+#[test]
+fn what_answers_for_somebody_is_told_from_what_else_programs_send() {
+    for line in [
+        "Auto-Submitted: auto-replied (vacation)",
+        "Auto-Submitted: Auto-Replied; owner-email=\"mei@example.org\"",
+        "Precedence: auto_reply",
+        "X-Autoreply: yes",
+        "Return-Path: <>\nX-Autorespond: Away",
+        "Auto-Submitted: auto-generated\nX-MS-Exchange-Generated-Message-Source: Mailbox Rules Agent",
+    ] {
+        let message = sent(&format!("{HEAD}{line}\n\nI am away."));
+        assert!(message.auto_reply && message.automatic, "{line}");
+    }
+    for line in [
+        "Auto-Submitted: no",
+        // People write by these, too.
+        "Auto-Submitted: auto-generated\nX-Auto-Response-Suppress: All",
+        "Precedence: list\nList-Id: <all.example.org>",
+        "Return-Path: <>",
+        // Something did not arrive.
+        "Auto-Submitted: auto-replied\nContent-Type: multipart/report; boundary=b",
+    ] {
+        assert!(!sent(&format!("{HEAD}{line}\n\nx")).auto_reply, "{line}");
+    }
+    let daemon = sent("From: MAILER-DAEMON@example.org\nAuto-Submitted: auto-replied\n\nx");
+    assert!(daemon.automatic && !daemon.auto_reply);
 }
 
 #[test]

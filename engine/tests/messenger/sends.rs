@@ -341,9 +341,10 @@ fn an_account_of_instagram_says_by_which_of_its_ids_webhooks_name_it() {
     let asked = |token: &str| Channel::Instagram.account("901", token).unwrap().path;
     assert_eq!(asked("IGAA"), "901?fields=id,user_id,username");
     assert_eq!(asked("EAA"), "901?fields=id,username");
-    let known = Channel::Instagram.known(br#"{"id": "901", "user_id": 17841, "username": "shop"}"#);
+    let known =
+        Channel::Instagram.known(&json!({"id": "901", "user_id": 17841, "username": "shop"}));
     assert_eq!((known.key.as_deref(), known.name.as_deref()), (Some("17841"), Some("shop")));
-    assert_eq!(Channel::Messenger.known(br#"{"id": "5", "name": "Shop"}"#).key, None);
+    assert_eq!(Channel::Messenger.known(&json!({"id": "5", "name": "Shop"})).key, None);
 }
 
 #[test]

@@ -373,32 +373,31 @@ fn how_long_to_wait_is_read_where_the_provider_says_it() {
 
 #[test]
 fn what_a_number_may_send_is_read_where_the_provider_says_it() {
-    let of = |level: &str| {
-        known(json!({"throughput": {"level": level}}).to_string().as_bytes()).throughput
-    };
+    let of = |level: &str| known(&json!({"throughput": {"level": level}})).throughput;
     assert_eq!(of("STANDARD"), Some(Throughput::Standard));
     assert_eq!(of("HIGH"), Some(Throughput::High));
     assert_eq!(of("NOT_APPLICABLE"), None);
-    assert_eq!((known(b"{}"), known(b"?")), (Known::default(), Known::default()));
+    assert_eq!((known(&json!({})), known(&json!(null))), (Known::default(), Known::default()));
     let node =
         json!({"display_phone_number": "+1 555", "verified_name": "Shop", "quality_rating": "RED"});
     let (phone, name) = (Some("+1 555".to_owned()), Some("Shop".to_owned()));
     let quality = Some("RED".to_owned());
     let all = Known { phone, name, quality, ..Known::default() };
-    assert_eq!(known(node.to_string().as_bytes()), all);
-    assert!(known(br#"{"is_on_biz_app": true}"#).in_app);
+    assert_eq!(known(&node), all);
+    assert!(known(&json!({"is_on_biz_app": true})).in_app);
 }
 
 #[test]
 fn a_token_ends_when_it_says_so_first_and_zero_is_never() {
     let ends = |expires_at: i64, access: i64| {
         let data = json!({"expires_at": expires_at, "data_access_expires_at": access});
-        token_until(json!({"data": data}).to_string().as_bytes())
+        token_until(&json!({"data": data}))
     };
-    assert_eq!(ends(0, 0), None);
-    assert_eq!(ends(0, 1_800_000_000), Some(Timestamp::from_secs(1_800_000_000)));
-    assert_eq!(ends(1_700_000_000, 1_800_000_000), Some(Timestamp::from_secs(1_700_000_000)));
-    assert_eq!((token_until(b"?"), token_until(b"{}")), (None, None));
+    let at = |seconds| Some(Some(Timestamp::from_secs(seconds)));
+    assert_eq!(ends(0, 0), Some(None));
+    assert_eq!(ends(0, 1_800_000_000), at(1_800_000_000));
+    assert_eq!(ends(1_700_000_000, 1_800_000_000), at(1_700_000_000));
+    assert_eq!((token_until(&json!(null)), token_until(&json!({}))), (None, None));
 }
 
 #[cfg(test)]

@@ -180,13 +180,15 @@ async fn take(
 
 /// Answers with whatever trouble was planned for it.
 async fn answer_in_time(desk: Arc<Desk>, cut: &Cut, method: &Method, call: &Call) -> Response {
+    // Time that is set forward once it has met its trouble counts.
+    let came = desk.clock.passed();
     let trouble = desk.state().troubles.meet(&call.id, &call.edge);
     let slow = match trouble {
         Some(Trouble::Slow { ms }) => Duration::from_millis(ms),
         _ => latency(&desk),
     };
     if !slow.is_zero() {
-        desk.clock.sleep(slow).await;
+        desk.clock.sleep_until(came + slow).await;
     }
     let (answered, usage) = match spoiled(trouble) {
         Some(answer) => (answer, told(trouble, &call.id)),

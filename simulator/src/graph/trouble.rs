@@ -73,6 +73,11 @@ impl Troubles {
         has_room
     }
 
+    /// How many requests are still to be met.
+    pub(super) fn planned(&self) -> u32 {
+        self.0.iter().map(|plan| plan.times).sum()
+    }
+
     /// What is wrong with this request.
     pub(super) fn meet(&mut self, id: &str, edge: &str) -> Option<Trouble> {
         let is = |wanted: &Option<String>, it: &str| wanted.as_deref().is_none_or(|is| is == it);
@@ -98,10 +103,10 @@ mod tests {
         let plan = Plan { id: only("1"), ..Plan::next_sends(2, Trouble::Html) };
         assert!(troubles.add(plan));
         assert!(troubles.add(Plan::next_sends(1, Trouble::TooMany)));
-        assert_eq!(troubles.meet("1", "media"), None);
+        assert_eq!((troubles.meet("1", "media"), troubles.planned()), (None, 3));
         assert_eq!(troubles.meet("2", "messages"), Some(Trouble::TooMany));
         assert_eq!(troubles.meet("1", "messages"), Some(Trouble::Html));
         assert_eq!(troubles.meet("1", "messages"), Some(Trouble::Html));
-        assert_eq!(troubles.meet("1", "messages"), None);
+        assert_eq!((troubles.meet("1", "messages"), troubles.planned()), (None, 0));
     }
 }

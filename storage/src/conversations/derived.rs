@@ -8,6 +8,7 @@ use super::Write;
 use super::lists::{dirty, dirty_case};
 use crate::body::encode;
 use crate::keys::{alone, hour, id, int, text};
+use crate::media::Loose;
 use crate::port::{Change, Key, Part, Table};
 use crate::tables::{KEYS, LOG, REFS, THREADS};
 
@@ -29,11 +30,14 @@ pub(super) fn content_key((conversation, place): ContentAt) -> Key {
     log_key(conversation, place.block, CONTENT, place.ordinal)
 }
 
-/// The contents that a commit leaves nothing to need.
+/// The contents that a commit leaves nothing to need, and the files that perhaps nothing shows any
+/// more.
 pub(super) fn let_go<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a {
     let gone_now = contents::let_go(write.commit, write.before, write.head);
     let delete = |at| Change::Delete { table: &LOG, key: content_key(at) };
-    gone_now.into_iter().map(delete).chain(gone(write.contents))
+    let files = write.commit.facts.iter().flat_map(|recorded| recorded.fact.lets_go_of());
+    let loose = files.map(|medium| Loose::of_deleted(write.head.tenant, *medium).put());
+    gone_now.into_iter().map(delete).chain(gone(write.contents)).chain(loose)
 }
 
 pub(super) fn gone(contents: &[Changed]) -> impl Iterator<Item = Change> {

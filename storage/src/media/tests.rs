@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use engine::id::{AgentId, MediaId, TenantId};
+use engine::id::{AccountId, AgentId, MediaId, TenantId};
 use engine::media::{Medium, Origin};
 use engine::time::Timestamp;
 use futures_util::TryStreamExt;
 use uuid::Uuid;
 
-use super::{Draft, Incoming, Media, MediaLimits, NotStored};
+use super::{Draft, Incoming, Loose, Media, MediaLimits, NotStored};
 use crate::faulty::{Call, Fate, Faulty};
 use crate::memory::Memory;
 use crate::port::{Stamp, Store};
@@ -153,4 +153,31 @@ async fn the_same_file_under_the_same_id_is_kept_once_and_another_is_refused() {
     let other = coming(&media, 3, b"two").await.keep(draft(1)).await;
     assert!(matches!(other, Err(NotStored::Taken)));
     assert_eq!((files(directory.path()), media.bytes(TENANT).await.unwrap()), (1, 3));
+}
+
+#[tokio::test]
+async fn a_file_is_loose_from_when_it_is_kept_until_somebody_has_looked() {
+    let (store, directory) = (store(), tempfile::tempdir().unwrap());
+    let media = open(&store, directory.path());
+    // Of one shard: an id's last byte.
+    let ids = [0x107, 0x207, 0x307];
+    for (n, id) in ids.into_iter().enumerate() {
+        let at = Timestamp(n as i64);
+        let draft = Draft { at, ..draft(id) };
+        coming(&media, id, b"loose").await.keep(draft).await.unwrap();
+    }
+    let origin = Origin::Mailed { account: AccountId(Uuid::from_u128(1)), mail: "m".to_owned() };
+    let mailed = Draft { origin, ..draft(0x407) };
+    coming(&media, 0x407, b"of a mail").await.keep(mailed).await.unwrap();
+    let loose = async |before, behind: Option<&Loose>, limit| {
+        media.loose(7, Timestamp(before), behind, limit).await.unwrap()
+    };
+    let all = loose(100, None, 100).await;
+    assert_eq!(all.iter().map(|one| one.medium.0.as_u128()).collect::<Vec<_>>(), ids);
+    assert_eq!(loose(2, None, 100).await, all[..2], "it is not time for the last");
+    assert_eq!(loose(100, None, 1).await, all[..1]);
+    assert_eq!(loose(100, Some(&all[0]), 100).await, all[1..]);
+    media.looked_at(&all[1]).await.unwrap();
+    assert_eq!(loose(100, None, 100).await, [all[0], all[2]]);
+    assert_eq!(media.loose(8, Timestamp(100), None, 100).await.unwrap(), []);
 }

@@ -37,12 +37,16 @@ const DAEMONS: [&str; 2] = ["mailer-daemon", "postmaster"];
 /// Whether a program tells what became of a mail, of ours or not. One that a person sends on is none,
 /// whatever lies in it.
 pub(super) fn is_report(mail: &Mail) -> bool {
+    let path = mail.head.return_path.as_deref();
+    is_of_server(mail) || path.is_some_and(|path| path.trim_matches(['<', '>', ' ']).is_empty())
+}
+
+/// Whether a mail server writes it, and not a program that answers for somebody.
+pub(super) fn is_of_server(mail: &Mail) -> bool {
     let kind = mail.head.content_type.as_deref().unwrap_or_default().trim_start();
     let local = mail.from.as_ref().and_then(|from| from.address.split('@').next());
-    let path = mail.head.return_path.as_deref();
     kind.get(..REPORT.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(REPORT))
         || local.is_some_and(|local| DAEMONS.contains(&local))
-        || path.is_some_and(|path| path.trim_matches(['<', '>', ' ']).is_empty())
 }
 
 /// The mail of ours that was not delivered. A delay is no end: it may still arrive.

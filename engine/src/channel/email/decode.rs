@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::address::Mailbox;
 use super::bounce::{self, Bounce};
 use super::mail::{FILES_MAX, File, Mail};
-use super::mime::Unreadable;
+use super::mime::{self, Unreadable};
 use super::post::{Post, Provider};
 use super::{html, quote, reply};
 use crate::channel::{Handle, InboundMessage, Opaque, Receipt, Topic};
@@ -61,16 +61,20 @@ pub fn read(
     inbox: &Inbox<'_>,
     now: Timestamp,
 ) -> Result<Option<Received>, Unreadable> {
-    let read = || {
-        let mut mail = post.mail()?;
-        let Some(mut message) = decode(&mail, recipients, inbox, now) else { return Ok(None) };
-        if post.provider == Provider::Resend && says_nothing(&message.content) {
+    let received = |mut mail: Mail| {
+        let mut message = decode(&mail, recipients, inbox, now)?;
+        if let Some(why) = mail.unreadable {
+            message.error = Some(unreadable(why));
+        } else if post.provider == Provider::Resend && says_nothing(&message.content) {
             message.error = Some(no_body());
         }
-        Ok(Some(Received { message, files: carried(&mut mail) }))
+        Some(Received { message, files: carried(&mut mail) })
     };
     // Decoders of mails have panicked on damaged ones before.
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or(Err(Unreadable::Damaged))
+    let caught = |read: &dyn Fn() -> Mail| catch_unwind(AssertUnwindSafe(|| received(read())));
+    caught(&|| post.mail(mime::read))
+        .or_else(|_| caught(&|| post.mail(|raw| mime::whole(raw, Unreadable::Damaged))))
+        .map_err(|_| Unreadable::Damaged)
 }
 
 fn decode(
@@ -95,6 +99,7 @@ fn decode(
         reply_to: mail.head.in_reply_to.first().cloned(),
         topic: topic(mail, provider_id.as_ref().or(dedup.as_ref())?, thread),
         automatic: is_automatic,
+        auto_reply: mail.head.is_auto_reply && !bounce::is_of_server(mail),
         bounce: bounce::bounce(mail).map(|bounce| receipt(bounce, sent_at)),
         provider_id,
         dedup,
@@ -119,6 +124,12 @@ fn no_body() -> MessageError {
     let message = "the provider told that a mail came, and not what it says; give the account an \
                    `api_token` by which it can be asked, and read this one there";
     MessageError { code: "no_body".to_owned(), message: message.to_owned() }
+}
+
+/// Why no more than the head of a mail is shown.
+fn unreadable(why: Unreadable) -> MessageError {
+    let message = format!("{why}, and was not taken apart; it is attached as it came");
+    MessageError { code: "unreadable".to_owned(), message }
 }
 
 fn topic(mail: &Mail, own: &str, thread: Option<ThreadId>) -> Option<Topic> {

@@ -29,6 +29,8 @@ pub(super) struct Head {
     pub failed_recipients: Option<String>,
     /// A program sent it, or it went to many.
     pub is_automatic: bool,
+    /// A program answered for somebody who has not read what it answers.
+    pub is_auto_reply: bool,
 }
 
 impl Head {
@@ -76,7 +78,10 @@ impl Head {
             "message-id" if self.message_id.is_none() => self.message_id = one_id(value),
             "in-reply-to" if self.in_reply_to.is_empty() => self.in_reply_to = ids(value),
             "references" if self.references.is_empty() => self.references = ids(value),
-            name => self.is_automatic |= says_automatic(name, value),
+            name => {
+                self.is_auto_reply |= says_auto_reply(name, value);
+                self.is_automatic |= self.is_auto_reply || says_automatic(name, value);
+            }
         }
     }
 
@@ -100,10 +105,25 @@ fn says_automatic(name: &str, value: &str) -> bool {
     let value = value.to_ascii_lowercase();
     match name {
         "auto-submitted" => value.split(';').next().is_some_and(|kind| kind.trim() != "no"),
-        "precedence" => ["bulk", "junk", "list", "auto_reply"].contains(&value.trim()),
+        "precedence" => ["bulk", "junk", "list"].contains(&value.trim()),
         "x-auto-response-suppress" => !value.is_empty() && value.trim() != "none",
-        "list-id" | "list-unsubscribe" | "list-post" | "x-autoreply" | "x-autorespond"
-        | "x-auto-reply" => true,
+        "list-id" | "list-unsubscribe" | "list-post" => true,
+        _ => false,
+    }
+}
+
+/// Whether a header says that a program answered in somebody's place. What a program made (`auto-generated`)
+/// a person may have written, as in a system for tickets; Exchange says which of it is an answer of
+/// its own.
+fn says_auto_reply(name: &str, value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    match name {
+        "auto-submitted" => {
+            value.split(';').next().is_some_and(|kind| kind.trim() == "auto-replied")
+        }
+        "precedence" => value.trim() == "auto_reply",
+        "x-ms-exchange-generated-message-source" => value.trim() == "mailbox rules agent",
+        "x-autoreply" | "x-autorespond" | "x-auto-reply" => true,
         _ => false,
     }
 }

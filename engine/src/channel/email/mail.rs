@@ -2,6 +2,7 @@
 
 use super::address::Mailbox;
 use super::head::Head;
+use super::mime::Unreadable;
 
 /// A mail.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,6 +19,8 @@ pub(super) struct Mail {
     pub(super) files: Vec<File>,
     /// The provider's id of the post.
     pub(super) posted_id: Option<String>,
+    /// Why no more of it is read than its head.
+    pub(super) unreadable: Option<Unreadable>,
 }
 
 /// A file that a mail carries.

@@ -27,13 +27,28 @@ pub enum Unreadable {
     TooManyParts,
     #[error("the mail's headers are longer than any mail's")]
     HeadTooLarge,
-    #[error("the mail is damaged where it cannot be read any further")]
+    #[error("the mail is damaged")]
     Damaged,
 }
 
-/// Reads a mail as it was sent.
-pub(super) fn read(raw: &[u8]) -> Result<Mail, Unreadable> {
-    Reader::default().mail(raw)
+/// Reads a mail as it was sent. One that cannot be taken apart is what its head says, and itself a
+/// file.
+pub(super) fn read(raw: &[u8]) -> Mail {
+    Reader::default().mail(raw).unwrap_or_else(|why| whole(raw, why))
+}
+
+/// A mail that is not taken apart.
+pub(super) fn whole(raw: &[u8], why: Unreadable) -> Mail {
+    let most = &raw[..raw.len().min(HEAD_BYTES_MAX)];
+    let head = split(most).map_or(most, |(head, _)| head);
+    let itself = File {
+        name: Some("mail.eml".to_owned()),
+        mime_type: Some("message/rfc822".to_owned()),
+        bytes: raw.to_owned(),
+        ..File::default()
+    };
+    let head = Head::of_block(&decoded(head, None));
+    Mail { head, files: vec![itself], unreadable: Some(why), ..Mail::default() }
 }
 
 /// A text in some charset; without one it is UTF-8 if it can be, else that of Windows.

@@ -16,7 +16,7 @@ use super::address::{LIST_BYTES_MAX, Mailbox, addresses, normal};
 use super::form::Fields;
 use super::head::{self, Head, ids, one_id};
 use super::mail::{FILES_MAX, File, Mail};
-use super::mime::{self, Unreadable};
+use super::mime;
 use crate::saying::link;
 
 /// A mail as a provider posts it.
@@ -208,10 +208,10 @@ impl<'a> Post<'a> {
         Some(groups)
     }
 
-    /// The mail.
-    pub(super) fn mail(&self) -> Result<Mail, Unreadable> {
+    /// The mail, which is read like this if it is posted as it was sent.
+    pub(super) fn mail(&self, read: impl FnOnce(&[u8]) -> Mail) -> Mail {
         let mut mail = match self.raw() {
-            Some(raw) => mime::read(&raw)?,
+            Some(raw) => read(&raw),
             None => Mail { head: self.head(), files: self.files(), ..Mail::default() },
         };
         self.add_sender(&mut mail);
@@ -231,7 +231,7 @@ impl<'a> Post<'a> {
             Provider::Resend => self.fields.short("email_id"),
             Provider::Generic | Provider::Sendgrid | Provider::Mailgun => None,
         };
-        Ok(mail)
+        mail
     }
 
     /// The mail as it was sent, where that is posted.

@@ -47,9 +47,8 @@ pub fn outcome(answered: Answered, opaque: Option<Opaque>) -> Outcome {
 }
 
 /// What an account's node says.
-pub fn known(body: &[u8]) -> Known {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let of = |key: &str| body.get(key).and_then(text).map(|name| name.chars().take(500).collect());
-    let key = body.get("user_id").and_then(text);
+pub fn known(said: &Value) -> Known {
+    let of = |key: &str| said.get(key).and_then(text).map(|name| name.chars().take(500).collect());
+    let key = said.get("user_id").and_then(text);
     Known { name: of("name").or_else(|| of("username")), key, ..Known::default() }
 }

@@ -86,10 +86,9 @@ fn held(body: &Value) -> Option<MessageError> {
 }
 
 /// What a number's node says.
-pub fn known(body: &[u8]) -> Known {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let words = |key| Some(body.get(key)?.as_str()?.chars().take(ERROR_CHARS_MAX).collect());
-    let throughput = match body.pointer("/throughput/level").and_then(Value::as_str) {
+pub fn known(said: &Value) -> Known {
+    let words = |key| Some(said.get(key)?.as_str()?.chars().take(ERROR_CHARS_MAX).collect());
+    let throughput = match said.pointer("/throughput/level").and_then(Value::as_str) {
         Some("STANDARD") => Some(Throughput::Standard),
         Some("HIGH") => Some(Throughput::High),
         _ => None,
@@ -99,19 +98,19 @@ pub fn known(body: &[u8]) -> Known {
         phone: words("display_phone_number"),
         name: words("verified_name"),
         quality: words("quality_rating"),
-        in_app: body.get("is_on_biz_app") == Some(&Value::Bool(true)),
+        in_app: said.get("is_on_biz_app") == Some(&Value::Bool(true)),
         token_until: None,
         key: None,
     }
 }
 
 /// When an access token ends, as its own node says: by itself, or because the person who gave it has
-/// to give it again. Neither where it has no end.
-pub fn token_until(body: &[u8]) -> Option<Timestamp> {
-    let body: Value = serde_json::from_slice(body).ok()?;
-    let of = |key| body.get("data")?.get(key)?.as_i64().filter(|end| *end > 0);
+/// to give it again. Neither where it has no end; `None`: that is not what the answer is about.
+pub fn token_until(said: &Value) -> Option<Option<Timestamp>> {
+    let token = said.get("data")?.as_object()?;
+    let of = |key| token.get(key)?.as_i64().filter(|end| *end > 0);
     let ends = [of("expires_at"), of("data_access_expires_at")];
-    ends.into_iter().flatten().min().map(Timestamp::from_secs)
+    Some(ends.into_iter().flatten().min().map(Timestamp::from_secs))
 }
 
 /// Whether an error of this code says that the access token does not count.

@@ -1,45 +1,60 @@
-//! Files that people are bringing: so many at once, of one tenant a part of them.
+//! Places for what people have under way and takes its time: so many at once, of one tenant a part
+//! of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actors::failure::{Failure, Full};
+use config::Limits;
 use engine::id::TenantId;
 
-/// Places for files on their way.
-pub struct Uploads {
+/// Places of one kind.
+pub struct Places {
     most: usize,
     of_tenant: usize,
+    /// What is full when all are taken, and when those of one tenant are.
+    full: [Full; 2],
     held: Arc<Held>,
 }
 
 #[derive(Default)]
 struct Held(Mutex<HashMap<TenantId, usize>>);
 
-/// One file's place, until it is dropped.
-pub struct Upload {
+/// A place, until it is dropped.
+pub struct Place {
     held: Arc<Held>,
     tenant: TenantId,
 }
 
-impl Uploads {
-    /// So many, and so many of one tenant.
-    pub fn new(most: usize, of_tenant: usize) -> Self {
-        Self { most, of_tenant, held: Arc::default() }
+impl Places {
+    /// For files that people are bringing.
+    pub fn of_uploads(limits: &Limits) -> Self {
+        let full = [Full::Uploads, Full::OrganizationUploads];
+        Self::new(limits.media_uploads, limits.media_uploads_tenant, full)
+    }
+
+    /// For requests that ask providers about accounts.
+    pub fn of_account_calls(limits: &Limits) -> Self {
+        let full = [Full::AccountCalls, Full::OrganizationAccountCalls];
+        Self::new(limits.account_calls, limits.account_calls_tenant, full)
+    }
+
+    fn new(most: usize, of_tenant: usize, full: [Full; 2]) -> Self {
+        Self { most, of_tenant, full, held: Arc::default() }
     }
 
     /// A place for one more.
-    pub fn begin(&self, tenant: TenantId) -> Result<Upload, Failure> {
+    pub fn begin(&self, tenant: TenantId) -> Result<Place, Failure> {
         let mut held = self.held.counts();
         if held.values().sum::<usize>() >= self.most {
-            return Err(Failure::busy(Full::Uploads));
+            return Err(Failure::busy(self.full[0]));
         }
         let of_tenant = held.entry(tenant).or_default();
         if *of_tenant >= self.of_tenant {
-            return Err(Failure::busy(Full::OrganizationUploads));
+            return Err(Failure::busy(self.full[1]));
         }
         *of_tenant += 1;
-        Ok(Upload { held: self.held.clone(), tenant })
+        Ok(Place { held: self.held.clone(), tenant })
     }
 }
 
@@ -49,7 +64,7 @@ impl Held {
     }
 }
 
-impl Drop for Upload {
+impl Drop for Place {
     fn drop(&mut self) {
         let mut held = self.held.counts();
         if let Some(of_tenant) = held.get_mut(&self.tenant) {
@@ -67,11 +82,11 @@ mod tests {
     use engine::id::TenantId;
     use uuid::Uuid;
 
-    use super::Uploads;
+    use super::Places;
 
     #[test]
     fn one_tenant_does_not_take_the_places_of_all() {
-        let uploads = Uploads::new(3, 2);
+        let uploads = Places::new(3, 2, [Full::Uploads, Full::OrganizationUploads]);
         let tenant = |n| TenantId(Uuid::from_u128(n));
         let full = |n| match uploads.begin(tenant(n)).map(drop) {
             Err(Failure::Busy { full, .. }) => Some(full),

@@ -1,0 +1,58 @@
+//! Whose an account's key is: one tenant's in the whole installation. Anybody can name any key, so a
+//! claim counts as far as the provider bears it out.
+
+use std::sync::Arc;
+
+use actors::tenants::{Changing, account_name};
+use engine::account::Account;
+use engine::channel::Channel;
+use engine::id::{AccountId, TenantId};
+
+use crate::app::App;
+use crate::error::ApiError;
+
+/// Claims a key. A claim whose account was never written is taken over; so is one of another tenant
+/// for whose account the provider never answered, where it `answers` for this one: that account goes.
+/// The caller holds [`naming`](crate::app::Parts::naming) until its own is written.
+pub(super) async fn claim(
+    app: &App,
+    channel: Channel,
+    key: &str,
+    account: (TenantId, AccountId),
+    answers: bool,
+) -> Result<(), ApiError> {
+    let (names, name) = (app.tenants.names(), account_name(channel, key));
+    let held = names.claim(&name, account).await?;
+    if held == account {
+        return Ok(());
+    }
+    let state = app.tenants.state(held.0).await?;
+    let holder = state.and_then(|state| state.accounts.get(&held.1).cloned());
+    let is_free = match holder.filter(|holder| holder.account_key == key) {
+        None => true,
+        Some(holder) => answers && held.0 != account.0 && gave_way(app, &holder).await?,
+    };
+    if !is_free || !names.swap(&name, &held, &account).await? {
+        let message = "this is connected already; disconnect it there first";
+        return Err(ApiError::conflict("account_key_in_use", message));
+    }
+    Ok(())
+}
+
+/// Removes an account that yields its key; answers whether it does.
+async fn gave_way(app: &App, holder: &Arc<Account>) -> Result<bool, ApiError> {
+    let change = |changing: &mut Changing| {
+        let account = changing.state.accounts.get(&holder.id);
+        let yields = account.is_some_and(|account| account.yields());
+        if yields {
+            changing.delete::<Account>(holder.id);
+        }
+        Ok::<_, ApiError>(yields)
+    };
+    let yields = app.tenants.change(holder.tenant, change).await?;
+    if yields {
+        let (account, tenant) = (holder.id, holder.tenant);
+        tracing::warn!(%account, %tenant, "its key is connected elsewhere, where the provider answers for it");
+    }
+    Ok(yields)
+}
