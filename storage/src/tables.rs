@@ -251,11 +251,21 @@ pub static UPLOADED: Table = Table {
     ..PLAIN
 };
 
+/// Contacts that were written in an hour: of which an index may have to be told.
+pub static DIRTY_CONTACTS: Table = Table {
+    number: 27,
+    name: "dirty_contacts",
+    partition: &[("shard", Kind::Int), ("hour", Kind::Int)],
+    clustering: &[("contact", Kind::Uuid)],
+    shape: Shape::Appended,
+    ..PLAIN
+};
+
 /// How long a dead letter is kept.
 pub(crate) const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
 
 /// Every table.
-pub static ALL: [&Table; 26] = [
+pub static ALL: [&Table; 27] = [
     &LOG,
     &THREADS,
     &HEADS,
@@ -282,6 +292,7 @@ pub static ALL: [&Table; 26] = [
     &MEDIA_BYTES,
     &UNFETCHED,
     &UPLOADED,
+    &DIRTY_CONTACTS,
 ];
 
 #[cfg(test)]

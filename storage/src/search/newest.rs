@@ -12,12 +12,21 @@ use tantivy::columnar::{Column, ColumnValues};
 use tantivy::{DocId, Score, SegmentOrdinal, SegmentReader};
 use uuid::Uuid;
 
-use super::{Hit, Question, number};
+use super::{Question, number};
 
-/// Which messages are kept of those that have the words.
+/// Which are kept of the messages, or the contacts, that have the words.
 pub(super) struct Newest {
     filter: Arc<Filter>,
-    limit: usize,
+    pub(super) limit: usize,
+}
+
+/// Where what was found lies: a message's conversation and place, or a contact. The later one is
+/// greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Kept {
+    pub(super) at: Timestamp,
+    pub(super) id: Uuid,
+    pub(super) place: Place,
 }
 
 struct Filter {
@@ -31,7 +40,7 @@ struct Filter {
 pub(super) struct OfSegment {
     filter: Arc<Filter>,
     limit: usize,
-    kept: BinaryHeap<Reverse<Hit>>,
+    kept: BinaryHeap<Reverse<Kept>>,
     at: Column<i64>,
     channel: Column<u64>,
     high: Column<u64>,
@@ -50,10 +59,15 @@ impl Newest {
         };
         Self { filter: Arc::new(filter), limit: question.limit }
     }
+
+    pub(super) fn of_all(limit: usize) -> Self {
+        let filter = Filter { channel: None, from: i64::MIN, to: i64::MAX, within: None };
+        Self { filter: Arc::new(filter), limit }
+    }
 }
 
 impl Collector for Newest {
-    type Fruit = Vec<Hit>;
+    type Fruit = Vec<Kept>;
     type Child = OfSegment;
 
     fn for_segment(
@@ -79,13 +93,13 @@ impl Collector for Newest {
         false
     }
 
-    fn merge_fruits(&self, segments: Vec<Vec<Hit>>) -> tantivy::Result<Vec<Hit>> {
+    fn merge_fruits(&self, segments: Vec<Vec<Kept>>) -> tantivy::Result<Vec<Kept>> {
         Ok(segments.into_iter().flatten().collect())
     }
 }
 
 impl SegmentCollector for OfSegment {
-    type Fruit = Vec<Hit>;
+    type Fruit = Vec<Kept>;
 
     fn collect(&mut self, document: DocId, _: Score) {
         let at = self.at.values.get_val(document);
@@ -100,20 +114,20 @@ impl SegmentCollector for OfSegment {
         if self.filter.channel.is_some_and(|channel| channel != value(&self.channel)) {
             return;
         }
-        let conversation = Uuid::from_u64_pair(value(&self.high), value(&self.low));
-        let conversation = ConversationId(conversation);
-        if self.filter.within.as_ref().is_some_and(|within| !within.contains(&conversation)) {
+        let id = Uuid::from_u64_pair(value(&self.high), value(&self.low));
+        let is_in = |within: &HashSet<_>| within.contains(&ConversationId(id));
+        if !self.filter.within.as_ref().is_none_or(is_in) {
             return;
         }
         let block = u32::try_from(value(&self.block)).unwrap_or(u32::MAX);
         let place = Place { block, ordinal: value(&self.ordinal) };
-        self.kept.push(Reverse(Hit { at: Timestamp(at), conversation, place }));
+        self.kept.push(Reverse(Kept { at: Timestamp(at), id, place }));
         if self.kept.len() > self.limit {
             self.kept.pop();
         }
     }
 
-    fn harvest(self) -> Vec<Hit> {
-        self.kept.into_iter().map(|Reverse(hit)| hit).collect()
+    fn harvest(self) -> Vec<Kept> {
+        self.kept.into_iter().map(|Reverse(kept)| kept).collect()
     }
 }
