@@ -73,7 +73,10 @@ struct Marks {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Mark {
     /// One that was there before is in the index, perhaps.
-    Contact { id: ContactId, was_there: bool },
+    Contact {
+        id: ContactId,
+        was_there: bool,
+    },
     Message(ConversationId, Place),
     /// The messages of the commit that holds this seq.
     Commit(ConversationId, u64),

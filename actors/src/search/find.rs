@@ -91,8 +91,7 @@ impl Search {
         (skip, limit): (usize, usize),
     ) -> Result<(Vec<Contact>, usize), Failure> {
         let matches = self.0.options.matches;
-        let (ids, _turn) =
-            self.ask(move |index| index.contacts(tenant, &sought, matches)).await?;
+        let (ids, _turn) = self.ask(move |index| index.contacts(tenant, &sought, matches)).await?;
         let (mut contacts, mut total) = (Vec::new(), 0);
         for id in ids {
             if total >= skip && contacts.len() < limit {

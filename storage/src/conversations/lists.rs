@@ -110,7 +110,9 @@ impl Conversations {
         let mut all = Vec::new();
         for slice in 0..SLICES {
             let partition = vec![id(tenant.0), Part::Int(i64::from(slice))];
-            all.extend(all_ids(&*self.store, &OPEN_SET, partition).await?.into_iter().map(ConversationId));
+            all.extend(
+                all_ids(&*self.store, &OPEN_SET, partition).await?.into_iter().map(ConversationId),
+            );
         }
         Ok(all)
     }
