@@ -1,5 +1,5 @@
-//! Messages are found by their words: the index beside the store follows what is committed, and is
-//! asked for what somebody may see.
+//! Messages and contacts are found by their words: the index beside the store follows what is
+//! committed, and is asked for what somebody may see.
 
 mod find;
 mod keep;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use engine::conversation::Conversation;
-use engine::id::ConversationId;
+use engine::id::{ContactId, ConversationId};
 use engine::message::Place;
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
@@ -53,7 +53,7 @@ pub struct SearchOptions {
     pub directory: Option<PathBuf>,
     /// The index is written so often, at most.
     pub every: Duration,
-    /// So many new messages wait for that one by one.
+    /// So many new messages and contacts wait for that one by one.
     pub marks: usize,
     /// So many matches of one search are looked at, the newest.
     pub matches: usize,
@@ -64,7 +64,7 @@ pub struct SearchOptions {
 /// What the index does not say yet.
 #[derive(Default)]
 struct Marks {
-    messages: HashSet<Mark>,
+    waiting: HashSet<Mark>,
     /// There was no room for what happened then, and perhaps later.
     lost: Option<Timestamp>,
     /// Nothing was committed later, unless the clock says that it is.
@@ -75,14 +75,17 @@ struct Marks {
     taken: Option<Instant>,
 }
 
-/// What is to be looked at of a conversation.
-type Mark = (ConversationId, Marked);
-
+/// What is to be looked at.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Marked {
-    Message(Place),
+enum Mark {
+    /// One that was there before is in the index, perhaps.
+    Contact {
+        id: ContactId,
+        was_there: bool,
+    },
+    Message(ConversationId, Place),
     /// The messages of the commit that holds this seq.
-    Commit(u64),
+    Commit(ConversationId, u64),
 }
 
 /// So many searches are at work at once; the others wait, the tenants in turn.
@@ -129,7 +132,7 @@ impl Search {
         let commit = &committed.commit;
         let says = commit.facts.iter().filter(|recorded| recorded.fact.says());
         let places = says.filter_map(|recorded| recorded.fact.message());
-        let marks = places.map(|(_, place)| (commit.conversation, Marked::Message(place)));
+        let marks = places.map(|(_, place)| Mark::Message(commit.conversation, place));
         self.mark(marks, commit.at);
     }
 
@@ -137,17 +140,22 @@ impl Search {
     /// an old one. Never waits.
     pub fn woke(&self, head: &Conversation) {
         if hour(head.updated_at) >= hour(self.0.clock.now()) - 1 {
-            self.mark([(head.id, Marked::Commit(head.seq))].into_iter(), head.updated_at);
+            self.mark([Mark::Commit(head.id, head.seq)].into_iter(), head.updated_at);
         }
+    }
+
+    /// A contact was written then, or perhaps it was. Never waits.
+    pub fn follow_contact(&self, id: ContactId, is_new: bool, at: Timestamp) {
+        self.mark([Mark::Contact { id, was_there: !is_new }].into_iter(), at);
     }
 
     fn mark(&self, new: impl Iterator<Item = Mark>, at: Timestamp) {
         let mut marks = self.marks();
         marks.newest = marks.newest.max(at);
         for mark in new {
-            if marks.messages.len() < self.0.options.marks {
-                marks.messages.insert(mark);
-            } else if !marks.messages.contains(&mark) {
+            if marks.waiting.len() < self.0.options.marks {
+                marks.waiting.insert(mark);
+            } else if !marks.waiting.contains(&mark) {
                 marks.lost = Some(marks.lost.map_or(at, |lost| lost.min(at)));
             }
         }
@@ -191,9 +199,18 @@ impl Search {
     }
 }
 
+impl Mark {
+    fn conversation(&self) -> Option<ConversationId> {
+        match self {
+            Self::Contact { .. } => None,
+            Self::Message(of, _) | Self::Commit(of, _) => Some(*of),
+        }
+    }
+}
+
 impl Marks {
     fn is_some(&self) -> bool {
-        !self.messages.is_empty() || self.lost.is_some()
+        !self.waiting.is_empty() || self.lost.is_some()
     }
 }
 

@@ -281,11 +281,21 @@ pub static DIRTY_CASES: Table = Table {
     ..PLAIN
 };
 
+/// Contacts that were written in an hour: of which an index may have to be told.
+pub static DIRTY_CONTACTS: Table = Table {
+    number: 30,
+    name: "dirty_contacts",
+    partition: &[("shard", Kind::Int), ("hour", Kind::Int)],
+    clustering: &[("contact", Kind::Uuid)],
+    shape: Shape::Appended,
+    ..PLAIN
+};
+
 /// How long a dead letter is kept.
 pub(crate) const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
 
 /// Every table.
-pub static ALL: [&Table; 29] = [
+pub static ALL: [&Table; 30] = [
     &LOG,
     &THREADS,
     &HEADS,
@@ -315,6 +325,7 @@ pub static ALL: [&Table; 29] = [
     &ACCOUNTS_DUE,
     &LOOSE,
     &DIRTY_CASES,
+    &DIRTY_CONTACTS,
 ];
 
 #[cfg(test)]

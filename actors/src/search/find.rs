@@ -1,12 +1,14 @@
-//! A search: what the index finds, as far as whoever asks may see it now.
+//! A search: what the index finds, as far as whoever asks may see it now. Contacts everybody may see.
 
 use std::collections::HashSet;
 
 use engine::channel::Channel;
+use engine::contact::Contact;
 use engine::conversation::Conversation;
-use engine::id::ConversationId;
+use engine::id::{ConversationId, TenantId};
 use engine::message::MessageRow;
 use engine::permission::{Permission, Viewer};
+use engine::search::contact::Sought;
 use engine::search::{Part, Wanted};
 use engine::time::Timestamp;
 use storage::StoreError;
@@ -126,6 +128,32 @@ impl Search {
         let row = self.0.conversations.row(hit.conversation, hit.place).await?;
         let row = row.filter(|row| row.message.deleted_at.is_none());
         Ok(self.head(viewer, hit.conversation).await?.zip(row))
+    }
+
+    /// A page of the contacts of a tenant that are sought, newest first, each as it is now, and how many
+    /// there are among the newest matches.
+    pub async fn contacts(
+        &self,
+        tenant: TenantId,
+        sought: Sought,
+        (skip, limit): (usize, usize),
+    ) -> Result<(Vec<Contact>, usize), Failure> {
+        let matches = self.0.options.matches;
+        let turn = self.0.turns.take(tenant, 0).await;
+        let ask = move |index: &SearchIndex| index.contacts(tenant, &sought, matches);
+        let (ids, _turn) = self.ask(turn, ask).await?;
+        let (mut contacts, mut total) = (Vec::new(), 0);
+        for id in ids {
+            if total >= skip && contacts.len() < limit {
+                let contact = self.0.contacts.get(id).await?;
+                // As above.
+                let is_there = |contact: &Contact| contact.tenant == tenant && contact.is_listed();
+                let Some(contact) = contact.filter(is_there) else { continue };
+                contacts.push(contact);
+            }
+            total += 1;
+        }
+        Ok((contacts, total))
     }
 
     /// A conversation as it is now, if the viewer may see it.

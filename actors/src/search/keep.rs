@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine::conversation::Conversation;
-use engine::id::{ConversationId, ThreadId};
-use engine::message::Place;
+use engine::id::{ContactId, ConversationId, ThreadId};
+use engine::message::{Message, Place, SenderKind};
 use engine::time::Timestamp;
 use storage::StoreError;
 use storage::conversations::FIRST_HOUR;
@@ -16,10 +16,10 @@ use storage::search::{Round, SearchError, SearchWriter, Trust, behind_all};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Inner, Mark, Marked, Search, aside};
+use super::{Inner, Mark, Search, aside};
 use crate::panics::{Panicked, caught, caught_in};
 
-/// So many messages are read at once.
+/// So many messages or contacts are read at once.
 const BATCH: usize = 64;
 /// A round takes this long before it is written, or little longer, if it is not full before.
 const GATHERING: Duration = Duration::from_millis(500);
@@ -213,6 +213,12 @@ fn left_out(why: &str) {
     metrics::counter!("omnistream_search_left_out_total").increment(1);
 }
 
+/// The contact who wrote it.
+fn writer(message: &Message) -> Option<ContactId> {
+    let sender = &message.sender;
+    sender.id.filter(|_| sender.kind == SenderKind::Contact).map(ContactId)
+}
+
 impl Keeper<'_> {
     /// One round after the other: what is marked, and what is behind as far as there is room and time. Who
     /// has much to do rests as long as it worked: searching is nobody's first need.
@@ -271,7 +277,7 @@ impl Keeper<'_> {
     /// Takes what is marked. What was lost waits until everything is looked through that is behind.
     fn take(&mut self) {
         let mut marks = self.search.marks();
-        let messages = std::mem::take(&mut marks.messages);
+        let waiting = std::mem::take(&mut marks.waiting);
         let oldest = marks.taken.into_iter().chain(marks.since.take()).min();
         marks.taken = oldest;
         if self.behind.is_none() {
@@ -279,21 +285,31 @@ impl Keeper<'_> {
         }
         drop(marks);
         self.until = told(self.search.0.clock.now());
-        self.taken = messages.into_iter().collect();
+        self.taken = waiting.into_iter().collect();
         // What is read one behind the other lies one behind the other.
         self.taken.sort_unstable();
     }
 
     async fn put_marked(&mut self, marks: &[Mark]) -> Result<(), Failed> {
         let conversations = &self.search.0.conversations;
-        for of_one in marks.chunk_by(|one, other| one.0 == other.0) {
-            let head = spared(conversations.folded(of_one[0].0)).await?.flatten();
-            let Some(head) = head else { continue };
-            for (_, marked) in of_one {
-                match *marked {
-                    Marked::Message(place) => spared(self.put(&head, place, true)).await?,
-                    Marked::Commit(seq) => spared(self.put_commit(&head, seq)).await?,
-                };
+        for of_one in marks.chunk_by(|one, other| one.conversation() == other.conversation()) {
+            let head = match of_one[0].conversation() {
+                Some(conversation) => spared(conversations.folded(conversation)).await?.flatten(),
+                None => None,
+            };
+            for mark in of_one {
+                match (*mark, &head) {
+                    (Mark::Contact { id, was_there }, _) => {
+                        spared(self.put_contact(id, !was_there)).await?;
+                    }
+                    (Mark::Message(_, place), Some(head)) => {
+                        spared(self.put(head, place, true)).await?;
+                    }
+                    (Mark::Commit(_, seq), Some(head)) => {
+                        spared(self.put_commit(head, seq)).await?;
+                    }
+                    (Mark::Message(..) | Mark::Commit(..), None) => {}
+                }
             }
         }
         Ok(())
@@ -306,6 +322,15 @@ impl Keeper<'_> {
             for (_, place) in says.filter_map(|says| says.fact.message()) {
                 self.put(head, place, false).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Brings in a contact as it is now.
+    async fn put_contact(&mut self, id: ContactId, is_new: bool) -> Result<(), StoreError> {
+        match self.search.0.contacts.get(id).await? {
+            Some(contact) => self.round.put_contact(&contact, is_new),
+            None => self.round.remove_contact(id),
         }
         Ok(())
     }
@@ -328,9 +353,9 @@ impl Keeper<'_> {
         Ok(())
     }
 
-    /// Brings in what was last changed in one hour of the conversations of one shard: all hours from the
-    /// one that it began with up to the newest together are everything that may be missing. What changes
-    /// meanwhile is marked.
+    /// Brings in what was last changed in one hour of the conversations of one shard, and its contacts that
+    /// were written then: all hours from the one that it began with up to the newest together are
+    /// everything that may be missing. What changes meanwhile is marked.
     async fn look_back(&mut self) -> Result<(), Failed> {
         let Some(behind) = self.behind else { return Ok(()) };
         let Behind { since, hour: at, shard } = behind;
@@ -348,6 +373,11 @@ impl Keeper<'_> {
             if let Some(head) = head.filter(is_due) {
                 self.put_whole(&head).await?;
             }
+        }
+        let contacts = spared(self.search.0.contacts.dirty(shard, at)).await?;
+        for contact in contacts.unwrap_or_default() {
+            spared(self.put_contact(contact, false)).await?;
+            self.write_full().await?;
         }
         self.behind = Some(behind.step());
         Ok(())
@@ -393,6 +423,8 @@ impl Keeper<'_> {
 
     async fn put_whole(&mut self, head: &Conversation) -> Result<(), Failed> {
         self.round.clear(head.id);
+        // Of contacts that an earlier version wrote it is not known in which hour that was.
+        let mut people = BTreeSet::from([head.contact]);
         let (mut before, mut is_damaged) = (u64::MAX, false);
         loop {
             let conversations = &self.search.0.conversations;
@@ -404,15 +436,27 @@ impl Keeper<'_> {
             for row in &page {
                 let put = || self.round.put(head.tenant, head.channel, row, true);
                 caught("search", put).unwrap_or_else(|_| left_out("it panicked"));
+                people.extend(writer(&row.message));
             }
-            if self.round.is_full() {
-                self.write().await?;
-            }
+            self.write_full().await?;
+        }
+        for person in people {
+            let put = async {
+                if let Some(contact) = self.search.0.contacts.current(person).await? {
+                    self.round.put_contact(&contact, false);
+                }
+                Ok(())
+            };
+            spared(put).await?;
         }
         if is_damaged {
             left_out("messages cannot be read");
         }
         Ok(())
+    }
+
+    async fn write_full(&mut self) -> Result<(), Failed> {
+        if self.round.is_full() { self.write().await } else { Ok(()) }
     }
 
     /// Everything that was committed before is in the index, or in the round.

@@ -173,7 +173,7 @@ async fn what_is_no_search_is_refused_with_the_field_s_name() {
     find(&org.admin, &format!("q={}", many(32))).await;
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for file in fs::read_dir(from).unwrap() {
         let file = file.unwrap();

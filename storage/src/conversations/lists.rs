@@ -4,14 +4,13 @@ use engine::conversation::Conversation;
 use engine::fact::ConversationStatus;
 use engine::id::{AgentId, ContactId, ConversationId, TenantId, ThreadId};
 use engine::time::Timestamp;
-use uuid::Uuid;
 
 use super::derived::put;
 use super::{Conversations, Write};
 use crate::body::{decode, encode};
 use crate::error::StoreError;
-use crate::keys::{alone, id, month, text, uuid};
-use crate::port::{Batch, Change, Key, Part, Row, Scan, Stamp, Table};
+use crate::keys::{all_ids, alone, id, ids, month, text, uuid};
+use crate::port::{Batch, Change, Key, Part, Scan, Stamp};
 use crate::tables::{ARCHIVE, CONTACT_CONVERSATIONS, DIRTY, DIRTY_CASES, OPEN_SET, SWEPT};
 
 /// The open set of a tenant lies in so many partitions.
@@ -119,7 +118,9 @@ impl Conversations {
         let mut all = Vec::new();
         for slice in 0..SLICES {
             let partition = vec![id(tenant.0), Part::Int(i64::from(slice))];
-            all.extend(self.all_ids(&OPEN_SET, partition).await?.into_iter().map(ConversationId));
+            all.extend(
+                all_ids(&*self.store, &OPEN_SET, partition).await?.into_iter().map(ConversationId),
+            );
         }
         Ok(all)
     }
@@ -148,7 +149,7 @@ impl Conversations {
     /// Threads of a shard with commits in an hour, and that were perhaps left undone.
     pub async fn dirty(&self, shard: u8, hour: i64) -> Result<Vec<ThreadId>, StoreError> {
         let partition = vec![Part::Int(i64::from(shard)), Part::Int(hour)];
-        Ok(self.all_ids(&DIRTY, partition).await?.into_iter().map(ThreadId).collect())
+        Ok(all_ids(&*self.store, &DIRTY, partition).await?.into_iter().map(ThreadId).collect())
     }
 
     /// Conversations of a shard with commits in an hour, from [`Self::cases_since`] on.
@@ -158,7 +159,7 @@ impl Conversations {
         hour: i64,
     ) -> Result<Vec<ConversationId>, StoreError> {
         let partition = vec![Part::Int(i64::from(shard)), Part::Int(hour)];
-        let ids = self.all_ids(&DIRTY_CASES, partition).await?;
+        let ids = all_ids(&*self.store, &DIRTY_CASES, partition).await?;
         Ok(ids.into_iter().map(ConversationId).collect())
     }
 
@@ -195,24 +196,4 @@ impl Conversations {
         let changes = vec![put(&SWEPT, alone(Part::Int(BEGAN)), encode(&hour))];
         self.store.apply(Batch { stamp, changes }).await
     }
-
-    /// All ids of a partition whose rows are named by one.
-    async fn all_ids(
-        &self,
-        table: &'static Table,
-        partition: Vec<Part>,
-    ) -> Result<Vec<Uuid>, StoreError> {
-        let mut all: Vec<Uuid> = Vec::new();
-        let mut next = Some(Scan::of(table, partition, 1000));
-        while let Some(scan) = next {
-            let page = self.store.scan(scan.clone()).await?;
-            next = scan.behind(&page);
-            all.extend(ids(&page));
-        }
-        Ok(all)
-    }
-}
-
-fn ids(rows: &[Row]) -> impl Iterator<Item = Uuid> {
-    rows.iter().filter_map(|row| uuid(row.clustering.first()))
 }

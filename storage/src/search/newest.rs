@@ -12,12 +12,21 @@ use tantivy::columnar::{Column, ColumnValues};
 use tantivy::{DocId, Score, SegmentOrdinal, SegmentReader};
 use uuid::Uuid;
 
-use super::{Hit, Question, number};
+use super::{Question, number};
 
-/// Which messages are kept of those that have the words.
+/// Which are kept of the messages, or the contacts, that have the words.
 pub(super) struct Newest {
     filter: Arc<Filter>,
-    limit: usize,
+    pub(super) limit: usize,
+}
+
+/// Where what was found lies: a message's conversation and place, or a contact. The later one is
+/// greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Kept {
+    pub(super) at: Timestamp,
+    pub(super) id: Uuid,
+    pub(super) place: Place,
 }
 
 /// Which conversations are kept: those of the newest of these messages.
@@ -46,7 +55,7 @@ struct Fitting {
 pub(super) struct OfSegment {
     fitting: Fitting,
     limit: usize,
-    kept: BinaryHeap<Reverse<Hit>>,
+    kept: BinaryHeap<Reverse<Kept>>,
     block: Column<u64>,
     ordinal: Column<u64>,
 }
@@ -104,6 +113,11 @@ impl Newest {
     pub(super) fn of(question: &Question) -> Self {
         Self { filter: Filter::of(question), limit: question.limit }
     }
+
+    pub(super) fn of_all(limit: usize) -> Self {
+        let filter = Filter { channel: None, from: i64::MIN, to: i64::MAX, within: None };
+        Self { filter: Arc::new(filter), limit }
+    }
 }
 
 impl Lately {
@@ -113,7 +127,7 @@ impl Lately {
 }
 
 impl Collector for Newest {
-    type Fruit = Vec<Hit>;
+    type Fruit = Vec<Kept>;
     type Child = OfSegment;
 
     fn for_segment(
@@ -135,29 +149,29 @@ impl Collector for Newest {
         false
     }
 
-    fn merge_fruits(&self, segments: Vec<Vec<Hit>>) -> tantivy::Result<Vec<Hit>> {
+    fn merge_fruits(&self, segments: Vec<Vec<Kept>>) -> tantivy::Result<Vec<Kept>> {
         Ok(segments.into_iter().flatten().collect())
     }
 }
 
 impl SegmentCollector for OfSegment {
-    type Fruit = Vec<Hit>;
+    type Fruit = Vec<Kept>;
 
     fn collect(&mut self, document: DocId, _: Score) {
         let oldest = self.kept.peek().filter(|_| self.kept.len() >= self.limit);
         let oldest = oldest.map_or(i64::MIN, |Reverse(oldest)| oldest.at.0);
-        let Some((at, conversation)) = self.fitting.of(document, oldest) else { return };
+        let Some((at, ConversationId(id))) = self.fitting.of(document, oldest) else { return };
         let value = |column: &Column<u64>| column.values.get_val(document);
         let block = u32::try_from(value(&self.block)).unwrap_or(u32::MAX);
         let place = Place { block, ordinal: value(&self.ordinal) };
-        self.kept.push(Reverse(Hit { at: Timestamp(at), conversation, place }));
+        self.kept.push(Reverse(Kept { at: Timestamp(at), id, place }));
         if self.kept.len() > self.limit {
             self.kept.pop();
         }
     }
 
-    fn harvest(self) -> Vec<Hit> {
-        self.kept.into_iter().map(|Reverse(hit)| hit).collect()
+    fn harvest(self) -> Vec<Kept> {
+        self.kept.into_iter().map(|Reverse(kept)| kept).collect()
     }
 }
 
