@@ -103,6 +103,11 @@ impl Stamps {
         Self(AtomicI64::new(floor.0))
     }
 
+    /// When the newest one was made, or later: nothing that has one was written after that.
+    pub fn newest(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::Acquire) / 1000)
+    }
+
     /// The next.
     pub fn next(&self) -> Stamp {
         let now = micros();

@@ -10,6 +10,7 @@ use engine::resource::Invalid;
 use engine::time::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use storage::StoreError;
+use storage::keys::hour;
 use tokio::sync::oneshot;
 
 use crate::failure::Failure;
@@ -269,9 +270,18 @@ impl State {
             && !self.world.conversations.guarantees().settled
         {
             // A write of a former owner may still be on its way: it loses to this one.
-            self.world.contacts.put(contact, false, self.world.stamps.next()).await?;
+            self.put(contact, false).await?;
         }
         Ok(row)
+    }
+
+    /// Also what is not known to be written is told: it may be.
+    async fn put(&self, contact: &Contact, is_new: bool) -> Result<(), StoreError> {
+        let World { contacts, clock, stamps, outside, .. } = &*self.world;
+        let now = clock.now();
+        let put = contacts.put(contact, is_new, hour(now), stamps.next()).await;
+        outside.follow_contact(contact.id, is_new, now);
+        put
     }
 
     async fn write(
@@ -279,8 +289,7 @@ impl State {
         contact: &Contact,
         known: Option<&Contact>,
     ) -> Result<(), StoreError> {
-        let stamp = self.world.stamps.next();
-        if let Err(error) = self.world.contacts.put(contact, known.is_none(), stamp).await {
+        if let Err(error) = self.put(contact, known.is_none()).await {
             self.row = None;
             return Err(error);
         }

@@ -1,8 +1,9 @@
 //! What a commit reaches outside the actors: lists, live feeds, searching, the outbox.
 
 use engine::conversation::{Conversation, Effect};
-use engine::id::{MessageId, ThreadId};
+use engine::id::{ContactId, MessageId, ThreadId};
 use engine::message::MessageRow;
+use engine::time::Timestamp;
 
 use crate::committed::Committed;
 use crate::feed::{Hub, Wire};
@@ -38,6 +39,10 @@ impl<W: Wire> Outside for Effects<W> {
         let _ = caught("follow", || self.hub.woke(head));
         let _ = caught("search", || self.search.woke(head));
         let _ = caught("profile", || self.profiles.look_up(head));
+    }
+
+    fn follow_contact(&self, contact: ContactId, is_new: bool, at: Timestamp) {
+        let _ = caught("search", || self.search.follow_contact(contact, is_new, at));
     }
 
     fn act(&self, head: &Conversation, effect: Effect, row: Option<&MessageRow>) {

@@ -1,5 +1,5 @@
-//! Messages are found by their words: the index beside the store follows what is committed, and is
-//! asked for what somebody may see.
+//! Messages and contacts are found by their words: the index beside the store follows what is
+//! committed, and is asked for what somebody may see.
 
 mod find;
 mod keep;
@@ -12,19 +12,20 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use engine::conversation::Conversation;
-use engine::id::ConversationId;
+use engine::id::{ContactId, ConversationId};
 use engine::message::Place;
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
 use storage::keys::hour;
 use storage::search::{SearchError, SearchIndex, SearchWriter, Trust, behind_all};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub use self::find::{Asked, Found};
-use crate::clock::Clock;
+pub use self::find::{Asked, Found, FoundMessage};
+use crate::clock::{Clock, Stamps};
 use crate::committed::Committed;
+use crate::turns::Turns;
 
 /// What finds messages. Clones are the same.
 #[derive(Clone)]
@@ -34,6 +35,7 @@ struct Inner {
     conversations: Conversations,
     contacts: Contacts,
     clock: Clock,
+    stamps: Arc<Stamps>,
     options: SearchOptions,
     marks: Mutex<Marks>,
     marked: Notify,
@@ -41,7 +43,7 @@ struct Inner {
     index: ArcSwapOption<SearchIndex>,
     /// It failed when it was asked.
     is_doubted: AtomicBool,
-    finds: Semaphore,
+    turns: Turns,
 }
 
 /// What searching is made with.
@@ -51,35 +53,42 @@ pub struct SearchOptions {
     pub directory: Option<PathBuf>,
     /// The index is written so often, at most.
     pub every: Duration,
-    /// So many new messages wait for that one by one.
+    /// So many new messages and contacts wait for that one by one.
     pub marks: usize,
     /// So many matches of one search are looked at, the newest.
     pub matches: usize,
+    /// For who may not see all, those in so many conversations.
+    pub conversations: usize,
 }
 
 /// What the index does not say yet.
 #[derive(Default)]
 struct Marks {
-    messages: HashSet<Mark>,
+    waiting: HashSet<Mark>,
     /// There was no room for what happened then, and perhaps later.
     lost: Option<Timestamp>,
+    /// Nothing was committed later, unless the clock says that it is.
+    newest: Timestamp,
     /// Since when the first of them waits.
     since: Option<Instant>,
     /// The same of those that were taken, and are not in the index yet.
     taken: Option<Instant>,
 }
 
-/// What is to be looked at of a conversation.
-type Mark = (ConversationId, Marked);
-
+/// What is to be looked at.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Marked {
-    Message(Place),
+enum Mark {
+    /// One that was there before is in the index, perhaps.
+    Contact {
+        id: ContactId,
+        was_there: bool,
+    },
+    Message(ConversationId, Place),
     /// The messages of the commit that holds this seq.
-    Commit(u64),
+    Commit(ConversationId, u64),
 }
 
-/// So many searches are at work at once; the others wait.
+/// So many searches are at work at once; the others wait, the tenants in turn.
 const FINDS: usize = 2;
 
 impl Search {
@@ -88,19 +97,21 @@ impl Search {
     pub async fn start(
         conversations: Conversations,
         contacts: Contacts,
-        clock: Clock,
+        (clock, stamps): (Clock, Arc<Stamps>),
         options: SearchOptions,
     ) -> (Self, Option<SearchWriter>) {
+        let newest = stamps.newest();
         let search = Self(Arc::new(Inner {
             conversations,
             contacts,
             clock,
+            stamps,
             options,
-            marks: Mutex::default(),
+            marks: Mutex::new(Marks { newest, ..Marks::default() }),
             marked: Notify::new(),
             index: ArcSwapOption::empty(),
             is_doubted: AtomicBool::new(false),
-            finds: Semaphore::new(FINDS),
+            turns: Turns::new(FINDS),
         }));
         let writer = search.open(Trust::Opens).await;
         let writer = writer.inspect_err(|error| tracing::warn!(%error, "nothing can be found yet"));
@@ -121,7 +132,7 @@ impl Search {
         let commit = &committed.commit;
         let says = commit.facts.iter().filter(|recorded| recorded.fact.says());
         let places = says.filter_map(|recorded| recorded.fact.message());
-        let marks = places.map(|(_, place)| (commit.conversation, Marked::Message(place)));
+        let marks = places.map(|(_, place)| Mark::Message(commit.conversation, place));
         self.mark(marks, commit.at);
     }
 
@@ -129,16 +140,22 @@ impl Search {
     /// an old one. Never waits.
     pub fn woke(&self, head: &Conversation) {
         if hour(head.updated_at) >= hour(self.0.clock.now()) - 1 {
-            self.mark([(head.id, Marked::Commit(head.seq))].into_iter(), head.updated_at);
+            self.mark([Mark::Commit(head.id, head.seq)].into_iter(), head.updated_at);
         }
+    }
+
+    /// A contact was written then, or perhaps it was. Never waits.
+    pub fn follow_contact(&self, id: ContactId, is_new: bool, at: Timestamp) {
+        self.mark([Mark::Contact { id, was_there: !is_new }].into_iter(), at);
     }
 
     fn mark(&self, new: impl Iterator<Item = Mark>, at: Timestamp) {
         let mut marks = self.marks();
+        marks.newest = marks.newest.max(at);
         for mark in new {
-            if marks.messages.len() < self.0.options.marks {
-                marks.messages.insert(mark);
-            } else if !marks.messages.contains(&mark) {
+            if marks.waiting.len() < self.0.options.marks {
+                marks.waiting.insert(mark);
+            } else if !marks.waiting.contains(&mark) {
                 marks.lost = Some(marks.lost.map_or(at, |lost| lost.min(at)));
             }
         }
@@ -182,9 +199,18 @@ impl Search {
     }
 }
 
+impl Mark {
+    fn conversation(&self) -> Option<ConversationId> {
+        match self {
+            Self::Contact { .. } => None,
+            Self::Message(of, _) | Self::Commit(of, _) => Some(*of),
+        }
+    }
+}
+
 impl Marks {
     fn is_some(&self) -> bool {
-        !self.messages.is_empty() || self.lost.is_some()
+        !self.waiting.is_empty() || self.lost.is_some()
     }
 }
 

@@ -25,7 +25,12 @@ pub async fn sweep(
     if swept.is_none() {
         conversations.set_began(now, world.stamps.next()).await?;
     }
-    let from = swept.unwrap_or(now);
+    if conversations.cases_since().await?.is_none() {
+        // In this hour an earlier version may have been at work.
+        conversations.set_cases_since(now + 1, world.stamps.next()).await?;
+    }
+    // A mark that is still to come is of a clock that was ahead.
+    let from = swept.unwrap_or(now).min(now);
     let (mut mark, mut woken) = (from, 0);
     for hour in from..=now {
         let mut undone = 0;

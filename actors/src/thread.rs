@@ -69,8 +69,8 @@ pub(crate) struct State {
     /// `None`: its contact was never written.
     contact: Option<Shown>,
     loaded: Loaded,
-    /// The hour that is entered as dirty.
-    dirty_hour: Option<i64>,
+    /// The hour, and the case, that were entered as dirty last.
+    dirty: Option<(i64, ConversationId)>,
     /// The seq at which the newest provider ids were written.
     recent_at: (Option<ConversationId>, u64),
     handled: u64,
@@ -123,7 +123,7 @@ impl Actor for ThreadActor {
             core: None,
             contact: None,
             loaded: Loaded::default(),
-            dirty_hour: None,
+            dirty: None,
             recent_at: (None, 0),
             handled: 0,
             again,

@@ -6,8 +6,9 @@ use std::time::Duration;
 use engine::conversation::{
     Context, Conversation, Decision, Effect, Envelope, Refused, Rules, State,
 };
-use engine::id::{MessageId, ThreadId};
+use engine::id::{ContactId, MessageId, ThreadId};
 use engine::message::MessageRow;
+use engine::time::Timestamp;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
 
@@ -50,6 +51,9 @@ pub trait Outside: Send + Sync + 'static {
     /// A conversation was loaded as it stands: whoever was not told of its last commits, because
     /// something ended in between, hears of them now.
     fn woke(&self, head: &Conversation);
+
+    /// A contact was written then, or perhaps it was.
+    fn follow_contact(&self, _: ContactId, _is_new: bool, _at: Timestamp) {}
 
     /// Something is to be done after the commit that decided it. `row` is that of the message it
     /// is about.

@@ -192,7 +192,7 @@ impl Server {
         let (search, index) = Search::start(
             Conversations::new(store.clone()),
             Contacts::new(store.clone()),
-            clock.clone(),
+            (clock.clone(), stamps.clone()),
             search_options(&config),
         )
         .await;

@@ -171,5 +171,6 @@ pub struct Limits {
     pub search_every: Duration,
     pub search_marks: usize,
     pub search_matches: usize,
+    pub search_conversations: usize,
     pub search_words: usize,
 }

@@ -1,5 +1,7 @@
 //! What is searched for, what a message is found by, and where in it that stands.
 
+pub mod contact;
+
 use std::borrow::Cow;
 
 use schemars::JsonSchema;

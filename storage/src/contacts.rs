@@ -1,4 +1,5 @@
-//! Contacts: each a row of its own, listed by the month in which it was made.
+//! Contacts: each a row of its own, listed by the month in which it was made, and by the hours in which
+//! it was written.
 
 use std::sync::Arc;
 
@@ -7,9 +8,9 @@ use engine::id::{ContactId, TenantId};
 
 use crate::body::{decode, encode};
 use crate::error::StoreError;
-use crate::keys::{alone, id, month_of, uuid};
+use crate::keys::{all_ids, alone, id, ids, month_of};
 use crate::port::{Batch, Change, Key, Part, Scan, Stamp, Store};
-use crate::tables::{CONTACT_LIST, CONTACTS};
+use crate::tables::{CONTACT_LIST, CONTACTS, DIRTY_CONTACTS};
 
 /// Customers.
 #[derive(Clone)]
@@ -39,9 +40,18 @@ impl Contacts {
         Ok(found)
     }
 
-    /// Writes a contact whole; a new one is listed too.
-    pub async fn put(&self, contact: &Contact, new: bool, stamp: Stamp) -> Result<(), StoreError> {
-        let mut changes = Vec::with_capacity(2);
+    /// Writes a contact whole, in this hour; a new one is listed too.
+    pub async fn put(
+        &self,
+        contact: &Contact,
+        new: bool,
+        hour: i64,
+        stamp: Stamp,
+    ) -> Result<(), StoreError> {
+        let shard = Part::Int(i64::from(contact.id.shard()));
+        let key = Key::new(vec![shard, Part::Int(hour)], vec![id(contact.id.0)]);
+        let dirty = Change::Put { table: &DIRTY_CONTACTS, key, body: Vec::new(), ttl: None };
+        let mut changes = vec![dirty];
         if new {
             let month = Part::Int(month_of(contact.id.0));
             let key = Key::new(vec![id(contact.tenant.0), month], vec![id(contact.id.0)]);
@@ -64,6 +74,13 @@ impl Contacts {
         let after = behind.map(|behind| vec![id(behind.0)]);
         let scan = Scan { after, ..Scan::of(&CONTACT_LIST, partition, limit) };
         let rows = self.store.scan(scan).await?;
-        Ok(rows.iter().filter_map(|row| uuid(row.clustering.first())).map(ContactId).collect())
+        Ok(ids(&rows).map(ContactId).collect())
+    }
+
+    /// The contacts of a shard that were written in an hour.
+    pub async fn dirty(&self, shard: u8, hour: i64) -> Result<Vec<ContactId>, StoreError> {
+        let partition = vec![Part::Int(i64::from(shard)), Part::Int(hour)];
+        let all = all_ids(&*self.store, &DIRTY_CONTACTS, partition).await?;
+        Ok(all.into_iter().map(ContactId).collect())
     }
 }

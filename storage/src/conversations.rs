@@ -20,7 +20,7 @@ use self::derived::{
 };
 pub use self::files::Unfetched;
 use self::files::{files, files_of};
-pub use self::lists::View;
+pub use self::lists::{FIRST_HOUR, View};
 use self::lists::{dirty, lists};
 use crate::body::{decode, encode};
 use crate::error::StoreError;
@@ -51,7 +51,7 @@ pub struct Write<'a> {
     pub before: Option<&'a Conversation>,
     /// The head after.
     pub head: &'a Conversation,
-    /// Whether this is the thread's first commit in this hour.
+    /// Whether this is the thread's first commit in this hour, or its first one since another case's.
     pub dirty: bool,
     /// To be written from time to time.
     pub recent: Option<&'a RecentRow>,

@@ -1,9 +1,10 @@
-//! Parts of keys from the engine's types, in one place.
+//! Parts of keys from the engine's types, and ids from keys, in one place.
 
 use engine::time::Timestamp;
 use uuid::Uuid;
 
-use crate::port::{Key, Part};
+use crate::error::StoreError;
+use crate::port::{Key, Part, Row, Scan, Store, Table};
 
 /// An id.
 pub(crate) fn id(id: impl Into<Uuid>) -> Part {
@@ -31,6 +32,27 @@ pub(crate) fn uuid(part: Option<&Part>) -> Option<Uuid> {
         Some(Part::Uuid(bytes)) => Some(Uuid::from_bytes(*bytes)),
         _ => None,
     }
+}
+
+/// The ids by which rows are named.
+pub(crate) fn ids(rows: &[Row]) -> impl Iterator<Item = Uuid> {
+    rows.iter().filter_map(|row| uuid(row.clustering.first()))
+}
+
+/// All ids of a partition whose rows are named by one.
+pub(crate) async fn all_ids(
+    store: &dyn Store,
+    table: &'static Table,
+    partition: Vec<Part>,
+) -> Result<Vec<Uuid>, StoreError> {
+    let mut all: Vec<Uuid> = Vec::new();
+    let mut next = Some(Scan::of(table, partition, 1000));
+    while let Some(scan) = next {
+        let page = store.scan(scan.clone()).await?;
+        next = scan.behind(&page);
+        all.extend(ids(&page));
+    }
+    Ok(all)
 }
 
 /// Months since 1970 began, UTC: buckets of lists by time.

@@ -74,7 +74,8 @@ pub static DIRTY: Table = Table {
     ..PLAIN
 };
 
-/// Up to which hour a shard has nothing left to look at; of -1, the whole store, since it began then.
+/// Up to which hour a shard has nothing left to look at; of the whole store, -1: in which it began, -2: from
+/// which on conversations are entered as dirty.
 pub static SWEPT: Table =
     Table { number: 8, name: "swept", partition: &[("shard", Kind::Int)], ..PLAIN };
 
@@ -270,11 +271,31 @@ pub static LOOSE: Table = Table {
     ..PLAIN
 };
 
+/// Conversations with commits in an hour: what an index may not know.
+pub static DIRTY_CASES: Table = Table {
+    number: 29,
+    name: "dirty_cases",
+    partition: &[("shard", Kind::Int), ("hour", Kind::Int)],
+    clustering: &[("conversation", Kind::Uuid)],
+    shape: Shape::Appended,
+    ..PLAIN
+};
+
+/// Contacts that were written in an hour: of which an index may have to be told.
+pub static DIRTY_CONTACTS: Table = Table {
+    number: 30,
+    name: "dirty_contacts",
+    partition: &[("shard", Kind::Int), ("hour", Kind::Int)],
+    clustering: &[("contact", Kind::Uuid)],
+    shape: Shape::Appended,
+    ..PLAIN
+};
+
 /// How long a dead letter is kept.
 pub(crate) const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
 
 /// Every table.
-pub static ALL: [&Table; 28] = [
+pub static ALL: [&Table; 30] = [
     &LOG,
     &THREADS,
     &HEADS,
@@ -303,6 +324,8 @@ pub static ALL: [&Table; 28] = [
     &UPLOADED,
     &ACCOUNTS_DUE,
     &LOOSE,
+    &DIRTY_CASES,
+    &DIRTY_CONTACTS,
 ];
 
 #[cfg(test)]

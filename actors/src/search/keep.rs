@@ -6,19 +6,20 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine::conversation::Conversation;
-use engine::id::{ConversationId, ThreadId};
-use engine::message::Place;
+use engine::id::{ContactId, ConversationId, ThreadId};
+use engine::message::{Message, Place, SenderKind};
 use engine::time::Timestamp;
 use storage::StoreError;
+use storage::conversations::FIRST_HOUR;
 use storage::keys::hour;
 use storage::search::{Round, SearchError, SearchWriter, Trust, behind_all};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Mark, Marked, Search, aside};
-use crate::panics::{Panicked, caught_in};
+use super::{Inner, Mark, Search, aside};
+use crate::panics::{Panicked, caught, caught_in};
 
-/// So many messages are read at once.
+/// So many messages or contacts are read at once.
 const BATCH: usize = 64;
 /// A round takes this long before it is written, or little longer, if it is not full before.
 const GATHERING: Duration = Duration::from_millis(500);
@@ -53,6 +54,8 @@ struct Keeper<'a> {
     taken: Vec<Mark>,
     until: Timestamp,
     behind: Option<Behind>,
+    /// From this hour on it is known which conversations were at work, before only which threads.
+    cases_since: i64,
     /// Of what was marked everything is in the index that was committed before.
     sure: Timestamp,
     /// What the index has written of that.
@@ -132,11 +135,14 @@ impl Search {
             None => self.open(trust).await?,
         };
         self.0.is_doubted.store(false, Ordering::Relaxed);
-        let (from, is_new) = match writer.position()? {
-            Some(from) => (from, false),
-            None => (Timestamp(self.0.conversations.began().await? * HOUR_MS), true),
-        };
         let (now, sure) = (Instant::now(), told(self.0.clock.now()));
+        let began = self.began().await?;
+        let (from, is_new) = match writer.position()? {
+            // One that is still to come is of a clock that was ahead.
+            Some(from) => (from.min(sure), false),
+            None => (Timestamp(began * HOUR_MS), true),
+        };
+        let cases_since = self.0.conversations.cases_since().await?.unwrap_or(i64::MAX);
         self.marks().taken.get_or_insert(now);
         let mut keeper = Keeper {
             search: self,
@@ -145,6 +151,7 @@ impl Search {
             taken: Vec::new(),
             until: sure,
             behind: Some(Behind::new(from)),
+            cases_since,
             sure,
             written: if is_new { Timestamp(0) } else { from },
             next: now,
@@ -160,6 +167,24 @@ impl Search {
         .await?;
         kept
     }
+
+    /// Before this hour nothing was committed. A beginning that is still to come is of a clock that was
+    /// ahead, and nobody knows for how long.
+    async fn began(&self) -> Result<i64, StoreError> {
+        let Inner { conversations, clock, stamps, .. } = &*self.0;
+        let (began, now) = (conversations.began().await?, hour(clock.now()));
+        if began <= now {
+            return Ok(began);
+        }
+        let began = FIRST_HOUR.min(now);
+        conversations.set_began(began, stamps.next()).await?;
+        Ok(began)
+    }
+
+    /// The newest commit of all is not later, whatever the clock says.
+    fn newest(&self) -> Timestamp {
+        self.0.clock.now().max(self.marks().newest)
+    }
 }
 
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
@@ -169,6 +194,29 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
 /// What was committed before is told by now.
 fn told(now: Timestamp) -> Timestamp {
     Timestamp(now.0 - TOLD_MS)
+}
+
+/// What cannot be read, or fails the program, is not found, and is in nobody's way.
+async fn spared<T>(
+    read: impl Future<Output = Result<T, StoreError>>,
+) -> Result<Option<T>, StoreError> {
+    match caught_in("search", read).await {
+        Ok(Err(StoreError::Corrupt(why))) => left_out(&why.0),
+        Err(Panicked) => left_out("it panicked"),
+        Ok(read) => return read.map(Some),
+    }
+    Ok(None)
+}
+
+fn left_out(why: &str) {
+    tracing::error!(why, "something cannot be brought into the search index");
+    metrics::counter!("omnistream_search_left_out_total").increment(1);
+}
+
+/// The contact who wrote it.
+fn writer(message: &Message) -> Option<ContactId> {
+    let sender = &message.sender;
+    sender.id.filter(|_| sender.kind == SenderKind::Contact).map(ContactId)
 }
 
 impl Keeper<'_> {
@@ -210,6 +258,7 @@ impl Keeper<'_> {
             return Err(Failed::Doubted);
         }
         if self.taken.is_empty() {
+            self.search.began().await?;
             self.take();
         }
         while !self.taken.is_empty() && !self.round.is_full() && !self.is_stopping() {
@@ -228,7 +277,7 @@ impl Keeper<'_> {
     /// Takes what is marked. What was lost waits until everything is looked through that is behind.
     fn take(&mut self) {
         let mut marks = self.search.marks();
-        let messages = std::mem::take(&mut marks.messages);
+        let waiting = std::mem::take(&mut marks.waiting);
         let oldest = marks.taken.into_iter().chain(marks.since.take()).min();
         marks.taken = oldest;
         if self.behind.is_none() {
@@ -236,28 +285,52 @@ impl Keeper<'_> {
         }
         drop(marks);
         self.until = told(self.search.0.clock.now());
-        self.taken = messages.into_iter().collect();
+        self.taken = waiting.into_iter().collect();
         // What is read one behind the other lies one behind the other.
         self.taken.sort_unstable();
     }
 
     async fn put_marked(&mut self, marks: &[Mark]) -> Result<(), Failed> {
         let conversations = &self.search.0.conversations;
-        for of_one in marks.chunk_by(|one, other| one.0 == other.0) {
-            let Some(head) = conversations.folded(of_one[0].0).await? else { continue };
-            for (_, marked) in of_one {
-                match *marked {
-                    Marked::Message(place) => self.put(&head, place, true).await?,
-                    Marked::Commit(seq) => {
-                        for commit in conversations.commits(head.id, seq, 1).await? {
-                            let says = commit.facts.iter().filter(|recorded| recorded.fact.says());
-                            for (_, place) in says.filter_map(|says| says.fact.message()) {
-                                self.put(&head, place, false).await?;
-                            }
-                        }
+        for of_one in marks.chunk_by(|one, other| one.conversation() == other.conversation()) {
+            let head = match of_one[0].conversation() {
+                Some(conversation) => spared(conversations.folded(conversation)).await?.flatten(),
+                None => None,
+            };
+            for mark in of_one {
+                match (*mark, &head) {
+                    (Mark::Contact { id, was_there }, _) => {
+                        spared(self.put_contact(id, !was_there)).await?;
                     }
+                    (Mark::Message(_, place), Some(head)) => {
+                        spared(self.put(head, place, true)).await?;
+                    }
+                    (Mark::Commit(_, seq), Some(head)) => {
+                        spared(self.put_commit(head, seq)).await?;
+                    }
+                    (Mark::Message(..) | Mark::Commit(..), None) => {}
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Brings in what one commit says.
+    async fn put_commit(&mut self, head: &Conversation, seq: u64) -> Result<(), StoreError> {
+        for commit in self.search.0.conversations.commits(head.id, seq, 1).await? {
+            let says = commit.facts.iter().filter(|recorded| recorded.fact.says());
+            for (_, place) in says.filter_map(|says| says.fact.message()) {
+                self.put(head, place, false).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings in a contact as it is now.
+    async fn put_contact(&mut self, id: ContactId, is_new: bool) -> Result<(), StoreError> {
+        match self.search.0.contacts.get(id).await? {
+            Some(contact) => self.round.put_contact(&contact, is_new),
+            None => self.round.remove_contact(id),
         }
         Ok(())
     }
@@ -280,34 +353,53 @@ impl Keeper<'_> {
         Ok(())
     }
 
-    /// Brings in what was last changed in one hour by the threads of one shard: all hours from the one
-    /// that it began with up to now together are everything that may be missing. What changes meanwhile
-    /// is marked.
+    /// Brings in what was last changed in one hour of the conversations of one shard, and its contacts that
+    /// were written then: all hours from the one that it began with up to the newest together are
+    /// everything that may be missing. What changes meanwhile is marked.
     async fn look_back(&mut self) -> Result<(), Failed> {
         let Some(behind) = self.behind else { return Ok(()) };
         let Behind { since, hour: at, shard } = behind;
-        let now = hour(self.search.0.clock.now());
-        metrics::gauge!("omnistream_search_behind_hours").set((now + 1 - at).max(0) as f64);
-        if at > now {
+        let newest = hour(self.search.newest());
+        metrics::gauge!("omnistream_search_behind_hours").set((newest + 1 - at).max(0) as f64);
+        if at > newest {
             self.behind = None;
             return Ok(());
         }
-        for thread in self.search.0.conversations.dirty(shard, at).await? {
-            for head in self.cases(thread).await? {
-                // Of each conversation once: it was at work in every hour of its thread.
-                if hour(head.updated_at) == at && head.updated_at >= since {
-                    self.put_whole(&head).await?;
-                }
+        for id in spared(self.at_work(shard, at)).await?.unwrap_or_default() {
+            let head = spared(self.search.0.conversations.folded(id)).await?.flatten();
+            // Of each conversation once: it may have been at work in many hours.
+            let is_due =
+                |head: &Conversation| hour(head.updated_at) == at && head.updated_at >= since;
+            if let Some(head) = head.filter(is_due) {
+                self.put_whole(&head).await?;
             }
+        }
+        let contacts = spared(self.search.0.contacts.dirty(shard, at)).await?;
+        for contact in contacts.unwrap_or_default() {
+            spared(self.put_contact(contact, false)).await?;
+            self.write_full().await?;
         }
         self.behind = Some(behind.step());
         Ok(())
     }
 
-    /// The conversations of a thread.
-    async fn cases(&self, thread: ThreadId) -> Result<Vec<Conversation>, StoreError> {
+    /// The conversations of a shard that were at work in an hour, and perhaps others.
+    async fn at_work(&self, shard: u8, at: i64) -> Result<BTreeSet<ConversationId>, StoreError> {
+        let conversations = &self.search.0.conversations;
+        if at >= self.cases_since {
+            return Ok(conversations.dirty_cases(shard, at).await?.into_iter().collect());
+        }
+        let mut ids = BTreeSet::new();
+        for thread in conversations.dirty(shard, at).await? {
+            ids.extend(spared(self.cases(thread)).await?.unwrap_or_default());
+        }
+        Ok(ids)
+    }
+
+    /// The conversations of a thread, and others of its customer.
+    async fn cases(&self, thread: ThreadId) -> Result<BTreeSet<ConversationId>, StoreError> {
         let (conversations, contacts) = (&self.search.0.conversations, &self.search.0.contacts);
-        let Some(row) = conversations.thread(thread).await? else { return Ok(Vec::new()) };
+        let Some(row) = conversations.thread(thread).await? else { return Ok(BTreeSet::new()) };
         let mut ids: BTreeSet<ConversationId> = row.current.into_iter().collect();
         ids.extend(row.history.iter().flat_map(|history| &history.cases).map(|(_, case)| *case));
         let mut persons = BTreeSet::from([row.contact]);
@@ -325,29 +417,46 @@ impl Keeper<'_> {
                 }
             }
         }
-        let mut cases = Vec::new();
-        for id in ids {
-            let head = conversations.folded(id).await?;
-            cases.extend(head.filter(|head| head.thread == thread));
-        }
-        Ok(cases)
+        ids.retain(|id| id.shard() == thread.shard());
+        Ok(ids)
     }
 
     async fn put_whole(&mut self, head: &Conversation) -> Result<(), Failed> {
         self.round.clear(head.id);
-        let mut before = u64::MAX;
+        // Of contacts that an earlier version wrote it is not known in which hour that was.
+        let mut people = BTreeSet::from([head.contact]);
+        let (mut before, mut is_damaged) = (u64::MAX, false);
         loop {
-            let bounds = (before, 0);
-            let page = self.search.0.conversations.messages(head, bounds, BATCH).await?;
-            let Some(oldest) = page.last() else { return Ok(()) };
+            let conversations = &self.search.0.conversations;
+            let page = spared(conversations.readable(head, (before, 0), BATCH)).await?;
+            let (page, is_one_damaged) = page.unwrap_or_default();
+            is_damaged |= is_one_damaged;
+            let Some(oldest) = page.last() else { break };
             before = oldest.message.seq;
             for row in &page {
-                self.round.put(head.tenant, head.channel, row, true);
+                let put = || self.round.put(head.tenant, head.channel, row, true);
+                caught("search", put).unwrap_or_else(|_| left_out("it panicked"));
+                people.extend(writer(&row.message));
             }
-            if self.round.is_full() {
-                self.write().await?;
-            }
+            self.write_full().await?;
         }
+        for person in people {
+            let put = async {
+                if let Some(contact) = self.search.0.contacts.current(person).await? {
+                    self.round.put_contact(&contact, false);
+                }
+                Ok(())
+            };
+            spared(put).await?;
+        }
+        if is_damaged {
+            left_out("messages cannot be read");
+        }
+        Ok(())
+    }
+
+    async fn write_full(&mut self) -> Result<(), Failed> {
+        if self.round.is_full() { self.write().await } else { Ok(()) }
     }
 
     /// Everything that was committed before is in the index, or in the round.

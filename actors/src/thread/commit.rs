@@ -46,8 +46,8 @@ impl State {
             };
         };
         let Some(commit) = batch.commit.take() else { return self.finish(batch) };
-        let hour = hour(commit.at);
-        let dirty = self.dirty_hour != Some(hour);
+        let worked = Some((hour(commit.at), commit.conversation));
+        let dirty = self.dirty != worked;
         let recent = (self.recent_at.0 != Some(after.id)
             || after.seq >= self.recent_at.1 + RECENT_EVERY)
             .then(|| recent_row(core, &after));
@@ -60,7 +60,7 @@ impl State {
         if recent.is_some() {
             self.recent_at = (Some(ready.after.id), ready.after.seq);
         }
-        self.dirty_hour = Some(hour);
+        self.dirty = worked;
         let (world, thread) = (self.world.clone(), batch.thread.take());
         let contents = std::mem::take(&mut batch.contents);
         batch.ready = Some(ready.clone());
@@ -138,7 +138,7 @@ impl State {
             Err(error @ StoreError::Unavailable(_)) => {
                 // Certainly not written: what was decided is forgotten, and read again.
                 batch.answer(Some(&error.into()));
-                (self.core, self.dirty_hour, self.phase) = (None, None, Phase::Asleep);
+                (self.core, self.dirty, self.phase) = (None, None, Phase::Asleep);
                 self.fail(Failure::Unavailable);
                 Ok(())
             }

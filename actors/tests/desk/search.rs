@@ -1,27 +1,39 @@
 //! What was committed is found: when it was not told, when there was no room for it, when the index is
-//! new.
+//! new, when the clock was wrong and when something else cannot be read.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actors::clock::{Clock, Stamps};
 use actors::committed::Committed;
+use actors::contact::ContactCommand;
 use actors::desk::Desk;
 use actors::search::{Asked, Search, SearchOptions};
 use actors::world::Outside;
+use engine::account::Account;
+use engine::channel::{Channel, Handle, Inbound};
+use engine::contact::{Contact, ContactPatch};
 use engine::conversation::{Command, Conversation, Effect};
-use engine::id::{MessageId, ThreadId};
+use engine::id::{ContactId, MessageId, ThreadId};
 use engine::message::MessageRow;
+use engine::resource::Change;
 use engine::search::Wanted;
+use engine::search::contact::Sought;
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
-use storage::conversations::Conversations;
+use storage::conversations::{Conversations, FIRST_HOUR};
+use storage::keys::hour;
 use storage::memory::Memory;
-use storage::{Stamp, Store};
-use tokio::sync::watch;
+use storage::tables::{DIRTY_CONTACTS, HEADS, LOG};
+use storage::{Batch, Claim, Guarantees, Key, Part, Pending, Row, Scan, Stamp, Store, Swap, Table};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
 
-use crate::bench::{account, admin, desk, phone, says};
+use crate::bench::{TENANT, account, admin, bsuid, desk, phone, says};
+use crate::topics::mail;
 
 const HOUR: i64 = 3_600_000;
 const NOW: i64 = 1_790_000_000_000;
@@ -43,6 +55,12 @@ impl Outside for Searched {
         self.search.woke(head);
     }
 
+    fn follow_contact(&self, contact: ContactId, is_new: bool, at: Timestamp) {
+        if self.is_told.load(Ordering::Relaxed) {
+            self.search.follow_contact(contact, is_new, at);
+        }
+    }
+
     fn act(&self, _: &Conversation, _: Effect, _: Option<&MessageRow>) {}
 
     fn held(&self, _: ThreadId) -> Vec<MessageId> {
@@ -50,38 +68,89 @@ impl Outside for Searched {
     }
 }
 
-/// A process over a store, with an index that is new.
+/// A process over a store.
 struct Process {
     outside: Arc<Searched>,
     desk: Desk,
     stop: watch::Sender<bool>,
+    keeping: JoinHandle<()>,
 }
 
 impl Process {
+    /// With an index that is new.
     async fn start(store: &Arc<dyn Store>, clock: &Clock, marks: usize) -> Self {
-        let options =
-            SearchOptions { directory: None, every: Duration::from_secs(1), marks, matches: 100 };
+        Self::start_in(None, store, clock, Timestamp(0), marks).await
+    }
+
+    /// With the index in this directory, over a store with stamps up to this time.
+    async fn start_in(
+        directory: Option<&Path>,
+        store: &Arc<dyn Store>,
+        clock: &Clock,
+        newest: Timestamp,
+        marks: usize,
+    ) -> Self {
+        let options = SearchOptions {
+            directory: directory.map(Path::to_owned),
+            every: Duration::from_secs(1),
+            marks,
+            matches: 100,
+            conversations: 1000,
+        };
         let (conversations, contacts) =
             (Conversations::new(store.clone()), Contacts::new(store.clone()));
-        let (search, index) = Search::start(conversations, contacts, clock.clone(), options).await;
+        let stamps = Arc::new(Stamps::above(Stamp(newest.0 * 1000)));
+        let clocks = (clock.clone(), stamps.clone());
+        let (search, index) = Search::start(conversations, contacts, clocks, options).await;
         let is_told = AtomicBool::new(true);
         let outside = Arc::new(Searched { search: search.clone(), is_told });
-        let stamps = Arc::new(Stamps::above(Stamp(0)));
         let desk = desk(store, clock, &stamps, outside.clone(), None).await;
         desk.recover().await.unwrap();
         let (stop, stopping) = watch::channel(false);
-        tokio::spawn(search.run(index, stopping));
-        Self { outside, desk, stop }
+        let keeping = tokio::spawn(search.run(index, stopping));
+        Self { outside, desk, stop, keeping }
+    }
+
+    /// Leaves the index as it is.
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        self.keeping.await.unwrap();
     }
 
     async fn hears(&self, from: &str, text: &str) {
-        let item = says(vec![phone(from)], &format!("wamid.{text}"), text);
+        self.hears_of(vec![phone(from)], text).await;
+    }
+
+    async fn hears_of(&self, from: Vec<Handle>, text: &str) {
+        let item = says(from, &format!("wamid.{text}"), text);
         self.desk.ingest(&account(), vec![item]).await.unwrap();
+    }
+
+    /// The contacts of whom so many are found, newest first.
+    async fn people(&self, sought: Option<Sought>, wanted: usize) -> Vec<Contact> {
+        let sought = sought.unwrap();
+        let finding = async {
+            loop {
+                let search = &self.outside.search;
+                let found = search.contacts(TENANT, sought.clone(), (0, 100)).await.unwrap();
+                if (found.0.len(), found.1) == (wanted, wanted) {
+                    return found.0;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(600), finding).await;
+        found.unwrap_or_else(|_| panic!("{sought:?}: not {wanted}"))
+    }
+
+    async fn patch(&self, contact: &Contact, patch: ContactPatch) {
+        let patch = ContactCommand::Patch(patch);
+        self.desk.contact(TENANT, contact.id, patch).await.unwrap();
     }
 
     async fn count(&self, typed: &str) -> usize {
         let asked = Asked { wanted: Wanted::of(typed), ..Asked::default() };
-        self.outside.search.find(admin(), asked, (0, 100)).await.unwrap().total
+        self.outside.search.find(admin(), asked, (0, 0)).await.unwrap().total
     }
 
     async fn finds(&self, typed: &str, wanted: usize) {
@@ -153,4 +222,320 @@ async fn a_new_index_is_filled_hour_by_hour_with_each_message_once() {
         process.finds(&format!("hourly-{hours}"), 1).await;
     }
     process.finds("", 4).await;
+}
+
+fn tag(tag: &str) -> ContactPatch {
+    ContactPatch { tags: Change::Set(vec![tag.to_owned()]), ..ContactPatch::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_contact_is_found_by_what_it_is_now_and_merged_it_is_found_once() {
+    let (store, clock) = store();
+    let process = Process::start(&store, &clock, 100).await;
+    process.hears("4915550001", "by number").await;
+    let [contact] = &process.people(Sought::name("ines"), 1).await[..] else { panic!("one") };
+    let patch = ContactPatch { name: Change::Set("Noor".to_owned()), ..tag("vip") };
+    process.patch(contact, patch).await;
+    process.people(Sought::name("noor"), 1).await;
+    process.people(Sought::tag("vip"), 1).await;
+    process.people(Sought::name("ines"), 0).await;
+    process.hears_of(vec![bsuid("US.1")], "by id").await;
+    let [other] = &process.people(Sought::name("ines"), 1).await[..] else { panic!("another") };
+    assert_ne!(other.id, contact.id);
+    process.hears_of(vec![bsuid("US.1"), phone("4915550001")], "both").await;
+    process.people(Sought::name("ines"), 0).await;
+    let [one] = &process.people(Sought::phone("0001"), 1).await[..] else { panic!("one") };
+    assert_eq!((one.id, &one.absorbed[..]), (contact.id, &[other.id][..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn contacts_that_were_written_and_never_told_are_found_in_the_hours_in_which_they_were() {
+    let (store, clock) = store();
+    let process = Process::start(&store, &clock, 100).await;
+    process.hears("4915550001", "one").await;
+    process.hears("4915550002", "two").await;
+    let all = process.people(Sought::name("ines"), 2).await;
+    process.outside.is_told.store(false, Ordering::Relaxed);
+    clock.set(Timestamp(NOW + 3 * HOUR));
+    // Nothing is said in that hour.
+    process.patch(&all[0], tag("late")).await;
+    process.stop.send_replace(true);
+    clock.set(Timestamp(NOW + 9 * HOUR));
+    let process = Process::start(&store, &clock, 100).await;
+    process.people(Sought::name("ines"), 2).await;
+    let [late] = &process.people(Sought::tag("late"), 1).await[..] else { panic!("one") };
+    assert_eq!(late.id, all[0].id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn contacts_of_a_store_that_knows_no_hours_of_theirs_are_found_by_their_conversations() {
+    let (store, clock) = store();
+    let process = Process::start(&store, &clock, 100).await;
+    process.hears("4915550001", "one").await;
+    process.hears_of(vec![bsuid("US.1")], "two").await;
+    process.hears_of(vec![bsuid("US.1"), phone("4915550001")], "both").await;
+    process.hears("4915550002", "other").await;
+    process.people(Sought::name("ines"), 2).await;
+    process.stop.send_replace(true);
+    let of_shard = |shard: u8| storage::Change::Clear {
+        table: &DIRTY_CONTACTS,
+        partition: vec![Part::Int(i64::from(shard)), Part::Int(hour(clock.now()))],
+    };
+    let changes = (0..=u8::MAX).map(of_shard).collect();
+    store.apply(Batch { stamp: Stamp(i64::MAX), changes }).await.unwrap();
+    let process = Process::start(&store, &clock, 100).await;
+    process.people(Sought::name("ines"), 2).await;
+    process.people(Sought::phone("0001"), 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_room_for_their_marks_contacts_are_found_all_the_same() {
+    let (store, clock) = store();
+    let process = Process::start(&store, &clock, 1).await;
+    for n in 0..20 {
+        process.hears(&format!("49155500{n:02}"), &format!("roomless {n}")).await;
+    }
+    let all = process.people(Sought::name("ines"), 20).await;
+    process.patch(&all[0], tag("roomless")).await;
+    process.patch(&all[1], tag("roomless")).await;
+    process.people(Sought::tag("roomless"), 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_more_than_ten_thousand_contacts_the_oldest_is_found() {
+    let (store, clock) = store();
+    let contacts = Contacts::new(store.clone());
+    for n in 0..10_050_u128 {
+        let id = ContactId(Uuid::from_u128((NOW as u128) << 80 | n));
+        let mut contact = Contact::new(id, TENANT, clock.now());
+        contact.name = Some(format!("Person {n}"));
+        contact.threads = vec![ThreadId(id.0)];
+        contacts.put(&contact, true, hour(clock.now()), Stamp(1)).await.unwrap();
+    }
+    let process = Process::start(&store, &clock, 100).await;
+    let [oldest] = &process.people(Sought::of("person 0"), 1).await[..] else { panic!("one") };
+    assert_eq!(oldest.name.as_deref(), Some("Person 0"));
+    process.people(Sought::of("person"), 100).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_committed_while_the_clock_was_ahead_is_found_by_a_new_index_before_that_time() {
+    let (store, clock) = store();
+    let process = Process::start(&store, &clock, 100).await;
+    let ahead = Timestamp(NOW + 2 * HOUR);
+    clock.set(ahead);
+    process.hears("4915550001", "early").await;
+    clock.set(Timestamp(NOW));
+    process.stop().await;
+    let process = Process::start_in(None, &store, &clock, ahead, 100).await;
+    process.finds("early", 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_lost_while_the_clock_was_ahead_is_found_when_it_is_right_again() {
+    let (store, clock) = store();
+    let process = Process::start(&store, &clock, 1).await;
+    process.hears("4915550000", "in time").await;
+    process.finds("in time", 1).await;
+    clock.set(Timestamp(NOW + 2 * HOUR));
+    for n in 1..10 {
+        process.hears(&format!("491555000{n}"), &format!("early {n}")).await;
+    }
+    clock.set(Timestamp(NOW));
+    process.finds("early", 9).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_committed_after_the_clock_was_set_back_is_not_behind_the_index() {
+    let (store, clock) = store();
+    let directory = tempfile::tempdir().unwrap();
+    let directory = Some(directory.path());
+    let ahead = Timestamp(NOW + 2 * HOUR);
+    clock.set(ahead);
+    let process = Process::start_in(directory, &store, &clock, Timestamp(0), 100).await;
+    process.hears("4915550001", "early").await;
+    process.finds("early", 1).await;
+    // As of a kill before the next round.
+    process.outside.is_told.store(false, Ordering::Relaxed);
+    clock.set(Timestamp(NOW));
+    process.hears("4915550001", "right").await;
+    process.stop().await;
+    let process = Process::start_in(directory, &store, &clock, ahead, 100).await;
+    process.finds("right", 1).await;
+    process.finds("", 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_began_while_the_clock_was_ahead_is_looked_through_from_its_beginning() {
+    let (store, clock) = store();
+    let right = |hours| Timestamp((FIRST_HOUR + hours) * HOUR);
+    clock.set(right(100));
+    let process = Process::start(&store, &clock, 100).await;
+    clock.set(right(3));
+    process.hears("4915550001", "first").await;
+    process.finds("first", 1).await;
+    process.stop().await;
+    clock.set(right(200));
+    let process = Process::start(&store, &clock, 100).await;
+    process.finds("first", 1).await;
+}
+
+async fn damage(store: &Arc<dyn Store>, table: &'static Table, key: Key) {
+    let body = b"no such thing".to_vec();
+    let changes = vec![storage::Change::Put { table, key, body, ttl: None }];
+    store.apply(Batch { stamp: Stamp(i64::MAX), changes }).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_in_nobody_s_way() {
+    let (store, clock) = store();
+    let process = Process::start(&store, &clock, 100).await;
+    for (from, text) in [
+        ("4915550001", "whole one"),
+        ("4915550001", "damaged"),
+        ("4915550001", "whole three"),
+        ("4915550002", "headless"),
+        ("4915550003", "whole four"),
+    ] {
+        process.hears(from, text).await;
+    }
+    process.stop().await;
+    let conversations = Conversations::new(store.clone());
+    let mut heads = Vec::new();
+    for id in conversations.open_set(admin().tenant).await.unwrap() {
+        heads.push(conversations.head(id).await.unwrap().unwrap());
+    }
+    let with = |text: &str| {
+        let is_last = |head: &&Conversation| {
+            head.last_message.as_ref().is_some_and(|last| last.text.as_deref() == Some(text))
+        };
+        heads.iter().find(is_last).unwrap()
+    };
+    let id = |head: &Conversation| Part::Uuid(*head.id.0.as_bytes());
+    let second_message = vec![Part::Int(1), Part::Int(2)];
+    let block = vec![id(with("whole three")), Part::Int(0)];
+    damage(&store, &LOG, Key::new(block, second_message)).await;
+    let process = Process::start(&store, &clock, 100).await;
+    process.finds("", 4).await;
+    process.finds("whole", 3).await;
+    let headless = with("headless");
+    damage(&store, &HEADS, Key::new(vec![id(headless)], Vec::new())).await;
+    process.outside.search.woke(headless);
+    process.hears("4915550003", "whole five").await;
+    process.finds("whole", 4).await;
+}
+
+/// A store that counts what is read of it.
+struct Counted {
+    inner: Memory,
+    reads: AtomicUsize,
+}
+
+impl Counted {
+    fn count(&self) -> &Memory {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        &self.inner
+    }
+}
+
+impl Store for Counted {
+    fn get<'a>(&'a self, table: &'static Table, key: &'a Key) -> Pending<'a, Option<Vec<u8>>> {
+        self.count().get(table, key)
+    }
+
+    fn scan(&self, scan: Scan) -> Pending<'_, Vec<Row>> {
+        self.count().scan(scan)
+    }
+
+    fn apply(&self, batch: Batch) -> Pending<'_, ()> {
+        self.inner.apply(batch)
+    }
+
+    fn claim<'a>(
+        &'a self,
+        table: &'static Table,
+        key: Key,
+        body: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> Pending<'a, Claim> {
+        self.inner.claim(table, key, body, ttl)
+    }
+
+    fn swap<'a>(
+        &'a self,
+        table: &'static Table,
+        key: Key,
+        expected: Option<Vec<u8>>,
+        body: Option<Vec<u8>>,
+    ) -> Pending<'a, Swap> {
+        self.inner.swap(table, key, expected, body)
+    }
+
+    fn guarantees(&self) -> Guarantees {
+        self.inner.guarantees()
+    }
+}
+
+/// How much is read for a new index of so many mails of one sender, each a matter of its own.
+async fn reads_for(mails: usize) -> usize {
+    let clock = Clock::standing_at(Timestamp(NOW));
+    let now = clock.clone();
+    let (inner, reads) = (Memory::new(Arc::new(move || now.now())), AtomicUsize::new(0));
+    let counted = Arc::new(Counted { inner, reads });
+    let store: Arc<dyn Store> = counted.clone();
+    let process = Process::start(&store, &clock, 1000).await;
+    clock.set(Timestamp(NOW + HOUR));
+    let inbox = Account { channel: Channel::Email, ..account() };
+    for n in 0..mails {
+        let mail = Inbound::Message(Box::new(mail("mei", &format!("matter{n}"), &[])));
+        process.desk.ingest(&inbox, vec![mail]).await.unwrap();
+    }
+    process.stop().await;
+    let process = Process::start(&store, &clock, 1000).await;
+    let before = counted.reads.load(Ordering::Relaxed);
+    process.finds("", mails).await;
+    counted.reads.load(Ordering::Relaxed) - before
+}
+
+#[tokio::test(start_paused = true)]
+async fn twice_as_many_mails_of_one_sender_are_twice_as_much_to_look_through() {
+    let (some, twice) = (reads_for(45).await, reads_for(90).await);
+    assert!(twice < some * 5 / 2, "{some} reads for 45 mails, {twice} for 90");
+}
+
+#[test]
+fn what_is_shown_of_a_page_is_cut_where_it_holds_up_nobody() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (store, clock) = store();
+        let process = Process::start(&store, &clock, 100).await;
+        process.hears("4915550001", "a long text").await;
+        process.finds("long", 1).await;
+        let search = process.outside.search.clone();
+        process.stop().await;
+        let asked = Asked { wanted: Wanted::of("long"), ..Asked::default() };
+        let finding = tokio::spawn(async move { search.find(admin(), asked, (0, 1)).await });
+        // It has asked the index. Behind that the thread for what takes its time has something else to do.
+        tokio::task::yield_now().await;
+        let (begins, begun) = oneshot::channel();
+        let (go, may_go) = std::sync::mpsc::channel::<()>();
+        let other = tokio::task::spawn_blocking(move || {
+            begins.send(()).unwrap();
+            drop(may_go.recv());
+        });
+        begun.await.unwrap();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!finding.is_finished(), "it was cut by who answers everybody");
+        drop(go);
+        other.await.unwrap();
+        let found = finding.await.unwrap().unwrap();
+        assert_eq!(found.messages[0].highlights[0].len(), 3);
+    });
 }

@@ -22,7 +22,7 @@ fn mailbox(name: &str) -> Handle {
 }
 
 /// A mail that answers these, the likeliest first, the first of its thread last.
-fn mail(from: &str, id: &str, answers: &[&str]) -> InboundMessage {
+pub(crate) fn mail(from: &str, id: &str, answers: &[&str]) -> InboundMessage {
     let topic = Topic {
         own: id.into(),
         answers: answers.iter().map(|id| (*id).to_owned()).collect(),

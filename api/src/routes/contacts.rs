@@ -1,6 +1,7 @@
 //! Customers.
 
 use actors::contact::ContactCommand;
+use actors::tenants::Caller;
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::Method;
@@ -8,6 +9,7 @@ use engine::consent::OptOut;
 use engine::contact::{Contact, ContactPatch, Identity, MergeSuggestion};
 use engine::conversation::ConversationView;
 use engine::id::ContactId;
+use engine::search::contact::Sought;
 use engine::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,9 +49,22 @@ pub fn routes() -> Vec<Route> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
-    /// Part of a name, a number or an address.
+    /// A name, a number or an address, in one of the ways below. What is asked for must all be so;
+    /// what is empty asks for nothing.
     #[serde(default)]
     search: Option<String>,
+    /// Words of a name in any order, each or its beginning; in scripts without spaces any part.
+    #[serde(default)]
+    name: Option<String>,
+    /// A number, its beginning or its end, three digits at least, however it is written.
+    #[serde(default)]
+    phone: Option<String>,
+    /// An address, its domain, or the beginning of one of them.
+    #[serde(default)]
+    email: Option<String>,
+    /// A tag, exactly as it is written.
+    #[serde(default)]
+    tag: Option<String>,
     #[serde(default)]
     #[schemars(range(min = 1), extend("default" = 1))]
     page: Option<usize>,
@@ -98,7 +113,7 @@ impl ContactView {
     }
 }
 
-/// At most so many contacts are looked through for one list.
+/// At most so many contacts are listed.
 const CONTACTS_MAX: usize = 10_000;
 /// At most so many conversations of one contact are listed.
 pub const CONVERSATIONS_MAX: usize = 1_000;
@@ -110,31 +125,72 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Listed<ContactView>, ApiError> {
     let page = Page::of(query.page, query.per_page, &app)?;
-    let since = state(&app, &caller).await?.tenant.created_at;
-    let wanted = query.search.map(|text| text.trim().to_lowercase());
-    let mut found: Vec<Contact> = Vec::new();
-    let mut left = CONTACTS_MAX;
-    for month in (month(since)..=month(app.tenants.now())).rev() {
-        let contacts = app.desk.contacts(caller.tenant, month, left).await?;
-        left = left.saturating_sub(contacts.len());
-        found.extend(contacts.into_iter().filter(|contact| fits(contact, wanted.as_deref())));
-        if left == 0 {
-            break;
+    let (skip, limit) = (page.skip(), page.per_page);
+    let (contacts, total) = match sought(&query, app.config.limits.search_words)? {
+        Some(sought) => app.search.contacts(caller.tenant, sought, (skip, limit)).await?,
+        None => {
+            let all = all(&app, &caller).await?;
+            let total = all.len();
+            (all.into_iter().skip(skip).take(limit).collect(), total)
         }
-    }
-    let total = found.len();
-    let mut items = Vec::with_capacity(page.per_page);
-    for contact in found.into_iter().skip(page.skip()).take(page.per_page) {
+    };
+    let mut items = Vec::with_capacity(contacts.len());
+    for contact in contacts {
         items.push(ContactView::of(contact, &app).await?);
     }
     Ok(Listed { items, total, page, uri })
 }
 
-fn fits(contact: &Contact, wanted: Option<&str>) -> bool {
-    let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) else { return true };
-    let texts = contact.name.iter().chain(&contact.email);
-    texts.map(|text| text.to_lowercase()).any(|text| text.contains(wanted))
-        || contact.identities.iter().any(|identity| identity.value.contains(wanted))
+/// What a query asks for, if for anything.
+fn sought(query: &ListQuery, words_max: usize) -> Result<Option<Sought>, ApiError> {
+    type Read = fn(&str) -> Option<Sought>;
+    let filters: [(&str, &Option<String>, Read, &str); 5] = [
+        ("search", &query.search, Sought::of, "must have a letter or a digit"),
+        ("name", &query.name, Sought::name, "must have a letter or a digit"),
+        (
+            "phone",
+            &query.phone,
+            Sought::phone,
+            "must be at least three digits of a number's beginning or end",
+        ),
+        (
+            "email",
+            &query.email,
+            Sought::email,
+            "must be an address, a domain, or the beginning of one of them",
+        ),
+        ("tag", &query.tag, Sought::tag, "must be a tag"),
+    ];
+    let mut all = Vec::new();
+    for (field, typed, read, must) in filters {
+        let Some(typed) = typed.as_deref().filter(|typed| !typed.trim().is_empty()) else {
+            continue;
+        };
+        let sought = read(typed).ok_or_else(|| ApiError::invalid(field, must))?;
+        let words = sought.words();
+        if words > words_max {
+            let message = format!("has {words} words; at most {words_max} are taken");
+            return Err(ApiError::invalid(field, message));
+        }
+        all.push(sought);
+    }
+    Ok((!all.is_empty()).then_some(Sought::All(all)))
+}
+
+/// An organization's contacts, newest first.
+async fn all(app: &App, caller: &Caller) -> Result<Vec<Contact>, ApiError> {
+    let since = state(app, caller).await?.tenant.created_at;
+    let mut all: Vec<Contact> = Vec::new();
+    let mut left = CONTACTS_MAX;
+    for month in (month(since)..=month(app.tenants.now())).rev() {
+        let contacts = app.desk.contacts(caller.tenant, month, left).await?;
+        left = left.saturating_sub(contacts.len());
+        all.extend(contacts);
+        if left == 0 {
+            break;
+        }
+    }
+    Ok(all)
 }
 
 async fn get(

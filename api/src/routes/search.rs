@@ -88,14 +88,14 @@ async fn search(
         None => None,
     };
     let SearchQuery { channel, from, to, .. } = query;
-    let asked = Asked { wanted: wanted.clone(), channel, from, to, within };
+    let asked = Asked { wanted, channel, from, to, within };
     let found = app.search.find(caller.viewer(), asked, (page.skip(), page.per_page)).await?;
-    let items = found.messages.into_iter().map(|(head, row)| FoundMessage {
-        highlights: wanted.highlights(&row.message),
-        message: row.message,
-        channel: head.channel,
-        contact_id: head.contact,
-        contact_name: head.contact_name,
+    let items = found.messages.into_iter().map(|found| FoundMessage {
+        message: found.row.message,
+        channel: found.head.channel,
+        contact_id: found.head.contact,
+        contact_name: found.head.contact_name,
+        highlights: found.highlights,
     });
     Ok(Listed { items: items.collect(), total: found.total, page, uri })
 }

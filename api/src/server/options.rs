@@ -51,6 +51,7 @@ pub(super) fn search_options(config: &Config) -> SearchOptions {
         every: limits.search_every,
         marks: limits.search_marks,
         matches: limits.search_matches,
+        conversations: limits.search_conversations,
     }
 }
 

@@ -457,7 +457,7 @@ async fn what_customers_want_and_what_the_phone_s_book_calls_them_is_shown_with_
     };
     let now = unix_now();
     let contact = async || {
-        let all = org.admin.get(&format!("/api/contacts?search={phone}")).await.is(200);
+        let all = org.admin.get("/api/contacts").await.is(200);
         let [one] = &all.as_array().unwrap()[..] else { panic!("{all}") };
         one.clone()
     };

@@ -173,7 +173,7 @@ async fn what_is_no_search_is_refused_with_the_field_s_name() {
     find(&org.admin, &format!("q={}", many(32))).await;
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for file in fs::read_dir(from).unwrap() {
         let file = file.unwrap();
@@ -233,6 +233,36 @@ async fn of_more_matches_than_are_looked_at_the_newest_count() {
     let (found, total) = find(&org.admin, &q("match")).await;
     let newest = (2..5).map(|n| format!("match number{n}")).collect();
     assert_eq!((texts(&found), total), (newest, 3));
+}
+
+/// Somebody writes, and it is given to each of these, one after the other.
+async fn said_to(org: &Org, people: &[&Caller]) {
+    for (n, person) in people.iter().enumerate() {
+        let id = org.hears(&unique("1555"), &format!("match number{n}")).await;
+        let path = format!("/api/conversations/{id}/assign");
+        org.admin.patch(&path, json!({"agent_id": person.id})).await.is(200);
+        found(&org.admin, &q(&format!("number{n}")), 1).await;
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_may_see_is_found_behind_more_matches_that_they_may_not_see() {
+    let org = Org::on(&Server::start(|config| config.limits.search_matches = 5).await).await;
+    let (one, other) = (org.hire("agent").await, org.hire("agent").await);
+    said_to(&org, &[&one, &other, &other, &other, &other, &other, &other]).await;
+    assert_eq!(find(&org.admin, &q("match")).await.1, 5);
+    let (theirs, total) = find(&one, &q("match")).await;
+    assert_eq!((texts(&theirs), total), (["match number0".to_owned()].into(), 1));
+}
+
+#[tokio::test]
+async fn for_who_may_not_see_all_so_many_conversations_are_looked_at_the_newest() {
+    let org = Org::on(&Server::start(|config| config.limits.search_conversations = 2).await).await;
+    let (one, other) = (org.hire("agent").await, org.hire("agent").await);
+    said_to(&org, &[&one, &one, &other]).await;
+    let (theirs, total) = find(&one, &q("match")).await;
+    assert_eq!((texts(&theirs), total), (["match number1".to_owned()].into(), 1));
+    assert_eq!(find(&org.admin, &q("match")).await.1, 3);
 }
 
 const STEPS: u64 = 30;

@@ -5,7 +5,7 @@ use engine::conversation::contents::{self, Changed};
 use engine::id::{AccountId, ConversationId};
 
 use super::Write;
-use super::lists::dirty;
+use super::lists::{dirty, dirty_case};
 use crate::body::encode;
 use crate::keys::{alone, hour, id, int, text};
 use crate::media::Loose;
@@ -49,12 +49,13 @@ pub(super) fn ref_key(account: AccountId, external: &str) -> Key {
     Key::new(vec![id(account.0), text(external)], Vec::new())
 }
 
-/// What must be there before the commit is: the case's thread, and that the thread is at work.
+/// What must be there before the commit is: the case's thread, and that both are at work.
 pub(super) fn thread_changes<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a {
     let head = write.head;
     let thread = write.thread.map(|thread| put(&THREADS, alone(id(thread.id.0)), encode(thread)));
-    let dirty = write.dirty.then(|| dirty(head.thread, hour(write.commit.at)));
-    thread.into_iter().chain(dirty)
+    let (at, case) = (hour(write.commit.at), write.commit.conversation);
+    let dirty = write.dirty.then(|| [dirty(head.thread, at), dirty_case(case, at)]);
+    thread.into_iter().chain(dirty.into_iter().flatten())
 }
 
 /// Provider ids and idempotency keys of a commit.

@@ -4,23 +4,23 @@ use engine::conversation::Conversation;
 use engine::fact::ConversationStatus;
 use engine::id::{AgentId, ContactId, ConversationId, TenantId, ThreadId};
 use engine::time::Timestamp;
-use uuid::Uuid;
 
 use super::derived::put;
 use super::{Conversations, Write};
 use crate::body::{decode, encode};
 use crate::error::StoreError;
-use crate::keys::{alone, id, month, text, uuid};
-use crate::port::{Batch, Change, Key, Part, Row, Scan, Stamp, Table};
-use crate::tables::{ARCHIVE, CONTACT_CONVERSATIONS, DIRTY, OPEN_SET, SWEPT};
+use crate::keys::{all_ids, alone, id, ids, month, text, uuid};
+use crate::port::{Batch, Change, Key, Part, Scan, Stamp};
+use crate::tables::{ARCHIVE, CONTACT_CONVERSATIONS, DIRTY, DIRTY_CASES, OPEN_SET, SWEPT};
 
 /// The open set of a tenant lies in so many partitions.
 const SLICES: u8 = 16;
 
 /// What stands for the whole store where shards are swept.
 const BEGAN: i64 = -1;
+const CASES_SINCE: i64 = -2;
 /// The hour in which a store began that does not say: 2026-01-01. None is older.
-const FIRST_HOUR: i64 = 490_896;
+pub const FIRST_HOUR: i64 = 490_896;
 
 /// A list of closed conversations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +93,13 @@ pub(super) fn dirty(thread: ThreadId, hour: i64) -> Change {
     put(&DIRTY, key, Vec::new())
 }
 
+/// That a conversation was at work in an hour.
+pub(super) fn dirty_case(case: ConversationId, hour: i64) -> Change {
+    let shard = Part::Int(i64::from(case.shard()));
+    let key = Key::new(vec![shard, Part::Int(hour)], vec![id(case.0)]);
+    put(&DIRTY_CASES, key, Vec::new())
+}
+
 impl Conversations {
     /// The conversations of a contact, newest first, behind one of them.
     pub async fn of_contact(
@@ -111,7 +118,9 @@ impl Conversations {
         let mut all = Vec::new();
         for slice in 0..SLICES {
             let partition = vec![id(tenant.0), Part::Int(i64::from(slice))];
-            all.extend(self.all_ids(&OPEN_SET, partition).await?.into_iter().map(ConversationId));
+            all.extend(
+                all_ids(&*self.store, &OPEN_SET, partition).await?.into_iter().map(ConversationId),
+            );
         }
         Ok(all)
     }
@@ -140,7 +149,29 @@ impl Conversations {
     /// Threads of a shard with commits in an hour, and that were perhaps left undone.
     pub async fn dirty(&self, shard: u8, hour: i64) -> Result<Vec<ThreadId>, StoreError> {
         let partition = vec![Part::Int(i64::from(shard)), Part::Int(hour)];
-        Ok(self.all_ids(&DIRTY, partition).await?.into_iter().map(ThreadId).collect())
+        Ok(all_ids(&*self.store, &DIRTY, partition).await?.into_iter().map(ThreadId).collect())
+    }
+
+    /// Conversations of a shard with commits in an hour, from [`Self::cases_since`] on.
+    pub async fn dirty_cases(
+        &self,
+        shard: u8,
+        hour: i64,
+    ) -> Result<Vec<ConversationId>, StoreError> {
+        let partition = vec![Part::Int(i64::from(shard)), Part::Int(hour)];
+        let ids = all_ids(&*self.store, &DIRTY_CASES, partition).await?;
+        Ok(ids.into_iter().map(ConversationId).collect())
+    }
+
+    /// From this hour on conversations are entered as dirty, before only threads; `None`: never yet.
+    pub async fn cases_since(&self) -> Result<Option<i64>, StoreError> {
+        self.read(&SWEPT, alone(Part::Int(CASES_SINCE))).await
+    }
+
+    /// Conversations are entered as dirty in this hour, and in all behind it.
+    pub async fn set_cases_since(&self, hour: i64, stamp: Stamp) -> Result<(), StoreError> {
+        let changes = vec![put(&SWEPT, alone(Part::Int(CASES_SINCE)), encode(&hour))];
+        self.store.apply(Batch { stamp, changes }).await
     }
 
     /// The first hour in which a shard may have left something undone.
@@ -165,24 +196,4 @@ impl Conversations {
         let changes = vec![put(&SWEPT, alone(Part::Int(BEGAN)), encode(&hour))];
         self.store.apply(Batch { stamp, changes }).await
     }
-
-    /// All ids of a partition whose rows are named by one.
-    async fn all_ids(
-        &self,
-        table: &'static Table,
-        partition: Vec<Part>,
-    ) -> Result<Vec<Uuid>, StoreError> {
-        let mut all: Vec<Uuid> = Vec::new();
-        let mut next = Some(Scan::of(table, partition, 1000));
-        while let Some(scan) = next {
-            let page = self.store.scan(scan.clone()).await?;
-            next = scan.behind(&page);
-            all.extend(ids(&page));
-        }
-        Ok(all)
-    }
-}
-
-fn ids(rows: &[Row]) -> impl Iterator<Item = Uuid> {
-    rows.iter().filter_map(|row| uuid(row.clustering.first()))
 }

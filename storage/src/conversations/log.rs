@@ -110,8 +110,31 @@ impl Conversations {
     pub async fn messages(
         &self,
         head: &Conversation,
+        bounds: (u64, u64),
+        limit: usize,
+    ) -> Result<Vec<MessageRow>, StoreError> {
+        self.read_messages(head, bounds, limit, |body| decode(body).map(Some)).await
+    }
+
+    /// The same without those that cannot be read, and whether there are any.
+    pub async fn readable(
+        &self,
+        head: &Conversation,
+        bounds: (u64, u64),
+        limit: usize,
+    ) -> Result<(Vec<MessageRow>, bool), StoreError> {
+        let mut is_damaged = false;
+        let read = |body: &[u8]| Ok(decode(body).inspect_err(|_| is_damaged = true).ok());
+        let found = self.read_messages(head, bounds, limit, read).await?;
+        Ok((found, is_damaged))
+    }
+
+    async fn read_messages(
+        &self,
+        head: &Conversation,
         (before, after): (u64, u64),
         limit: usize,
+        mut read: impl FnMut(&[u8]) -> Result<Option<MessageRow>, StoreError>,
     ) -> Result<Vec<MessageRow>, StoreError> {
         let (conversation, before) = (head.id, before.min(head.seq + 1));
         let mut found = Vec::new();
@@ -127,7 +150,7 @@ impl Conversations {
                 let rows = self.store.scan(scan.clone()).await?;
                 next = scan.behind(&rows);
                 for row in rows {
-                    let row: MessageRow = decode(&row.body)?;
+                    let Some(row) = read(&row.body)? else { continue };
                     let seq = row.message.seq;
                     let exists = row.place.ordinal <= head.messages;
                     if exists && seq > after && seq < before && found.len() < limit {

@@ -1,7 +1,8 @@
-//! By which words a message is found: an index beside the store, derived from it, that can be made anew
-//! from it at any time. It holds words and where messages lie, and no text.
+//! By which words messages and contacts are found: an index beside the store, derived from it, that can
+//! be made anew from it at any time. It holds words and where messages lie, and no text.
 
 mod behind;
+mod contacts;
 mod cut;
 mod merges;
 mod newest;
@@ -15,7 +16,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use engine::channel::Channel;
-use engine::id::{ConversationId, TenantId};
+use engine::id::{ContactId, ConversationId, TenantId};
 use engine::message::Place;
 use engine::search::{Phrase, Wanted};
 use engine::time::Timestamp;
@@ -26,11 +27,12 @@ use tantivy::schema::{
     BytesOptions, FAST, Field, IndexRecordOption, Schema, TextFieldIndexing, TextOptions,
 };
 use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, TantivyError, Term};
+use uuid::Uuid;
 
 pub use self::behind::behind_all;
 use self::cut::{Cut, own};
 use self::merges::Merges;
-use self::newest::Newest;
+use self::newest::{Kept, Lately, Newest};
 pub use self::round::Round;
 use self::round::{Change, Entry};
 
@@ -42,7 +44,7 @@ pub struct SearchIndex {
     reader: IndexReader,
 }
 
-/// What puts messages into the index. There is one. While nothing is put it holds next to no memory.
+/// What puts messages and contacts into the index. There is one. While nothing is put it holds next to no memory.
 pub struct SearchWriter {
     writer: IndexWriter,
     index: SearchIndex,
@@ -111,10 +113,14 @@ struct Fields {
     low: Field,
     block: Field,
     ordinal: Field,
+    // Of contacts, which have those of the last six in common with messages.
+    contact: Field,
+    name: Field,
+    sign: Field,
 }
 
 /// An index of another format is made anew: words were cut in another way, say.
-const FORMAT: &str = "2";
+const FORMAT: &str = "3";
 /// What is written takes so much memory, and a round of changes beside it: the least that the index can
 /// do with.
 const WRITER_BYTES: usize = 15_000_000;
@@ -176,12 +182,29 @@ impl SearchIndex {
     /// The newest messages that fit, newest first.
     pub fn find(&self, question: &Question) -> Result<Vec<Hit>, SearchError> {
         let query = self.query(question.tenant, &question.wanted);
-        let mut found = self.reader.searcher().search(&*query, &Newest::of(question))?;
+        let found = self.newest(&*query, Newest::of(question))?;
+        let hit = |Kept { at, id, place }| Hit { at, conversation: ConversationId(id), place };
+        Ok(found.into_iter().map(hit).collect())
+    }
+
+    fn newest(&self, query: &dyn Query, newest: Newest) -> Result<Vec<Kept>, SearchError> {
+        let limit = newest.limit;
+        let mut found = self.reader.searcher().search(query, &newest)?;
         found.sort_unstable_by(|one, other| other.cmp(one));
         // One may be there twice that was brought in by two ways.
         found.dedup();
-        found.truncate(question.limit);
+        found.truncate(limit);
         Ok(found)
+    }
+
+    /// The conversations of messages that fit, of the newest ones, so many.
+    pub fn conversations(
+        &self,
+        question: &Question,
+        most: usize,
+    ) -> Result<Vec<ConversationId>, SearchError> {
+        let query = self.query(question.tenant, &question.wanted);
+        Ok(self.reader.searcher().search(&*query, &Lately::of(question, most))?)
     }
 
     /// The files of an index are many small ones that grow together: so many sets of them are open.
@@ -189,44 +212,57 @@ impl SearchIndex {
         self.reader.searcher().segment_readers().len()
     }
 
-    /// A tenant's words begin with its id, therefore nobody finds another one's.
     fn query(&self, tenant: TenantId, wanted: &Wanted) -> Box<dyn Query> {
-        let term = |word: &String| Term::from_field_text(self.fields.words, &own(tenant, word));
-        let one = |term| Box::new(TermQuery::new(term, IndexRecordOption::Basic));
-        let of = |phrase: &Phrase| -> Box<dyn Query> {
-            match &phrase.words[..] {
-                [word] if phrase.begins => {
-                    Box::new(FuzzyTermQuery::new_prefix(term(word), 0, false))
-                }
-                [word] => one(term(word)),
-                words => Box::new(PhraseQuery::new(words.iter().map(term).collect())),
-            }
-        };
+        let of = |phrase| self.phrase(self.fields.words, tenant, phrase);
         match &wanted.phrases[..] {
-            [] => one(Term::from_field_bytes(self.fields.tenant, tenant.0.as_bytes())),
+            [] => is(Term::from_field_bytes(self.fields.tenant, tenant.0.as_bytes())),
             [phrase] => of(phrase),
             phrases => Box::new(BooleanQuery::intersection(phrases.iter().map(of).collect())),
         }
     }
 
-    fn document(&self, entry: &Entry) -> TantivyDocument {
-        let (fields, mut document) = (self.fields, TantivyDocument::new());
-        let Entry { tenant, channel, conversation, place, at, texts } = entry;
-        let (high, low) = conversation.0.as_u64_pair();
-        for text in texts {
-            document.add_text(fields.words, text);
+    /// A tenant's words begin with its id, therefore nobody finds another one's.
+    fn phrase(&self, field: Field, tenant: TenantId, phrase: &Phrase) -> Box<dyn Query> {
+        let term = |word: &String| Term::from_field_text(field, &own(tenant, word));
+        match &phrase.words[..] {
+            [word] if phrase.begins => begins(term(word)),
+            [word] => is(term(word)),
+            words => Box::new(PhraseQuery::new(words.iter().map(term).collect())),
         }
-        document.add_bytes(fields.tenant, tenant.0.as_bytes());
-        document.add_bytes(fields.message, &key(*conversation, *place));
-        document.add_bytes(fields.conversation, conversation.0.as_bytes());
+    }
+
+    fn document(&self, entry: &Entry) -> TantivyDocument {
+        let Entry { tenant, channel, conversation, place, at, texts } = entry;
+        let mut document = self.placed(*at, conversation.0, *place, number(*channel));
+        for text in texts {
+            document.add_text(self.fields.words, text);
+        }
+        document.add_bytes(self.fields.tenant, tenant.0.as_bytes());
+        document.add_bytes(self.fields.message, &key(*conversation, *place));
+        document.add_bytes(self.fields.conversation, conversation.0.as_bytes());
+        document
+    }
+
+    /// What is found, and when it was: every document says it, also where it means nothing.
+    fn placed(&self, at: Timestamp, id: Uuid, place: Place, channel: u64) -> TantivyDocument {
+        let (fields, mut document) = (self.fields, TantivyDocument::new());
+        let (high, low) = id.as_u64_pair();
         document.add_i64(fields.at, at.0);
-        document.add_u64(fields.channel, number(*channel));
+        document.add_u64(fields.channel, channel);
         document.add_u64(fields.high, high);
         document.add_u64(fields.low, low);
         document.add_u64(fields.block, u64::from(place.block));
         document.add_u64(fields.ordinal, place.ordinal);
         document
     }
+}
+
+fn is(term: Term) -> Box<dyn Query> {
+    Box::new(TermQuery::new(term, IndexRecordOption::Basic))
+}
+
+fn begins(term: Term) -> Box<dyn Query> {
+    Box::new(FuzzyTermQuery::new_prefix(term, 0, false))
 }
 
 impl SearchWriter {
@@ -239,7 +275,7 @@ impl SearchWriter {
     /// What is brought in counts from now on, also after a stop; everything that was committed before
     /// the position is in the index then.
     pub fn write(&mut self, round: Round, position: Timestamp) -> Result<(), SearchError> {
-        let Fields { message, conversation, .. } = self.index.fields;
+        let Fields { message, conversation, contact, .. } = self.index.fields;
         for change in round.changes {
             match change {
                 Change::Put(entry) => self.writer.add_document(self.index.document(&entry))?,
@@ -248,6 +284,12 @@ impl SearchWriter {
                 }
                 Change::Clear(of) => {
                     self.writer.delete_term(Term::from_field_bytes(conversation, of.0.as_bytes()))
+                }
+                Change::PutContact(person) => {
+                    self.writer.add_document(self.index.person(&person))?
+                }
+                Change::RemoveContact(ContactId(of)) => {
+                    self.writer.delete_term(Term::from_field_bytes(contact, of.as_bytes()))
                 }
             };
         }
@@ -261,23 +303,27 @@ impl SearchWriter {
 
 fn schema() -> (Schema, Fields) {
     let mut schema = Schema::builder();
-    let indexing = TextFieldIndexing::default()
-        .set_tokenizer(Cut::NAME)
-        .set_fieldnorms(false)
-        .set_index_option(IndexRecordOption::WithFreqsAndPositions);
+    let text = |tokenizer, option| {
+        let indexing = TextFieldIndexing::default().set_tokenizer(tokenizer);
+        let indexing = indexing.set_fieldnorms(false).set_index_option(option);
+        TextOptions::default().set_indexing_options(indexing)
+    };
+    let words = text(Cut::NAME, IndexRecordOption::WithFreqsAndPositions);
     let indexed = BytesOptions::default().set_indexed();
     let fields = Fields {
-        words: schema
-            .add_text_field("words", TextOptions::default().set_indexing_options(indexing)),
+        words: schema.add_text_field("words", words.clone()),
         tenant: schema.add_bytes_field("tenant", indexed.clone()),
         message: schema.add_bytes_field("message", indexed.clone()),
-        conversation: schema.add_bytes_field("conversation", indexed),
+        conversation: schema.add_bytes_field("conversation", indexed.clone()),
         at: schema.add_i64_field("at", FAST),
         channel: schema.add_u64_field("channel", FAST),
         high: schema.add_u64_field("high", FAST),
         low: schema.add_u64_field("low", FAST),
         block: schema.add_u64_field("block", FAST),
         ordinal: schema.add_u64_field("ordinal", FAST),
+        contact: schema.add_bytes_field("contact", indexed),
+        name: schema.add_text_field("name", words),
+        sign: schema.add_text_field("sign", text("raw", IndexRecordOption::Basic)),
     };
     (schema.build(), fields)
 }

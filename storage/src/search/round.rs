@@ -1,11 +1,13 @@
 //! What one commit of the index brings in: so much and no more, since all of it lies in memory.
 
 use engine::channel::Channel;
-use engine::id::{ConversationId, TenantId};
+use engine::contact::Contact;
+use engine::id::{ContactId, ConversationId, TenantId};
 use engine::message::{MessageRow, Place};
 use engine::search::texts;
 use engine::time::Timestamp;
 
+use super::contacts::Person;
 use super::cut::own;
 
 /// Changes of the index, in order.
@@ -20,6 +22,8 @@ pub(super) enum Change {
     Put(Entry),
     Remove(ConversationId, Place),
     Clear(ConversationId),
+    PutContact(Person),
+    RemoveContact(ContactId),
 }
 
 /// A message as the index takes it.
@@ -57,6 +61,23 @@ impl Round {
     /// Nothing of a conversation is found any more.
     pub fn clear(&mut self, conversation: ConversationId) {
         self.changes.push(Change::Clear(conversation));
+    }
+
+    /// A contact is found by what it is now, if it is to be listed; `is_new`: it is not in the index yet.
+    pub fn put_contact(&mut self, contact: &Contact, is_new: bool) {
+        if !is_new {
+            self.remove_contact(contact.id);
+        }
+        if contact.is_listed() {
+            let person = Person::of(contact);
+            self.bytes += person.bytes();
+            self.changes.push(Change::PutContact(person));
+        }
+    }
+
+    /// A contact is not found any more.
+    pub fn remove_contact(&mut self, contact: ContactId) {
+        self.changes.push(Change::RemoveContact(contact));
     }
 
     /// It changes nothing.

@@ -16,10 +16,10 @@ use uuid::Uuid;
 use super::{Question, Round, SearchIndex, SearchWriter, Trust, behind_all};
 use crate::body::{decode, encode};
 
-const OURS: TenantId = TenantId(Uuid::from_u128(1));
-const OTHER: TenantId = TenantId(Uuid::from_u128(2));
+pub(super) const OURS: TenantId = TenantId(Uuid::from_u128(1));
+pub(super) const OTHER: TenantId = TenantId(Uuid::from_u128(2));
 
-fn open(at: Option<&Path>) -> (SearchIndex, SearchWriter) {
+pub(super) fn open(at: Option<&Path>) -> (SearchIndex, SearchWriter) {
     behind_all(|| SearchIndex::open(at, Trust::Opens)).unwrap()
 }
 
@@ -30,7 +30,7 @@ fn round(rows: &[MessageRow]) -> Round {
     round
 }
 
-fn write(writer: &mut SearchWriter, round: Round) {
+pub(super) fn write(writer: &mut SearchWriter, round: Round) {
     behind_all(|| writer.write(round, Timestamp(17))).unwrap();
 }
 
@@ -49,7 +49,7 @@ struct Said<'a> {
     text: &'a str,
 }
 
-fn row(conversation: u128, ordinal: u64, text: &str) -> MessageRow {
+pub(super) fn row(conversation: u128, ordinal: u64, text: &str) -> MessageRow {
     let said = Said {
         id: MessageId(Uuid::from_u128(u128::from(ordinal))),
         conversation_id: ConversationId(Uuid::from_u128(conversation)),
@@ -65,7 +65,7 @@ fn row(conversation: u128, ordinal: u64, text: &str) -> MessageRow {
     MessageRow::new(decode(&encode(&said)).unwrap(), Place { block: 0, ordinal })
 }
 
-fn asked(typed: &str) -> Question {
+pub(super) fn asked(typed: &str) -> Question {
     let (tenant, wanted) = (OURS, Wanted::of(typed));
     let (channel, from, to, within) = (None, None, None, None);
     Question { tenant, wanted, channel, from, to, within, limit: 10 }
@@ -210,6 +210,29 @@ fn channel_time_and_conversations_narrow_what_is_found() {
 }
 
 #[test]
+fn conversations_are_those_of_the_newest_messages_that_fit_each_once() {
+    let (index, mut writer) = open(None);
+    // In two segments, and more than are kept of one at once.
+    for half in [1..=30, 31..=60] {
+        let say = |n| row(u128::from(n % 20), n, "hello");
+        write(&mut writer, round(&half.map(say).collect::<Vec<_>>()));
+    }
+    write(&mut writer, round(&[row(99, 61, "goodbye")]));
+    let newest = |most, question: &Question| {
+        let found = index.conversations(question, most).unwrap();
+        found.into_iter().map(|of| of.0.as_u128()).collect::<Vec<_>>()
+    };
+    assert_eq!(newest(3, &asked("hello")), [0, 19, 18]);
+    assert_eq!(newest(100, &asked("hello")).len(), 20);
+    assert_eq!(newest(100, &asked("goodbye")), [99]);
+    let to = Some(Timestamp(15));
+    assert_eq!(newest(2, &Question { to, ..asked("hello") }), [14, 13]);
+    let within = Some([ConversationId(Uuid::from_u128(4))].into());
+    assert_eq!(newest(2, &Question { within, ..asked("hello") }), [4]);
+    assert_eq!(newest(2, &Question { tenant: OTHER, ..asked("hello") }), [0; 0]);
+}
+
+#[test]
 fn what_was_committed_is_there_after_a_stop_with_its_position() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path().join("search");
@@ -238,7 +261,7 @@ fn an_index_that_is_damaged_or_of_another_format_is_made_anew() {
     };
     fill();
     let meta = at.join("meta.json");
-    let other = fs::read_to_string(&meta).unwrap().replace("\"2 17\"", "\"1 17\"");
+    let other = fs::read_to_string(&meta).unwrap().replace("\"3 17\"", "\"2 17\"");
     fs::write(&meta, other).unwrap();
     is_new("another format", Trust::Opens);
     fill();
