@@ -270,11 +270,20 @@ pub static LOOSE: Table = Table {
     ..PLAIN
 };
 
+/// Bytes of files that are on their way in or out: what a start looks at.
+pub static MEDIA_COMING: Table = Table {
+    number: 29,
+    name: "media_coming",
+    partition: &[("shard", Kind::Int)],
+    clustering: &[("object", Kind::Uuid)],
+    ..PLAIN
+};
+
 /// How long a dead letter is kept.
 pub(crate) const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
 
 /// Every table.
-pub static ALL: [&Table; 28] = [
+pub static ALL: [&Table; 29] = [
     &LOG,
     &THREADS,
     &HEADS,
@@ -303,6 +312,7 @@ pub static ALL: [&Table; 28] = [
     &UPLOADED,
     &ACCOUNTS_DUE,
     &LOOSE,
+    &MEDIA_COMING,
 ];
 
 #[cfg(test)]
