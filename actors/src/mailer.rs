@@ -2,6 +2,7 @@
 
 mod replies;
 
+use std::error::Error as _;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;

@@ -91,7 +91,7 @@ async fn is_refused(app: &App, account: &Account) -> Result<(), ApiError> {
         let is_well = account.status == AccountStatus::Connected && !account.is_paused(now);
         if is_well {
             let words = words.to_owned();
-            account.stands(Err(Trouble { words, pauses: false, of_token: false }));
+            account.stands(Err(Trouble { words, ..Trouble::default() }));
         }
         is_well
     };

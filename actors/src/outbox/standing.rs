@@ -29,7 +29,7 @@ impl Outbox {
         let probing = timeout(PROBE, Box::pin(self.probed(channel, key, config))).await;
         probing.unwrap_or_else(|_| {
             let words = "the provider did not answer in time whether the account works".to_owned();
-            Err(Trouble { words, pauses: false, of_token: false })
+            Err(Trouble { words, ..Trouble::default() })
         })
     }
 

@@ -234,7 +234,7 @@ mod tests {
                 let turn = search.0.turns.take(of, 0).await;
                 let work = move |_: &_| {
                     begins.send(of).unwrap();
-                    drop(may_go.lock().unwrap().recv());
+                    let _ = may_go.lock().unwrap().recv();
                     Ok(())
                 };
                 drop(search.ask(turn, work).await);

@@ -526,7 +526,7 @@ fn what_is_shown_of_a_page_is_cut_where_it_holds_up_nobody() {
         let (go, may_go) = std::sync::mpsc::channel::<()>();
         let other = tokio::task::spawn_blocking(move || {
             begins.send(()).unwrap();
-            drop(may_go.recv());
+            let _ = may_go.recv();
         });
         begun.await.unwrap();
         for _ in 0..100 {

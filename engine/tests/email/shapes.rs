@@ -200,7 +200,7 @@ fn a_mail_that_resend_was_asked_for_is_read_as_it_was_sent() {
     };
     let body = data("4ef9-1");
     let mut post = open("application/json", body.as_bytes()).unwrap();
-    assert_eq!(post.left_behind().as_deref(), Some("4ef9-1"));
+    assert_eq!(post.left_behind().unwrap().id, "4ef9-1");
     assert_eq!(item(&post).error.unwrap().code, "no_body");
     let raw =
         b"Message-ID: <2@x>\r\nIn-Reply-To: <1@x>\r\nSubject: Boots\r\n\r\nBrown, please.\r\n";
