@@ -40,6 +40,9 @@ struct Held {
     until: Timestamp,
 }
 
+/// So many answers are asked for until all of somebody's pages are there; each has up to a hundred.
+const ANSWERS_MAX: usize = 50;
+
 impl Grants {
     /// Through this provider.
     pub fn new(provider: Provider, options: GrantOptions) -> Self {
@@ -79,7 +82,7 @@ impl Grants {
         let GrantOptions { keep, people, pages: most } = self.0.options;
         let mut pages: Vec<GivenPage> = Vec::new();
         let mut after = None;
-        loop {
+        for _ in 0..ANSWERS_MAX {
             let asked = login::pages(&person.token, after.as_deref());
             let (more, next) = login::given_pages(self.0.provider.perform(asked).await)?;
             let is_empty = more.is_empty();
@@ -113,5 +116,51 @@ impl Grants {
 
     fn held(&self) -> MutexGuard<'_, HashMap<(TenantId, AgentId), Held>> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::routing::get;
+    use axum::{Json, Router};
+    use engine::channel::login::LoginApp;
+    use engine::id::{AgentId, TenantId};
+    use engine::time::Timestamp;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::{ANSWERS_MAX, GrantOptions, Grants};
+    use crate::provider::{Provider, ProviderOptions};
+
+    #[tokio::test]
+    async fn a_provider_that_always_names_a_next_answer_is_not_followed_for_ever() {
+        let page = json!({"id": "501", "name": "Shop", "access_token": "EAApage"});
+        let more = json!({"cursors": {"after": "more"}, "next": "https://graph.example.com/"});
+        let answer = json!({"data": [page], "paging": more});
+        let router = Router::new()
+            .route("/v23.0/oauth/access_token", get(async || Json(json!({"access_token": "EAA"}))))
+            .route("/v23.0/me/accounts", get(async move || Json(answer.clone())));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let minute = Duration::from_secs(60);
+        let provider = Provider::new(ProviderOptions {
+            graph_url: url.clone(),
+            instagram_url: url.clone(),
+            instagram_auth_url: url,
+            graph_version: "v23.0".into(),
+            connect_timeout: minute,
+            timeout: minute,
+            upload_timeout: minute,
+            answer_bytes: 1_000,
+        });
+        let options = GrantOptions { keep: minute, people: 1, pages: 10 * ANSWERS_MAX };
+        let grants = Grants::new(provider.unwrap(), options);
+        let who = ((TenantId(Uuid::nil()), AgentId(Uuid::nil())), Timestamp(0));
+        let app = LoginApp { id: "8000", secret: "hush" };
+        let (pages, _) = grants.pages(app, "code", "https://desk.example.com/", who).await.unwrap();
+        assert_eq!(pages.len(), ANSWERS_MAX);
     }
 }
