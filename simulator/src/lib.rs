@@ -1,7 +1,8 @@
 //! What the world outside does to the engine, without the world: a stand-in for the messaging part
-//! of Meta's Graph API ([`Graph`]), scripted people who write to the business ([`Customers`]), and a
-//! mail server with people who answer mails ([`MailServer`], [`Letter`], [`Postman`]). All speak the
-//! provider's wire formats over real sockets and know nothing of the engine.
+//! of Meta's Graph API ([`Graph`]), scripted people who write to the business ([`Customers`]), a
+//! mail server with people who answer mails ([`MailServer`], [`Letter`], [`Postman`]), and a bucket for
+//! files ([`Bucket`]). All speak the provider's wire formats over real sockets and know nothing of the
+//! engine.
 //! [`bodies`] and [`sign`] make single webhooks for tests.
 //!
 #![doc = include_str!("failures.md")]
@@ -9,6 +10,7 @@
 #![doc = include_str!("control.md")]
 
 pub mod bodies;
+mod bucket;
 mod clock;
 mod courier;
 mod customers;
@@ -23,6 +25,7 @@ mod phrases;
 mod signature;
 
 pub use bodies::{Account, Object, Page};
+pub use bucket::{Begun, Bucket, BucketOptions, Held, Mood};
 pub use clock::fresh_seed;
 pub use courier::{Batch, Faults, Retry, Tally};
 pub use customers::{CustomerOptions, Customers, Summary};
