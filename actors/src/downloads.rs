@@ -72,6 +72,8 @@ impl Downloads {
                 .user_agent("OmniStream")
                 .redirect(Policy::none())
                 .no_proxy()
+                // HTTP/2 came into the program with what speaks to buckets. Nothing here waits behind another.
+                .http1_only()
         };
         let provider = client().build()?;
         let public = client().dns_resolver(Public).build()?;

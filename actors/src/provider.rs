@@ -57,6 +57,8 @@ impl Provider {
             .connect_timeout(options.connect_timeout)
             .timeout(options.timeout)
             .redirect(Policy::none())
+            // HTTP/2 came into the program with what speaks to buckets. Nothing here waits behind another.
+            .http1_only()
             .build()?;
         let version = &options.graph_version;
         let plain = |url: &str| url.trim_end_matches('/').to_owned();

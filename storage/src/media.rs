@@ -1,16 +1,20 @@
-//! Files: a row says what each is, its bytes lie in an object store. A row is written only once its
-//! bytes are durable; what a stop leaves in between is settled by the next start.
+//! Files: a row says what each is, its bytes lie in an object store. That bytes come is written down
+//! before they do, and a row is written only once they are durable; what a stop leaves in between is
+//! settled by the next start.
 
+mod bucket;
+mod coming;
 mod content;
 mod incoming;
 mod loose;
+mod objects;
 #[cfg(test)]
 mod tests;
 mod uploaded;
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::{Path as Directory, PathBuf};
+use std::path::Path as Directory;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -18,17 +22,16 @@ use engine::id::{ConversationId, MediaId, TenantId};
 use engine::media::{Medium, Origin};
 use engine::message::Place;
 use engine::time::Timestamp;
-use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
-use object_store::local::LocalFileSystem;
-use object_store::memory::InMemory;
-use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+use futures_util::stream::{self, BoxStream, StreamExt};
 use uuid::Uuid;
 
+pub use self::bucket::{BucketOptions, NotReached};
+use self::coming::Announced;
 use self::content::Head;
 pub use self::content::{NotWhatItSays, as_declared};
 pub use self::incoming::{Incoming, Lent};
 pub use self::loose::Loose;
+use self::objects::Objects;
 use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{alone, id, uuid};
@@ -41,9 +44,7 @@ pub struct Media(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
-    objects: Arc<dyn ObjectStore>,
-    /// Where the bytes lie, if that is a directory of this machine.
-    directory: Option<PathBuf>,
+    objects: Objects,
     limits: MediaLimits,
     stamp: Box<dyn Fn() -> Stamp + Send + Sync>,
     tenants: Mutex<HashMap<TenantId, Arc<Shared>>>,
@@ -92,10 +93,6 @@ pub type Pieces = BoxStream<'static, Result<Bytes, StoreError>>;
 
 /// Tenants whose bytes stay in memory.
 const TENANTS_MAX: usize = 1_000;
-/// Where bytes lie that are coming,
-const ARRIVING: &str = "arriving";
-/// and those that are whole, of which it is not known whether they have a row.
-const INCOMING: &str = "incoming";
 
 impl Media {
     /// Its bytes in a directory, made if it is not there.
@@ -105,15 +102,17 @@ impl Media {
         limits: MediaLimits,
         stamp: impl Fn() -> Stamp + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
-        let failed = |error: &dyn std::fmt::Display| {
-            let directory = directory.display();
-            StoreError::Unavailable(format!("{directory} cannot be used: {error}").into())
-        };
-        std::fs::create_dir_all(directory).map_err(|error| failed(&error))?;
-        let objects =
-            LocalFileSystem::new_with_prefix(directory).map_err(|error| failed(&error))?;
-        let objects = Arc::new(objects.with_fsync(true));
-        Ok(Self::of(store, objects, Some(directory.to_owned()), limits, Box::new(stamp)))
+        Ok(Self::of(store, Objects::local(directory)?, limits, Box::new(stamp)))
+    }
+
+    /// Its bytes in a bucket of what speaks S3. Nothing is asked of it yet.
+    pub fn in_bucket(
+        store: Arc<dyn Store>,
+        options: BucketOptions,
+        limits: MediaLimits,
+        stamp: impl Fn() -> Stamp + Send + Sync + 'static,
+    ) -> Result<Self, StoreError> {
+        Ok(Self::of(store, bucket::open(options)?, limits, Box::new(stamp)))
     }
 
     /// Its bytes in memory, for trials.
@@ -122,18 +121,25 @@ impl Media {
         limits: MediaLimits,
         stamp: impl Fn() -> Stamp + Send + Sync + 'static,
     ) -> Self {
-        Self::of(store, Arc::new(InMemory::new()), None, limits, Box::new(stamp))
+        Self::of(store, Objects::in_memory(), limits, Box::new(stamp))
     }
 
     fn of(
         store: Arc<dyn Store>,
-        objects: Arc<dyn ObjectStore>,
-        directory: Option<PathBuf>,
+        objects: Objects,
         limits: MediaLimits,
         stamp: Box<dyn Fn() -> Stamp + Send + Sync>,
     ) -> Self {
         let tenants = Mutex::default();
-        Self(Arc::new(Inner { store, objects, directory, limits, stamp, tenants }))
+        Self(Arc::new(Inner { store, objects, limits, stamp, tenants }))
+    }
+
+    /// Whether files can be written where they are to lie.
+    ///
+    /// # Errors
+    /// What a bucket says against it, or that it does not answer.
+    pub async fn reach(&self) -> Result<(), NotReached> {
+        self.0.objects.reach().await
     }
 
     /// A tenant's file.
@@ -171,7 +177,7 @@ impl Media {
         if self.bytes(tenant).await? >= self.0.limits.tenant {
             return Err(NotStored::Full);
         }
-        Incoming::begin(self.clone(), tenant, object, most).await
+        Ok(Incoming::new(self.clone(), tenant, object, most))
     }
 
     /// How many bytes a tenant's files have.
@@ -183,82 +189,41 @@ impl Media {
 
     /// The bytes of a file within this range.
     pub async fn read(&self, medium: &Medium, range: Range<u64>) -> Result<Pieces, StoreError> {
-        let (kept, incoming) = (kept(medium.tenant, medium.object), incoming(medium));
-        // It may be on its way from one to the other.
-        for place in [&kept, &incoming, &kept] {
-            if let Some(pieces) = self.pieces(place, range.clone()).await? {
-                return Ok(pieces);
-            }
-        }
-        Err(StoreError::Corrupt("the bytes of a file are gone".into()))
+        self.pieces(medium.tenant, medium.object, range).await
     }
 
-    /// What lies there, if anything does.
-    async fn pieces(&self, place: &Path, range: Range<u64>) -> Result<Option<Pieces>, StoreError> {
-        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
-        match self.0.objects.get_opts(place, options).await {
-            Ok(found) => Ok(Some(found.into_stream().map_err(unavailable).boxed())),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(unavailable(error)),
+    async fn pieces(
+        &self,
+        tenant: TenantId,
+        object: Uuid,
+        range: Range<u64>,
+    ) -> Result<Pieces, StoreError> {
+        if range.is_empty() {
+            return Ok(stream::empty().boxed());
         }
+        let objects = &self.0.objects;
+        let found = objects.read(&objects.name(tenant, object), range).await?;
+        found.ok_or_else(|| StoreError::Corrupt("the bytes of a file are gone".into()))
     }
 
-    /// Takes a file away. Its row goes before its bytes, which lie by then where the next start looks
-    /// for what has no row.
+    /// Takes a file away. Its row goes before its bytes, of which it is written down with it that
+    /// they are to go.
     pub async fn remove(&self, medium: &Medium) -> Result<(), StoreError> {
-        let shared = self.shared(medium.tenant);
+        let Medium { id, tenant, object, .. } = *medium;
+        let announced = Announced { tenant, medium: Some(id), upload: None };
+        let shared = self.shared(tenant);
         let mut bytes = shared.lock().await;
-        let left = self.counted(medium.tenant, &mut bytes).await?.saturating_sub(medium.size);
-        let (from, to) = (kept(medium.tenant, medium.object), incoming(medium));
-        match self.0.objects.rename(&from, &to).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(unavailable(error)),
+        if self.get(tenant, id).await?.is_none_or(|known| known.object != object) {
+            return Ok(());
         }
-        let gone = Change::Delete { table: &MEDIA, key: key(medium.tenant, medium.id) };
-        self.write(medium.tenant, &mut bytes, vec![gone], left).await?;
-        self.discard(&to).await;
-        // It may have been placed just now.
-        self.discard(&from).await;
+        let left = self.counted(tenant, &mut bytes).await?.saturating_sub(medium.size);
+        let gone = Change::Delete { table: &MEDIA, key: key(tenant, id) };
+        let changes = vec![announced.written(object), gone];
+        self.write(tenant, &mut bytes, changes, left).await?;
+        // Nobody waits for the object store.
+        drop(bytes);
+        self.clear(object, &announced).await;
         Ok(())
-    }
-
-    /// After a start, before anything comes: what has a row is put where it belongs, what has none
-    /// never was. Answers how many were left of each.
-    pub async fn settle(&self) -> Result<(usize, usize), StoreError> {
-        if let Some(directory) = self.0.directory.clone() {
-            let cleared = tokio::task::spawn_blocking(move || {
-                clear_unfinished(&directory.join(ARRIVING));
-            });
-            cleared.await.map_err(|error| StoreError::Unavailable(error.to_string().into()))?;
-        }
-        let (mut kept, mut orphans) = (0, 0);
-        for folder in [ARRIVING, INCOMING] {
-            let mut all = self.0.objects.list(Some(&Path::from(folder)));
-            while let Some(object) = all.try_next().await.map_err(unavailable)? {
-                match self.owner(&object.location).await? {
-                    Some(medium) => {
-                        kept += 1;
-                        self.place(&medium).await;
-                    }
-                    None => {
-                        orphans += 1;
-                        self.discard(&object.location).await;
-                    }
-                }
-            }
-        }
-        Ok((kept, orphans))
-    }
-
-    /// The file whose bytes lie there.
-    async fn owner(&self, incoming: &Path) -> Result<Option<Medium>, StoreError> {
-        let mut names = incoming.parts().skip(1).map(|name| name.as_ref().parse::<Uuid>().ok());
-        let mut next = || names.next().flatten();
-        let (Some(tenant), Some(medium), Some(object)) = (next(), next(), next()) else {
-            return Ok(None);
-        };
-        let medium = self.get(TenantId(tenant), MediaId(medium)).await?;
-        Ok(medium.filter(|medium| medium.object == object))
     }
 
     /// The row of bytes that are durable; unless the same file has its id already.
@@ -276,8 +241,10 @@ impl Media {
         let (table, key) = (&MEDIA, key(medium.tenant, medium.id));
         let row = Change::Put { table, key, body: encode(&medium), ttl: None };
         // First: where a stop may come in between, what has a row is looked at.
-        let rows = Loose::of_new(&medium).iter().map(Loose::put).chain([row]).collect();
-        self.write(medium.tenant, &mut bytes, rows, all).await?;
+        let loose = Loose::of_new(&medium);
+        let loose = loose.iter().map(Loose::put);
+        let changes = loose.chain([row, coming::forgotten(medium.object)]).collect();
+        self.write(medium.tenant, &mut bytes, changes, all).await?;
         Ok(medium)
     }
 
@@ -286,16 +253,19 @@ impl Media {
         &self,
         tenant: TenantId,
         bytes: &mut Option<u64>,
-        mut rows: Vec<Change>,
+        mut changes: Vec<Change>,
         all: u64,
     ) -> Result<(), StoreError> {
         let (table, key) = (&MEDIA_BYTES, alone(id(tenant)));
-        let count = Change::Put { table, key, body: encode(&all), ttl: None };
+        changes.push(Change::Put { table, key, body: encode(&all), ttl: None });
         *bytes = None;
-        rows.push(count);
-        self.0.store.apply(Batch { stamp: (self.0.stamp)(), changes: rows }).await?;
+        self.apply(changes).await?;
         *bytes = Some(all);
         Ok(())
+    }
+
+    async fn apply(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        self.0.store.apply(Batch { stamp: (self.0.stamp)(), changes }).await
     }
 
     async fn counted(&self, tenant: TenantId, bytes: &mut Option<u64>) -> Result<u64, StoreError> {
@@ -316,61 +286,8 @@ impl Media {
         }
         tenants.entry(tenant).or_default().clone()
     }
-
-    /// Bytes that have a row go where those lie that need no look at the start.
-    async fn place(&self, medium: &Medium) {
-        let to = kept(medium.tenant, medium.object);
-        if let Err(error) = self.0.objects.rename(&incoming(medium), &to).await {
-            tracing::warn!(%error, "a file stays where it came; the next start places it");
-        }
-    }
-
-    async fn discard(&self, place: &Path) {
-        match self.0.objects.delete(place).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => tracing::warn!(%error, "bytes without a file stay until the next start"),
-        }
-    }
-
-    /// Whether the disk has room for more.
-    fn has_space(&self) -> bool {
-        let Some(directory) = &self.0.directory else { return true };
-        rustix::fs::statvfs(directory).is_ok_and(|found| {
-            found.f_bavail.saturating_mul(found.f_frsize) >= self.0.limits.reserve
-        })
-    }
 }
 
 fn key(tenant: TenantId, medium: MediaId) -> Key {
     Key::new(vec![id(tenant), id(medium)], Vec::new())
-}
-
-/// Where the bytes of a file lie once it has a row.
-fn kept(tenant: TenantId, object: Uuid) -> Path {
-    let folder = format!("{:02x}", object.as_bytes()[15]);
-    Path::from_iter([tenant.to_string(), folder, object.to_string()])
-}
-
-/// Where they lie before. The path names the row.
-fn incoming(medium: &Medium) -> Path {
-    let Medium { tenant, id, object, .. } = medium;
-    Path::from_iter([INCOMING, &tenant.to_string(), &id.to_string(), &object.to_string()])
-}
-
-fn unavailable(error: object_store::Error) -> StoreError {
-    StoreError::Unavailable(format!("the object store failed: {error}").into())
-}
-
-/// What was being written when the process ended: the object store itself does not show it.
-fn clear_unfinished(directory: &Directory) {
-    let Ok(entries) = std::fs::read_dir(directory) else { return };
-    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        if path.is_dir() {
-            clear_unfinished(&path);
-            // Only where nothing is left in it.
-            let _ = std::fs::remove_dir(&path);
-        } else if path.to_string_lossy().contains('#') {
-            let _ = std::fs::remove_file(&path);
-        }
-    }
 }

@@ -291,11 +291,20 @@ pub static DIRTY_CONTACTS: Table = Table {
     ..PLAIN
 };
 
+/// Bytes of files that are on their way in or out: what a start looks at.
+pub static MEDIA_COMING: Table = Table {
+    number: 31,
+    name: "media_coming",
+    partition: &[("shard", Kind::Int)],
+    clustering: &[("object", Kind::Uuid)],
+    ..PLAIN
+};
+
 /// How long a dead letter is kept.
 pub(crate) const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(30 * DAY.as_secs());
 
 /// Every table.
-pub static ALL: [&Table; 30] = [
+pub static ALL: [&Table; 31] = [
     &LOG,
     &THREADS,
     &HEADS,
@@ -326,6 +335,7 @@ pub static ALL: [&Table; 30] = [
     &LOOSE,
     &DIRTY_CASES,
     &DIRTY_CONTACTS,
+    &MEDIA_COMING,
 ];
 
 #[cfg(test)]

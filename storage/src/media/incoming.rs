@@ -1,43 +1,46 @@
 //! A file on its way in: counted, hashed and written piece by piece.
 
-use engine::id::TenantId;
+use engine::id::{MediaId, TenantId};
 use engine::media::Medium;
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{ARRIVING, Draft, Head, Media, NotStored, Pieces, unavailable};
+use super::coming::{Announced, Coming};
+use super::objects::Upload;
+use super::{Draft, Head, Media, NotStored, Pieces};
 use crate::error::StoreError;
 
 /// A file on its way in. Dropped before it is kept it leaves nothing.
 pub struct Incoming {
     media: Media,
     tenant: TenantId,
-    object: Uuid,
+    name: Path,
     most: u64,
     size: u64,
     hash: Sha256,
     head: Head,
     /// What comes is gathered to parts of one size.
     part: Vec<u8>,
-    upload: Box<dyn MultipartUpload>,
+    /// Those that are written, of a file of several.
+    upload: Option<Upload>,
+    coming: Coming,
 }
 
-/// Bytes that are written at once.
-const PART_BYTES: usize = 256 * 1024;
-
 impl Incoming {
-    pub(super) async fn begin(
-        media: Media,
-        tenant: TenantId,
-        object: Uuid,
-        most: u64,
-    ) -> Result<Self, NotStored> {
-        let place = arriving(tenant, object);
-        let upload = media.0.objects.put_multipart(&place).await.map_err(unavailable)?;
-        let (hash, head, part) = (Sha256::new(), Head::default(), Vec::new());
-        Ok(Self { media, tenant, object, most, size: 0, hash, head, part, upload })
+    pub(super) fn new(media: Media, tenant: TenantId, object: Uuid, most: u64) -> Self {
+        Self {
+            name: media.0.objects.name(tenant, object),
+            coming: Coming::new(media.clone(), object),
+            media,
+            tenant,
+            most,
+            size: 0,
+            hash: Sha256::new(),
+            head: Head::default(),
+            part: Vec::new(),
+            upload: None,
+        }
     }
 
     /// How many bytes have come.
@@ -53,25 +56,70 @@ impl Incoming {
         }
         self.hash.update(piece);
         self.head.add(piece);
-        let mut rest = piece;
+        let (mut rest, part_bytes) = (piece, self.media.0.objects.part_bytes());
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(PART_BYTES - self.part.len()));
+            let (now, later) = rest.split_at(rest.len().min(part_bytes - self.part.len()));
             self.part.extend_from_slice(now);
             rest = later;
-            if self.part.len() == PART_BYTES {
+            if self.part.len() == part_bytes {
                 self.flush().await?;
             }
         }
         Ok(())
     }
 
-    async fn flush(&mut self) -> Result<(), NotStored> {
-        if !self.media.has_space() {
-            let cause = "the disk has no room for files; free some";
-            return Err(StoreError::Unavailable(cause.into()).into());
+    /// What was gathered is written as the next part.
+    async fn flush(&mut self) -> Result<(), StoreError> {
+        self.has_space()?;
+        let mut upload = match self.upload.take() {
+            Some(upload) => upload,
+            None => self.begin().await?,
+        };
+        let (Media(inner), part) = (self.media.clone(), std::mem::take(&mut self.part));
+        inner.objects.part(&self.name, &mut upload, part).await?;
+        self.upload = Some(upload);
+        Ok(())
+    }
+
+    /// It comes in parts. What has to be aborted by an id is there, with nothing in it, before that
+    /// is known.
+    async fn begin(&mut self) -> Result<Upload, StoreError> {
+        self.announce(None, None).await?;
+        let Media(inner) = self.media.clone();
+        let upload = inner.objects.begin(&self.name).await?;
+        if let Some(id) = upload.id().cloned() {
+            self.announce(None, Some(id)).await?;
         }
-        let part = std::mem::take(&mut self.part);
-        Ok(self.upload.put_part(part.into()).await.map_err(unavailable)?)
+        Ok(upload)
+    }
+
+    /// All of it is written, and durable.
+    async fn finish(&mut self, medium: Option<MediaId>) -> Result<(), StoreError> {
+        let id = self.upload.as_ref().and_then(Upload::id).cloned();
+        self.announce(medium, id).await?;
+        if self.upload.is_some() && !self.part.is_empty() {
+            self.flush().await?;
+        }
+        let Media(inner) = self.media.clone();
+        match self.upload.take() {
+            Some(upload) => inner.objects.complete(&self.name, upload).await,
+            None => {
+                self.has_space()?;
+                inner.objects.put(&self.name, std::mem::take(&mut self.part)).await
+            }
+        }
+    }
+
+    async fn announce(
+        &mut self,
+        medium: Option<MediaId>,
+        upload: Option<String>,
+    ) -> Result<(), StoreError> {
+        self.coming.announce(Announced { tenant: self.tenant, medium, upload }).await
+    }
+
+    fn has_space(&self) -> Result<(), StoreError> {
+        self.media.0.objects.has_space(self.media.0.limits.reserve)
     }
 
     /// What it is, by its content.
@@ -87,9 +135,7 @@ impl Incoming {
     /// It is whole: its bytes become durable, then its row. Where the draft's id has the same file
     /// already, that one is answered.
     pub async fn keep(mut self, draft: Draft) -> Result<Medium, NotStored> {
-        if !self.part.is_empty() {
-            self.flush().await?;
-        }
+        self.finish(Some(draft.id)).await?;
         let Draft { id, mime_type, filename, origin, at } = draft;
         let medium = Medium {
             id,
@@ -99,49 +145,36 @@ impl Incoming {
             sha256: hex::encode(self.sha256()),
             filename,
             origin,
-            object: self.object,
+            object: self.coming.object,
             created_at: at,
         };
-        self.upload.complete().await.map_err(unavailable)?;
-        let (media, arrived) = (self.media, arriving(self.tenant, self.object));
-        let there = super::incoming(&medium);
-        if let Err(error) = media.0.objects.rename(&arrived, &there).await {
-            media.discard(&arrived).await;
-            return Err(unavailable(error).into());
-        }
-        match media.put(medium.clone()).await {
-            Ok(kept) if kept.object == medium.object => {
-                media.place(&kept).await;
-                Ok(kept)
-            }
+        let (media, object, announced) = (self.media, medium.object, self.coming.held());
+        let kept = media.put(medium).await;
+        let is_ours = match &kept {
+            Ok(kept) => kept.object == object,
             // Perhaps its row is there: the next start looks.
-            Err(error @ NotStored::Store(StoreError::Unknown(_))) => Err(error),
-            other => {
-                media.discard(&there).await;
-                other
-            }
+            Err(error) => matches!(error, NotStored::Store(StoreError::Unknown(_))),
+        };
+        if let Some(announced) = announced.filter(|_| !is_ours) {
+            media.clear(object, &announced).await;
         }
+        kept
     }
-}
 
-impl Incoming {
     /// It is whole, and nobody's: to be read once, and to go.
     pub async fn lend(mut self) -> Result<Lent, NotStored> {
-        if !self.part.is_empty() {
-            self.flush().await?;
-        }
-        self.upload.complete().await.map_err(unavailable)?;
+        self.finish(None).await?;
         let sha256 = hex::encode(self.sha256());
-        let Self { media, tenant, object, size, head, .. } = self;
-        let mime_type = head.mime_type();
-        Ok(Lent { media, place: arriving(tenant, object), size, sha256, mime_type })
+        let Self { media, tenant, size, head, coming, .. } = self;
+        Ok(Lent { media, tenant, coming, size, sha256, mime_type: head.mime_type() })
     }
 }
 
-/// A file that is here for a short time: what is not discarded goes with the next start.
+/// A file that is here for a short time: dropped, it goes.
 pub struct Lent {
     media: Media,
-    place: Path,
+    tenant: TenantId,
+    coming: Coming,
     pub size: u64,
     /// Hex.
     pub sha256: String,
@@ -152,17 +185,11 @@ pub struct Lent {
 impl Lent {
     /// Its bytes.
     pub async fn read(&self) -> Result<Pieces, StoreError> {
-        let pieces = self.media.pieces(&self.place, 0..self.size).await?;
-        pieces.ok_or_else(|| StoreError::Corrupt("the bytes of a file are gone".into()))
+        self.media.pieces(self.tenant, self.coming.object, 0..self.size).await
     }
 
     /// It goes.
     pub async fn discard(self) {
-        self.media.discard(&self.place).await;
+        self.coming.go().await;
     }
-}
-
-/// Where it lies until it is known whose it is.
-fn arriving(tenant: TenantId, object: Uuid) -> Path {
-    Path::from_iter([ARRIVING, &tenant.to_string(), &object.to_string()])
 }

@@ -9,7 +9,7 @@ use super::Media;
 use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{id, uuid};
-use crate::port::{Batch, Change, Key, Part, Row, Scan};
+use crate::port::{Change, Key, Part, Row, Scan};
 use crate::tables::LOOSE;
 
 /// A file of which nobody knows whether it shows anywhere.
@@ -68,8 +68,7 @@ impl Media {
 
     /// Somebody has looked at it.
     pub async fn looked_at(&self, loose: &Loose) -> Result<(), StoreError> {
-        let changes = vec![Change::Delete { table: &LOOSE, key: loose.key() }];
-        self.0.store.apply(Batch { stamp: (self.0.stamp)(), changes }).await
+        self.apply(vec![Change::Delete { table: &LOOSE, key: loose.key() }]).await
     }
 }
 

@@ -6,7 +6,7 @@ use super::Media;
 use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{id, text};
-use crate::port::{Batch, Change, Key};
+use crate::port::{Change, Key};
 use crate::tables::UPLOADED;
 
 impl Media {
@@ -29,16 +29,12 @@ impl Media {
     ) -> Result<(), StoreError> {
         let (table, key) = (&UPLOADED, key(account, sha256));
         let body = encode(&provider_media_id);
-        self.change(Change::Put { table, key, body, ttl: None }).await
+        self.apply(vec![Change::Put { table, key, body, ttl: None }]).await
     }
 
     /// The provider does not have it any more.
     pub async fn has_lost(&self, account: AccountId, sha256: &str) -> Result<(), StoreError> {
-        self.change(Change::Delete { table: &UPLOADED, key: key(account, sha256) }).await
-    }
-
-    async fn change(&self, change: Change) -> Result<(), StoreError> {
-        self.0.store.apply(Batch { stamp: (self.0.stamp)(), changes: vec![change] }).await
+        self.apply(vec![Change::Delete { table: &UPLOADED, key: key(account, sha256) }]).await
     }
 }
 

@@ -1,0 +1,172 @@
+//! What is on its way in or out: written down before there are bytes of which no row tells, until
+//! one does or they are gone. So a start looks at these alone, wherever bytes lie.
+
+use std::fs;
+
+use engine::id::{MediaId, TenantId};
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use super::Media;
+use crate::body::{decode, encode};
+use crate::error::StoreError;
+use crate::keys::{id, uuid};
+use crate::port::{Change, Key, Part, Scan};
+use crate::tables::MEDIA_COMING;
+
+/// What is written down of bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Announced {
+    pub(super) tenant: TenantId,
+    /// The file whose they are, once that is known.
+    #[serde(default)]
+    pub(super) medium: Option<MediaId>,
+    /// The upload by which a bucket takes them in parts.
+    #[serde(default)]
+    pub(super) upload: Option<String>,
+}
+
+/// Bytes that are on their way. Dropped, they go.
+pub(super) struct Coming {
+    media: Media,
+    pub(super) object: Uuid,
+    announced: Option<Announced>,
+}
+
+/// Rows that are read at once.
+const PAGE: usize = 256;
+/// Where those lay that were on their way, before it was written down which these are.
+const APART: [&str; 2] = ["arriving", "incoming"];
+
+impl Announced {
+    /// What writes it down.
+    pub(super) fn written(&self, object: Uuid) -> Change {
+        Change::Put { table: &MEDIA_COMING, key: key(object), body: encode(self), ttl: None }
+    }
+}
+
+/// What makes nothing known of bytes any more.
+pub(super) fn forgotten(object: Uuid) -> Change {
+    Change::Delete { table: &MEDIA_COMING, key: key(object) }
+}
+
+impl Coming {
+    /// Nothing of them is there yet.
+    pub(super) fn new(media: Media, object: Uuid) -> Self {
+        Self { media, object, announced: None }
+    }
+
+    /// It is written down that they come, or what became known since.
+    pub(super) async fn announce(&mut self, announced: Announced) -> Result<(), StoreError> {
+        self.media.apply(vec![announced.written(self.object)]).await?;
+        self.announced = Some(announced);
+        Ok(())
+    }
+
+    /// From here on a row may be there whose they are: they go only when that is known not to be so.
+    pub(super) fn held(mut self) -> Option<Announced> {
+        self.announced.take()
+    }
+
+    /// They go.
+    pub(super) async fn go(mut self) {
+        if let Some(announced) = self.announced.take() {
+            self.media.clear(self.object, &announced).await;
+        }
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        let Some(announced) = self.announced.take() else { return };
+        let (media, object) = (self.media.clone(), self.object);
+        // Without a runtime the process ends, and the next start does it.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { media.clear(object, &announced).await });
+        }
+    }
+}
+
+impl Media {
+    /// After a start, before anything comes: of what was on its way that stays which has a row, and
+    /// the rest never was. Answers how many were left of each.
+    pub async fn settle(&self) -> Result<(usize, usize), StoreError> {
+        let (mut kept, mut orphans) = self.settle_apart().await?;
+        for shard in 0..=i64::from(u8::MAX) {
+            let mut scan = Some(Scan::of(&MEDIA_COMING, vec![Part::Int(shard)], PAGE));
+            while let Some(page) = scan {
+                let rows = self.0.store.scan(page.clone()).await?;
+                for row in &rows {
+                    let Some(object) = uuid(row.clustering.first()) else { continue };
+                    let announced: Announced = decode(&row.body)?;
+                    if self.has_row(announced.tenant, announced.medium, object).await? {
+                        kept += 1;
+                        self.apply(vec![forgotten(object)]).await?;
+                    } else {
+                        orphans += usize::from(self.clear(object, &announced).await);
+                    }
+                }
+                scan = page.behind(&rows);
+            }
+        }
+        Ok((kept, orphans))
+    }
+
+    /// Bytes go, and then what is written down of them. Answers whether they are gone.
+    pub(super) async fn clear(&self, object: Uuid, announced: &Announced) -> bool {
+        let objects = &self.0.objects;
+        let name = objects.name(announced.tenant, object);
+        let cleared = async {
+            objects.clear(&name, announced.upload.as_ref()).await?;
+            self.apply(vec![forgotten(object)]).await
+        };
+        let cleared: Result<(), StoreError> = cleared.await;
+        if let Err(error) = &cleared {
+            tracing::warn!(%error, "bytes without a file stay until the next start");
+        }
+        cleared.is_ok()
+    }
+
+    /// Whether these are the bytes of that file.
+    async fn has_row(
+        &self,
+        tenant: TenantId,
+        medium: Option<MediaId>,
+        object: Uuid,
+    ) -> Result<bool, StoreError> {
+        let Some(medium) = medium else { return Ok(false) };
+        Ok(self.get(tenant, medium).await?.is_some_and(|medium| medium.object == object))
+    }
+
+    /// What an older program left: there, what was on its way lay in folders of its own, named by
+    /// tenant, file and object once it was whole.
+    async fn settle_apart(&self) -> Result<(usize, usize), StoreError> {
+        let Some(directory) = self.0.objects.directory() else { return Ok((0, 0)) };
+        let (mut kept, mut orphans) = (0, 0);
+        for place in self.0.objects.list(APART[1]).await? {
+            let mut names = place.parts().skip(1).map(|name| name.as_ref().parse::<Uuid>().ok());
+            let mut next = || names.next().flatten();
+            let (tenant, medium, object) = (next().map(TenantId), next().map(MediaId), next());
+            let (Some(tenant), Some(object)) = (tenant, object) else { continue };
+            if self.has_row(tenant, medium, object).await? {
+                self.0.objects.rename(&place, &self.0.objects.name(tenant, object)).await?;
+                kept += 1;
+            } else {
+                orphans += 1;
+            }
+        }
+        for folder in APART.map(|folder| directory.join(folder)).into_iter().filter(|f| f.exists())
+        {
+            fs::remove_dir_all(&folder).map_err(|error| {
+                let folder = folder.display();
+                StoreError::Unavailable(format!("{folder} cannot be removed: {error}").into())
+            })?;
+        }
+        Ok((kept, orphans))
+    }
+}
+
+fn key(object: Uuid) -> Key {
+    Key::new(vec![Part::Int(i64::from(object.as_bytes()[15]))], vec![id(object)])
+}
