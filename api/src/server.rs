@@ -28,7 +28,7 @@ use storage::activity::Activities;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
 use storage::embedded::{Embedded, Options};
-use storage::media::{Media, MediaLimits};
+use storage::media::{Media, MediaLimits, NotReached};
 use storage::memory::Memory;
 use storage::names::{Name, Names};
 use storage::settings::Settings;
@@ -38,7 +38,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use self::options::{desk_options, downloads, mailer, search_options};
+use self::options::{bucket, desk_options, downloads, mailer, search_options};
 use crate::app::{App, JwtKeys, Parts};
 use crate::listener::Limited;
 use crate::login_limits::LoginLimits;
@@ -351,7 +351,8 @@ fn open(config: &Config, clock: &Clock) -> Result<Opened, NotStarted> {
     }
 }
 
-/// Files, in a directory beside the store's where it has one.
+/// Files, in a bucket or in a directory beside the store's. A bucket that refuses them is a mistake
+/// that is told now; one that does not answer will, and all but files goes on without it.
 async fn media(
     config: &Config,
     store: Arc<dyn Store>,
@@ -362,15 +363,25 @@ async fn media(
         reserve: config.limits.media_reserve_bytes as u64,
     };
     let stamp = move || stamps.next();
-    let media = match config.storage.backend {
-        Backend::Memory => Media::in_memory(store, limits, stamp),
-        Backend::Embedded | Backend::Cql => {
+    let media = match (config.storage.backend, bucket(config)) {
+        (Backend::Memory, _) => Media::in_memory(store, limits, stamp),
+        (Backend::Embedded | Backend::Cql, Some(bucket)) => {
+            Media::in_bucket(store, bucket, limits, stamp).map_err(not_started)?
+        }
+        (Backend::Embedded | Backend::Cql, None) => {
             let directory = config.storage.path.join("media");
             Media::local(store, &directory, limits, stamp).map_err(not_started)?
         }
     };
-    let (kept, orphans) = media.settle().await.map_err(not_started)?;
-    tracing::info!(kept, orphans, "files that were on their way are settled");
+    match media.reach().await {
+        Ok(()) => {
+            let (kept, orphans) = media.settle().await.map_err(not_started)?;
+            tracing::info!(kept, orphans, "files that were on their way are settled");
+        }
+        // The next start settles them.
+        Err(silent @ NotReached::Silent(_)) => tracing::warn!("{silent}; until then files get 503"),
+        Err(refused @ NotReached::Refused(_)) => return Err(not_started(refused)),
+    }
     Ok(media)
 }
 

@@ -132,6 +132,7 @@ fn set(
 fn typed(text: String, like: &Value) -> Value {
     match like {
         Value::Integer(_) => text.trim().parse().map_or(Value::String(text), Value::Integer),
+        Value::Boolean(_) => text.trim().parse().map_or(Value::String(text), Value::Boolean),
         Value::Array(_) => {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             Value::Array(items.map(|item| Value::String(item.to_owned())).collect())

@@ -18,8 +18,8 @@ pub use error::ConfigError;
 pub use limits::Limits;
 pub use secret::Secret;
 pub use sections::{
-    Auth, Backend, Consistency, Conversations, Cql, Log, LogFormat, Mail, Meta, Metrics, Server,
-    Storage,
+    Auth, Backend, Consistency, Conversations, Cql, Log, LogFormat, Mail, Meta, Metrics, S3,
+    Server, Storage,
 };
 
 /// The built-in settings, each key with its sentence.

@@ -27,6 +27,7 @@ pub struct Server {
 pub struct Storage {
     pub backend: Backend,
     pub path: PathBuf,
+    pub s3: S3,
     pub cql: Cql,
 }
 
@@ -37,6 +38,28 @@ pub enum Backend {
     Embedded,
     Memory,
     Cql,
+}
+
+/// The bucket where files lie.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3 {
+    #[serde(with = "crate::optional")]
+    pub bucket: Option<String>,
+    /// Without a slash at its end.
+    #[serde(with = "crate::optional")]
+    pub endpoint: Option<String>,
+    pub region: String,
+    #[serde(with = "crate::optional")]
+    pub prefix: Option<String>,
+    #[serde(with = "crate::optional")]
+    pub access_key_id: Option<String>,
+    #[serde(with = "crate::optional")]
+    pub secret_access_key: Option<Secret>,
+    pub allow_http: bool,
+    #[serde(with = "crate::duration")]
+    pub request_timeout: Duration,
+    pub retries: usize,
 }
 
 /// How ScyllaDB or Cassandra is reached.

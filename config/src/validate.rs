@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use crate::limits::Limits;
-use crate::{Config, ConfigError};
+use crate::{Backend, Config, ConfigError, Storage};
 
 /// Limits for which 0 means that there is none.
 const MAY_BE_ZERO: [&str; 3] =
@@ -28,6 +28,9 @@ const ACCOUNT_QUESTIONS: u32 = 5;
 /// RFC 7518, 3.2: a key for HS256 is at least as long as its hash.
 const JWT_SECRET_BYTES_MIN: usize = 32;
 
+/// Beyond so many tries nobody waits any more.
+const BUCKET_RETRIES_MAX: usize = 10;
+
 /// The first rule that is broken.
 pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
     let Config { server, storage, meta, mail, auth, log, limits, .. } = config;
@@ -37,6 +40,7 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
         ("meta.instagram_url", Some(meta.instagram_url.as_str())),
         ("meta.instagram_auth_url", Some(meta.instagram_auth_url.as_str())),
         ("mail.resend_url", Some(mail.resend_url.as_str())),
+        ("storage.s3.endpoint", storage.s3.endpoint.as_deref()),
         ("meta.login_url", Some(meta.login_url.as_str())),
         ("meta.instagram_login_url", Some(meta.instagram_login_url.as_str())),
     ] {
@@ -68,6 +72,7 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
         "must be servers, each with its port as in 10.0.0.5:25",
     )?;
     rule(!storage.path.as_os_str().is_empty(), "storage.path", "must name a directory")?;
+    bucket(storage)?;
     let cql = &storage.cql;
     rule(
         !cql.nodes.is_empty() && cql.nodes.iter().all(|node| has_port(node)),
@@ -178,6 +183,55 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
     )
 }
 
+/// Where files lie, if that is a bucket.
+fn bucket(storage: &Storage) -> Result<(), ConfigError> {
+    let s3 = &storage.s3;
+    let names = [&s3.endpoint, &s3.prefix, &s3.access_key_id].into_iter().any(Option::is_some);
+    rule(
+        s3.bucket.is_some() || !(names || s3.secret_access_key.is_some()),
+        "storage.s3.bucket",
+        "must be given where other keys of `storage.s3` are; leave all empty to keep files in `storage.path`",
+    )?;
+    rule(
+        s3.bucket.as_deref().is_none_or(is_bucket),
+        "storage.s3.bucket",
+        "must be 3 to 63 lower-case letters, digits, hyphens and dots",
+    )?;
+    rule(
+        s3.bucket.is_none() || storage.backend != Backend::Memory,
+        "storage.s3.bucket",
+        "must be empty with `storage.backend` `memory`, which forgets what lies there",
+    )?;
+    for (key, is_given) in [
+        ("storage.s3.access_key_id", s3.access_key_id.is_some()),
+        ("storage.s3.secret_access_key", s3.secret_access_key.is_some()),
+    ] {
+        rule(s3.bucket.is_none() || is_given, key, "must be given with `storage.s3.bucket`")?;
+    }
+    let is_plain = |endpoint: &str| endpoint.starts_with("http://");
+    rule(
+        s3.allow_http || !s3.endpoint.as_deref().is_some_and(is_plain),
+        "storage.s3.endpoint",
+        "must begin with https://, unless `storage.s3.allow_http` is true",
+    )?;
+    rule(
+        !s3.region.is_empty() && s3.region.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'),
+        "storage.s3.region",
+        "must be a name such as us-east-1",
+    )?;
+    rule(
+        s3.prefix.as_deref().is_none_or(|prefix| prefix.split('/').all(is_segment)),
+        "storage.s3.prefix",
+        "must be names of letters, digits, hyphens, dots and underscores, with a slash between two",
+    )?;
+    rule(
+        !s3.request_timeout.is_zero(),
+        "storage.s3.request_timeout",
+        "must be longer than nothing",
+    )?;
+    rule(s3.retries <= BUCKET_RETRIES_MAX, "storage.s3.retries", "must be at most 10")
+}
+
 /// What holds when there is too much.
 fn under_load(limits: &Limits) -> Result<(), ConfigError> {
     rule(
@@ -271,6 +325,17 @@ fn is_host(host: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let is_label = |label: &str| !label.is_empty() && label.chars().all(plain);
     name.contains('.') && name.split('.').all(is_label) && name.parse::<IpAddr>().is_err()
+}
+
+fn is_bucket(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    (3..=63).contains(&name.len()) && name.chars().all(plain)
+}
+
+/// A name that is part of a path, and not a way out of it.
+fn is_segment(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    !name.is_empty() && name.chars().all(plain) && name.chars().any(|c| c != '.')
 }
 
 fn has_port(node: &str) -> bool {

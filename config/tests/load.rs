@@ -162,6 +162,14 @@ fn each_rule_is_one_sentence_that_names_its_key() {
         ("META__GRAPH_VERSION", "v 23", "meta.graph_version"),
         ("MAIL__PRIVATE_SERVERS", "10.0.0.5", "mail.private_servers"),
         ("STORAGE__PATH", "", "storage.path"),
+        ("STORAGE__S3__BUCKET", "Files", "storage.s3.bucket"),
+        ("STORAGE__S3__BUCKET", "files", "storage.s3.access_key_id"),
+        ("STORAGE__S3__ENDPOINT", "https://example.org", "storage.s3.bucket"),
+        ("STORAGE__S3__ENDPOINT", "example.org", "storage.s3.endpoint"),
+        ("STORAGE__S3__SECRET_ACCESS_KEY", "short", "storage.s3.bucket"),
+        ("STORAGE__S3__REGION", "", "storage.s3.region"),
+        ("STORAGE__S3__REQUEST_TIMEOUT", "0s", "storage.s3.request_timeout"),
+        ("STORAGE__S3__RETRIES", "11", "storage.s3.retries"),
         ("STORAGE__CQL__NODES", "localhost", "storage.cql.nodes"),
         ("STORAGE__CQL__NODES", "", "storage.cql.nodes"),
         ("STORAGE__CQL__KEYSPACE", "Omni Stream", "storage.cql.keyspace"),
@@ -200,13 +208,49 @@ fn each_rule_is_one_sentence_that_names_its_key() {
 }
 
 #[test]
+fn a_bucket_is_told_whole_and_reached_in_the_clear_only_if_that_is_said() {
+    let given = |more: &[(&str, &str)]| {
+        let whole = [
+            ("OMNISTREAM__STORAGE__S3__BUCKET", "files"),
+            ("OMNISTREAM__STORAGE__S3__ACCESS_KEY_ID", "key"),
+            ("OMNISTREAM__STORAGE__S3__SECRET_ACCESS_KEY", "secret"),
+        ];
+        let env = env(&[&whole[..], more].concat());
+        Config::load(LoadOptions { cwd_file: None, file: None, env })
+    };
+    let mistake = |more: &[(&str, &str)]| given(more).expect_err("a mistake").to_string();
+    assert_eq!(given(&[]).expect("valid").storage.s3.bucket.as_deref(), Some("files"));
+    let secret = mistake(&[("OMNISTREAM__STORAGE__S3__SECRET_ACCESS_KEY", "")]);
+    assert!(secret.starts_with("`storage.s3.secret_access_key` "), "{secret}");
+    let clear = ("OMNISTREAM__STORAGE__S3__ENDPOINT", "http://example.org");
+    assert!(mistake(&[clear]).starts_with("`storage.s3.endpoint` "));
+    assert!(given(&[clear, ("OMNISTREAM__STORAGE__S3__ALLOW_HTTP", "true")]).is_ok());
+    let unclear = mistake(&[("OMNISTREAM__STORAGE__S3__ALLOW_HTTP", "perhaps")]);
+    assert!(unclear.contains("storage.s3.allow_http"), "{unclear}");
+    let memory = mistake(&[("OMNISTREAM__STORAGE__BACKEND", "memory")]);
+    assert!(memory.starts_with("`storage.s3.bucket` "), "{memory}");
+    for prefix in ["/a", "a/", "a//b", "..", "a b"] {
+        let prefix = mistake(&[("OMNISTREAM__STORAGE__S3__PREFIX", prefix)]);
+        assert!(prefix.starts_with("`storage.s3.prefix` "), "{prefix}");
+    }
+    assert!(given(&[("OMNISTREAM__STORAGE__S3__PREFIX", "desk/files.1")]).is_ok());
+}
+
+#[test]
 fn no_printed_form_shows_a_secret() {
     let secret = "an-example-of-thirty-two-bytes-or-more";
-    let names =
-        ["AUTH__JWT_SECRET", "META__APP_SECRET", "META__VERIFY_TOKEN", "STORAGE__CQL__PASSWORD"];
+    let names = [
+        "AUTH__JWT_SECRET",
+        "META__APP_SECRET",
+        "META__VERIFY_TOKEN",
+        "STORAGE__CQL__PASSWORD",
+        "STORAGE__S3__SECRET_ACCESS_KEY",
+    ];
     let mut env: Vec<_> =
         names.iter().map(|name| (format!("OMNISTREAM__{name}"), secret.to_owned())).collect();
-    env.push(("OMNISTREAM__STORAGE__CQL__USERNAME".to_owned(), "me".to_owned()));
+    for name in ["CQL__USERNAME", "S3__BUCKET", "S3__ACCESS_KEY_ID"] {
+        env.push((format!("OMNISTREAM__STORAGE__{name}"), "somebody".to_owned()));
+    }
     let config = Config::load(LoadOptions { cwd_file: None, file: None, env }).expect("valid");
     let printed = config.masked_toml();
     assert!(!printed.contains(secret) && !format!("{config:?}").contains(secret));

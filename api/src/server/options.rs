@@ -9,6 +9,7 @@ use actors::waiting::WaitingLimits;
 use config::{Backend, Config};
 use engine::conversation::Rules;
 use storage::dead_letters::LetterLimits;
+use storage::media::BucketOptions;
 
 use super::{NotStarted, not_started};
 
@@ -24,6 +25,22 @@ pub(super) fn downloads(config: &Config) -> Result<Downloads, NotStarted> {
         timeout: config.limits.media_timeout,
     })
     .map_err(not_started)
+}
+
+/// The bucket where files lie, if it is one.
+pub(super) fn bucket(config: &Config) -> Option<BucketOptions> {
+    let secret = config.storage.s3.secret_access_key.as_ref();
+    Some(BucketOptions {
+        name: config.storage.s3.bucket.clone()?,
+        endpoint: config.storage.s3.endpoint.clone(),
+        region: config.storage.s3.region.clone(),
+        prefix: config.storage.s3.prefix.clone(),
+        access_key_id: config.storage.s3.access_key_id.clone()?,
+        secret_access_key: secret?.expose().to_owned(),
+        allow_http: config.storage.s3.allow_http,
+        timeout: config.storage.s3.request_timeout,
+        retries: config.storage.s3.retries,
+    })
 }
 
 pub(super) fn mailer(config: &Config) -> Result<Mailer, NotStarted> {

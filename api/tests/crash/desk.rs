@@ -22,6 +22,10 @@ pub(crate) struct Desk {
     known: Arc<Mutex<BTreeMap<usize, String>>>,
 }
 
+/// What stands before a file in a form.
+const FORM: &[u8] =
+    b"--edge\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\n\r\n";
+
 /// What a client keeps of a conversation that it follows.
 #[derive(Default)]
 pub(crate) struct Followed {
@@ -176,18 +180,27 @@ impl Desk {
 
     /// Brings a file, once by this key; answers its id. `Some(None)`: it was refused.
     pub(crate) async fn bring(&self, key: &str, bytes: &[u8]) -> Option<Option<String>> {
-        let mut body =
-            b"--edge\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\n\r\n"
-                .to_vec();
-        body.extend(bytes.iter().chain(b"\r\n--edge--\r\n"));
-        let request = self.client.post(self.at("/api/media")).bearer_auth(&self.token);
-        let request = request.header("content-type", "multipart/form-data; boundary=edge");
-        let answer = request.header("idempotency-key", key).body(body).send().await.ok()?;
+        let body = [FORM, bytes, b"\r\n--edge--\r\n"].concat();
+        let request = self.upload().header("idempotency-key", key);
+        let answer = request.body(body).send().await.ok()?;
         if answer.status() != 201 {
             return Some(None);
         }
         let file = answer.json::<Value>().await.ok()?;
         Some(file["id"].as_str().map(str::to_owned))
+    }
+
+    /// Brings what begins like this and does not end.
+    pub(crate) async fn begin_to_bring(&self, bytes: &[u8]) {
+        let begun = futures_util::stream::iter([Ok::<_, std::io::Error>([FORM, bytes].concat())]);
+        let body = begun.chain(futures_util::stream::pending());
+        // Nobody answers.
+        let _ = self.upload().body(reqwest::Body::wrap_stream(body)).send().await;
+    }
+
+    fn upload(&self) -> RequestBuilder {
+        let request = self.client.post(self.at("/api/media")).bearer_auth(&self.token);
+        request.header("content-type", "multipart/form-data; boundary=edge")
     }
 
     /// The bytes of a file.

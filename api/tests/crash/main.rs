@@ -2,6 +2,8 @@
 //! same directory, and compared with a ledger of what it had acknowledged, of all channels and files.
 
 #[cfg(test)]
+mod bucket;
+#[cfg(test)]
 mod desk;
 #[cfg(test)]
 mod encryption;

@@ -15,6 +15,7 @@ use simulator::{Act, GraphOptions, MediaKind, Plan, Trouble, Who};
 use crate::caller::{Answer, Caller};
 use crate::harness::{Org, Server, eventually, graph, unique};
 use crate::live::Live;
+use crate::places::{Place, wherever};
 
 pub(crate) const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01";
 
@@ -38,7 +39,7 @@ pub(crate) fn trouble(edge: &str, times: u32, trouble: Trouble) -> Plan {
 }
 
 /// The messages of a customer once this is so of their attachments.
-async fn until(org: &Org, phone: &str, is_so: impl Fn(&Value) -> bool) -> Vec<Value> {
+pub(crate) async fn until(org: &Org, phone: &str, is_so: impl Fn(&Value) -> bool) -> Vec<Value> {
     let id = org.conversation(phone).await["id"].as_str().unwrap().to_owned();
     eventually(async || {
         let all = org.reads(&id).await;
@@ -116,9 +117,8 @@ fn asked(server: &Arc<Server>, edge: &str, is_so: impl Fn(u16) -> bool) -> usize
     all.iter().filter(|one| is_meant(&one.path) && is_so(one.status)).count()
 }
 
-#[tokio::test]
-async fn five_photos_at_once_are_five_files_for_those_who_may_see_them() {
-    let (server, org) = beside(graph(), |_| {}).await;
+async fn five_photos_at_once_are_five_files_for_those_who_may_see_them(place: Place) {
+    let (server, org) = place.beside(graph()).await;
     let phone = album(&server, &org).await;
     arrives(&server, &org, &phone).await;
 }
@@ -182,9 +182,8 @@ async fn an_address_that_is_over_is_asked_for_anew_at_once() {
     assert_eq!(asked(&server, "", |status| status == 200), 6);
 }
 
-#[tokio::test]
-async fn what_was_not_fetched_is_fetched_after_a_restart() {
-    let (server, org) = beside(graph(), |_| {}).await;
+async fn what_was_not_fetched_is_fetched_after_a_restart(place: Place) {
+    let (server, org) = place.beside(graph()).await;
     server.graph.plan(trouble("", 40, Trouble::ResetBefore));
     let phone = album(&server, &org).await;
     server.restart().await;
@@ -239,9 +238,8 @@ async fn what_cannot_be_had_says_why_and_is_not_asked_for_any_more() {
     assert_eq!(server.graph.requests().len(), asked, "nothing is left to be fetched");
 }
 
-#[tokio::test]
-async fn the_file_of_a_deleted_message_is_gone() {
-    let (server, org) = beside(graph(), |_| {}).await;
+async fn the_file_of_a_deleted_message_is_gone(place: Place) {
+    let (server, org) = place.beside(graph()).await;
     let phone = unique("1555");
     let customer = server.graph.customer(&org.number, &Who::with_phone(&*phone, "Ines")).unwrap();
     customer.does(Act::Media { kind: MediaKind::Image, caption: None }).await.unwrap();
@@ -249,11 +247,14 @@ async fn the_file_of_a_deleted_message_is_gone() {
     assert_eq!(read(&org.admin, &file).await.status, 200);
     customer.does(Act::Delete).await.unwrap();
     read(&org.admin, &file).await.refused(404, "not_found");
-    eventually(async || stored(&server).is_empty().then_some(())).await;
+    eventually(async || (place.stored(&server) == 0).then_some(())).await;
 }
 
-fn stored(server: &Arc<Server>) -> Vec<String> {
-    crate::media::files(&server.config.storage.path.join("media"))
+wherever! {
+    five_photos_at_once_are_five_files_for_those_who_may_see_them
+    what_was_not_fetched_is_fetched_after_a_restart
+    the_file_of_a_deleted_message_is_gone
+    a_file_of_ours_is_taken_to_the_provider_once_and_sent_by_its_id_there
 }
 
 fn at(id: &str) -> String {
@@ -273,9 +274,8 @@ fn uploads(server: &Arc<Server>) -> usize {
     all.iter().filter(|request| request.path.ends_with("/media")).count()
 }
 
-#[tokio::test]
-async fn a_file_of_ours_is_taken_to_the_provider_once_and_sent_by_its_id_there() {
-    let (server, org) = beside(graph(), |_| {}).await;
+async fn a_file_of_ours_is_taken_to_the_provider_once_and_sent_by_its_id_there(place: Place) {
+    let (server, org) = place.beside(graph()).await;
     let (ana, phone) = (org.hire("agent").await, unique("1555"));
     let id = org.hears(&phone, "Send me the form").await;
     let file = ana.brings("form.pdf", "application/pdf", b"%PDF-1.4\n%").await.is(201);

@@ -69,6 +69,8 @@ mod pages;
 #[cfg(test)]
 mod persistent_menu;
 #[cfg(test)]
+mod places;
+#[cfg(test)]
 mod profiles;
 #[cfg(test)]
 mod provider;

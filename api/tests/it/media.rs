@@ -1,6 +1,5 @@
 //! Files: brought, kept, read in parts, and shown to nobody else.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use storage::media::Draft;
 
 use crate::caller::{Answer, Caller};
 use crate::harness::{Org, Server, eventually};
+use crate::places::{Place, wherever};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01";
 
@@ -21,7 +21,7 @@ fn at(file: &Value) -> String {
     format!("/api/media/{}", file["id"].as_str().unwrap())
 }
 
-async fn read(who: &Caller, file: &Value, headers: &[(&str, &str)]) -> Answer {
+pub(crate) async fn read(who: &Caller, file: &Value, headers: &[(&str, &str)]) -> Answer {
     let request = who.request(Method::GET, &at(file));
     let with = |request: reqwest::RequestBuilder, (name, value): &(&str, &str)| {
         request.header(*name, *value)
@@ -29,9 +29,8 @@ async fn read(who: &Caller, file: &Value, headers: &[(&str, &str)]) -> Answer {
     Answer::of(headers.iter().fold(request, with)).await
 }
 
-#[tokio::test]
-async fn a_file_is_kept_as_what_it_is_and_read_whole_in_parts_and_not_again() {
-    let org = Org::found().await;
+async fn a_file_is_kept_as_what_it_is_and_read_whole_in_parts_and_not_again(place: Place) {
+    let org = place.org().await;
     let file = org.admin.brings("..\\\\a/b/caf\u{e9} 1.jpg", "image/jpeg", PNG).await.is(201);
     assert_eq!((&file["mime_type"], &file["size"]), (&json!("image/png"), &json!(PNG.len())));
     assert_eq!(file["filename"], "caf\u{e9} 1.jpg");
@@ -60,9 +59,8 @@ async fn a_file_is_kept_as_what_it_is_and_read_whole_in_parts_and_not_again() {
     assert_eq!(read(&org.admin, &file, &other).await.status, 200);
 }
 
-#[tokio::test]
-async fn what_a_browser_might_run_is_given_to_be_kept() {
-    let org = Org::found().await;
+async fn what_a_browser_might_run_is_given_to_be_kept(place: Place) {
+    let org = place.org().await;
     for (name, mime_type, bytes) in [
         ("a.html", "text/html", &b"<!DOCTYPE html><script>alert(1)</script>"[..]),
         ("a.svg", "text/plain", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
@@ -78,9 +76,8 @@ async fn what_a_browser_might_run_is_given_to_be_kept() {
     assert_eq!(program.invalid(), ["file"]);
 }
 
-#[tokio::test]
-async fn a_file_that_shows_nowhere_is_seen_by_whoever_brought_it() {
-    let org = Org::found().await;
+async fn a_file_that_shows_nowhere_is_seen_by_whoever_brought_it(place: Place) {
+    let org = place.org().await;
     let (ana, bea) = (org.hire("agent").await, org.hire("agent").await);
     let file = ana.brings("a.png", "image/png", PNG).await.is(201);
     assert_eq!(read(&ana, &file, &[]).await.status, 200);
@@ -89,12 +86,9 @@ async fn a_file_that_shows_nowhere_is_seen_by_whoever_brought_it() {
     }
 }
 
-#[tokio::test]
-async fn a_file_that_shows_nowhere_is_nobodys_after_some_time_and_goes() {
-    let server = Server::start(|config| {
-        config.limits.media_unshown = Duration::from_millis(1);
-    })
-    .await;
+async fn a_file_that_shows_nowhere_is_nobodys_after_some_time_and_goes(place: Place) {
+    let server =
+        place.server(|config| config.limits.media_unshown = Duration::from_millis(1)).await;
     let org = Org::on(&server).await;
     let file = org.admin.brings("a.png", "image/png", PNG).await.is(201);
     eventually(async || (read(&org.admin, &file, &[]).await.status == 404).then_some(())).await;
@@ -112,14 +106,13 @@ async fn a_file_that_shows_nowhere_is_nobodys_after_some_time_and_goes() {
     };
     incoming.keep(draft).await.unwrap();
     drop(app);
-    assert_eq!(stored(&server).len(), 2);
+    assert_eq!(place.stored(&server), 2);
     server.restart().await;
-    eventually(async || (stored(&server).len() == 1).then_some(())).await;
+    eventually(async || (place.stored(&server) == 1).then_some(())).await;
 }
 
-#[tokio::test]
-async fn one_file_is_brought_in_a_form_and_nothing_else() {
-    let org = Org::found().await;
+async fn one_file_is_brought_in_a_form_and_nothing_else(place: Place) {
+    let org = place.org().await;
     let form = async |parts: &[(&str, &[u8])]| {
         Answer::of(org.admin.form("/api/media/upload", parts)).await
     };
@@ -151,9 +144,8 @@ async fn one_file_is_brought_in_a_form_and_nothing_else() {
     answer.refused(400, "malformed");
 }
 
-#[tokio::test]
-async fn an_idempotency_key_brings_one_file_once() {
-    let org = Org::found().await;
+async fn an_idempotency_key_brings_one_file_once(place: Place) {
+    let org = place.org().await;
     let bring = async |bytes: &[u8]| {
         let form = org.admin.form("/api/media", &[("name=\"file\"", bytes)]);
         Answer::of(form.header("idempotency-key", "k")).await
@@ -164,26 +156,8 @@ async fn an_idempotency_key_brings_one_file_once() {
     assert_eq!(read(&org.admin, &one, &[]).await.bytes, PNG);
 }
 
-/// All files below a directory.
-pub(crate) fn files(directory: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => found.extend(files(&path)),
-            false => found.push(path.display().to_string()),
-        }
-    }
-    found
-}
-
-fn stored(server: &Arc<Server>) -> Vec<String> {
-    files(&server.config.storage.path.join("media"))
-}
-
-#[tokio::test]
-async fn a_large_file_is_kept_over_a_restart_and_a_larger_one_leaves_nothing() {
-    let server = Server::start(|_| {}).await;
+async fn a_large_file_is_kept_over_a_restart_and_a_larger_one_leaves_nothing(place: Place) {
+    let server = place.server(|_| {}).await;
     let org = Org::on(&server).await;
     let most = server.config.limits.media_upload_bytes;
     let mut bytes = PNG.repeat(most / PNG.len() + 1);
@@ -198,24 +172,38 @@ async fn a_large_file_is_kept_over_a_restart_and_a_larger_one_leaves_nothing() {
     assert!(read(&org.admin, &file, &[]).await.bytes == bytes);
     let last = read(&org.admin, &file, &[("range", "bytes=-1")]).await;
     assert_eq!(last.bytes, bytes[most - 1..]);
-    assert_eq!(stored(&server).len(), 1, "{:?}", stored(&server));
+    assert_eq!(place.stored(&server), 1);
 }
 
-#[tokio::test]
-async fn an_organization_has_room_for_so_many_bytes_and_the_disk_keeps_a_reserve() {
-    let server = Server::start(|config| config.limits.media_tenant_bytes = 30).await;
+async fn an_organization_has_room_for_so_many_bytes(place: Place) {
+    let server = place.server(|config| config.limits.media_tenant_bytes = 30).await;
     let org = Org::on(&server).await;
     org.admin.brings("a.png", "image/png", PNG).await.is(201);
     org.admin.brings("b.png", "image/png", PNG).await.refused(409, "media_full");
     Org::on(&server).await.admin.brings("a.png", "image/png", PNG).await.is(201);
     server.restart().await;
     org.admin.brings("c.png", "image/png", PNG).await.refused(409, "media_full");
-    assert_eq!(stored(&server).len(), 2);
+    assert_eq!(place.stored(&server), 2);
+}
+
+wherever! {
+    a_file_is_kept_as_what_it_is_and_read_whole_in_parts_and_not_again
+    what_a_browser_might_run_is_given_to_be_kept
+    a_file_that_shows_nowhere_is_seen_by_whoever_brought_it
+    a_file_that_shows_nowhere_is_nobodys_after_some_time_and_goes
+    one_file_is_brought_in_a_form_and_nothing_else
+    an_idempotency_key_brings_one_file_once
+    a_large_file_is_kept_over_a_restart_and_a_larger_one_leaves_nothing
+    an_organization_has_room_for_so_many_bytes
+}
+
+#[tokio::test]
+async fn the_disk_keeps_a_reserve() {
     let full = Server::start(|config| config.limits.media_reserve_bytes = 1 << 40).await;
     let org = Org::on(&full).await;
     org.admin.brings("a.png", "image/png", PNG).await.refused(503, "unavailable");
     // What came of it goes behind the answer.
-    eventually(async || stored(&full).is_empty().then_some(())).await;
+    eventually(async || (Place::Directory.stored(&full) == 0).then_some(())).await;
 }
 
 #[tokio::test]
