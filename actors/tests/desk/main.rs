@@ -21,6 +21,7 @@ mod identities;
 mod left_behind;
 #[cfg(test)]
 mod links;
+#[cfg(test)]
 mod loose;
 #[cfg(test)]
 mod mail_servers;

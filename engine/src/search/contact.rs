@@ -16,8 +16,8 @@ pub enum Sought {
     Is(String),
     /// It has a sign that begins so.
     Begins(String),
-    All(Vec<Sought>),
-    Any(Vec<Sought>),
+    All(Vec<Self>),
+    Any(Vec<Self>),
 }
 
 /// Of fewer digits too many numbers are the beginning or the end of.
