@@ -64,7 +64,10 @@ async fn a_number_whose_provider_stays_silent_is_saved_and_wants_attention() {
     server.graph.plan(meets(&key, "", Trouble::HangAfter));
     let made = org.admin.post(ALL, account(&key, SECRET)).await.is(201);
     assert_eq!(made["status"], "attention");
-    assert_eq!(made["status_detail"], "the provider did not answer in time");
+    assert_eq!(
+        made["status_detail"],
+        "the provider did not answer in time whether the account works"
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Links that the provider is to fetch.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use url::{Host, Url};
 

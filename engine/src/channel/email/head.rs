@@ -104,7 +104,7 @@ pub(super) fn text(value: &str) -> Option<String> {
 fn says_automatic(name: &str, value: &str) -> bool {
     let value = value.to_ascii_lowercase();
     match name {
-        "auto-submitted" => value.split(';').next().is_some_and(|kind| kind.trim() != "no"),
+        "auto-submitted" => value.split([';', '(']).next().is_some_and(|kind| kind.trim() != "no"),
         "precedence" => ["bulk", "junk", "list"].contains(&value.trim()),
         "x-auto-response-suppress" => !value.is_empty() && value.trim() != "none",
         "list-id" | "list-unsubscribe" | "list-post" => true,
@@ -118,8 +118,10 @@ fn says_automatic(name: &str, value: &str) -> bool {
 fn says_auto_reply(name: &str, value: &str) -> bool {
     let value = value.to_ascii_lowercase();
     match name {
+        // Parameters and comments may follow (RFC 3834, section 5).
         "auto-submitted" => {
-            value.split(';').next().is_some_and(|kind| kind.trim() == "auto-replied")
+            let kind = value.trim_start().split([';', '(', ' ', '\t']).next();
+            kind.is_some_and(|kind| kind == "auto-replied")
         }
         "precedence" => value.trim() == "auto_reply",
         "x-ms-exchange-generated-message-source" => value.trim() == "mailbox rules agent",
