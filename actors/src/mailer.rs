@@ -236,6 +236,8 @@ impl Mailer {
             for address in addresses {
                 let stream = TcpStream::connect(address);
                 if let Ok(Ok(stream)) = timeout(self.options.connect_timeout, stream).await {
+                    // Or the end of a mail waits until what is before it has arrived.
+                    let _ = stream.set_nodelay(true);
                     return Ok((stream, *address));
                 }
             }

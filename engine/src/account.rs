@@ -242,12 +242,6 @@ impl Account {
     pub fn stands(&mut self, standing: Result<Option<Throughput>, Trouble>) {
         self.throughput = standing.as_ref().ok().copied().flatten().or(self.throughput);
         let trouble = standing.err();
-        if let Some(registration) = &mut self.registration {
-            registration.denied = match &trouble {
-                Some(trouble) => registration.denied || trouble.denies,
-                None => false,
-            };
-        }
         self.paused = trouble.as_ref().is_some_and(|trouble| trouble.pauses);
         (self.paused_until, self.heard.is_standing) = (None, false);
         self.status = match trouble {
@@ -269,7 +263,7 @@ impl Account {
 
     /// Follows what the provider says when it is asked whether the account works.
     pub fn asked(&mut self, said: &Result<Known, Trouble>) {
-        self.told_end(said);
+        self.told(said);
         self.stands(said.as_ref().map(|known| known.throughput).map_err(Clone::clone));
     }
 
@@ -289,18 +283,25 @@ impl Account {
             }
             Err(trouble) => trouble.pauses && !self.is_paused(now),
         };
-        let ends = self.token_until;
+        let before = (self.token_until, self.is_denied());
         match follows {
             true => self.asked(said),
-            false => self.told_end(said),
+            false => self.told(said),
         }
-        follows || self.token_until != ends
+        follows || (self.token_until, self.is_denied()) != before
     }
 
-    /// Its access token ends as the provider says, or, where it does not tell, as it said before.
-    fn told_end(&mut self, said: &Result<Known, Trouble>) {
+    /// When its access token ends, and whether it is whose it is said to be: as the provider says, or,
+    /// where it does not tell, as it said before.
+    fn told(&mut self, said: &Result<Known, Trouble>) {
         if let Ok(Known { token_until: Some(ends), .. }) = said {
             self.token_until = *ends;
+        }
+        if let Some(registration) = &mut self.registration {
+            registration.denied = match said {
+                Ok(_) => false,
+                Err(trouble) => registration.denied || trouble.denies,
+            };
         }
     }
 

@@ -134,8 +134,8 @@ impl Account {
     /// Whether it leaves its key to somebody for whom the provider answers: it never did for this
     /// one.
     pub fn yields(&self) -> bool {
-        let refused = self.registration.as_ref().and_then(|it| it.refused.as_ref());
-        !self.is_proven() && refused.is_some()
+        let said_no = |it: &Registration| it.denied || it.refused.is_some();
+        !self.is_proven() && self.registration.as_ref().is_some_and(said_no)
     }
 
     /// Its webhooks have to be asked for once more.
@@ -313,5 +313,17 @@ mod tests {
         assert!(account.is_proven() && !account.yields(), "it was once");
         let other = Account { registration: None, ..account };
         assert!(other.is_proven() && !other.yields(), "it was connected otherwise");
+    }
+
+    #[test]
+    fn what_the_provider_denies_when_it_is_asked_again_counts_until_it_answers() {
+        let mut account = account();
+        account.asked(&Err(Trouble { words: "no answer".to_owned(), ..Trouble::default() }));
+        let no = Trouble { words: "100: no".to_owned(), denies: true, ..Trouble::default() };
+        assert!(!account.is_denied());
+        assert!(account.asked_again(&Err(no), START), "it is written down");
+        assert!(account.is_denied() && account.yields());
+        assert!(account.asked_again(&Ok(Known::default()), START));
+        assert!(!account.is_denied(), "and so is that it answers, whatever is still to be done");
     }
 }

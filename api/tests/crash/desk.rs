@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use reqwest::RequestBuilder;
+use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -79,15 +79,14 @@ impl Desk {
             .header("content-type", "application/json")
             .header("x-hub-signature-256", format!("sha256={}", hex::encode(signature)))
             .body(post.body.clone());
-        Some(request.send().await.ok()?.status().is_success())
+        taken(request.send().await.ok()?).await
     }
 
     /// A reply over REST, with a key of its own.
     pub(crate) async fn say(&self, customer: usize, text: &str) -> Option<bool> {
         let Some(id) = self.conversation(customer).await else { return Some(false) };
         let path = format!("/api/conversations/{id}/messages");
-        let answer = self.post(&path, &json!({"text": text}), Some(text)).await?;
-        Some(answer.status().is_success())
+        taken(self.post(&path, &json!({"text": text}), Some(text)).await?).await
     }
 
     /// What a client has followed so far of a customer's conversation, gone on with from where it
@@ -244,7 +243,7 @@ impl Desk {
         answer.json().await.ok()
     }
 
-    async fn post(&self, path: &str, body: &Value, key: Option<&str>) -> Option<reqwest::Response> {
+    async fn post(&self, path: &str, body: &Value, key: Option<&str>) -> Option<Response> {
         let request = self.client.post(self.at(path)).bearer_auth(&self.token).json(body);
         let with = |request: RequestBuilder, key| request.header("idempotency-key", key);
         key.into_iter().fold(request, with).send().await.ok()
@@ -253,4 +252,13 @@ impl Desk {
     fn at(&self, path: &str) -> String {
         format!("{}{path}", self.url.lock().unwrap())
     }
+}
+
+/// Whether something was taken; a refusal is printed, as a test that fails shows it.
+async fn taken(answer: Response) -> Option<bool> {
+    let status = answer.status();
+    if !status.is_success() {
+        eprintln!("{status}: {}", answer.text().await.ok()?);
+    }
+    Some(status.is_success())
 }

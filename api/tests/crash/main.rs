@@ -17,7 +17,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::path::Path;
     use std::sync::{Arc, Mutex};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
@@ -29,6 +29,8 @@ mod tests {
     use super::world::{Channel, SECRET, echoes, handle, picture, shown, writes};
 
     const KILLS: u32 = 20;
+    /// Longer than anything that is awaited takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
     const CUSTOMERS: usize = 8;
     /// Every so many messages of a customer somebody answers; another one shows a file, and another is
     /// followed by an answer from the channel's own inbox.
@@ -199,9 +201,10 @@ mod tests {
         unreachable!("numbers do not end")
     }
 
-    /// What had no answer is tried until it has one.
+    /// What had no answer is tried until it is taken: so much may wait to be sent by then that more
+    /// is refused for a while.
     async fn again(desk: &Desk, graph: &Graph, customer: usize, open: Open, ledger: &Shared) {
-        let mut tries = 0;
+        let began = Instant::now();
         loop {
             let taken = match &open {
                 Open::Written(text) => deliver(desk, graph, customer, text).await,
@@ -211,9 +214,8 @@ mod tests {
             if taken == Some(true) {
                 break;
             }
-            tries += 1;
-            assert!(tries < 100, "customer {customer}: it is not taken");
-            tokio::task::yield_now().await;
+            assert!(began.elapsed() < PATIENCE, "customer {customer}: it is not taken");
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let mut ledger = ledger.lock().unwrap();
         let (of, text) = match open {

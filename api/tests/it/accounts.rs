@@ -141,6 +141,7 @@ async fn what_is_no_account_names_its_field() {
         ("/config/phone_number_id", json!(7), "config.phone_number_id"),
         ("/config/waba_id", json!(""), "config.waba_id"),
         ("/config/access_token", json!(null), "config.access_token"),
+        ("/config/access_token", json!("a\ntoken"), "config.access_token"),
         ("/config/app_secret", json!("x".repeat(2049)), "config.app_secret"),
     ] {
         let mut draft = good.clone();

@@ -111,6 +111,10 @@ fn choices(key: &str) -> Option<&'static [&'static str]> {
 fn shape(key: &str, value: &str) -> Option<&'static str> {
     match key {
         "smtp_url" => email::Smtp::read(value).err(),
+        // It is a header's: what cannot be one would be asked about by nobody, and denied by nobody.
+        "access_token" if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
+            Some("must be a text of one line, without other than ASCII characters")
+        }
         "sender_name" if value.contains(char::is_control) => Some("must be one line"),
         _ => None,
     }
