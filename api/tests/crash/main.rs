@@ -17,7 +17,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::path::Path;
     use std::sync::{Arc, Mutex};
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
@@ -204,7 +204,7 @@ mod tests {
     /// What had no answer is tried until it is taken: so much may wait to be sent by then that more
     /// is refused for a while.
     async fn again(desk: &Desk, graph: &Graph, customer: usize, open: Open, ledger: &Shared) {
-        let began = Instant::now();
+        let began = tokio::time::Instant::now();
         loop {
             let taken = match &open {
                 Open::Written(text) => deliver(desk, graph, customer, text).await,

@@ -1,12 +1,10 @@
 //! Customers.
 
-use std::fs;
-
 use serde_json::{Value, json};
 
 use crate::caller::Caller;
 use crate::harness::{Org, Server, eventually, unique, unix_now};
-use crate::search::copy;
+use crate::search::{copy, remove};
 
 /// A customer who wrote; answers phone number and contact.
 async fn customer(org: &Org) -> (String, String) {
@@ -159,14 +157,14 @@ async fn contacts_are_found_after_a_kill_and_without_the_index() {
     // As after a kill before the index had it on the disk.
     server
         .restart_after(|| {
-            fs::remove_dir_all(&index).unwrap();
+            remove(&index);
             copy(&aside, &index);
         })
         .await;
     finds(&org.admin, &[("tag", "vip")], &[&first]).await;
     finds(&org.admin, &[("name", "noor")], &[&second]).await;
     finds(&org.admin, &[("name", "ines")], &[&first]).await;
-    server.restart_after(|| fs::remove_dir_all(&index).unwrap()).await;
+    server.restart_after(|| remove(&index)).await;
     finds(&org.admin, &[("tag", "vip")], &[&first]).await;
     finds(&org.admin, &[("phone", "1555")], &[&second, &first]).await;
 }

@@ -181,6 +181,13 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Removes an index, also while a writer that is gone still merges in it: nobody waits for that.
+pub(crate) fn remove(index: &Path) {
+    while index.exists() {
+        drop(fs::remove_dir_all(index));
+    }
+}
+
 #[tokio::test]
 async fn an_index_that_is_behind_damaged_or_gone_is_brought_up_to_the_store() {
     let server = Server::start(|_| {}).await;
@@ -198,19 +205,17 @@ async fn an_index_that_is_behind_damaged_or_gone_is_brought_up_to_the_store() {
     // As after a kill before the index had the newer ones on the disk.
     server
         .restart_after(|| {
-            fs::remove_dir_all(&index).unwrap();
+            remove(&index);
             copy(&aside, &index);
         })
         .await;
     found(&org.admin, &q("lasting"), 4).await;
     server.restart_after(|| fs::write(index.join("meta.json"), "{").unwrap()).await;
     found(&org.admin, &q("lasting"), 4).await;
-    server.restart_after(|| fs::remove_dir_all(&index).unwrap()).await;
+    server.restart_after(|| remove(&index)).await;
     found(&org.admin, &q("lasting"), 4).await;
-    // Under the server's hands, which may just put something into it: it is missed then.
-    while index.exists() {
-        drop(fs::remove_dir_all(&index));
-    }
+    // Under the server's hands: it is missed when something is to be put into it.
+    remove(&index);
     org.hears(&phone, "lasting five").await;
     let all = found(&org.admin, &q("lasting"), 5).await;
     assert_eq!(texts(&all).len(), 5);
