@@ -126,16 +126,10 @@ impl Account {
         self.registration.as_ref().is_none_or(proven)
     }
 
-    /// Whether the provider says that it is not whose it is said to be, as far as is known.
+    /// Whether the provider says that it is not whose it is said to be, as far as is known: it leaves
+    /// its key to somebody for whom it answers.
     pub fn is_denied(&self) -> bool {
         !self.is_proven() && self.registration.as_ref().is_some_and(|it| it.denied)
-    }
-
-    /// Whether it leaves its key to somebody for whom the provider answers: it never did for this
-    /// one.
-    pub fn yields(&self) -> bool {
-        let said_no = |it: &Registration| it.denied || it.refused.is_some();
-        !self.is_proven() && self.registration.as_ref().is_some_and(said_no)
     }
 
     /// Its webhooks have to be asked for once more.
@@ -298,21 +292,21 @@ mod tests {
     #[test]
     fn a_key_is_left_only_by_whom_the_provider_has_said_no_to_and_never_subscribed() {
         let mut account = account();
-        assert!(!account.yields(), "perhaps it is being connected");
+        assert!(!account.is_denied(), "perhaps it is being connected");
         let silent = Trouble { words: "no answer".to_owned(), ..Trouble::default() };
         account.asked(&Err(silent.clone()));
         assert!(!account.is_denied(), "nobody knows");
         let (words, pauses, of_token) = ("190: token".to_owned(), true, true);
         account.asked(&Err(Trouble { words, pauses, of_token, denies: true }));
         account.asked(&Err(silent));
-        assert!(account.yields() && account.is_denied() && !account.is_proven());
+        assert!(account.is_denied() && !account.is_proven());
         account.end_registration(Some(Step::Done), failed("no"));
-        assert!(account.is_proven() && !account.yields() && !account.is_denied());
+        assert!(account.is_proven() && !account.is_denied());
         account.resubscribe();
         account.end_registration(failed("no"), failed("no"));
-        assert!(account.is_proven() && !account.yields(), "it was once");
+        assert!(account.is_proven() && !account.is_denied(), "it was once");
         let other = Account { registration: None, ..account };
-        assert!(other.is_proven() && !other.yields(), "it was connected otherwise");
+        assert!(other.is_proven() && !other.is_denied(), "it was connected otherwise");
     }
 
     #[test]
@@ -322,7 +316,7 @@ mod tests {
         let no = Trouble { words: "100: no".to_owned(), denies: true, ..Trouble::default() };
         assert!(!account.is_denied());
         assert!(account.asked_again(&Err(no), START), "it is written down");
-        assert!(account.is_denied() && account.yields());
+        assert!(account.is_denied());
         assert!(account.asked_again(&Ok(Known::default()), START));
         assert!(!account.is_denied(), "and so is that it answers, whatever is still to be done");
     }

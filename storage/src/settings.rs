@@ -125,9 +125,11 @@ impl Settings {
             next = scan.behind(&page);
             for row in page {
                 let of = |at: usize| uuid(row.clustering.get(at));
-                if decode::<Timestamp>(&row.body)? <= by
-                    && let (Some(tenant), Some(account)) = (of(0), of(1))
-                {
+                // Of one that cannot be read it is looked whether it is due.
+                if decode::<Timestamp>(&row.body).is_ok_and(|at| at > by) {
+                    continue;
+                }
+                if let (Some(tenant), Some(account)) = (of(0), of(1)) {
                     due.push((TenantId(tenant), AccountId(account)));
                 }
             }

@@ -87,18 +87,19 @@ impl Fetcher {
     async fn find(&self, tenant: TenantId, id: MediaId) -> Result<Found, StoreError> {
         let FetcherParts { media, conversations, .. } = &self.0.parts;
         let Some(medium) = media.get(tenant, id).await? else { return Ok(Found::Nothing) };
-        for (conversation, place) in media.shown(id, usize::MAX).await? {
-            let row = conversations.row(conversation, place).await?;
-            if row.is_some_and(|row| row.media().contains(&id)) {
-                return Ok(Found::Shown);
-            }
-        }
+        // First: one that is told meanwhile is shown then.
         if let Origin::Fetched { conversation, place: Some(place), provider_media_id, .. } =
             &medium.origin
         {
             let row = conversations.row(*conversation, *place).await?;
             if row.is_some_and(|row| row.message.wanted().any(|id| id == *provider_media_id)) {
                 return Ok(Found::Awaited);
+            }
+        }
+        for (conversation, place) in media.shown(id, usize::MAX).await? {
+            let row = conversations.row(conversation, place).await?;
+            if row.is_some_and(|row| row.media().contains(&id)) {
+                return Ok(Found::Shown);
             }
         }
         Ok(Found::Unshown(Box::new(medium)))

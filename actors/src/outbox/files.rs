@@ -11,7 +11,7 @@ use engine::saying::{self as said, Saying, Source};
 use storage::media::{Lent, Media, Pieces};
 
 use super::Outbox;
-use super::send::{refused, unread};
+use super::send::{ours, refused};
 use crate::downloads::Downloads;
 
 /// Where the files of messages are had.
@@ -53,7 +53,7 @@ impl Outbox {
             let link = lender.link(tenant, file.id, self.0.tenants.now());
             return Ok(Taken { from: Source::Link(link), is_known: false });
         }
-        let failed = |_| unread("the file could not be read");
+        let failed = |_| ours("the file could not be read");
         let medium = media.get(tenant, file.id).await.map_err(failed)?;
         let medium = medium.ok_or_else(|| refused("no_file", "the file is gone"))?;
         let mark = account.channel.uploaded_mark(&medium.sha256, kind);

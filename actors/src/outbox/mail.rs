@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 
 use super::line::Line;
-use super::send::{refused, unread};
+use super::send::{ours, refused, unread};
 use super::{Outbox, Slip};
 use crate::downloads::NotRead;
 use crate::mailer::Ready;
@@ -43,7 +43,7 @@ impl Outbox {
         let begun = tokio::select! {
             biased;
             begun = Box::pin(self.begun(slip, account, row, outbound)) => begun,
-            () = self.stops() => Err(unread("the server stopped before the mail had left")),
+            () = self.stops() => Err(ours("the server stopped before the mail had left")),
         };
         let outcome = match begun {
             Ok(Begun { ready, letter, place: _place }) => {
@@ -135,7 +135,7 @@ impl Outbox {
         let name = file.filename.clone();
         match &file.from {
             Source::Stored(stored) => {
-                let failed = |_| unread("the file could not be read");
+                let failed = |_| ours("the file could not be read");
                 let medium = files.media.get(tenant, stored.id).await.map_err(failed)?;
                 let medium = medium.ok_or_else(|| refused("no_file", "the file is gone"))?;
                 if medium.size > room as u64 {

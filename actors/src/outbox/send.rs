@@ -131,13 +131,13 @@ impl Outbox {
         slip: &Slip,
     ) -> Result<(std::sync::Arc<Account>, Vec<Handle>), Outcome> {
         let account = self.account(slip.tenant, slip.account).await;
-        let account = account.map_err(|_| unread("the account could not be read"))?;
+        let account = account.map_err(|_| ours("the account could not be read"))?;
         let account = account.filter(|account| account.is_active);
         let account = account.ok_or_else(|| {
             refused("account_inactive", "the channel account is gone or not active")
         })?;
         let contact = self.0.contacts.current(slip.contact).await;
-        let contact = contact.map_err(|_| unread("the contact could not be read"))?;
+        let contact = contact.map_err(|_| ours("the contact could not be read"))?;
         let contact = contact.ok_or_else(|| refused("no_recipient", "the contact is gone"))?;
         let to = contact.handles(account.id);
         Ok((account, to))
@@ -164,6 +164,11 @@ fn outgoing(message: MessageId, row: &MessageRow) -> Option<Outgoing> {
 
 pub(super) fn refused(code: &str, message: &str) -> Outcome {
     Outcome::Refused { error: MessageError::new(code, message) }
+}
+
+/// Nothing was sent, for a reason of ours: the message is tried again for days, however often.
+pub(super) fn ours(message: &str) -> Outcome {
+    Outcome::Retry { error: MessageError::new("unavailable", message), slow: Slow::Pair }
 }
 
 /// Nothing was sent, and it will pass.

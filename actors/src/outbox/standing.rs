@@ -16,6 +16,8 @@ use super::Outbox;
 
 /// A provider is asked how an account stands for so long: whoever connects one waits for it.
 const PROBE: Duration = Duration::from_secs(5);
+/// So long of that for when its token ends, which is good to know.
+const TOKEN_PROBE: Duration = Duration::from_secs(2);
 
 impl Outbox {
     /// Whether an account works, and what the provider knows of it; for so long as somebody waits
@@ -50,7 +52,8 @@ impl Outbox {
             let words = format!("webhooks name it {other}; connect it by that id");
             return Err(Trouble { words, denies: true, ..Trouble::default() });
         }
-        let token_until = self.token_until(channel, token).await;
+        let asked = Box::pin(self.token_until(channel, token));
+        let token_until = timeout(TOKEN_PROBE, asked).await.ok().flatten();
         Ok(Known { token_until, ..known })
     }
 

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::error::ApiError;
 
 /// Claims a key. A claim whose account was never written is taken over; so is one of another tenant
-/// for whose account the provider never answered, where it `answers` for this one: that account goes.
+/// whose account the provider has denied, where it `answers` for this one: that account goes.
 /// The caller holds [`naming`](crate::app::Parts::naming) until its own is written.
 pub(super) async fn claim(
     app: &App,
@@ -39,20 +39,20 @@ pub(super) async fn claim(
     Ok(())
 }
 
-/// Removes an account that yields its key; answers whether it does.
+/// Removes an account that the provider has denied; answers whether it has.
 async fn gave_way(app: &App, holder: &Arc<Account>) -> Result<bool, ApiError> {
     let change = |changing: &mut Changing| {
         let account = changing.state.accounts.get(&holder.id);
-        let yields = account.is_some_and(|account| account.yields());
-        if yields {
+        let is_denied = account.is_some_and(|account| account.is_denied());
+        if is_denied {
             changing.delete::<Account>(holder.id);
         }
-        Ok::<_, ApiError>(yields)
+        Ok::<_, ApiError>(is_denied)
     };
-    let yields = app.tenants.change(holder.tenant, change).await?;
-    if yields {
+    let is_denied = app.tenants.change(holder.tenant, change).await?;
+    if is_denied {
         let (account, tenant) = (holder.id, holder.tenant);
         tracing::warn!(%account, %tenant, "its key is connected elsewhere, where the provider answers for it");
     }
-    Ok(yields)
+    Ok(is_denied)
 }

@@ -191,7 +191,9 @@ pub fn given(answered: Answered) -> Result<Value, NotGiven> {
         return Err(NotGiven::Unanswered(reason));
     }
     Err(match outcome(answered) {
-        Outcome::Retry { error, .. } | Outcome::Refused { error } => NotGiven::Refused(error),
+        // It takes too much to answer now, and says nothing of what was asked.
+        Outcome::Retry { error, .. } => NotGiven::Unanswered(error.to_string()),
+        Outcome::Refused { error } => NotGiven::Refused(error),
         Outcome::AccountStopped { error } => NotGiven::Stopped(error),
         Outcome::Unknown { reason } => NotGiven::Unanswered(reason),
         Outcome::Sent { .. } => nothing(),

@@ -99,7 +99,10 @@ impl Media {
                 let rows = self.0.store.scan(page.clone()).await?;
                 for row in &rows {
                     let Some(object) = uuid(row.clustering.first()) else { continue };
-                    let announced: Announced = decode(&row.body)?;
+                    let Ok(announced) = decode::<Announced>(&row.body) else {
+                        tracing::warn!(%object, "what is written down of a file on its way cannot be read");
+                        continue;
+                    };
                     if self.has_row(announced.tenant, announced.medium, object).await? {
                         kept += 1;
                         self.apply(vec![forgotten(object)]).await?;
