@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use storage::seed::{Chance, seeds};
 
-use crate::caller::Caller;
+use crate::caller::{Answer, Caller};
 use crate::harness::{Org, Server, eventually, unique};
 
 pub(crate) fn q(text: &str) -> String {
@@ -19,7 +19,10 @@ pub(crate) fn q(text: &str) -> String {
 
 /// What somebody finds, and how many they are told there are.
 async fn find(person: &Caller, query: &str) -> (Vec<Value>, usize) {
-    let answer = person.get(&format!("/api/messages/search?{query}")).await;
+    read(person.get(&format!("/api/messages/search?{query}")).await)
+}
+
+fn read(answer: Answer) -> (Vec<Value>, usize) {
     let total = answer.headers.get("x-total-count").map(|total| total.to_str().unwrap().parse());
     (serde_json::from_value(answer.is(200)).unwrap(), total.unwrap().unwrap())
 }
@@ -27,7 +30,12 @@ async fn find(person: &Caller, query: &str) -> (Vec<Value>, usize) {
 /// The same once there are so many.
 pub(crate) async fn found(person: &Caller, query: &str, wanted: usize) -> Vec<Value> {
     eventually(async || {
-        let (found, total) = find(person, query).await;
+        // While an index is made anew there is none.
+        let answer = person.get(&format!("/api/messages/search?{query}")).await;
+        if answer.status == 503 {
+            return None;
+        }
+        let (found, total) = read(answer);
         (total == wanted).then_some(found)
     })
     .await

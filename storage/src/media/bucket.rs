@@ -118,11 +118,6 @@ impl NotReached {
     }
 }
 
-/// Whether nobody was there.
-pub(super) fn is_unreached(error: &object_store::Error) -> bool {
-    broken(error).is_some_and(|broken| broken.kind() == HttpErrorKind::Connect)
-}
-
 /// Whether there was no answer at all.
 pub(super) fn is_silence(error: &object_store::Error) -> bool {
     let silent = [HttpErrorKind::Connect, HttpErrorKind::Timeout];

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Pieces;
-use super::bucket::{NotReached, is_silence, is_unreached, reason};
+use super::bucket::{NotReached, is_silence, reason};
 use crate::error::StoreError;
 
 /// The bytes of all files, by name.
@@ -112,7 +112,7 @@ impl Objects {
 
     /// A file at once. It is durable when this returns.
     pub(super) async fn put(&self, name: &Path, bytes: Vec<u8>) -> Result<(), StoreError> {
-        self.sent(self.store.put(name, bytes.into())).await.map(drop)
+        self.done(self.store.put(name, bytes.into())).await.map(drop)
     }
 
     /// A file begins that comes in parts.
@@ -139,7 +139,7 @@ impl Objects {
             Upload::Staged(staged) => self.done(staged.put_part(bytes.into())).await,
             Upload::Parts { bucket, id, parts } => {
                 let part = bucket.put_part(name, id, parts.len(), bytes.into());
-                parts.push(self.sent(part).await?);
+                parts.push(self.done(part).await?);
                 Ok(())
             }
         }
@@ -214,29 +214,14 @@ impl Objects {
         &self,
         asked: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, StoreError> {
-        self.ask(asked).await?.ok_or_else(nowhere)
-    }
-
-    /// The same of bytes on their way there: that they take too long says nothing of who takes them.
-    async fn sent<T>(
-        &self,
-        asked: impl Future<Output = object_store::Result<T>>,
-    ) -> Result<T, StoreError> {
-        self.asked(asked, is_unreached).await?.ok_or_else(nowhere)
+        let gone = "the object store knows no such bucket or upload";
+        self.ask(asked).await?.ok_or_else(|| StoreError::Unavailable(gone.into()))
     }
 
     /// Asks for something, unless there was no answer just now. `None`: it is not there.
     async fn ask<T>(
         &self,
         asked: impl Future<Output = object_store::Result<T>>,
-    ) -> Result<Option<T>, StoreError> {
-        self.asked(asked, is_silence).await
-    }
-
-    async fn asked<T>(
-        &self,
-        asked: impl Future<Output = object_store::Result<T>>,
-        is_silence: fn(&object_store::Error) -> bool,
     ) -> Result<Option<T>, StoreError> {
         if !self.may_ask() {
             let cause = "the object store did not answer just now";
@@ -285,10 +270,6 @@ impl Upload {
             Self::Parts { id, .. } => Some(id),
         }
     }
-}
-
-fn nowhere() -> StoreError {
-    StoreError::Unavailable("the object store knows no such bucket or upload".into())
 }
 
 fn unavailable(error: &object_store::Error) -> StoreError {
