@@ -79,10 +79,6 @@ impl<W: Wire> Session<W> {
         since: Option<&Position>,
         snapshot: bool,
     ) -> Result<Started<W>, NotFollowed> {
-        // What has changed may not have come up yet: who asks next is told by what they are now.
-        if !self.renewed().await? {
-            return Err(NotFollowed::NoSuchStream);
-        }
         let count = self.followed.len();
         let Entry::Vacant(entry) = self.followed.entry(stream) else {
             return Err(NotFollowed::Already);
@@ -123,14 +119,11 @@ impl<W: Wire> Session<W> {
         }
     }
 
-    async fn renewed(&mut self) -> Result<bool, NotFollowed> {
-        self.renew_caller().await.map_err(|error| NotFollowed::Failed(error.into()))
-    }
-
     async fn may_still_see(&mut self, topic: &Topic<W>) -> Result<bool, NotFollowed> {
         // What else has changed is told with the next wake.
-        if !self.renewed().await? {
-            return Ok(false);
+        match self.renew_caller().await.map_err(|error| NotFollowed::Failed(error.into()))? {
+            true => {}
+            false => return Ok(false),
         }
         let viewer = self.caller.viewer();
         Ok(may_follow(viewer, topic.stream) && may_see(viewer, topic))
