@@ -1,6 +1,5 @@
 //! How following a stream begins: from a position, or with how things stand.
 
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use engine::conversation::{Command, Conversation, Refused};
@@ -80,9 +79,13 @@ impl<W: Wire> Session<W> {
         snapshot: bool,
     ) -> Result<Started<W>, NotFollowed> {
         let count = self.followed.len();
-        let Entry::Vacant(entry) = self.followed.entry(stream) else {
+        if self.followed.contains_key(&stream) {
             return Err(NotFollowed::Already);
-        };
+        }
+        // A change of what they may see counts, also before its wake is heard.
+        if !self.renewed().await? {
+            return Err(NotFollowed::NoSuchStream);
+        }
         if !may_follow(self.caller.viewer(), stream) {
             return Err(NotFollowed::NotAllowed);
         }
@@ -91,7 +94,7 @@ impl<W: Wire> Session<W> {
         }
         let (topic, joined) = self.hub.join(&self.feed, stream, &self.queue, since);
         // From here on it is left when the session ends, however that comes about.
-        entry.insert(Followed::new(topic.clone()));
+        self.followed.insert(stream, Followed::new(topic.clone()));
         let started = match stream {
             Stream::Conversation(id) => self.start_log(id, &topic, joined, since, snapshot).await,
             _ => self.start_ring(stream, joined, since, snapshot).await,
@@ -119,11 +122,14 @@ impl<W: Wire> Session<W> {
         }
     }
 
+    async fn renewed(&mut self) -> Result<bool, NotFollowed> {
+        self.renew_caller().await.map_err(|error| NotFollowed::Failed(error.into()))
+    }
+
     async fn may_still_see(&mut self, topic: &Topic<W>) -> Result<bool, NotFollowed> {
         // What else has changed is told with the next wake.
-        match self.renew_caller().await.map_err(|error| NotFollowed::Failed(error.into()))? {
-            true => {}
-            false => return Ok(false),
+        if !self.renewed().await? {
+            return Ok(false);
         }
         let viewer = self.caller.viewer();
         Ok(may_follow(viewer, topic.stream) && may_see(viewer, topic))

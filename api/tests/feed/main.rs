@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod grown;
+#[cfg(test)]
 mod passing;
 #[cfg(test)]
 mod random;
