@@ -24,10 +24,11 @@ use engine::search::contact::Sought;
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
 use storage::conversations::{Conversations, FIRST_HOUR};
+use storage::faulty::{Call, Fate, Faulty};
 use storage::keys::hour;
 use storage::memory::Memory;
 use storage::tables::{DIRTY_CONTACTS, HEADS, LOG};
-use storage::{Batch, Claim, Guarantees, Key, Part, Pending, Row, Scan, Stamp, Store, Swap, Table};
+use storage::{Batch, Key, Part, Stamp, Store, Table};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -427,64 +428,17 @@ async fn what_cannot_be_read_is_in_nobody_s_way() {
     process.finds("whole", 4).await;
 }
 
-/// A store that counts what is read of it.
-struct Counted {
-    inner: Memory,
-    reads: AtomicUsize,
-}
-
-impl Counted {
-    fn count(&self) -> &Memory {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        &self.inner
-    }
-}
-
-impl Store for Counted {
-    fn get<'a>(&'a self, table: &'static Table, key: &'a Key) -> Pending<'a, Option<Vec<u8>>> {
-        self.count().get(table, key)
-    }
-
-    fn scan(&self, scan: Scan) -> Pending<'_, Vec<Row>> {
-        self.count().scan(scan)
-    }
-
-    fn apply(&self, batch: Batch) -> Pending<'_, ()> {
-        self.inner.apply(batch)
-    }
-
-    fn claim<'a>(
-        &'a self,
-        table: &'static Table,
-        key: Key,
-        body: Vec<u8>,
-        ttl: Option<Duration>,
-    ) -> Pending<'a, Claim> {
-        self.inner.claim(table, key, body, ttl)
-    }
-
-    fn swap<'a>(
-        &'a self,
-        table: &'static Table,
-        key: Key,
-        expected: Option<Vec<u8>>,
-        body: Option<Vec<u8>>,
-    ) -> Pending<'a, Swap> {
-        self.inner.swap(table, key, expected, body)
-    }
-
-    fn guarantees(&self) -> Guarantees {
-        self.inner.guarantees()
-    }
-}
-
 /// How much is read for a new index of so many mails of one sender, each a matter of its own.
 async fn reads_for(mails: usize) -> usize {
     let clock = Clock::standing_at(Timestamp(NOW));
     let now = clock.clone();
-    let (inner, reads) = (Memory::new(Arc::new(move || now.now())), AtomicUsize::new(0));
-    let counted = Arc::new(Counted { inner, reads });
-    let store: Arc<dyn Store> = counted.clone();
+    let (memory, reads) = (Memory::new(Arc::new(move || now.now())), Arc::new(AtomicUsize::new(0)));
+    let counted = reads.clone();
+    let count = move |call: &Call<'_>| {
+        counted.fetch_add(usize::from(!matches!(call, Call::Write(_))), Ordering::Relaxed);
+        Fate::Done
+    };
+    let store: Arc<dyn Store> = Arc::new(Faulty::new(Arc::new(memory), count).promising_as_below());
     let process = Process::start(&store, &clock, 1000).await;
     clock.set(Timestamp(NOW + HOUR));
     let inbox = Account { channel: Channel::Email, ..account() };
@@ -494,9 +448,9 @@ async fn reads_for(mails: usize) -> usize {
     }
     process.stop().await;
     let process = Process::start(&store, &clock, 1000).await;
-    let before = counted.reads.load(Ordering::Relaxed);
+    let before = reads.load(Ordering::Relaxed);
     process.finds("", mails).await;
-    counted.reads.load(Ordering::Relaxed) - before
+    reads.load(Ordering::Relaxed) - before
 }
 
 #[tokio::test(start_paused = true)]

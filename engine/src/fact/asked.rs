@@ -46,39 +46,17 @@ impl Fact {
 
     /// Whether its message is new by it, or says something else.
     pub fn says(&self) -> bool {
-        match self {
+        matches!(
+            self,
             Self::Received { .. }
-            | Self::Echoed { .. }
-            | Self::Imported { .. }
-            | Self::Filled { .. }
-            | Self::Noted { .. }
-            | Self::Queued { .. }
-            | Self::Edited { .. }
-            | Self::Deleted { .. } => true,
-            Self::SendStarted { .. }
-            | Self::SendDelayed { .. }
-            | Self::SendUnknown { .. }
-            | Self::Progressed { .. }
-            | Self::Reacted { .. }
-            | Self::ReactionQueued { .. }
-            | Self::ReactionEnded { .. }
-            | Self::Fetched { .. }
-            | Self::Taken { .. }
-            | Self::Watermarked { .. }
-            | Self::Opened { .. }
-            | Self::ReceiptParked { .. }
-            | Self::AmendmentParked { .. }
-            | Self::Assigned { .. }
-            | Self::StatusChanged { .. }
-            | Self::Reopened { .. }
-            | Self::Expired { .. }
-            | Self::TagsChanged { .. }
-            | Self::ReadMarked { .. }
-            | Self::ContactChanged { .. }
-            | Self::Moved { .. }
-            | Self::HandedOn
-            | Self::Woken => false,
-        }
+                | Self::Echoed { .. }
+                | Self::Imported { .. }
+                | Self::Filled { .. }
+                | Self::Noted { .. }
+                | Self::Queued { .. }
+                | Self::Edited { .. }
+                | Self::Deleted { .. }
+        )
     }
 
     /// The provider's id that it brings, by which it or its message is known again, and where that
