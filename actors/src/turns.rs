@@ -56,7 +56,8 @@ impl Turns {
     /// So many places.
     pub fn new(places: usize) -> Self {
         let (live, waited, held) = (Ring::default(), Ring::default(), HashMap::new());
-        let share = (places - places / 4).max(1);
+        // Where there are several, one at least is for the others.
+        let share = places.saturating_sub((places / 4).max(1)).max(1);
         Self(Arc::new(Mutex::new(State { free: places, share, held, live, waited, in_a_row: 0 })))
     }
 
@@ -224,8 +225,8 @@ mod tests {
     impl Queue {
         async fn new(places: usize) -> Self {
             let (turns, mut taken) = (Turns::new(places), Vec::new());
-            for _ in 0..places {
-                taken.push(turns.take(tenant(0), 0).await);
+            for place in 0..places {
+                taken.push(turns.take(tenant(100 + place as u128), 0).await);
             }
             Self { turns, taken, waits: JoinSet::new() }
         }
