@@ -103,6 +103,11 @@ impl Stamps {
         Self(AtomicI64::new(floor.0))
     }
 
+    /// None at or below `floor` is made from now on.
+    pub fn raise(&self, floor: Stamp) {
+        self.0.fetch_max(floor.0, Ordering::AcqRel);
+    }
+
     /// When the newest one was made, or later: nothing that has one was written after that.
     pub fn newest(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::Acquire) / 1000)

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 
 use api::cli::{Cli, Command};
@@ -21,6 +22,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// A start that cannot work.
 const CANNOT_START: u8 = 2;
+/// EX_TEMPFAIL of sysexits(3): another process serves now; started again, this one stands by.
+const TAKEN_OVER: i32 = 75;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -65,10 +68,20 @@ fn run(cli: Cli) -> Result<(), String> {
 }
 
 async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(), String> {
-    let server = Server::start(config).await.map_err(|error| error.to_string())?;
+    let mut stop = pin!(stop);
+    let server = tokio::select! {
+        started = Server::start(config) => started.map_err(|error| error.to_string())?,
+        () = &mut stop => return Ok(()),
+    };
     announce(server.address)?;
     tracing::info!(metrics = %server.metrics, "serving");
-    stop.await;
+    tokio::select! {
+        () = stop => {}
+        () = server.lost() => {
+            tracing::error!("another process may write now: this one ends, and tells nothing more");
+            std::process::exit(TAKEN_OVER);
+        }
+    }
     tracing::info!("stopping");
     server.stop().await;
     Ok(())

@@ -1,5 +1,6 @@
 //! A running server: everything started in order, and stopped in the other.
 
+mod opening;
 mod options;
 
 use std::net::SocketAddr;
@@ -27,9 +28,7 @@ use engine::lending::Lender;
 use storage::activity::Activities;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
-use storage::embedded::{Embedded, Options};
 use storage::media::{Media, MediaLimits, NotReached};
-use storage::memory::Memory;
 use storage::names::{Name, Names};
 use storage::settings::Settings;
 use storage::watched::Watched;
@@ -38,6 +37,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
+use self::opening::{Opened, Own};
 use self::options::{bucket, desk_options, downloads, mailer, search_options};
 use crate::app::{App, JwtKeys, Parts};
 use crate::listener::Limited;
@@ -64,7 +64,24 @@ pub struct Server {
     pub metrics: SocketAddr,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
-    embedded: Option<Arc<Embedded>>,
+    own: Own,
+}
+
+/// What a server begins with.
+struct Beginning {
+    listener: TcpListener,
+    metrics_listener: TcpListener,
+    clock: Clock,
+    stamps: Arc<Stamps>,
+}
+
+impl Beginning {
+    async fn new(config: &Config) -> Result<Self, NotStarted> {
+        let listener = bind(config.server.listen, "server.listen").await?;
+        let metrics_listener = bind(config.metrics.listen, "metrics.listen").await?;
+        let (clock, stamps) = (Clock::system(), Arc::new(Stamps::above(Stamp(0))));
+        Ok(Self { listener, metrics_listener, clock, stamps })
+    }
 }
 
 /// Why a server does not start: a sentence that says what to do.
@@ -73,27 +90,28 @@ pub struct Server {
 pub struct NotStarted(pub String);
 
 impl Server {
-    /// Starts everything. When this returns it takes work.
+    /// Starts everything. When this returns it takes work. Where another process has the keyspace
+    /// it stands by until then.
     pub async fn start(config: Config) -> Result<Self, NotStarted> {
-        Self::over(config, open).await
+        let parts = Beginning::new(&config).await?;
+        let opened = opening::open(&config, &parts).await?;
+        Self::begin(config, parts, opened).await
     }
 
-    /// The same over the store that this opens.
-    pub async fn over(
-        config: Config,
-        open: impl FnOnce(&Config, &Clock) -> Result<Opened, NotStarted>,
-    ) -> Result<Self, NotStarted> {
+    /// The same over this store.
+    pub async fn over(config: Config, store: Arc<dyn Store>) -> Result<Self, NotStarted> {
+        let parts = Beginning::new(&config).await?;
+        Self::begin(config, parts, Opened { store, own: Own::Nothing }).await
+    }
+
+    async fn begin(config: Config, parts: Beginning, opened: Opened) -> Result<Self, NotStarted> {
+        let Beginning { listener, metrics_listener, clock, stamps } = parts;
+        let Opened { store, own } = opened;
         let recorder = scrape::recorder();
-        let listener = bind(config.server.listen, "server.listen").await?;
-        let metrics_listener = bind(config.metrics.listen, "metrics.listen").await?;
         let address = listener.local_addr().map_err(not_started)?;
         let metrics = metrics_listener.local_addr().map_err(not_started)?;
-        let clock = Clock::system();
-        let (store, embedded) = open(&config, &clock)?;
         let store = Arc::new(Watched::new(store));
         let store_takes = store.takes_writes();
-        let top = embedded.as_ref().map_or(Stamp(0), |store| store.highest_stamp());
-        let stamps = Arc::new(Stamps::above(top));
         let public_url =
             config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let (settings, names) = (Settings::new(store.clone()), Names::new(store.clone()));
@@ -254,7 +272,7 @@ impl Server {
             tracing::info!(messages, "files that were not fetched are fetched");
         }
         let (stop, stopping) = watch::channel(false);
-        let metrics_text = scrape::router(recorder, app.clone(), embedded.clone());
+        let metrics_text = scrape::router(recorder, app.clone(), own.embedded().cloned());
         let limited =
             |listener, most| Limited::new(listener, most, app.config.limits.connection_stall);
         let served = limited(listener, app.config.limits.connections);
@@ -270,7 +288,12 @@ impl Server {
             probe(app.clone(), stopping),
         ];
         app.ready.store(true, Ordering::Release);
-        Ok(Self { app, address, metrics, stop, tasks, embedded })
+        Ok(Self { app, address, metrics, stop, tasks, own })
+    }
+
+    /// Waits until another process may write what this one serves: it must end.
+    pub async fn lost(&self) {
+        self.own.lost().await;
     }
 
     /// Stops taking work, finishes what was taken, within `server.drain`. Answers whether all of it
@@ -289,11 +312,7 @@ impl Server {
             self.app.profiles.stop().await;
             self.app.outbox.stop().await;
             self.app.desk.stop(drain).await;
-            if let Some(store) = &self.embedded
-                && let Err(error) = store.close().await
-            {
-                tracing::warn!(%error, "the store was not closed in order; its next start repairs");
-            }
+            self.own.give_back().await;
         };
         let is_finished = tokio::time::timeout(drain, finish).await.is_ok();
         if !is_finished {
@@ -313,42 +332,6 @@ async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, NotStarted>
             "cannot listen on {address} ({error}): stop what uses it, or set `{key}` to another address"
         ))
     })
-}
-
-/// A store, and what closes it where it is the embedded one.
-pub type Opened = (Arc<dyn Store>, Option<Arc<Embedded>>);
-
-fn open(config: &Config, clock: &Clock) -> Result<Opened, NotStarted> {
-    let clock = clock.clone();
-    let now: storage::memory::Now = Arc::new(move || clock.now());
-    match config.storage.backend {
-        Backend::Memory => Ok((Arc::new(Memory::new(now)), None)),
-        Backend::Embedded => {
-            let options = Options {
-                segment: config.limits.segment_bytes,
-                overlay: config.limits.overlay_bytes,
-                cache: config.limits.tree_cache_bytes as u64,
-                memtable: config.limits.tree_memtable_bytes as u64,
-                group_bytes: config.limits.group_bytes,
-                group_batches: config.limits.group_batches,
-                sync_every: config.limits.tree_sync_every,
-                stall: config.limits.commit_stall,
-                ..Options::new(&config.storage.path, now)
-            };
-            let fatal = |cause: storage::Cause| {
-                tracing::error!(%cause, "the store cannot write any more: the next start repairs");
-                // EX_IOERR of sysexits(3): a supervisor starts the process again.
-                std::process::exit(74);
-            };
-            let store = Embedded::open(options, fatal);
-            let store = Arc::new(store.map_err(|error| NotStarted(error.to_string()))?);
-            Ok((store.clone(), Some(store)))
-        }
-        Backend::Cql => {
-            let message = "storage.backend `cql` is not there yet: use `embedded` or `memory`";
-            Err(NotStarted(message.to_owned()))
-        }
-    }
 }
 
 /// Files, in a bucket or in a directory beside the store's. A bucket that refuses them is a mistake

@@ -167,6 +167,9 @@ pub struct Limits {
     pub tree_sync_every: Duration,
     #[serde(with = "crate::duration")]
     pub commit_stall: Duration,
+    pub cql_statements: usize,
+    #[serde(with = "crate::duration")]
+    pub cql_slow: Duration,
     #[serde(with = "crate::duration")]
     pub search_every: Duration,
     pub search_marks: usize,

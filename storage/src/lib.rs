@@ -3,6 +3,7 @@
 mod check;
 #[cfg(feature = "testing")]
 pub mod conformance;
+pub mod cql;
 pub mod embedded;
 mod error;
 #[cfg(feature = "testing")]

@@ -42,6 +42,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// What this backend promises beyond the port.
     fn guarantees(&self) -> Guarantees;
+
+    /// Whether this process may still act for what is stored: another may have taken over.
+    fn holds(&self) -> bool {
+        true
+    }
 }
 
 /// What a backend promises beyond the port; the write path does less work where more is promised.

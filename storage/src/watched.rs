@@ -82,4 +82,8 @@ impl Store for Watched {
     fn guarantees(&self) -> Guarantees {
         self.inner.guarantees()
     }
+
+    fn holds(&self) -> bool {
+        self.inner.holds()
+    }
 }

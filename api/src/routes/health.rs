@@ -25,13 +25,13 @@ pub fn routes() -> Vec<Route> {
 
 /// It is well.
 #[derive(Serialize, JsonSchema)]
-struct Health {
+pub(crate) struct Health {
     /// Always `ok`.
     status: &'static str,
     version: &'static str,
 }
 
-async fn live() -> Json<Health> {
+pub(crate) async fn live() -> Json<Health> {
     Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
 }
 

@@ -111,7 +111,7 @@ impl Server {
         let config = self.config.clone();
         let running = match self.store.clone() {
             None => RUNTIME.spawn(Server::start(config)).await,
-            Some(store) => RUNTIME.spawn(Server::over(config, |_, _| Ok((store, None)))).await,
+            Some(store) => RUNTIME.spawn(Server::over(config, store)).await,
         };
         let running = running.unwrap().unwrap();
         let url = format!("http://{}", running.address);

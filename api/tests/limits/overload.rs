@@ -200,7 +200,7 @@ async fn slow(change: impl FnOnce(&mut Config)) -> (Server, Person, Arc<AtomicBo
         config.limits.webhook_timeout = FOR_EVER;
         change(config);
     });
-    let server = Server::over(config, |_, _| Ok((store, None))).await.unwrap();
+    let server = Server::over(config, store).await.unwrap();
     let person = Person::of(&server, "shop").await;
     assert_eq!(person.account("7001").await.status(), 201);
     (server, person, switch)

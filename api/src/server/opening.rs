@@ -1,0 +1,188 @@
+//! The store that the settings name, opened. Where another process has it, this one stands by: it
+//! says so, and serves nothing.
+
+use std::os::fd::AsFd;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::routing::get;
+use config::{Backend, Config, Consistency};
+use storage::cql::{self, Cql, Lease, Leased};
+use storage::embedded::{Embedded, Options};
+use storage::memory::{Memory, Now};
+use storage::{Stamp, Store, tables};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::{Beginning, NotStarted, not_started};
+use crate::error::ApiError;
+use crate::listener::Limited;
+use crate::request_id;
+use crate::routes::health::live;
+
+/// Whoever asks a standby is answered within this, also when it begins to serve.
+const STANDBY_DRAIN: Duration = Duration::from_secs(1);
+
+/// A store, and what this process has of it for itself.
+pub(super) struct Opened {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) own: Own,
+}
+
+/// What only one process may have.
+pub(super) enum Own {
+    Nothing,
+    Directory(Arc<Embedded>),
+    Keyspace(Lease),
+}
+
+impl Own {
+    pub(super) fn embedded(&self) -> Option<&Arc<Embedded>> {
+        match self {
+            Self::Directory(store) => Some(store),
+            Self::Nothing | Self::Keyspace(_) => None,
+        }
+    }
+
+    /// Waits until another process has it.
+    pub(super) async fn lost(&self) {
+        match self {
+            Self::Keyspace(lease) => lease.lost().await,
+            Self::Nothing | Self::Directory(_) => std::future::pending().await,
+        }
+    }
+
+    /// The next process need not wait.
+    pub(super) async fn give_back(&self) {
+        match self {
+            Self::Nothing => {}
+            Self::Keyspace(lease) => lease.give_back().await,
+            Self::Directory(store) => {
+                if let Err(error) = store.close().await {
+                    tracing::warn!(%error, "the store was not closed in order; its next start repairs");
+                }
+            }
+        }
+    }
+}
+
+/// Opens the store, and raises the stamps above all that are in it.
+pub(super) async fn open(config: &Config, parts: &Beginning) -> Result<Opened, NotStarted> {
+    let clock = parts.clock.clone();
+    let now: Now = Arc::new(move || clock.now());
+    match config.storage.backend {
+        Backend::Memory => Ok(Opened { store: Arc::new(Memory::new(now)), own: Own::Nothing }),
+        Backend::Embedded => {
+            let store = Arc::new(embedded(config, now)?);
+            parts.stamps.raise(store.highest_stamp());
+            Ok(Opened { store: store.clone(), own: Own::Directory(store) })
+        }
+        Backend::Cql => {
+            let store = Cql::open(options(config)).await.map_err(not_started)?;
+            let lease = lease(config, parts, &store).await?;
+            parts.stamps.raise(Stamp(lease.from().0 - 1));
+            let keeping = lease.clone();
+            tokio::spawn(async move { keeping.keep().await });
+            store.complete(&tables::ALL).await.map_err(not_started)?;
+            let leased = Leased::new(store, lease.clone());
+            Ok(Opened { store: Arc::new(leased), own: Own::Keyspace(lease) })
+        }
+    }
+}
+
+fn embedded(config: &Config, now: Now) -> Result<Embedded, NotStarted> {
+    let options = Options {
+        segment: config.limits.segment_bytes,
+        overlay: config.limits.overlay_bytes,
+        cache: config.limits.tree_cache_bytes as u64,
+        memtable: config.limits.tree_memtable_bytes as u64,
+        group_bytes: config.limits.group_bytes,
+        group_batches: config.limits.group_batches,
+        sync_every: config.limits.tree_sync_every,
+        stall: config.limits.commit_stall,
+        ..Options::new(&config.storage.path, now)
+    };
+    let fatal = |cause: storage::Cause| {
+        tracing::error!(%cause, "the store cannot write any more: the next start repairs");
+        // EX_IOERR of sysexits(3): a supervisor starts the process again.
+        std::process::exit(74);
+    };
+    Embedded::open(options, fatal).map_err(|error| NotStarted(error.to_string()))
+}
+
+fn options(config: &Config) -> cql::Options {
+    let cql = &config.storage.cql;
+    let login = cql.username.clone().zip(cql.password.as_ref());
+    cql::Options {
+        nodes: cql.nodes.clone(),
+        keyspace: cql.keyspace.clone(),
+        replication_factor: cql.replication_factor,
+        consistency: match cql.consistency {
+            Consistency::One => cql::Consistency::One,
+            Consistency::LocalQuorum => cql::Consistency::LocalQuorum,
+            Consistency::Quorum => cql::Consistency::Quorum,
+        },
+        login: login.map(|(name, password)| (name, password.expose().to_owned())),
+        request_timeout: cql.request_timeout,
+        statements: config.limits.cql_statements,
+        slow: config.limits.cql_slow,
+    }
+}
+
+/// Stands by until nobody else may write.
+async fn lease(config: &Config, parts: &Beginning, store: &Cql) -> Result<Lease, NotStarted> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(not_started)?;
+    let stamps = parts.stamps.clone();
+    let (waits, mut waiting) = watch::channel(false);
+    let mut take = pin!(Lease::take(
+        store.clone(),
+        Uuid::from_bytes(id),
+        Arc::new(move || stamps.next()),
+        config.storage.cql.lease,
+        waits,
+    ));
+    tokio::select! {
+        taken = &mut take => return taken.map_err(not_started),
+        _ = waiting.wait_for(|waits| *waits) => {}
+    }
+    tracing::info!("another process serves this keyspace: this one stands by");
+    let limits = &config.limits;
+    let listener = twin(&parts.listener).map_err(not_started)?;
+    let limited = Limited::new(listener, limits.connections, limits.connection_stall);
+    let (stop, stopping) = watch::channel(false);
+    let mut serve = pin!(limited.serve(standby(), stopping, STANDBY_DRAIN));
+    let lease = tokio::select! {
+        taken = &mut take => taken.map_err(not_started)?,
+        () = &mut serve => take.await.map_err(not_started)?,
+    };
+    tracing::info!("nobody serves this keyspace any more: this process does");
+    stop.send_replace(true);
+    serve.await;
+    Ok(lease)
+}
+
+/// Another one of the same address.
+fn twin(listener: &TcpListener) -> std::io::Result<TcpListener> {
+    let twin = listener.as_fd().try_clone_to_owned()?;
+    TcpListener::from_std(twin.into())
+}
+
+/// What a standby answers: it lives, and takes no work.
+fn standby() -> Router {
+    Router::new()
+        .route("/health/live", get(live))
+        .fallback(async || {
+            ApiError::unavailable(
+                "another process serves this; ask that one, or ask again in a moment",
+            )
+        })
+        .layer(middleware::from_fn(async |request: Request, next: Next| {
+            request_id::scope(request, async |request| next.run(request).await).await
+        }))
+}

@@ -1,0 +1,349 @@
+//! Who may write: one row, which its holder renews and a standby takes over.
+//!
+//! Every stamp of a holder lies in its term, and the next term begins where that one ended, whatever
+//! the clocks say: what a former holder still sends loses to what the newer one writes. How long a
+//! lease is good is counted on a clock that goes on while the machine sleeps, from before its
+//! renewal was sent; a standby counts from when it first saw the row as it is.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use super::{Cql, NotOpened, cluster_key, schema};
+use crate::body::{decode, encode};
+use crate::error::StoreError;
+use crate::port::{Batch, Claim, Guarantees, Key, Pending, Row, Scan, Stamp, Store, Swap, Table};
+
+/// The stamp that would be made now: never below one that was made.
+pub type Now = Arc<dyn Fn() -> Stamp + Send + Sync>;
+
+/// How often within a lease it is renewed, and how often a standby looks.
+const RENEWALS: u32 = 3;
+const LOOKS: u32 = 20;
+const LOOK_MAX: Duration = Duration::from_millis(500);
+
+/// The right to write, while it is renewed. Clones are the same.
+#[derive(Clone)]
+pub struct Lease(Arc<Held>);
+
+struct Held {
+    store: Cql,
+    owner: Uuid,
+    now: Now,
+    lasts: Duration,
+    row: Mutex<Stored>,
+    from: i64,
+    until: AtomicI64,
+    /// By [`boot`].
+    good_until: AtomicI64,
+    lost: watch::Sender<bool>,
+    short: Notify,
+}
+
+/// Stamps from `from` on and before `until` are the owner's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct LeaseRow {
+    owner: Uuid,
+    from: i64,
+    until: i64,
+    /// Given back: nobody needs to wait.
+    free: bool,
+}
+
+/// A row, and its body as it is stored: what a swap compares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stored {
+    row: LeaseRow,
+    body: Vec<u8>,
+}
+
+impl Stored {
+    fn of(row: LeaseRow) -> Self {
+        let body = encode(&row);
+        Self { row, body }
+    }
+
+    fn read(body: Vec<u8>) -> Result<Self, StoreError> {
+        Ok(Self { row: decode(&body)?, body })
+    }
+}
+
+impl Lease {
+    /// Waits until nobody else has the lease, and takes it. `waits` says when it has to.
+    ///
+    /// # Errors
+    /// The row cannot be read at all: it is not one of ours.
+    pub async fn take(
+        store: Cql,
+        owner: Uuid,
+        now: Now,
+        lasts: Duration,
+        waits: watch::Sender<bool>,
+    ) -> Result<Self, NotOpened> {
+        let mut seen: Option<(Stored, i64)> = None;
+        loop {
+            match read(&store).await {
+                Ok(there) => {
+                    let at = boot();
+                    let (row, since) = match (there, seen.take()) {
+                        (Some(there), Some((known, since))) if there == known => {
+                            (Some(there), since)
+                        }
+                        (there, _) => (there, at),
+                    };
+                    let is_free = row
+                        .as_ref()
+                        .is_none_or(|Stored { row, .. }| row.free || row.owner == owner);
+                    if is_free || at - since >= micros(lasts) {
+                        let taken = Self::try_take(&store, owner, &now, lasts, row.as_ref()).await;
+                        if let Some(lease) = taken {
+                            return Ok(lease);
+                        }
+                    } else {
+                        waits.send_replace(true);
+                    }
+                    seen = row.map(|row| (row, since));
+                }
+                Err(StoreError::Corrupt(cause)) => {
+                    return Err(NotOpened(format!("who may write cannot be read: {cause}")));
+                }
+                Err(error) => tracing::warn!(%error, "who may write is not known now"),
+            }
+            sleep((lasts / LOOKS).min(LOOK_MAX)).await;
+        }
+    }
+
+    async fn try_take(
+        store: &Cql,
+        owner: Uuid,
+        now: &Now,
+        lasts: Duration,
+        there: Option<&Stored>,
+    ) -> Option<Self> {
+        let sent = boot();
+        let made = now().0;
+        // Nobody wrote before the first.
+        let from = there.map_or(made, |there| there.row.until);
+        let until = made.max(from) + micros(lasts);
+        let ours = Stored::of(LeaseRow { owner, from, until, free: false });
+        match exchange(store, there, &ours).await {
+            Ok(Swap::Done) => {}
+            Ok(Swap::Stale(_)) => return None,
+            Err(error) => {
+                tracing::warn!(%error, "the right to write was not given");
+                return None;
+            }
+        }
+        Some(Self(Arc::new(Held {
+            store: store.clone(),
+            owner,
+            now: now.clone(),
+            lasts,
+            from,
+            until: AtomicI64::new(until),
+            row: Mutex::new(ours),
+            good_until: AtomicI64::new(sent + micros(lasts)),
+            lost: watch::Sender::new(false),
+            short: Notify::new(),
+        })))
+    }
+
+    /// The lowest stamp that may be made.
+    pub fn from(&self) -> Stamp {
+        Stamp(self.0.from)
+    }
+
+    /// Renews it until it is lost; then it says so, once.
+    pub async fn keep(&self) {
+        let (every, soon) = (self.0.lasts / RENEWALS, self.0.lasts / LOOKS);
+        let mut next = every;
+        while !*self.0.lost.borrow() {
+            tokio::select! {
+                () = sleep(next) => {}
+                () = self.0.short.notified() => {}
+            }
+            next = match self.renew().await {
+                Ok(true) => every,
+                Ok(false) => return self.lose("another process has taken it over"),
+                Err(_) if !self.holds() => return self.lose("it could not be renewed in time"),
+                Err(error) => {
+                    tracing::warn!(%error, "the right to write is not renewed yet");
+                    soon
+                }
+            };
+        }
+    }
+
+    /// Whether it is still ours.
+    async fn renew(&self) -> Result<bool, StoreError> {
+        let held = &self.0;
+        let sent = boot();
+        let there = self.stored();
+        // Stamps that are ahead of the clock stay so, and no term runs away from it.
+        let made = (held.now)().0.max(held.from);
+        let until = (made + micros(held.lasts)).max(there.row.until);
+        let renewed = Stored::of(LeaseRow { until, ..there.row.clone() });
+        let newest = match exchange(&held.store, Some(&there), &renewed).await? {
+            Swap::Done => {
+                held.until.store(until, Ordering::Release);
+                held.good_until.fetch_max(sent + micros(held.lasts), Ordering::AcqRel);
+                renewed
+            }
+            // A renewal of ours of which we did not hear?
+            Swap::Stale(Some(body)) => match Stored::read(body) {
+                Ok(newest) if newest.row.owner == held.owner && !newest.row.free => newest,
+                _ => return Ok(false),
+            },
+            Swap::Stale(None) => return Ok(false),
+        };
+        *held.row.lock().unwrap_or_else(PoisonError::into_inner) = newest;
+        Ok(true)
+    }
+
+    fn stored(&self) -> Stored {
+        self.0.row.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn lose(&self, why: &str) {
+        if !self.0.lost.send_replace(true) {
+            tracing::error!("the right to write is lost: {why}");
+        }
+    }
+
+    /// Whether it is good at this instant.
+    pub fn holds(&self) -> bool {
+        !*self.0.lost.borrow() && boot() < self.0.good_until.load(Ordering::Acquire)
+    }
+
+    /// Waits until it is lost.
+    pub async fn lost(&self) {
+        let _ = self.0.lost.subscribe().wait_for(|lost| *lost).await;
+    }
+
+    /// Gives it back, so that a standby need not wait. Nothing is written after that.
+    pub async fn give_back(&self) {
+        if self.0.lost.send_replace(true) {
+            return;
+        }
+        let there = self.stored();
+        let until = (self.0.now)().0.max(self.0.from) + 1;
+        let free = Stored::of(LeaseRow { until, free: true, ..there.row.clone() });
+        let swap = exchange(&self.0.store, Some(&there), &free).await;
+        if let Err(error) = swap {
+            tracing::warn!(%error, "the right to write was not given back: a standby waits for its end");
+        }
+    }
+
+    /// Whether this may be written now.
+    fn allows(&self, stamp: Option<Stamp>) -> Result<(), StoreError> {
+        if !self.holds() {
+            return Err(StoreError::Unavailable("another process may write now".into()));
+        }
+        if let Some(Stamp(stamp)) = stamp
+            && !(self.0.from..self.0.until.load(Ordering::Acquire)).contains(&stamp)
+        {
+            self.0.short.notify_one();
+            return Err(StoreError::Unavailable("the lease has no stamps left".into()));
+        }
+        Ok(())
+    }
+}
+
+async fn read(store: &Cql) -> Result<Option<Stored>, StoreError> {
+    let body = store.settled(&schema::CLUSTER, &cluster_key("lease")).await?;
+    body.map(Stored::read).transpose()
+}
+
+async fn exchange(store: &Cql, from: Option<&Stored>, to: &Stored) -> Result<Swap, StoreError> {
+    let expected = from.map(|stored| stored.body.clone());
+    store.swap(&schema::CLUSTER, cluster_key("lease"), expected, Some(to.body.clone())).await
+}
+
+/// Microseconds since the machine started, also while it slept.
+fn boot() -> i64 {
+    let time = clock_gettime(ClockId::Boottime);
+    time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1_000)
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A store that is written while the lease is good. What was written while it ended is unknown.
+pub struct Leased {
+    store: Cql,
+    lease: Lease,
+}
+
+impl Leased {
+    /// The lease is renewed by [`Lease::keep`].
+    pub fn new(store: Cql, lease: Lease) -> Self {
+        Self { store, lease }
+    }
+
+    fn guard<'a, T: Send + 'a>(
+        &'a self,
+        stamp: Option<Stamp>,
+        write: impl FnOnce() -> Pending<'a, T>,
+    ) -> Pending<'a, T> {
+        if let Err(refused) = self.lease.allows(stamp) {
+            return Box::pin(std::future::ready(Err(refused)));
+        }
+        let write = write();
+        Box::pin(async move {
+            let outcome = write.await?;
+            if self.lease.holds() {
+                return Ok(outcome);
+            }
+            Err(StoreError::Unknown("the right to write ended before the answer came".into()))
+        })
+    }
+}
+
+impl Store for Leased {
+    fn get<'a>(&'a self, table: &'static Table, key: &'a Key) -> Pending<'a, Option<Vec<u8>>> {
+        self.store.get(table, key)
+    }
+
+    fn scan(&self, scan: Scan) -> Pending<'_, Vec<Row>> {
+        self.store.scan(scan)
+    }
+
+    fn apply(&self, batch: Batch) -> Pending<'_, ()> {
+        self.guard(Some(batch.stamp), || self.store.apply(batch))
+    }
+
+    fn claim<'a>(
+        &'a self,
+        table: &'static Table,
+        key: Key,
+        body: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> Pending<'a, Claim> {
+        self.guard(None, || self.store.claim(table, key, body, ttl))
+    }
+
+    fn swap<'a>(
+        &'a self,
+        table: &'static Table,
+        key: Key,
+        expected: Option<Vec<u8>>,
+        body: Option<Vec<u8>>,
+    ) -> Pending<'a, Swap> {
+        self.guard(None, || self.store.swap(table, key, expected, body))
+    }
+
+    fn guarantees(&self) -> Guarantees {
+        self.store.guarantees()
+    }
+
+    fn holds(&self) -> bool {
+        self.lease.holds()
+    }
+}

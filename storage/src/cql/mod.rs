@@ -1,0 +1,610 @@
+//! The store in a cluster that speaks CQL: ScyllaDB or Apache Cassandra.
+//!
+//! - Each row is a key and one body, each table a few `statements`, prepared once.
+//! - A batch is one statement, or one single-partition batch, for each partition of a table that it
+//!   changes; all at once. Its stamp is the time of its writes: of two to one row the higher wins.
+//! - Guarded tables are decided by the replicas (lightweight transactions); what they did not
+//!   answer is settled by asking them.
+//! - Who may write is the one who holds the `lease`.
+
+mod error;
+mod lease;
+mod schema;
+mod statements;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use scylla::client::PoolSize;
+use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::errors::NewSessionError;
+use scylla::policies::retry::{DefaultRetryPolicy, FallthroughRetryPolicy};
+use scylla::response::query_result::QueryResult;
+use scylla::statement::batch::{Batch as CqlBatch, BatchType};
+use scylla::statement::prepared::PreparedStatement;
+use scylla::statement::{Consistency as Level, SerialConsistency};
+use scylla::value::{CqlValue, Row as CqlRow};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+
+pub use self::lease::{Lease, Leased, Now};
+use self::statements::{Value, Verb, parts};
+use crate::check;
+use crate::error::{Cause, StoreError};
+use crate::port::{
+    Batch, Change, Claim, Guarantees, Key, Kind, Part, Pending, Row, Scan, Stamp, Store, Swap,
+    Table,
+};
+
+/// The longest a server keeps a row that expires: twenty years. What is kept longer does not expire.
+const TTL_MAX: Duration = Duration::from_secs(20 * 365 * 24 * 60 * 60);
+/// Statements of one batch; the protocol counts them with 16 bits.
+const BATCH_MAX: usize = 60_000;
+/// How often a plain write is sent whose outcome is unknown: the same stamp makes it the same write.
+const WRITES: usize = 2;
+
+/// How the cluster is reached, and what is asked of it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Contact points, each a host and a port.
+    pub nodes: Vec<String>,
+    /// A name of letters, digits and `_`.
+    pub keyspace: String,
+    /// Copies of each row, for a keyspace that is made.
+    pub replication_factor: u32,
+    pub consistency: Consistency,
+    /// A name and its password.
+    pub login: Option<(String, String)>,
+    pub request_timeout: Duration,
+    /// So many statements may be on their way at once.
+    pub statements: usize,
+    /// A statement that takes longer is logged.
+    pub slow: Duration,
+}
+
+/// How many copies answer a read or a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    One,
+    LocalQuorum,
+    Quorum,
+}
+
+/// Why a cluster is not used: a sentence that says what to do.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotOpened(pub String);
+
+/// A keyspace. Clones share its connections.
+#[derive(Clone)]
+pub struct Cql(Arc<Inner>);
+
+struct Inner {
+    session: Session,
+    options: Options,
+    statements: Semaphore,
+    prepared: RwLock<HashMap<(&'static str, Verb), PreparedStatement>>,
+}
+
+impl Cql {
+    /// Connects, and makes the keyspace if it is not there. Its tables are made by whoever has the
+    /// lease: [`Cql::complete`].
+    ///
+    /// # Errors
+    /// One sentence: nothing answers, a mistake in the settings, no permission, a newer schema.
+    pub async fn open(options: Options) -> Result<Self, NotOpened> {
+        let profile = ExecutionProfile::builder()
+            .consistency(options.level())
+            .serial_consistency(Some(options.serial()))
+            .request_timeout(Some(options.request_timeout))
+            .build();
+        let mut builder = SessionBuilder::new()
+            .known_nodes(&options.nodes)
+            .keyspaces_to_fetch([&options.keyspace])
+            .pool_size(PoolSize::default())
+            .connection_timeout(options.request_timeout)
+            .default_execution_profile_handle(profile.into_handle());
+        if let Some((name, password)) = &options.login {
+            builder = builder.user(name, password);
+        }
+        let session = builder.build().await.map_err(|error| not_connected(&error, &options))?;
+        schema::begin(&session, &options).await?;
+        let statements = Semaphore::new(options.statements);
+        let prepared = RwLock::default();
+        let cql = Self(Arc::new(Inner { session, options, statements, prepared }));
+        cql.refuse_newer().await?;
+        cql.refuse_too_few().await?;
+        Ok(cql)
+    }
+
+    /// Makes these tables, and says which version they are of.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub async fn complete(&self, tables: &[&Table]) -> Result<(), NotOpened> {
+        self.refuse_newer().await?;
+        schema::complete(&self.0.session, tables, &self.0.options).await?;
+        let (table, key) = (&schema::CLUSTER, cluster_key("schema"));
+        let ours = schema::VERSION.to_string().into_bytes();
+        let there = self.get(table, &key).await.map_err(not_opened)?;
+        if there.as_ref() != Some(&ours) {
+            self.swap(table, key, there, Some(ours)).await.map_err(not_opened)?;
+        }
+        Ok(())
+    }
+
+    async fn refuse_newer(&self) -> Result<(), NotOpened> {
+        let found = self.get(&schema::CLUSTER, &cluster_key("schema")).await.map_err(not_opened)?;
+        let version = found.and_then(|body| String::from_utf8(body).ok()?.parse::<u32>().ok());
+        match version {
+            Some(version) if version > schema::VERSION => Err(NotOpened(format!(
+                "the keyspace `{}` has the tables of a newer OmniStream (version {version}, this one knows {}): \
+                 start the newer program, or set `storage.cql.keyspace` to another keyspace",
+                self.0.options.keyspace,
+                schema::VERSION
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// A keyspace whose copies have no room answers no quorum.
+    async fn refuse_too_few(&self) -> Result<(), NotOpened> {
+        let state = self.0.session.get_cluster_state();
+        let nodes = state.get_nodes_info().len();
+        let Some(keyspace) = state.get_keyspace(&self.0.options.keyspace) else { return Ok(()) };
+        let copies = match &keyspace.strategy {
+            scylla::cluster::metadata::Strategy::SimpleStrategy { replication_factor } => {
+                *replication_factor
+            }
+            scylla::cluster::metadata::Strategy::NetworkTopologyStrategy {
+                datacenter_repfactors,
+            } => datacenter_repfactors.values().sum(),
+            _ => return Ok(()),
+        };
+        if copies / 2 < nodes {
+            return Ok(());
+        }
+        let name = &self.0.options.keyspace;
+        Err(NotOpened(format!(
+            "the keyspace `{name}` keeps {copies} copies of each row and the cluster has {nodes} nodes, so that \
+             no majority of them can answer: add nodes, or alter its replication"
+        )))
+    }
+
+    /// One statement, once.
+    async fn run(
+        &self,
+        table: &'static Table,
+        verb: Verb,
+        values: Vec<Value<'_>>,
+    ) -> Result<QueryResult, StoreError> {
+        let statement = self.prepared(table, verb).await?;
+        let _place = self.place().await?;
+        let began = Instant::now();
+        let outcome = self.0.session.execute_unpaged(&statement, values).await;
+        self.took(verb.word(), table, began, outcome.is_err());
+        outcome.map_err(|error| error::failed(&error, verb.reads()))
+    }
+
+    /// The statement, prepared when it is first used.
+    async fn prepared(
+        &self,
+        table: &'static Table,
+        verb: Verb,
+    ) -> Result<PreparedStatement, StoreError> {
+        let known = |statements: &HashMap<_, PreparedStatement>| {
+            statements.get(&(table.name, verb)).cloned()
+        };
+        let found = known(&self.0.prepared.read().unwrap_or_else(PoisonError::into_inner));
+        if let Some(statement) = found {
+            return Ok(statement);
+        }
+        let text = verb.text(&self.0.options.keyspace, table);
+        let prepared = self.0.session.prepare(text).await;
+        let mut statement = prepared.map_err(|error| error::unprepared(&error))?;
+        statement.set_is_idempotent(!verb.decides());
+        // A write is sent once at a time: what its failure means must not be hidden by a second.
+        statement.set_retry_policy(Some(if verb.reads() {
+            Arc::new(DefaultRetryPolicy::new())
+        } else {
+            Arc::new(FallthroughRetryPolicy::new())
+        }));
+        if verb == Verb::Settle {
+            statement.set_consistency(match self.0.options.serial() {
+                SerialConsistency::Serial => Level::Serial,
+                SerialConsistency::LocalSerial => Level::LocalSerial,
+            });
+        } else if verb.decides() && self.0.options.consistency == Consistency::One {
+            statement.set_consistency(Level::Quorum);
+        }
+        let mut statements = self.0.prepared.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(statements.entry((table.name, verb)).or_insert(statement).clone())
+    }
+
+    /// A place for a statement that leaves; nobody waits longer for one than for an answer.
+    async fn place(&self) -> Result<tokio::sync::SemaphorePermit<'_>, StoreError> {
+        let place = timeout(self.0.options.request_timeout, self.0.statements.acquire()).await;
+        match place {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(StoreError::Unavailable(
+                "the database does not keep up: too many statements wait".into(),
+            )),
+        }
+    }
+
+    fn took(&self, word: &'static str, table: &Table, began: Instant, failed: bool) {
+        let took = began.elapsed();
+        metrics::histogram!("omnistream_cql_statement_seconds", "statement" => word)
+            .record(took.as_secs_f64());
+        if failed {
+            metrics::counter!("omnistream_cql_failures_total", "statement" => word).increment(1);
+        }
+        if took >= self.0.options.slow {
+            let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(statement = word, table = table.name, millis, "a statement was slow");
+        }
+    }
+
+    /// The changes to one partition of one table, as one.
+    async fn write(&self, stamp: Stamp, changes: &[Change]) -> Result<(), StoreError> {
+        let mut unknown = None;
+        for _ in 0..WRITES {
+            match (self.write_once(stamp, changes).await, unknown.take()) {
+                (Ok(()), _) => return Ok(()),
+                (Err(StoreError::Unknown(cause)), _) => unknown = Some(cause),
+                // The first may have been done all the same.
+                (Err(_), Some(cause)) => return Err(StoreError::Unknown(cause)),
+                (Err(error), None) => return Err(error),
+            }
+        }
+        unknown.map_or(Ok(()), |cause| Err(StoreError::Unknown(cause)))
+    }
+
+    async fn write_once(&self, stamp: Stamp, changes: &[Change]) -> Result<(), StoreError> {
+        if let [change] = changes {
+            let (verb, table, values) = bound(stamp, change);
+            return self.run(table, verb, values).await.map(drop);
+        }
+        let (mut batch, mut rows) = (CqlBatch::new(BatchType::Unlogged), Vec::new());
+        for change in changes {
+            let (verb, table, values) = bound(stamp, change);
+            batch.append_statement(self.prepared(table, verb).await?);
+            rows.push(values);
+        }
+        batch.set_is_idempotent(true);
+        batch.set_retry_policy(Some(Arc::new(FallthroughRetryPolicy::new())));
+        let _place = self.place().await?;
+        let began = Instant::now();
+        let outcome = self.0.session.batch(&batch, rows).await;
+        let (_, table, _) = bound(stamp, &changes[0]);
+        self.took("batch", table, began, outcome.is_err());
+        outcome.map(drop).map_err(|error| error::failed(&error, false))
+    }
+
+    async fn write_all(&self, batch: Batch) -> Result<(), StoreError> {
+        let partitions = by_partition(batch.changes);
+        if partitions.iter().any(|changes| changes.len() > BATCH_MAX) {
+            return Err(StoreError::Rejected("a batch is larger than the database takes".into()));
+        }
+        let writes = partitions.iter().map(|changes| self.write(batch.stamp, changes));
+        let outcomes = join_all(writes).await;
+        let is_written = outcomes.iter().any(Result::is_ok);
+        let mut worst = Ok(());
+        for outcome in outcomes {
+            worst = match (worst, outcome) {
+                (worst, Ok(())) => worst,
+                (Err(StoreError::Unknown(cause)), Err(_)) => Err(StoreError::Unknown(cause)),
+                // Of some partitions it was done.
+                (_, Err(StoreError::Unavailable(cause))) if is_written => {
+                    Err(StoreError::Unknown(cause))
+                }
+                (_, Err(error)) => Err(error),
+            };
+        }
+        worst
+    }
+
+    /// What a guarded row holds, once all that was begun on it is decided.
+    async fn settled(
+        &self,
+        table: &'static Table,
+        key: &Key,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        body_of(self.run(table, Verb::Settle, key_values(key)).await?)
+    }
+
+    /// Whether it applied, and what was there.
+    async fn decide(
+        &self,
+        table: &'static Table,
+        verb: Verb,
+        values: Vec<Value<'_>>,
+    ) -> Result<(bool, Option<Vec<u8>>), StoreError> {
+        let result = self.run(table, verb, values).await?;
+        decision(result)
+    }
+
+    async fn claim_once(
+        &self,
+        table: &'static Table,
+        key: &Key,
+        body: &[u8],
+        ttl: Option<Duration>,
+    ) -> Result<Claim, StoreError> {
+        let mut values = key_values(key);
+        values.extend([Value::Bytes(body), ttl_value(table, ttl)]);
+        match self.decide(table, Verb::Claim, values).await {
+            Ok((true, _)) => Ok(Claim::Won),
+            Ok((false, Some(there))) => Ok(Claim::Lost(there)),
+            Ok((false, None)) => Err(StoreError::Corrupt("a guarded row has no body".into())),
+            // Whoever asks for all that was begun decides it.
+            Err(StoreError::Unknown(cause)) => match self.settled(table, key).await {
+                Ok(Some(there)) => Ok(Claim::Lost(there)),
+                Ok(None) => Err(StoreError::Unavailable(cause)),
+                Err(_) => Err(StoreError::Unknown(cause)),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn swap_once(
+        &self,
+        table: &'static Table,
+        key: &Key,
+        expected: Option<&[u8]>,
+        body: Option<&[u8]>,
+    ) -> Result<Swap, StoreError> {
+        let mut values = key_values(key);
+        let decided = match (expected, body) {
+            (None, None) => {
+                let there = self.settled(table, key).await?;
+                return Ok(there.map_or(Swap::Done, |there| Swap::Stale(Some(there))));
+            }
+            (None, Some(body)) => {
+                values.extend([Value::Bytes(body), ttl_value(table, None)]);
+                self.decide(table, Verb::Claim, values).await
+            }
+            (Some(expected), Some(body)) => {
+                values.splice(..0, [ttl_value(table, None), Value::Bytes(body)]);
+                values.push(Value::Bytes(expected));
+                self.decide(table, Verb::Replace, values).await
+            }
+            (Some(expected), None) => {
+                values.push(Value::Bytes(expected));
+                self.decide(table, Verb::Remove, values).await
+            }
+        };
+        match decided {
+            Ok((true, _)) => Ok(Swap::Done),
+            Ok((false, there)) => Ok(Swap::Stale(there)),
+            Err(StoreError::Unknown(cause)) => match self.settled(table, key).await {
+                Ok(there) if there.as_deref() == body => Ok(Swap::Done),
+                Ok(there) if there.as_deref() == expected => Err(StoreError::Unavailable(cause)),
+                // Perhaps it was done, and another after it.
+                _ => Err(StoreError::Unknown(cause)),
+            },
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Options {
+    fn level(&self) -> Level {
+        match self.consistency {
+            Consistency::One => Level::One,
+            Consistency::LocalQuorum => Level::LocalQuorum,
+            Consistency::Quorum => Level::Quorum,
+        }
+    }
+
+    fn serial(&self) -> SerialConsistency {
+        match self.consistency {
+            Consistency::LocalQuorum => SerialConsistency::LocalSerial,
+            Consistency::One | Consistency::Quorum => SerialConsistency::Serial,
+        }
+    }
+}
+
+impl Store for Cql {
+    fn get<'a>(&'a self, table: &'static Table, key: &'a Key) -> Pending<'a, Option<Vec<u8>>> {
+        Box::pin(async move {
+            check::key(table, key)?;
+            body_of(self.run(table, Verb::Get, key_values(key)).await?)
+        })
+    }
+
+    fn scan(&self, scan: Scan) -> Pending<'_, Vec<Row>> {
+        Box::pin(async move {
+            check::scan(&scan)?;
+            let Some((verb, values)) = statements::scan(&scan).filter(|_| scan.limit > 0) else {
+                return Ok(Vec::new());
+            };
+            rows_of(self.run(scan.table, verb, values).await?, scan.table)
+        })
+    }
+
+    fn apply(&self, batch: Batch) -> Pending<'_, ()> {
+        if let Err(wrong) = check::batch(&batch) {
+            return Box::pin(std::future::ready(Err(wrong)));
+        }
+        let cql = self.clone();
+        begun(async move { cql.write_all(batch).await })
+    }
+
+    fn claim<'a>(
+        &'a self,
+        table: &'static Table,
+        key: Key,
+        body: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> Pending<'a, Claim> {
+        if let Err(wrong) = check::guarded(table, &key) {
+            return Box::pin(std::future::ready(Err(wrong)));
+        }
+        let cql = self.clone();
+        begun(async move { cql.claim_once(table, &key, &body, ttl).await })
+    }
+
+    fn swap<'a>(
+        &'a self,
+        table: &'static Table,
+        key: Key,
+        expected: Option<Vec<u8>>,
+        body: Option<Vec<u8>>,
+    ) -> Pending<'a, Swap> {
+        if let Err(wrong) = check::guarded(table, &key) {
+            return Box::pin(std::future::ready(Err(wrong)));
+        }
+        let cql = self.clone();
+        begun(async move { cql.swap_once(table, &key, expected.as_deref(), body.as_deref()).await })
+    }
+
+    fn guarantees(&self) -> Guarantees {
+        Guarantees { atomic: false, settled: false }
+    }
+}
+
+/// A write that goes on whether its outcome is awaited or not.
+fn begun<'a, T: Send + 'static>(
+    write: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Pending<'a, T> {
+    let task = tokio::spawn(write);
+    Box::pin(async move {
+        task.await.unwrap_or_else(|_| Err(StoreError::Unknown("the write was given up".into())))
+    })
+}
+
+/// A change as a statement and what is bound to it.
+fn bound(stamp: Stamp, change: &Change) -> (Verb, &'static Table, Vec<Value<'_>>) {
+    match change {
+        Change::Put { table, key, body, ttl } => {
+            let mut values = key_values(key);
+            values.extend([Value::Bytes(body), Value::Int(stamp.0), ttl_value(table, *ttl)]);
+            (Verb::Put, table, values)
+        }
+        Change::Delete { table, key } => {
+            let mut values = vec![Value::Int(stamp.0)];
+            values.extend(key_values(key));
+            (Verb::Delete, table, values)
+        }
+        Change::Clear { table, partition } => {
+            let mut values = vec![Value::Int(stamp.0)];
+            values.extend(parts(partition));
+            (Verb::Clear, table, values)
+        }
+    }
+}
+
+fn key_values(key: &Key) -> Vec<Value<'_>> {
+    let mut values = parts(&key.partition);
+    values.extend(parts(&key.clustering));
+    values
+}
+
+/// Whole seconds, never less than what was asked for; 0: for ever.
+fn ttl_value<'a>(table: &Table, ttl: Option<Duration>) -> Value<'a> {
+    let ttl = ttl.or(table.expires).filter(|ttl| *ttl <= TTL_MAX);
+    let seconds = ttl.map_or(0, |ttl| ttl.as_millis().div_ceil(1000).max(1));
+    Value::Count(i32::try_from(seconds).unwrap_or(0))
+}
+
+/// In the order in which each partition is first named.
+fn by_partition(changes: Vec<Change>) -> Vec<Vec<Change>> {
+    let mut places: HashMap<(&'static str, Vec<Part>), usize> = HashMap::new();
+    let mut partitions: Vec<Vec<Change>> = Vec::new();
+    for change in changes {
+        let of = match &change {
+            Change::Put { table, key, .. } | Change::Delete { table, key } => {
+                (table.name, key.partition.clone())
+            }
+            Change::Clear { table, partition } => (table.name, partition.clone()),
+        };
+        let place = *places.entry(of).or_insert(partitions.len());
+        match partitions.get_mut(place) {
+            Some(partition) => partition.push(change),
+            None => partitions.push(vec![change]),
+        }
+    }
+    partitions
+}
+
+fn body_of(result: QueryResult) -> Result<Option<Vec<u8>>, StoreError> {
+    let rows = result.into_rows_result().map_err(corrupt)?;
+    Ok(rows.maybe_first_row::<(Vec<u8>,)>().map_err(corrupt)?.map(|(body,)| body))
+}
+
+fn rows_of(result: QueryResult, table: &Table) -> Result<Vec<Row>, StoreError> {
+    let result = result.into_rows_result().map_err(corrupt)?;
+    let rows = result.rows::<CqlRow>().map_err(corrupt)?;
+    rows.map(|row| {
+        let mut columns = row.map_err(corrupt)?.columns.into_iter();
+        let clustering = table.clustering.iter().map(|(name, kind)| {
+            let part = columns.next().flatten().and_then(|value| part(*kind, value));
+            part.ok_or_else(|| corrupt(format!("the column `{name}` of `{}`", table.name)))
+        });
+        let clustering = clustering.collect::<Result<_, _>>()?;
+        match columns.next() {
+            Some(Some(CqlValue::Blob(body))) => Ok(Row { clustering, body }),
+            _ => Err(corrupt(format!("the body of a row of `{}`", table.name))),
+        }
+    })
+    .collect()
+}
+
+fn part(kind: Kind, value: CqlValue) -> Option<Part> {
+    match (kind, value) {
+        (Kind::Int, CqlValue::BigInt(n)) => Some(Part::Int(n)),
+        (Kind::Uuid, CqlValue::Blob(bytes)) => Some(Part::Uuid(bytes.try_into().ok()?)),
+        (Kind::Text, CqlValue::Text(text)) => Some(Part::Text(text.into())),
+        _ => None,
+    }
+}
+
+/// `[applied]`, and the body that is beside it where it is: Cassandra leaves out what it need not
+/// say, ScyllaDB always says what was there before.
+fn decision(result: QueryResult) -> Result<(bool, Option<Vec<u8>>), StoreError> {
+    let result = result.into_rows_result().map_err(corrupt)?;
+    let at = |name: &str| result.column_specs().iter().position(|spec| spec.name() == name);
+    let (applied, body) = (at("[applied]"), at("body"));
+    let row = result.first_row::<CqlRow>().map_err(corrupt)?;
+    let value = |at: Option<usize>| row.columns.get(at?)?.as_ref();
+    let Some(CqlValue::Boolean(is_applied)) = value(applied) else {
+        return Err(corrupt("a decision without an outcome"));
+    };
+    let body = match value(body) {
+        Some(CqlValue::Blob(body)) => Some(body.clone()),
+        _ => None,
+    };
+    Ok((*is_applied, body))
+}
+
+fn corrupt(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Corrupt(Cause(format!("an answer of the database cannot be read: {error}")))
+}
+
+fn cluster_key(name: &'static str) -> Key {
+    Key::new(vec![Part::Text(name.into())], Vec::new())
+}
+
+fn not_opened(error: StoreError) -> NotOpened {
+    NotOpened(format!("the database does not answer as it should: {error}"))
+}
+
+fn not_connected(error: &NewSessionError, options: &Options) -> NotOpened {
+    let nodes = options.nodes.join(", ");
+    match error {
+        NewSessionError::FailedToResolveAnyHostname(_) | NewSessionError::EmptyKnownNodesList => {
+            NotOpened(format!(
+                "none of the hosts of `storage.cql.nodes` ({nodes}) is known: correct their names"
+            ))
+        }
+        error => NotOpened(format!(
+            "no node of `storage.cql.nodes` ({nodes}) answers: start the database, or correct the addresses and \
+             the login ({error})"
+        )),
+    }
+}

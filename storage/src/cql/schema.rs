@@ -1,0 +1,187 @@
+//! The keyspace and its tables: made by the program, once, and known by a version.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use scylla::client::session::Session;
+use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+
+use super::statements::{column, names};
+use super::{NotOpened, Options};
+use crate::port::{Kind, Order, Shape, Table, Writes};
+
+/// What this program knows: raised with every table that is added.
+pub(super) const VERSION: u32 = 1;
+
+/// What is true of the keyspace itself: the version of its tables, and who may write.
+pub(super) static CLUSTER: Table = Table {
+    number: 0,
+    name: "cluster",
+    partition: &[("name", Kind::Text)],
+    clustering: &[],
+    order: Order::Ascending,
+    writes: Writes::Guarded,
+    shape: Shape::Overwritten,
+    expires: None,
+};
+
+/// The identity of [`CLUSTER`]: two programs that make it at once make the same.
+const CLUSTER_ID: &str = "6f6d6e69-7374-4265-8d63-6c7573746572";
+
+/// Makes the keyspace and [`CLUSTER`], if they are not there.
+pub(super) async fn begin(session: &Session, options: &Options) -> Result<(), NotOpened> {
+    if !exists(session, &options.keyspace).await? {
+        create_keyspace(session, options).await?;
+    }
+    let text = create(&options.keyspace, &CLUSTER, Some(CLUSTER_ID));
+    run(session, &text, options).await
+}
+
+/// Makes the tables that are not there. Only whoever holds the lease may.
+pub(super) async fn complete(
+    session: &Session,
+    tables: &[&Table],
+    options: &Options,
+) -> Result<(), NotOpened> {
+    let found = session
+        .query_unpaged(
+            "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?",
+            (&options.keyspace,),
+        )
+        .await
+        .map_err(|error| failed(&error, options))?;
+    let found = found.into_rows_result().map_err(not_read)?;
+    let rows = found.rows::<(String,)>().map_err(not_read)?;
+    let there: Vec<String> = rows.filter_map(Result::ok).map(|(name,)| name).collect();
+    for table in tables.iter().filter(|table| !there.iter().any(|name| name == table.name)) {
+        run(session, &create(&options.keyspace, table, None), options).await?;
+    }
+    Ok(())
+}
+
+async fn exists(session: &Session, keyspace: &str) -> Result<bool, NotOpened> {
+    let found = session
+        .query_unpaged(
+            "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?",
+            (keyspace,),
+        )
+        .await
+        .map_err(|error| {
+            NotOpened(format!("the cluster does not say which keyspaces it has: {error}"))
+        })?;
+    Ok(found.into_rows_result().map_err(not_read)?.rows_num() > 0)
+}
+
+async fn create_keyspace(session: &Session, options: &Options) -> Result<(), NotOpened> {
+    let plain = format!(
+        "CREATE KEYSPACE IF NOT EXISTS \"{}\" WITH replication = \
+         {{'class': 'NetworkTopologyStrategy', 'replication_factor': {}}}",
+        options.keyspace, options.replication_factor
+    );
+    // ScyllaDB before 2025.4 does not decide anything in a keyspace with tablets; others do not
+    // know the word.
+    let without_tablets = format!("{plain} AND tablets = {{'enabled': false}}");
+    match session.query_unpaged(without_tablets, ()).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_unknown_word(&error) => run(session, &plain, options).await,
+        Err(error) => Err(failed(&error, options)),
+    }
+}
+
+fn is_unknown_word(error: &ExecutionError) -> bool {
+    matches!(
+        error,
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(
+            DbError::SyntaxError | DbError::ConfigError | DbError::Invalid,
+            _
+        ))
+    )
+}
+
+async fn run(session: &Session, text: &str, options: &Options) -> Result<(), NotOpened> {
+    session.query_unpaged(text, ()).await.map_err(|error| failed(&error, options))?;
+    Ok(())
+}
+
+fn failed(error: &ExecutionError, options: &Options) -> NotOpened {
+    let keyspace = &options.keyspace;
+    if let ExecutionError::LastAttemptError(RequestAttemptError::DbError(
+        DbError::Unauthorized,
+        said,
+    )) = error
+    {
+        return NotOpened(format!(
+            "the database does not let `storage.cql.username` make the keyspace `{keyspace}` and its tables \
+             ({said}): grant CREATE, SELECT and MODIFY on it, or let somebody who may start OmniStream once"
+        ));
+    }
+    NotOpened(format!("the keyspace `{keyspace}` and its tables cannot be made: {error}"))
+}
+
+fn not_read(error: impl std::fmt::Display) -> NotOpened {
+    NotOpened(format!("what the database says of itself cannot be read: {error}"))
+}
+
+/// The text that makes a table.
+fn create(keyspace: &str, table: &Table, id: Option<&str>) -> String {
+    let mut text = format!("CREATE TABLE IF NOT EXISTS \"{keyspace}\".\"{}\" (", table.name);
+    let columns = table.partition.iter().chain(table.clustering);
+    for (name, kind) in columns {
+        let _ = write!(text, "\"{name}\" {}, ", column(*kind));
+    }
+    let (partition, clustering) = (names(table.partition), names(table.clustering));
+    let _ = write!(text, "body blob, PRIMARY KEY (({})", partition.join(", "));
+    for name in &clustering {
+        let _ = write!(text, ", {name}");
+    }
+    text.push_str("))");
+    let mut properties = Vec::new();
+    if table.order == Order::Descending {
+        let falling: Vec<_> = clustering.iter().map(|name| format!("{name} DESC")).collect();
+        properties.push(format!("CLUSTERING ORDER BY ({})", falling.join(", ")));
+    }
+    if let Some(id) = id {
+        properties.push(format!("ID = {id}"));
+    }
+    if let Some(days) = window(table) {
+        properties.push(format!(
+            "compaction = {{'class': 'TimeWindowCompactionStrategy', \
+             'compaction_window_unit': 'DAYS', 'compaction_window_size': {days}}}"
+        ));
+    }
+    if !properties.is_empty() {
+        let _ = write!(text, " WITH {}", properties.join(" AND "));
+    }
+    text
+}
+
+/// Rows that are written once and expire lie by time, so that whole files expire: some twenty in all.
+fn window(table: &Table) -> Option<u64> {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let expires = table.expires.filter(|_| table.shape == Shape::Appended)?;
+    Some((expires.as_secs() / DAY.as_secs()).div_ceil(20).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::create;
+    use crate::tables::{ALL, ARCHIVE, DEAD_LETTERS};
+
+    #[test]
+    fn a_table_is_made_as_it_is_described() {
+        let archive = r#"CREATE TABLE IF NOT EXISTS "k"."archive" ("tenant" blob, "view" text, "month" bigint, "last_message_at" bigint, "conversation" blob, body blob, PRIMARY KEY (("tenant", "view", "month"), "last_message_at", "conversation")) WITH CLUSTERING ORDER BY ("last_message_at" DESC, "conversation" DESC)"#;
+        assert_eq!(create("k", &ARCHIVE, None), archive);
+        let letters = create("k", &DEAD_LETTERS, None);
+        assert!(letters.contains("'compaction_window_size': 2"), "{letters}");
+    }
+
+    #[test]
+    fn nothing_is_asked_of_a_server_that_not_all_have() {
+        for table in ALL {
+            let text = create("k", table, None).to_uppercase();
+            for word in ["COUNTER", "INDEX", "VIEW ", "FROZEN", "LIST<", "SET<", "MAP<", "STATIC"] {
+                assert!(!text.contains(word), "{text}");
+            }
+        }
+    }
+}
