@@ -11,6 +11,7 @@
 
 pub mod bodies;
 mod bucket;
+mod cassandra;
 mod clock;
 mod courier;
 mod customers;
@@ -26,6 +27,7 @@ mod signature;
 
 pub use bodies::{Account, Object, Page};
 pub use bucket::{Begun, Bucket, BucketOptions, Held, Mood};
+pub use cassandra::{Cassandra, CassandraOptions, CommitLog, Missing};
 pub use clock::fresh_seed;
 pub use courier::{Batch, Faults, Retry, Tally};
 pub use customers::{CustomerOptions, Customers, Summary};

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use simulator::{
-    Account, Business, CONTROL, CustomerOptions, Customers, FAILURES, Faults, Graph, GraphOptions,
-    Limits, MailServer, MailServerOptions, Object, Page, StatusDelays, fresh_seed,
+    Account, Business, CONTROL, Cassandra, CassandraOptions, CommitLog, CustomerOptions, Customers,
+    FAILURES, Faults, Graph, GraphOptions, Limits, MailServer, MailServerOptions, Object, Page,
+    StatusDelays, fresh_seed,
 };
 
 /// Both tables, as `--help` shows them.
@@ -45,6 +46,22 @@ enum Command {
     /// its end. The engine takes it for trusted only if `mail.private_servers` names it.
     #[command(after_long_help = FAILURES)]
     Mail(MailArgs),
+    /// Runs a real Apache Cassandra with nothing in it, for OmniStream's `cql` backend.
+    ///
+    /// Takes Java 17 and Maven, which fetches it when it is run for the first time. Prints one line
+    /// when it answers: `listening on ADDRESS:PORT`, and how OmniStream is pointed at it. Its data
+    /// go when it ends.
+    Cassandra(CassandraArgs),
+}
+
+#[derive(Args)]
+struct CassandraArgs {
+    /// Port to serve on, on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 19042)]
+    port: u16,
+    /// Have the commit log on disk before an answer: safe against a kill, and slower
+    #[arg(long)]
+    batch: bool,
 }
 
 #[derive(Args)]
@@ -207,6 +224,7 @@ async fn main() -> ExitCode {
         Command::Graph(args) => graph(args).await,
         Command::Customers(args) => customers(args).await,
         Command::Mail(args) => mail(args).await,
+        Command::Cassandra(args) => cassandra(args).await,
     };
     done.unwrap_or_else(|error| {
         // Without stderr there is nobody to tell.
@@ -245,6 +263,20 @@ async fn mail(args: MailArgs) -> io::Result<ExitCode> {
     writeln!(io::stdout(), "listening on smtp://{}", server.address())?;
     tokio::signal::ctrl_c().await?;
     writeln!(io::stderr(), "{} mails taken", server.letters().len())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn cassandra(args: CassandraArgs) -> io::Result<ExitCode> {
+    let CassandraArgs { port, batch } = args;
+    let commit_log = if batch { CommitLog::Batch } else { CommitLog::Periodic };
+    let options = CassandraOptions { port: (port > 0).then_some(port), commit_log };
+    let cassandra = Cassandra::start(options).await?;
+    writeln!(
+        io::stdout(),
+        "listening on {} (OmniStream uses it with OMNISTREAM__STORAGE__BACKEND=cql and this address)",
+        cassandra.address(),
+    )?;
+    tokio::signal::ctrl_c().await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod account;
 #[cfg(test)]
+mod cassandra;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod customers;

@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::engine::client;
 
-fn program(arguments: &[&str]) -> Command {
+pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_simulator"));
     program.args(arguments).kill_on_drop(true);
     program
