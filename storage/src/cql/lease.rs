@@ -52,6 +52,8 @@ struct LeaseRow {
     owner: Uuid,
     from: i64,
     until: i64,
+    /// Microseconds for which it is good, as its owner has it.
+    lasts: i64,
     /// Given back: nobody needs to wait.
     free: bool,
 }
@@ -97,10 +99,10 @@ impl Lease {
                         }
                         (there, _) => (there, at),
                     };
-                    let is_free = row
-                        .as_ref()
-                        .is_none_or(|Stored { row, .. }| row.free || row.owner == owner);
-                    if is_free || at - since >= micros(lasts) {
+                    let is_over = row.as_ref().is_none_or(|Stored { row, .. }| {
+                        row.free || row.owner == owner || at - since >= row.lasts
+                    });
+                    if is_over {
                         let taken = Self::try_take(&store, owner, &now, lasts, row.as_ref()).await;
                         if let Some(lease) = taken {
                             return Ok(lease);
@@ -131,7 +133,7 @@ impl Lease {
         // Nobody wrote before the first.
         let from = there.map_or(made, |there| there.row.until);
         let until = made.max(from) + micros(lasts);
-        let ours = Stored::of(LeaseRow { owner, from, until, free: false });
+        let ours = Stored::of(LeaseRow { owner, from, until, lasts: micros(lasts), free: false });
         match exchange(store, there, &ours).await {
             Ok(Swap::Done) => {}
             Ok(Swap::Stale(_)) => return None,
@@ -157,6 +159,11 @@ impl Lease {
     /// The lowest stamp that may be made.
     pub fn from(&self) -> Stamp {
         Stamp(self.0.from)
+    }
+
+    /// The lowest stamp that may not be made yet.
+    pub fn until(&self) -> Stamp {
+        Stamp(self.0.until.load(Ordering::Acquire))
     }
 
     /// Renews it until it is lost; then it says so, once.
@@ -245,9 +252,7 @@ impl Lease {
         if !self.holds() {
             return Err(StoreError::Unavailable("another process may write now".into()));
         }
-        if let Some(Stamp(stamp)) = stamp
-            && !(self.0.from..self.0.until.load(Ordering::Acquire)).contains(&stamp)
-        {
+        if stamp.is_some_and(|stamp| !(self.from()..self.until()).contains(&stamp)) {
             self.0.short.notify_one();
             return Err(StoreError::Unavailable("the lease has no stamps left".into()));
         }

@@ -11,6 +11,8 @@ mod error;
 mod lease;
 mod schema;
 mod statements;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -116,8 +118,8 @@ impl Cql {
         let statements = Semaphore::new(options.statements);
         let prepared = RwLock::default();
         let cql = Self(Arc::new(Inner { session, options, statements, prepared }));
+        cql.refuse_too_few()?;
         cql.refuse_newer().await?;
-        cql.refuse_too_few().await?;
         Ok(cql)
     }
 
@@ -152,7 +154,7 @@ impl Cql {
     }
 
     /// A keyspace whose copies have no room answers no quorum.
-    async fn refuse_too_few(&self) -> Result<(), NotOpened> {
+    fn refuse_too_few(&self) -> Result<(), NotOpened> {
         let state = self.0.session.get_cluster_state();
         let nodes = state.get_nodes_info().len();
         let Some(keyspace) = state.get_keyspace(&self.0.options.keyspace) else { return Ok(()) };

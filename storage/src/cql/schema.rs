@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use scylla::client::session::Session;
 use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::statements::{column, names};
 use super::{NotOpened, Options};
@@ -25,15 +27,20 @@ pub(super) static CLUSTER: Table = Table {
     expires: None,
 };
 
-/// The identity of [`CLUSTER`]: two programs that make it at once make the same.
-const CLUSTER_ID: &str = "6f6d6e69-7374-4265-8d63-6c7573746572";
+/// The identity of a keyspace's [`CLUSTER`]: two programs that make it at once make the same.
+fn identity(keyspace: &str) -> Uuid {
+    let hash: [u8; 32] = Sha256::digest(keyspace.as_bytes()).into();
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash[..16]);
+    uuid::Builder::from_custom_bytes(id).into_uuid()
+}
 
 /// Makes the keyspace and [`CLUSTER`], if they are not there.
 pub(super) async fn begin(session: &Session, options: &Options) -> Result<(), NotOpened> {
     if !exists(session, &options.keyspace).await? {
         create_keyspace(session, options).await?;
     }
-    let text = create(&options.keyspace, &CLUSTER, Some(CLUSTER_ID));
+    let text = create(&options.keyspace, &CLUSTER, Some(identity(&options.keyspace)));
     run(session, &text, options).await
 }
 
@@ -123,7 +130,7 @@ fn not_read(error: impl std::fmt::Display) -> NotOpened {
 }
 
 /// The text that makes a table.
-fn create(keyspace: &str, table: &Table, id: Option<&str>) -> String {
+fn create(keyspace: &str, table: &Table, id: Option<Uuid>) -> String {
     let mut text = format!("CREATE TABLE IF NOT EXISTS \"{keyspace}\".\"{}\" (", table.name);
     let columns = table.partition.iter().chain(table.clustering);
     for (name, kind) in columns {

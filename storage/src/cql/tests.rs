@@ -1,34 +1,57 @@
 //! The suite against a real server, and what only a cluster can do.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use simulator::{Cassandra, CommitLog};
+use tokio::sync::{OnceCell, watch};
 use uuid::Uuid;
 
-use super::{Consistency, Cql, Options};
+use super::{Consistency, Cql, Lease, Leased, Now, Options, cluster_key, schema};
 use crate::conformance::{self, Subject};
+use crate::error::StoreError;
+use crate::port::{Batch, Change, Key, Part, Stamp, Store};
+use crate::tables::THREADS;
 
-fn options(nodes: Vec<String>, keyspace: &str) -> Options {
+/// One for all tests of this program; it ends with it.
+async fn server() -> Option<&'static Cassandra> {
+    static SERVER: OnceCell<Option<Cassandra>> = OnceCell::const_new();
+    SERVER.get_or_init(|| Cassandra::for_test(CommitLog::Periodic)).await.as_ref()
+}
+
+fn fresh() -> Uuid {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).unwrap();
+    Uuid::from_bytes(random)
+}
+
+fn options(node: String, keyspace: &str) -> Options {
     Options {
-        nodes,
+        nodes: vec![node],
         keyspace: keyspace.to_owned(),
         replication_factor: 1,
         consistency: Consistency::Quorum,
         login: None,
-        request_timeout: Duration::from_secs(20),
+        request_timeout: Duration::from_secs(30),
         statements: 256,
         slow: Duration::from_secs(60),
     }
 }
 
-/// Each run has rows of its own; tables are made once.
+/// A keyspace of its own, with nothing in it.
+async fn keyspace(server: &Cassandra) -> Cql {
+    let name = format!("k{}", fresh().simple());
+    Cql::open(options(server.address().to_string(), &name)).await.unwrap()
+}
+
 async fn subject(cql: &Cql) -> Subject {
     Subject {
         store: Arc::new(cql.clone()),
-        run: Uuid::now_v7().to_string(),
+        run: fresh().to_string(),
+        // The server's clock is nobody's to set.
         pass: Box::new(|time| {
             Box::pin(async move {
-                // The server's clock is nobody's to set.
                 tokio::time::sleep(time).await;
                 Ok(())
             })
@@ -38,7 +61,169 @@ async fn subject(cql: &Cql) -> Subject {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_keeps_every_promise_of_the_port() {
-    let cql = Cql::open(options(vec!["127.0.0.1:19042".to_owned()], "conformance")).await.unwrap();
+    let Some(server) = server().await else { return };
+    let cql = keyspace(server).await;
     cql.complete(&conformance::TABLES).await.unwrap();
     conformance::run(async || subject(&cql).await).await;
+}
+
+/// A process: its clock, and the right to write if it has it.
+struct Process {
+    cql: Cql,
+    clock: Arc<AtomicI64>,
+}
+
+impl Process {
+    /// Its clock stands, and each stamp is the next.
+    fn new(cql: &Cql, at: i64) -> Self {
+        Self { cql: cql.clone(), clock: Arc::new(AtomicI64::new(at)) }
+    }
+
+    fn now(&self) -> Now {
+        let clock = self.clock.clone();
+        Arc::new(move || Stamp(clock.fetch_add(1, Ordering::SeqCst)))
+    }
+
+    async fn takes(&self, lasts: Duration) -> (Lease, Leased) {
+        let waits = watch::Sender::new(false);
+        let lease = Lease::take(self.cql.clone(), fresh(), self.now(), lasts, waits).await.unwrap();
+        self.clock.fetch_max(lease.from().0, Ordering::SeqCst);
+        (lease.clone(), Leased::new(self.cql.clone(), lease))
+    }
+
+    /// What it writes next.
+    fn batch(&self, row: u8, body: &str) -> Batch {
+        let change = Change::Put {
+            table: &THREADS,
+            key: key(row),
+            body: body.as_bytes().to_vec(),
+            ttl: None,
+        };
+        Batch { stamp: (self.now())(), changes: vec![change] }
+    }
+}
+
+fn key(row: u8) -> Key {
+    Key::new(vec![Part::Uuid([row; 16])], vec![])
+}
+
+async fn body(store: &dyn Store, row: u8) -> Option<String> {
+    let found = store.get(&THREADS, &key(row)).await.unwrap();
+    found.map(|body| String::from_utf8(body).unwrap())
+}
+
+const MINUTE: i64 = 60_000_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_owners_the_older_one_s_writes_lose_row_by_row() {
+    let Some(server) = server().await else { return };
+    let cql = keyspace(server).await;
+    cql.complete(&[&THREADS]).await.unwrap();
+    // The newer one's clock is a minute behind.
+    let (old, new) = (Process::new(&cql, 10 * MINUTE), Process::new(&cql, 9 * MINUTE));
+    let (lease, before) = old.takes(Duration::from_secs(2)).await;
+    before.apply(old.batch(1, "old")).await.unwrap();
+    before.apply(old.batch(2, "old")).await.unwrap();
+    // Of the same term, and on its way when the other took over.
+    let late: Vec<_> = (1..=3).map(|row| old.batch(row, "late")).collect();
+    let (_, after) = new.takes(Duration::from_secs(60)).await;
+    assert!(!lease.holds(), "nobody holds it twice");
+    after.apply(new.batch(1, "new")).await.unwrap();
+    after.apply(new.batch(2, "new")).await.unwrap();
+    for batch in &late {
+        let refused = before.apply(batch.clone()).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        cql.apply(batch.clone()).await.unwrap();
+    }
+    assert_eq!(body(&after, 1).await.as_deref(), Some("new"));
+    assert_eq!(body(&after, 2).await.as_deref(), Some("new"));
+    assert_eq!(body(&after, 3).await.as_deref(), Some("late"), "what nobody wrote since");
+    after.apply(new.batch(3, "new")).await.unwrap();
+    assert_eq!(body(&after, 3).await.as_deref(), Some("new"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_is_given_back_is_taken_at_once_and_one_that_is_kept_is_not() {
+    let Some(server) = server().await else { return };
+    let cql = keyspace(server).await;
+    let (one, other) = (Process::new(&cql, MINUTE), Process::new(&cql, MINUTE));
+    let (lease, _) = one.takes(Duration::from_secs(3)).await;
+    let keeping = lease.clone();
+    let kept = tokio::spawn(async move { keeping.keep().await });
+    let waits = watch::Sender::new(false);
+    let mut waiting = waits.subscribe();
+    // So long that only what is given back can be had.
+    let (cql, now) = (cql.clone(), other.now());
+    let lasts = Duration::from_secs(3600);
+    let take = tokio::spawn(Lease::take(cql, fresh(), now, lasts, waits));
+    waiting.wait_for(|waits| *waits).await.unwrap();
+    let until = lease.until();
+    while lease.until() == until {
+        tokio::task::yield_now().await;
+    }
+    assert!(lease.holds() && !take.is_finished());
+    let last = (one.now())();
+    lease.give_back().await;
+    kept.await.unwrap();
+    let taken = take.await.unwrap().unwrap();
+    assert!(taken.holds() && !lease.holds());
+    assert!(taken.from() > last, "no stamp is of two terms");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_lost_its_lease_is_told_and_writes_nothing_more() {
+    let Some(server) = server().await else { return };
+    let cql = keyspace(server).await;
+    cql.complete(&[&THREADS]).await.unwrap();
+    let one = Process::new(&cql, MINUTE);
+    let (lease, store) = one.takes(Duration::from_secs(2)).await;
+    // It is not kept: as of a process that is stopped for longer than that.
+    let other = Process::new(&cql, MINUTE);
+    let (_other, _) = other.takes(Duration::from_secs(60)).await;
+    let keeping = lease.clone();
+    tokio::spawn(async move { keeping.keep().await });
+    lease.lost().await;
+    let refused = store.apply(one.batch(1, "a")).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    assert!(!store.holds());
+    assert_eq!(body(&cql, 1).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stamps_outside_the_term_are_not_written_and_the_next_renewal_reaches_them() {
+    let Some(server) = server().await else { return };
+    let cql = keyspace(server).await;
+    cql.complete(&[&THREADS]).await.unwrap();
+    let one = Process::new(&cql, MINUTE);
+    let (lease, store) = one.takes(Duration::from_secs(60)).await;
+    // The clock was set.
+    one.clock.store(100 * MINUTE, Ordering::SeqCst);
+    let refused = store.apply(one.batch(1, "a")).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    // It need not wait for the turn of the next.
+    let keeping = lease.clone();
+    tokio::spawn(async move { keeping.keep().await });
+    while store.apply(one.batch(1, "a")).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(body(&cql, 1).await.as_deref(), Some("a"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_cannot_work_says_what_to_do() {
+    let Some(server) = server().await else { return };
+    let node = server.address().to_string();
+    let cql = keyspace(server).await;
+    let newer = (schema::VERSION + 1).to_string().into_bytes();
+    cql.claim(&schema::CLUSTER, cluster_key("schema"), newer, None).await.unwrap();
+    let Options { keyspace, .. } = cql.0.options.clone();
+    let refused = Cql::open(options(node.clone(), &keyspace)).await.map(drop).unwrap_err();
+    assert!(refused.0.contains("start the newer program"), "{refused}");
+    let name = format!("k{}", fresh().simple());
+    let three = Options { replication_factor: 3, ..options(node, &name) };
+    let refused = Cql::open(three).await.map(drop).unwrap_err();
+    assert!(refused.0.contains("3 copies") && refused.0.contains("1 node"), "{refused}");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let refused = Cql::open(options(silent.to_string(), "k")).await.map(drop).unwrap_err();
+    assert!(refused.0.contains("storage.cql.nodes"), "{refused}");
 }
