@@ -46,6 +46,7 @@ struct Inner {
     contacts: Contacts,
     files: Files,
     options: OutboxOptions,
+    may_act: Arc<dyn Fn() -> bool + Send + Sync>,
     reply_key: Vec<u8>,
     desk: OnceLock<Desk>,
     lines: Mutex<HashMap<AccountId, Arc<Line>>>,
@@ -63,6 +64,8 @@ pub struct OutboxParts {
     pub contacts: Contacts,
     pub files: Files,
     pub options: OutboxOptions,
+    /// Whether this process may still act: asked as each request leaves.
+    pub may_act: Arc<dyn Fn() -> bool + Send + Sync>,
     /// By which the addresses are signed to which mails are answered.
     pub reply_key: Vec<u8>,
 }
@@ -128,7 +131,8 @@ const PATIENCE_MAX: Duration = Duration::from_secs(10);
 impl Outbox {
     /// Of its parts.
     pub fn new(parts: OutboxParts) -> Self {
-        let OutboxParts { provider, mailer, tenants, contacts, files, options, reply_key } = parts;
+        let OutboxParts { provider, mailer, tenants, contacts, files, options, may_act, reply_key } =
+            parts;
         Self(Arc::new(Inner {
             provider,
             mailer,
@@ -136,6 +140,7 @@ impl Outbox {
             contacts,
             files,
             options,
+            may_act,
             reply_key,
             desk: OnceLock::new(),
             lines: Mutex::default(),

@@ -169,6 +169,10 @@ impl Server {
                 queue: limits.account_queue,
                 renew_within: limits.token_warning,
             },
+            may_act: Arc::new({
+                let store = store.clone();
+                move || store.holds()
+            }),
             reply_key: reply_key.to_vec(),
         });
         let grants = Grants::new(

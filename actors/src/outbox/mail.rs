@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 
 use super::line::Line;
-use super::send::{ours, refused, unread};
+use super::send::{ours, refused, taken_over, unread};
 use super::{Outbox, Slip};
 use crate::downloads::NotRead;
 use crate::mailer::Ready;
@@ -46,6 +46,7 @@ impl Outbox {
             () = self.stops() => Err(ours("the server stopped before the mail had left")),
         };
         let outcome = match begun {
+            Ok(_) if !(self.0.may_act)() => taken_over(),
             Ok(Begun { ready, letter, place: _place }) => {
                 let delivered = Box::pin(self.0.mailer.hand_over(ready, &letter)).await;
                 email::outcome(delivered, &letter.id)

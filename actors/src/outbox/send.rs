@@ -77,6 +77,9 @@ impl Outbox {
         let Some(call) = account.channel.message(outbound, &account.account_key, token) else {
             return refused("no_recipient", "the contact has no number or id on this channel");
         };
+        if !(self.0.may_act)() {
+            return taken_over();
+        }
         let left = Instant::now();
         let answered = self.0.provider.perform(call).await;
         let wait = self.waits(&answered);
@@ -169,6 +172,11 @@ pub(super) fn refused(code: &str, message: &str) -> Outcome {
 /// Nothing was sent, for a reason of ours: the message is tried again for days, however often.
 pub(super) fn ours(message: &str) -> Outcome {
     Outcome::Retry { error: MessageError::new("unavailable", message), slow: Slow::Pair }
+}
+
+/// Nothing was sent: whoever serves now finds it begun, and says so.
+pub(super) fn taken_over() -> Outcome {
+    ours("another process serves this now")
 }
 
 /// Nothing was sent, and it will pass.

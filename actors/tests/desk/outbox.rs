@@ -168,7 +168,17 @@ pub(crate) fn outbox_of(
     options: OutboxOptions,
 ) -> Outbox {
     let (contacts, reply_key) = (Contacts::new(store.clone()), b"key".to_vec());
-    Outbox::new(OutboxParts { provider, mailer, tenants, contacts, files, options, reply_key })
+    let may_act = Arc::new(|| true);
+    Outbox::new(OutboxParts {
+        provider,
+        mailer,
+        tenants,
+        contacts,
+        files,
+        options,
+        may_act,
+        reply_key,
+    })
 }
 
 /// One that knows no server of ours.
