@@ -20,9 +20,11 @@ use config::Config;
 use engine::id::TenantId;
 use engine::lending::Lender;
 use jsonwebtoken::{DecodingKey, EncodingKey};
+use storage::Store;
 use storage::activity::Activities;
 use storage::media::Media;
-use tokio::sync::{Semaphore, watch};
+use storage::watched::Watched;
+use tokio::sync::Semaphore;
 
 use crate::login_limits::LoginLimits;
 use crate::places::Places;
@@ -79,7 +81,7 @@ pub struct Parts {
     /// without its holder is one that was given up.
     pub naming: tokio::sync::Mutex<()>,
     pub ready: AtomicBool,
-    pub store_takes: watch::Receiver<bool>,
+    pub store: Arc<Watched>,
 }
 
 /// The secret that signs access tokens.
@@ -96,7 +98,9 @@ impl App {
 
     /// Whether it takes work.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire) && *self.store_takes.borrow()
+        self.ready.load(Ordering::Acquire)
+            && self.store.holds()
+            && *self.store.takes_writes().borrow()
     }
 
     /// Whether one more socket may be opened now.

@@ -111,7 +111,6 @@ impl Server {
         let address = listener.local_addr().map_err(not_started)?;
         let metrics = metrics_listener.local_addr().map_err(not_started)?;
         let store = Arc::new(Watched::new(store));
-        let store_takes = store.takes_writes();
         let public_url =
             config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let (settings, names) = (Settings::new(store.clone()), Names::new(store.clone()));
@@ -227,7 +226,7 @@ impl Server {
         };
         let options = desk_options(&config);
         let activity = Activities::new(store.clone());
-        let desk = Desk::start(store, clock, stamps, Arc::new(effects), options).await;
+        let desk = Desk::start(store.clone(), clock, stamps, Arc::new(effects), options).await;
         outbox.connect(desk.clone());
         fetcher.connect(desk.clone());
         profiles.connect(desk.clone());
@@ -264,7 +263,7 @@ impl Server {
             )),
             naming: tokio::sync::Mutex::default(),
             ready: AtomicBool::new(false),
-            store_takes,
+            store,
             config,
         });
         if let Ok(recovered) = caught_in("sweep", Box::pin(app.desk.recover())).await {
@@ -454,10 +453,12 @@ fn clear(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
 /// which that would show.
 fn probe(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let mut takes = app.store_takes.clone();
+        let mut takes = app.store.takes_writes();
         let ask = async {
             while takes.wait_for(|takes| !takes).await.is_ok() {
-                tracing::error!("the store takes no writes: free space, or look at the disk");
+                tracing::error!(
+                    "the store takes no writes: free space, or look at the disk or the cluster"
+                );
                 while !*takes.borrow() {
                     tokio::time::sleep(PROBE_EVERY).await;
                     // Once it is claimed nothing is written, but it would be refused all the same.

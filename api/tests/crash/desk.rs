@@ -66,6 +66,11 @@ impl Desk {
         answer.json().await.unwrap()
     }
 
+    /// The same that stays where it is when this one moves.
+    pub(crate) fn twin(&self) -> Self {
+        Self { url: Arc::new(Mutex::new(self.url.lock().unwrap().clone())), ..self.clone() }
+    }
+
     pub(crate) fn moved_to(&self, program: &Program) {
         *self.url.lock().unwrap() = program.url.clone();
     }

@@ -10,6 +10,8 @@ mod encryption;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod standby;
+#[cfg(test)]
 mod world;
 
 #[cfg(test)]
@@ -22,16 +24,18 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
     use serde_json::Value;
-    use simulator::{Graph, GraphOptions, MailServer, MailServerOptions};
+    use simulator::{Cassandra, CommitLog, Graph, GraphOptions, MailServer, MailServerOptions};
 
     use super::desk::{Desk, Followed};
-    use super::program::Program;
+    use super::program::{Program, cluster};
     use super::world::{Channel, SECRET, echoes, handle, picture, shown, writes};
 
     const KILLS: u32 = 20;
     /// Longer than anything that is awaited takes.
     const PATIENCE: Duration = Duration::from_secs(60);
     const CUSTOMERS: usize = 8;
+    /// Whoever is refused comes again after a while.
+    const REFUSED: Duration = Duration::from_millis(50);
     /// Every so many messages of a customer somebody answers; another one shows a file, and another is
     /// followed by an answer from the channel's own inbox.
     const ANSWERED: u32 = 5;
@@ -60,6 +64,18 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn nothing_acknowledged_is_lost_or_doubled_however_often_the_program_is_killed() {
+        is_killed(KILLS, None).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nor_in_a_cluster_that_is_killed_too() {
+        let Some(database) = Cassandra::own_for_test(CommitLog::Batch).await else { return };
+        is_killed(KILLS / 2, Some(database)).await;
+    }
+
+    /// The program is killed so often, over its directory or this database; and every other time the
+    /// database before it.
+    async fn is_killed(kills: u32, mut database: Option<Cassandra>) {
         let seed = std::env::vars()
             .find(|(name, _)| name == "CRASH_SEED")
             .and_then(|(_, seed)| seed.parse().ok())
@@ -70,10 +86,12 @@ mod tests {
         let (ledger, graph) = (Shared::default(), provider().await);
         let mail = MailServer::start(MailServerOptions::default()).await.unwrap();
         let (graph_url, mail_server) = (graph.url(), mail.address().to_string());
-        let env = [
+        let node = database.as_ref().map(|database| database.address().to_string());
+        let mut env = vec![
             ("OMNISTREAM__META__GRAPH_URL", &*graph_url),
             ("OMNISTREAM__MAIL__PRIVATE_SERVERS", &*mail_server),
         ];
+        env.extend(cluster(node.as_deref()));
         let start = async || Program::start(directory.path(), &env).await;
         let mut program = start().await;
         let desk = Desk::found(&program).await;
@@ -81,7 +99,7 @@ mod tests {
             desk.connect(&channel.account(&mail.url())).await;
         }
         let mut followed: Vec<_> = (0..CUSTOMERS).map(|_| Followed::default()).collect();
-        for kill in 0..KILLS {
+        for kill in 0..kills {
             // What becomes of our sends is told to whoever runs.
             graph.deliver_to(&format!("{}/webhook", program.url));
             let moment = Duration::from_millis(random.random_range(5..400));
@@ -96,6 +114,14 @@ mod tests {
             }
             let bringing = tokio::spawn(bring(desk.clone(), kill, ledger.clone()));
             tokio::time::sleep(moment).await;
+            if let Some(database) = database.as_mut().filter(|_| kill % 2 == 0) {
+                database.kill().await;
+                // Refused, and not acknowledged.
+                program.is(503).await;
+                database.restart().await.unwrap();
+                program.is(200).await;
+                tokio::time::sleep(moment).await;
+            }
             program.kill();
             let open = writers.join_all().await;
             let unbrought = bringing.await.unwrap();
@@ -125,7 +151,7 @@ mod tests {
         let total: usize = known.received.values().map(Vec::len).sum();
         let said: usize = known.said.values().map(Vec::len).sum();
         let brought = known.brought.len();
-        eprintln!("{total} webhooks, {said} replies, {brought} files over {KILLS} kills");
+        eprintln!("{total} webhooks, {said} replies, {brought} files over {kills} kills");
         for channel in Channel::ALL {
             let of = |customer: &usize| Channel::of(*customer) == channel;
             let of = known.received.iter().filter(|(customer, _)| of(customer));
@@ -149,6 +175,9 @@ mod tests {
                 return Open::Written(text);
             };
             note(ledger, taken, |ledger| ledger.received.entry(customer).or_default(), &text);
+            if !taken {
+                tokio::time::sleep(REFUSED).await;
+            }
             if let (2, Some(post)) = (n % ANSWERED, echoes(customer, &format!("echo {text}"))) {
                 let echo = format!("echo {text}");
                 let Some(taken) = desk.deliver(&post).await else { return Open::Echoed(echo) };

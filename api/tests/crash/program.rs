@@ -3,6 +3,9 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A running program. It is killed when this goes.
 pub(crate) struct Program {
@@ -11,26 +14,11 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Over this directory, with more of an environment.
+    /// Over this directory, with more of an environment; it serves when this returns.
     pub(crate) async fn start(directory: &Path, env: &[(&str, &str)]) -> Self {
-        let directory = directory.to_owned();
-        let env: Vec<_> =
-            env.iter().map(|(key, value)| [*key, *value].map(str::to_owned)).collect();
+        let (directory, env) = (directory.to_owned(), owned(env));
         tokio::task::spawn_blocking(move || {
-            let mut child = Command::new(env!("CARGO_BIN_EXE_omnistream"))
-                .arg("serve")
-                .env("OMNISTREAM__SERVER__LISTEN", "127.0.0.1:0")
-                .env("OMNISTREAM__METRICS__LISTEN", "127.0.0.1:0")
-                .env("OMNISTREAM__STORAGE__PATH", directory.join("data"))
-                .envs(env.into_iter().map(Into::into))
-                .env("OMNISTREAM__LOG__FILTER", "error")
-                // What one life acknowledges is resumed in the next.
-                .env("OMNISTREAM__LIMITS__REPLAY_EVENTS", "100000")
-                .env("OMNISTREAM__LIMITS__REPLAY_BYTES", "100000000")
-                .current_dir(&directory)
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
+            let mut child = spawn(&directory, "127.0.0.1:0", env);
             let mut line = String::new();
             BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
             let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();
@@ -40,11 +28,85 @@ impl Program {
         .unwrap()
     }
 
+    /// The same without waiting: it may have to stand by.
+    pub(crate) fn stand_by(directory: &Path, env: &[(&str, &str)]) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let child = spawn(directory, &address, owned(env));
+        Self { child, url: format!("http://{address}") }
+    }
+
+    /// What it answers whoever asks for its health; `None`: nobody listens yet.
+    pub(crate) async fn health(&self, path: &str) -> Option<u16> {
+        let answer = reqwest::get(format!("{}{path}", self.url)).await.ok()?;
+        Some(answer.status().as_u16())
+    }
+
+    /// Waits until its health is this.
+    pub(crate) async fn is(&self, status: u16) {
+        let asking = async {
+            while self.health("/health/ready").await != Some(status) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let asked = tokio::time::timeout(Duration::from_secs(60), asking).await;
+        assert!(asked.is_ok(), "{} is not {status} ready", self.url);
+    }
+
+    /// A signal to it, and to nobody else.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).unwrap();
+        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+    }
+
+    /// How it ended by itself.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// SIGKILL: nothing is finished, nothing is flushed.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+}
+
+/// The settings by which it keeps its data at this node; one process takes over from another soon.
+pub(crate) fn cluster(node: Option<&str>) -> Vec<(&'static str, &str)> {
+    let Some(node) = node else { return Vec::new() };
+    vec![
+        ("OMNISTREAM__STORAGE__BACKEND", "cql"),
+        ("OMNISTREAM__STORAGE__CQL__NODES", node),
+        ("OMNISTREAM__STORAGE__CQL__LEASE", "4s"),
+        ("OMNISTREAM__STORAGE__CQL__REQUEST_TIMEOUT", "3s"),
+    ]
+}
+
+fn owned(env: &[(&str, &str)]) -> Vec<[String; 2]> {
+    env.iter().map(|(key, value)| [*key, *value].map(str::to_owned)).collect()
+}
+
+fn spawn(directory: &Path, address: &str, env: Vec<[String; 2]>) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_omnistream"))
+        .arg("serve")
+        .env("OMNISTREAM__SERVER__LISTEN", address)
+        .env("OMNISTREAM__METRICS__LISTEN", "127.0.0.1:0")
+        .env("OMNISTREAM__STORAGE__PATH", directory.join("data"))
+        .envs(env.into_iter().map(Into::into))
+        .env("OMNISTREAM__LOG__FILTER", "error")
+        // What one life acknowledges is resumed in the next.
+        .env("OMNISTREAM__LIMITS__REPLAY_EVENTS", "100000")
+        .env("OMNISTREAM__LIMITS__REPLAY_BYTES", "100000000")
+        .current_dir(directory)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 impl Drop for Program {

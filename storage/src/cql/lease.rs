@@ -166,10 +166,11 @@ impl Lease {
         Stamp(self.0.until.load(Ordering::Acquire))
     }
 
-    /// Renews it until it is lost; then it says so, once.
+    /// Renews it until another process has it, and says so then, once. A database that does not
+    /// answer for a while ends it only for that while: what nobody took over is renewed.
     pub async fn keep(&self) {
         let (every, soon) = (self.0.lasts / RENEWALS, self.0.lasts / LOOKS);
-        let mut next = every;
+        let (mut next, mut was_good) = (every, true);
         while !*self.0.lost.borrow() {
             tokio::select! {
                 () = sleep(next) => {}
@@ -177,13 +178,19 @@ impl Lease {
             }
             next = match self.renew().await {
                 Ok(true) => every,
-                Ok(false) => return self.lose("another process has taken it over"),
-                Err(_) if !self.holds() => return self.lose("it could not be renewed in time"),
+                Ok(false) => return self.lose(),
                 Err(error) => {
                     tracing::warn!(%error, "the right to write is not renewed yet");
                     soon
                 }
             };
+            if was_good != self.holds() {
+                was_good = !was_good;
+                match was_good {
+                    true => tracing::info!("the right to write is renewed"),
+                    false => tracing::error!("the right to write has run out: nothing is written"),
+                }
+            }
         }
     }
 
@@ -217,9 +224,9 @@ impl Lease {
         self.0.row.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn lose(&self, why: &str) {
+    fn lose(&self) {
         if !self.0.lost.send_replace(true) {
-            tracing::error!("the right to write is lost: {why}");
+            tracing::error!("another process has taken over the right to write");
         }
     }
 

@@ -1,0 +1,187 @@
+//! Two processes on one keyspace: one serves, the other stands by.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use simulator::{Cassandra, CommitLog};
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use super::desk::{Desk, Followed};
+use super::program::{Program, cluster};
+use super::world::{Channel, writes};
+
+const CUSTOMERS: usize = 4;
+/// As [`cluster`] has it.
+const LEASE: Duration = Duration::from_secs(4);
+
+/// What two processes share.
+struct Cluster {
+    database: Cassandra,
+    directory: TempDir,
+}
+
+impl Cluster {
+    async fn start() -> Option<Self> {
+        let database = Cassandra::own_for_test(CommitLog::Batch).await?;
+        Some(Self { database, directory: tempfile::tempdir().unwrap() })
+    }
+
+    fn env<'a>(&self, node: &'a str) -> Vec<(&'static str, &'a str)> {
+        let mut env = cluster(Some(node));
+        // Nobody answers there: what is asked of a provider fails, and is asked again.
+        env.push(("OMNISTREAM__META__GRAPH_URL", "http://127.0.0.1:9"));
+        env
+    }
+
+    fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+/// What was acknowledged, by customer.
+type Ledger = BTreeMap<usize, Vec<String>>;
+
+/// Writes until nobody answers, or so often.
+async fn write(desk: &Desk, name: &str, most: u32, ledger: &mut Ledger) {
+    for n in 0..most {
+        for customer in 0..CUSTOMERS {
+            let text = format!("{name}-{n}");
+            match desk.deliver(&writes(customer, &text, None)).await {
+                Some(true) => ledger.entry(customer).or_default().push(text),
+                Some(false) => {}
+                None => return,
+            }
+        }
+    }
+}
+
+/// The log of each customer, as it is listed.
+async fn listed(desk: &Desk) -> Vec<Vec<(Value, Value)>> {
+    let mut all = Vec::new();
+    for customer in 0..CUSTOMERS {
+        let messages = desk.messages(customer).await.unwrap_or_default();
+        all.push(messages.iter().map(|m| (m["seq"].clone(), m["text"].clone())).collect());
+    }
+    all
+}
+
+/// All that was acknowledged is there once, in order.
+async fn has_all(desk: &Desk, ledger: &Ledger) {
+    for (customer, texts) in ledger {
+        let messages = desk.messages(*customer).await.unwrap();
+        let found: Vec<_> =
+            messages.iter().filter_map(|message| message["text"].as_str()).collect();
+        let mut rest = found.iter();
+        for text in texts {
+            assert!(rest.any(|found| found == text), "customer {customer}: {text} in {found:?}");
+            assert_eq!(found.iter().filter(|found| *found == text).count(), 1, "{text}");
+        }
+    }
+}
+
+async fn connected(program: &Program) -> Desk {
+    let desk = Desk::found(program).await;
+    for channel in Channel::ALL {
+        desk.connect(&channel.account("smtp://127.0.0.1:9")).await;
+    }
+    desk
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_serves_once_the_owner_is_killed_or_stops_and_clients_go_on_without_a_gap() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let node = cluster.database.address().to_string();
+    let env = cluster.env(&node);
+    let mut owner = Program::start(cluster.directory(), &env).await;
+    let desk = connected(&owner).await;
+    let (mut ledger, mut followed) = (Ledger::new(), Vec::new());
+    followed.resize_with(CUSTOMERS, Followed::default);
+    for round in 0..4 {
+        let standby = Program::stand_by(cluster.directory(), &env);
+        standby.is(503).await;
+        assert_eq!(standby.health("/health/live").await, Some(200), "it lives");
+        assert_eq!(standby.health("/api/conversations").await, Some(503), "it serves nothing");
+        write(&desk, &format!("before-{round}"), 10, &mut ledger).await;
+        for (customer, followed) in followed.iter_mut().enumerate() {
+            desk.resume(customer, followed).await;
+        }
+        let (desk_on_its_way, name) = (desk.clone(), format!("meanwhile-{round}"));
+        let mut taken = std::mem::take(&mut ledger);
+        let writing = tokio::spawn(async move {
+            write(&desk_on_its_way, &name, u32::MAX, &mut taken).await;
+            taken
+        });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let is_in_order = round % 2 == 1;
+        match is_in_order {
+            true => owner.signal(Signal::TERM),
+            false => owner.kill(),
+        }
+        let began = Instant::now();
+        standby.is(200).await;
+        let after = began.elapsed();
+        eprintln!("in order: {is_in_order}; the standby served after {after:?}");
+        assert!(after < LEASE + Duration::from_secs(30), "{after:?}");
+        ledger = writing.await.unwrap();
+        desk.moved_to(&standby);
+        has_all(&desk, &ledger).await;
+        for (customer, followed) in followed.iter_mut().enumerate() {
+            desk.resume(customer, followed).await;
+            let told: Vec<_> = followed.messages.values().map(|m| m["text"].clone()).collect();
+            let all = desk.messages(customer).await.unwrap();
+            let all: Vec<_> = all.iter().map(|message| message["text"].clone()).collect();
+            assert!(all.ends_with(&told) && !told.is_empty(), "customer {customer}");
+        }
+        owner = standby;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_slept_through_its_lease_changes_nothing_and_leaves() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let node = cluster.database.address().to_string();
+    let env = cluster.env(&node);
+    let mut owner = Program::start(cluster.directory(), &env).await;
+    let desk = connected(&owner).await;
+    let standby = Program::stand_by(cluster.directory(), &env);
+    standby.is(503).await;
+    let mut ledger = Ledger::new();
+    write(&desk, "before", 5, &mut ledger).await;
+    // Some of them are being decided, written or answered when it falls asleep.
+    let of_old = desk.twin();
+    let mut late = tokio::task::JoinSet::new();
+    for customer in 0..CUSTOMERS {
+        let desk = of_old.clone();
+        late.spawn(async move {
+            let mut ledger = Ledger::new();
+            for n in 0..u32::MAX {
+                let text = format!("late-{n}");
+                match desk.deliver(&writes(customer, &text, None)).await {
+                    Some(true) => ledger.entry(customer).or_default().push(text),
+                    Some(false) => {}
+                    None => break,
+                }
+            }
+            ledger
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    owner.signal(Signal::STOP);
+    standby.is(200).await;
+    desk.moved_to(&standby);
+    write(&desk, "after", 5, &mut ledger).await;
+    has_all(&desk, &ledger).await;
+    let before = listed(&desk).await;
+    owner.signal(Signal::CONT);
+    assert_eq!(owner.ended().await, Some(75), "it says that another has taken over");
+    for taken in late.join_all().await {
+        has_all(&desk, &taken).await;
+    }
+    assert_eq!(listed(&desk).await, before, "the log is what it was");
+    write(&desk, "at last", 2, &mut ledger).await;
+    has_all(&desk, &ledger).await;
+}
