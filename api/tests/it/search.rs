@@ -358,17 +358,18 @@ impl World {
         for (query, word, of) in [
             (q(word), Some(word), None),
             ("per_page=100".to_owned(), None, None),
-            (of_contact.clone(), None, Some(one.as_str())),
+            (of_contact, None, Some(one.as_str())),
         ] {
             let (found, total) = find(person, &query).await;
             let (found, visible) = (texts(&found), self.visible(who, word, of));
             assert!(found.is_subset(&visible), "{who} by {query} finds {found:?} of {visible:?}");
             assert_eq!(total, found.len(), "{who} by {query} is told of more than is found");
+            // Behind the end there is nothing to be found, and as much to be counted.
+            let (found, total) = find(person, &format!("{query}&page=50")).await;
+            let visible = visible.len();
+            assert!(found.is_empty(), "{who} by {query} finds {found:?} behind the end");
+            assert!(total <= visible, "{who} by {query} is told of {total} of {visible}");
         }
-        // Behind the end there is nothing to be found, and as much to be counted.
-        let (found, total) = find(person, &format!("{of_contact}&page=50")).await;
-        let visible = self.visible(who, None, Some(one)).len();
-        assert!(found.is_empty() && total <= visible, "{who} is told of {total} of {visible}");
     }
 
     /// In the end everybody finds all that they may see.
