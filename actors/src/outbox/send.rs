@@ -108,11 +108,14 @@ impl Outbox {
             Outcome::AccountStopped { .. } => line.stop(None),
             _ => {}
         }
-        if let Outcome::Retry { error, .. }
-        | Outcome::Refused { error }
-        | Outcome::AccountStopped { error } = &outcome
-        {
-            line.failed(error.clone(), self.0.tenants.now());
+        match &outcome {
+            Outcome::Retry { slow: Slow::Ours, .. } => {}
+            Outcome::Retry { error, .. }
+            | Outcome::Refused { error }
+            | Outcome::AccountStopped { error } => {
+                line.failed(error.clone(), self.0.tenants.now());
+            }
+            Outcome::Sent { .. } | Outcome::Unknown { .. } => {}
         }
         count(&outcome);
         outcome
@@ -171,7 +174,7 @@ pub(super) fn refused(code: &str, message: &str) -> Outcome {
 
 /// Nothing was sent, for a reason of ours: the message is tried again for days, however often.
 pub(super) fn ours(message: &str) -> Outcome {
-    Outcome::Retry { error: MessageError::new("unavailable", message), slow: Slow::Pair }
+    Outcome::Retry { error: MessageError::new("unavailable", message), slow: Slow::Ours }
 }
 
 /// Nothing was sent: whoever serves now finds it begun, and says so.
@@ -187,7 +190,7 @@ pub(super) fn unread(message: &str) -> Outcome {
 fn count(outcome: &Outcome) {
     let outcome = match outcome {
         Outcome::Sent { .. } => "sent",
-        Outcome::Retry { slow: Slow::Message, .. } => "retry",
+        Outcome::Retry { slow: Slow::Message | Slow::Ours, .. } => "retry",
         Outcome::Retry { .. } => "throttled",
         Outcome::Refused { .. } => "refused",
         Outcome::AccountStopped { .. } => "account_stopped",

@@ -15,18 +15,22 @@ use actors::world::Outside;
 use axum::Router;
 use axum::http::StatusCode;
 use engine::account::Account;
-use engine::conversation::{Conversation, Effect};
-use engine::id::{ConversationId, MessageId, ThreadId};
+use engine::conversation::{Command, Conversation, Draft, Effect};
+use engine::id::{ConversationId, MediaId, MessageId, ThreadId};
 use engine::lending::Lender;
-use engine::message::{Message, MessageRow, MessageStatus, Place};
+use engine::media::Stored;
+use engine::message::{Message, MessageKind, MessageRow, MessageStatus, Place};
+use engine::saying::{self as said, Saying, Source};
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
-use storage::faulty::{Call, Faulty};
+use storage::faulty::{Call, Fate, Faulty};
 use storage::media::{Media, MediaLimits};
 use storage::memory::Memory;
+use storage::tables::MEDIA;
 use storage::{Stamp, Store};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::bench::{Tuning, account, admin, desk, phone, says, tuned};
@@ -335,6 +339,49 @@ async fn a_send_that_panics_is_of_unknown_outcome_and_holds_nothing_up() {
         }
     }
     outbox.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_for_a_reason_of_ours_is_no_fault_of_the_customer_or_the_account() {
+    let shop = shop().await;
+    // Of the file nobody can say once whether it is there, and then that it is not.
+    let mut fates = [Fate::Unavailable].into_iter();
+    let decide = move |call: &Call<'_>| match call {
+        Call::Get(table, _) if table.name == MEDIA.name => fates.next().unwrap_or(Fate::Done),
+        _ => Fate::Done,
+    };
+    let unsteady: Arc<dyn Store> = Arc::new(Faulty::new(shop.store.clone(), decide));
+    let hour = Duration::from_secs(3600);
+    let options = OutboxOptions { pair_every: hour, pair_burst: 2, ..options() };
+    let nobody = (at("http://127.0.0.1:1".into()), mailer());
+    let files = files(&unsteady, "http://127.0.0.1:1");
+    let outbox = outbox_of(&shop.store, shop.tenants.clone(), nobody, files, options);
+    let desk = shop.desk(&outbox).await;
+    desk.ingest(&account(), vec![says(vec![phone("1")], "m1", "hello")]).await.unwrap();
+    let id = Conversations::new(shop.store.clone()).open_set(account().tenant).await.unwrap()[0];
+    let began = Instant::now();
+    let message = desk.ask(admin(), id, None, with_stored()).await.unwrap().message.unwrap();
+    let row = async || desk.messages(admin(), id, (u64::MAX, 0), 1).await.unwrap().remove(0);
+    while row().await.message.error.is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(row().await.message.error.unwrap().code, "unavailable");
+    assert_eq!(outbox.sending(&account()).last_error, None);
+    while status(&desk, &message).await != MessageStatus::Failed {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(row().await.message.error.unwrap().code, "no_file");
+    assert!(began.elapsed() < hour, "the customer got nothing, and not too much");
+    let (no, _) = outbox.sending(&account()).last_error.unwrap();
+    assert_eq!(no.code, "no_file");
+}
+
+fn with_stored() -> Command {
+    let id = MediaId(Uuid::from_u128(9));
+    let from = Source::Stored(Stored { id, mime_type: "image/png".into(), size: 1 });
+    let file = said::Media { kind: MessageKind::Image, from, caption: None, filename: None };
+    let Command::Send(said) = draft("") else { unreachable!("it is said") };
+    Command::Send(Draft { saying: Saying::Media(file), ..said })
 }
 
 #[tokio::test(start_paused = true)]

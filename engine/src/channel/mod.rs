@@ -246,6 +246,8 @@ pub enum Outcome {
 pub enum Slow {
     /// This message only.
     Message,
+    /// The same, for a reason of ours: it is tried for as long as there is a reason to wait.
+    Ours,
     /// This customer.
     Pair,
     /// Everything of the account.

@@ -175,7 +175,7 @@ fn again(
         _ if pending.throttled >= THROTTLED_MAX => None,
         // It keeps its place: the account's line as a whole goes slower.
         Slow::Account => Some(pending.due),
-        Slow::Pair => {
+        Slow::Pair | Slow::Ours => {
             let step = rules.pair_ladder.get(pending.throttled as usize);
             let wait = step.or(rules.pair_ladder.last()).copied().unwrap_or_default();
             Some(turn.at + wait)

@@ -65,8 +65,9 @@ fn a_customer_who_gets_too_many_waits_longer_each_time_in_order() {
     let one = desk.begin("one");
     let two = desk.send("two").unwrap().message.unwrap().id;
     let two = (two, desk.row(two).place);
-    for seconds in [1, 4, 4, 4] {
-        desk.end(one, put_off(Slow::Pair));
+    // As one does that fails for a reason of ours.
+    for (seconds, slow) in [(1, Slow::Pair), (4, Slow::Ours), (4, Slow::Pair), (4, Slow::Ours)] {
+        desk.end(one, put_off(slow));
         assert_eq!(due(&desk), desk.now + Duration::from_secs(seconds));
         assert_eq!(desk.row(one.0).message.error, Some(error()));
         assert!(!begin_again(&mut desk, two), "the first one waits");
@@ -82,6 +83,7 @@ fn nothing_is_tried_again_beyond_the_window() {
     for (slow, status) in [
         (Slow::Message, MessageStatus::Failed),
         (Slow::Pair, MessageStatus::Failed),
+        (Slow::Ours, MessageStatus::Failed),
         // Half a second is left.
         (Slow::Account, MessageStatus::Queued),
     ] {
