@@ -329,13 +329,20 @@ impl Identities {
             }
         }
         let begun_identities = identities(account, begun.iter().copied());
-        let told = ContactCommand::Change { ended, begun: begun_identities, at };
-        let contact = self.tell(account.tenant, owner.contact, told).await?;
-        for handle in previous.iter().chain(begun) {
+        let change = ContactCommand::Change { ended, begun: begun_identities, at };
+        let told = self.tell(account.tenant, owner.contact, change).await;
+        let numbers = || {
+            previous.iter().chain(begun.iter().copied()).filter(|handle| handle.kind.is_recycled())
+        };
+        if numbers().next().is_some() {
+            // Also what other accounts' payloads were found to name, and also where nobody knows
+            // whether it is written: a repeated change finds itself followed.
+            self.known.forget();
+        }
+        let contact = told?;
+        for handle in numbers() {
             self.mark_ended(scope, handle, owner, contact.left_at(handle)).await?;
         }
-        // Also what other accounts' payloads were found to name.
-        self.known.forget();
         Ok(Some(owner))
     }
 
@@ -424,13 +431,9 @@ impl Identities {
         owner: Owner,
         ended_at: Option<Timestamp>,
     ) -> Result<(), Failure> {
-        if !handle.kind.is_recycled() {
-            return Ok(());
-        }
         let Some(held) = self.handles.get(scope, handle).await? else { return Ok(()) };
         if held.thread == owner.thread && held.ended_at != ended_at {
             self.handles.swap(scope, handle, (held, Held { ended_at, ..held })).await?;
-            self.known.forget();
         }
         Ok(())
     }

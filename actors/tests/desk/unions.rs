@@ -14,8 +14,8 @@ use engine::time::Timestamp;
 use storage::conversations::Conversations;
 use storage::faulty::{Call, Fate, Faulty, Write};
 use storage::memory::Memory;
-use storage::tables::{LOG, THREADS};
-use storage::{Change, Part, Store};
+use storage::tables::{CONTACTS, LOG, NAMES, THREADS};
+use storage::{Batch, Change, Part, Store};
 use uuid::Uuid;
 
 use crate::bench::{Bench, TENANT, account, account_of, admin, bsuid, phone};
@@ -186,6 +186,70 @@ async fn who_left_a_number_on_one_account_left_it_on_every_account() {
     assert_eq!(open(&bench, "by the new number").await.contact, first.contact);
 }
 
+/// A bench over a store that does this with calls.
+async fn over(decide: impl FnMut(&Call<'_>) -> Fate + Send + 'static) -> Bench {
+    let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
+    let now = clock.clone();
+    let memory = Arc::new(Memory::new(Arc::new(move || now.now())));
+    Bench::over(Arc::new(Faulty::new(memory, decide)), clock).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_left_a_number_left_it_everywhere_also_where_it_was_not_said_that_this_is_written() {
+    let armed = Arc::new(AtomicBool::new(false));
+    let fails = armed.clone();
+    let decide = move |call: &Call<'_>| match call {
+        Call::Write(Write::Apply(batch))
+            if puts(batch, CONTACTS.name) && fails.swap(false, Ordering::Relaxed) =>
+        {
+            Fate::Applied
+        }
+        _ => Fate::Done,
+    };
+    let (bench, elsewhere) = (over(decide).await, account_of(TENANT, 3));
+    let [one, other] = ["US.1", "US.9"].map(bsuid);
+    let (p1, p2) = (phone("15550001"), phone("15550002"));
+    let there = async |at, handles: &[&Handle], text: &str| {
+        let handles: Vec<_> = handles.iter().map(|handle| (*handle).clone()).collect();
+        bench.desk.ingest(&elsewhere, vec![writes(at, &handles, text)]).await.unwrap();
+        open(&bench, text).await.id
+    };
+    deliver(&bench, writes(1, &[one, p1.clone()], "first")).await;
+    for (at, handle, text) in [(1, &p1, "by number"), (2, &other, "by id")] {
+        there(at, &[handle], text).await;
+        work_on(&bench, text).await;
+    }
+    let theirs = there(3, &[&other, &p1], "by both").await;
+    assert_ne!(there(4, &[&p1], "the number is the first one's").await, theirs);
+    let change = changes(50, std::slice::from_ref(&p1), std::slice::from_ref(&p2));
+    armed.store(true, Ordering::Relaxed);
+    bench.desk.ingest(&account(), vec![change.clone()]).await.unwrap_err();
+    assert!(!armed.load(Ordering::Relaxed));
+    deliver(&bench, change).await;
+    there(60, &[&other, &p1], "by both again").await;
+    assert_eq!(there(61, &[&p1], "the number is theirs now").await, theirs);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_an_id_is_rotated_nobody_else_is_looked_for_anew() {
+    let reads = Arc::new(AtomicUsize::new(0));
+    let counted = reads.clone();
+    let decide = move |call: &Call<'_>| {
+        let is_name = matches!(call, Call::Get(table, _) if table.name == NAMES.name);
+        counted.fetch_add(usize::from(is_name), Ordering::Relaxed);
+        Fate::Done
+    };
+    let bench = over(decide).await;
+    let [old, new, other] = ["US.1", "US.2", "US.9"].map(bsuid);
+    for one in [&old, &other] {
+        deliver(&bench, writes(1, std::slice::from_ref(one), &one.value)).await;
+    }
+    deliver(&bench, changes(2, &[old], &[new])).await;
+    let before = reads.load(Ordering::Relaxed);
+    deliver(&bench, writes(3, &[other], "again")).await;
+    assert_eq!(reads.load(Ordering::Relaxed), before);
+}
+
 #[tokio::test(start_paused = true)]
 async fn late_receipts_find_their_message_where_it_was_taken() {
     let bench = Bench::new().await;
@@ -255,12 +319,13 @@ async fn of_many_suggestions_the_newest_are_shown() {
 /// A write that moves a thread with its conversation: its row and a commit at once.
 fn moves(write: &Write) -> bool {
     let Write::Apply(batch) = write else { return false };
-    let puts = |name: &str| {
-        let is =
-            |change: &Change| matches!(change, Change::Put { table, .. } if table.name == name);
-        batch.changes.iter().any(is)
-    };
-    puts(THREADS.name) && puts(LOG.name)
+    puts(batch, THREADS.name) && puts(batch, LOG.name)
+}
+
+/// Whether a row of this table is put.
+fn puts(batch: &Batch, name: &str) -> bool {
+    let is = |change: &Change| matches!(change, Change::Put { table, .. } if table.name == name);
+    batch.changes.iter().any(is)
 }
 
 #[tokio::test(start_paused = true)]
