@@ -25,17 +25,15 @@ pub async fn sweep(
     if swept.is_none() {
         conversations.set_began(now, world.stamps.next()).await?;
     }
-    if conversations.cases_since().await?.is_none() {
-        // In this hour an earlier version may have been at work.
-        conversations.set_cases_since(now + 1, world.stamps.next()).await?;
-    }
     // A mark that is still to come is of a clock that was ahead.
     let from = swept.unwrap_or(now).min(now);
     let (mut mark, mut woken) = (from, 0);
     for hour in from..=now {
         let mut undone = 0;
         for shard in 0..=u8::MAX {
-            for thread in conversations.dirty(shard, hour).await? {
+            let mut dirty = conversations.dirty(shard, hour).await?;
+            dirty.dedup_by_key(|(thread, _)| *thread);
+            for (thread, _) in dirty {
                 let Some(row) = conversations.thread(thread).await? else { continue };
                 if row.moved_to.is_some() && !row.settled {
                     undone += 1;

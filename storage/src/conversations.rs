@@ -180,7 +180,7 @@ impl Conversations {
         let said = said.map(|(at, said)| put(&LOG, content_key(at), encode(said)));
         // First: the row that is there need not find what it needs no more.
         let mut changes: Vec<_> = said.chain(gone(contents)).collect();
-        changes.extend(undone_in.map(|hour| dirty(thread.id, hour)));
+        changes.extend(undone_in.map(|hour| dirty(thread.id, thread.current, hour)));
         let row = put(&THREADS, alone(id(thread.id.0)), encode(thread));
         if self.store.guarantees().atomic {
             changes.push(row);

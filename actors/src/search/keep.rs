@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine::conversation::Conversation;
-use engine::id::{ContactId, ConversationId, ThreadId};
+use engine::id::ContactId;
 use engine::message::{Message, Place, SenderKind};
 use engine::time::Timestamp;
 use storage::StoreError;
@@ -54,8 +54,6 @@ struct Keeper<'a> {
     taken: Vec<Mark>,
     until: Timestamp,
     behind: Option<Behind>,
-    /// From this hour on it is known which conversations were at work, before only which threads.
-    cases_since: i64,
     /// Of what was marked everything is in the index that was committed before.
     sure: Timestamp,
     /// What the index has written of that.
@@ -142,7 +140,6 @@ impl Search {
             Some(from) => (from.min(sure), false),
             None => (Timestamp(began * HOUR_MS), true),
         };
-        let cases_since = self.0.conversations.cases_since().await?.unwrap_or(i64::MAX);
         self.marks().taken.get_or_insert(now);
         let mut keeper = Keeper {
             search: self,
@@ -151,7 +148,6 @@ impl Search {
             taken: Vec::new(),
             until: sure,
             behind: Some(Behind::new(from)),
-            cases_since,
             sure,
             written: if is_new { Timestamp(0) } else { from },
             next: now,
@@ -365,7 +361,8 @@ impl Keeper<'_> {
             self.behind = None;
             return Ok(());
         }
-        for id in spared(self.at_work(shard, at)).await?.unwrap_or_default() {
+        let dirty = spared(self.search.0.conversations.dirty(shard, at)).await?.unwrap_or_default();
+        for id in dirty.into_iter().filter_map(|(_, case)| case) {
             let head = spared(self.search.0.conversations.folded(id)).await?.flatten();
             // Of each conversation once: it may have been at work in many hours.
             let is_due =
@@ -381,44 +378,6 @@ impl Keeper<'_> {
         }
         self.behind = Some(behind.step());
         Ok(())
-    }
-
-    /// The conversations of a shard that were at work in an hour, and perhaps others.
-    async fn at_work(&self, shard: u8, at: i64) -> Result<BTreeSet<ConversationId>, StoreError> {
-        let conversations = &self.search.0.conversations;
-        if at >= self.cases_since {
-            return Ok(conversations.dirty_cases(shard, at).await?.into_iter().collect());
-        }
-        let mut ids = BTreeSet::new();
-        for thread in conversations.dirty(shard, at).await? {
-            ids.extend(spared(self.cases(thread)).await?.unwrap_or_default());
-        }
-        Ok(ids)
-    }
-
-    /// The conversations of a thread, and others of its customer.
-    async fn cases(&self, thread: ThreadId) -> Result<BTreeSet<ConversationId>, StoreError> {
-        let (conversations, contacts) = (&self.search.0.conversations, &self.search.0.contacts);
-        let Some(row) = conversations.thread(thread).await? else { return Ok(BTreeSet::new()) };
-        let mut ids: BTreeSet<ConversationId> = row.current.into_iter().collect();
-        ids.extend(row.history.iter().flat_map(|history| &history.cases).map(|(_, case)| *case));
-        let mut persons = BTreeSet::from([row.contact]);
-        if let Some(person) = contacts.current(row.contact).await? {
-            persons.extend(person.absorbed.iter().copied().chain([person.id]));
-        }
-        for person in persons {
-            let mut behind = None;
-            loop {
-                let page = conversations.of_contact(person, behind, BATCH).await?;
-                behind = page.last().copied().filter(|_| page.len() == BATCH);
-                ids.extend(page);
-                if behind.is_none() {
-                    break;
-                }
-            }
-        }
-        ids.retain(|id| id.shard() == thread.shard());
-        Ok(ids)
     }
 
     async fn put_whole(&mut self, head: &Conversation) -> Result<(), Failed> {

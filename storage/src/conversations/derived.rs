@@ -5,7 +5,7 @@ use engine::conversation::contents::{self, Changed};
 use engine::id::{AccountId, ConversationId};
 
 use super::Write;
-use super::lists::{dirty, dirty_case};
+use super::lists::dirty;
 use crate::body::encode;
 use crate::keys::{alone, hour, id, int, text};
 use crate::media::Loose;
@@ -53,9 +53,9 @@ pub(super) fn ref_key(account: AccountId, external: &str) -> Key {
 pub(super) fn thread_changes<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a {
     let head = write.head;
     let thread = write.thread.map(|thread| put(&THREADS, alone(id(thread.id.0)), encode(thread)));
-    let (at, case) = (hour(write.commit.at), write.commit.conversation);
-    let dirty = write.dirty.then(|| [dirty(head.thread, at), dirty_case(case, at)]);
-    thread.into_iter().chain(dirty.into_iter().flatten())
+    let (at, case) = (hour(write.commit.at), Some(write.commit.conversation));
+    let dirty = write.dirty.then(|| dirty(head.thread, case, at));
+    thread.into_iter().chain(dirty)
 }
 
 /// Provider ids and idempotency keys of a commit.

@@ -4,6 +4,7 @@ use engine::conversation::Conversation;
 use engine::fact::ConversationStatus;
 use engine::id::{AgentId, ContactId, ConversationId, TenantId, ThreadId};
 use engine::time::Timestamp;
+use uuid::Uuid;
 
 use super::derived::put;
 use super::{Conversations, Write};
@@ -11,14 +12,16 @@ use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{all_ids, alone, id, ids, month, text, uuid};
 use crate::port::{Batch, Change, Key, Part, Scan, Stamp};
-use crate::tables::{ARCHIVE, CONTACT_CONVERSATIONS, DIRTY, DIRTY_CASES, OPEN_SET, SWEPT};
+use crate::tables::{ARCHIVE, CONTACT_CONVERSATIONS, DIRTY, OPEN_SET, SWEPT};
 
 /// The open set of a tenant lies in so many partitions.
 const SLICES: u8 = 16;
 
+/// Rows that are read at once.
+const PAGE: usize = 1000;
+
 /// What stands for the whole store where shards are swept.
 const BEGAN: i64 = -1;
-const CASES_SINCE: i64 = -2;
 /// The hour in which a store began that does not say: 2026-01-01. None is older.
 pub const FIRST_HOUR: i64 = 490_896;
 
@@ -86,18 +89,15 @@ pub(super) fn lists(write: &Write<'_>) -> Vec<Change> {
     changes
 }
 
-/// That a thread may have something left undone in an hour.
-pub(super) fn dirty(thread: ThreadId, hour: i64) -> Change {
-    let shard = Part::Int(i64::from(thread.shard()));
-    let key = Key::new(vec![shard, Part::Int(hour)], vec![id(thread.0)]);
+/// That a thread was at work in an hour, and in which conversation; it may have something left undone.
+pub(super) fn dirty(thread: ThreadId, case: Option<ConversationId>, hour: i64) -> Change {
+    let case = case.map_or(Uuid::nil(), |case| case.0);
+    let key = Key::new(in_hour(thread.shard(), hour), vec![id(thread.0), id(case)]);
     put(&DIRTY, key, Vec::new())
 }
 
-/// That a conversation was at work in an hour.
-pub(super) fn dirty_case(case: ConversationId, hour: i64) -> Change {
-    let shard = Part::Int(i64::from(case.shard()));
-    let key = Key::new(vec![shard, Part::Int(hour)], vec![id(case.0)]);
-    put(&DIRTY_CASES, key, Vec::new())
+fn in_hour(shard: u8, hour: i64) -> Vec<Part> {
+    vec![Part::Int(i64::from(shard)), Part::Int(hour)]
 }
 
 impl Conversations {
@@ -146,32 +146,25 @@ impl Conversations {
         Ok(found)
     }
 
-    /// Threads of a shard with commits in an hour, and that were perhaps left undone.
-    pub async fn dirty(&self, shard: u8, hour: i64) -> Result<Vec<ThreadId>, StoreError> {
-        let partition = vec![Part::Int(i64::from(shard)), Part::Int(hour)];
-        Ok(all_ids(&*self.store, &DIRTY, partition).await?.into_iter().map(ThreadId).collect())
-    }
-
-    /// Conversations of a shard with commits in an hour, from [`Self::cases_since`] on.
-    pub async fn dirty_cases(
+    /// Threads of a shard with commits in an hour, or that were perhaps left undone, each with its
+    /// conversations; `None`: it had none.
+    pub async fn dirty(
         &self,
         shard: u8,
         hour: i64,
-    ) -> Result<Vec<ConversationId>, StoreError> {
-        let partition = vec![Part::Int(i64::from(shard)), Part::Int(hour)];
-        let ids = all_ids(&*self.store, &DIRTY_CASES, partition).await?;
-        Ok(ids.into_iter().map(ConversationId).collect())
-    }
-
-    /// From this hour on conversations are entered as dirty, before only threads; `None`: never yet.
-    pub async fn cases_since(&self) -> Result<Option<i64>, StoreError> {
-        self.read(&SWEPT, alone(Part::Int(CASES_SINCE))).await
-    }
-
-    /// Conversations are entered as dirty in this hour, and in all behind it.
-    pub async fn set_cases_since(&self, hour: i64, stamp: Stamp) -> Result<(), StoreError> {
-        let changes = vec![put(&SWEPT, alone(Part::Int(CASES_SINCE)), encode(&hour))];
-        self.store.apply(Batch { stamp, changes }).await
+    ) -> Result<Vec<(ThreadId, Option<ConversationId>)>, StoreError> {
+        let mut all = Vec::new();
+        let mut next = Some(Scan::of(&DIRTY, in_hour(shard, hour), PAGE));
+        while let Some(scan) = next {
+            let page = self.store.scan(scan.clone()).await?;
+            for row in &page {
+                let Some(thread) = uuid(row.clustering.first()).map(ThreadId) else { continue };
+                let case = uuid(row.clustering.get(1)).filter(|case| !case.is_nil());
+                all.push((thread, case.map(ConversationId)));
+            }
+            next = scan.behind(&page);
+        }
+        Ok(all)
     }
 
     /// The first hour in which a shard may have left something undone.
@@ -195,5 +188,32 @@ impl Conversations {
     pub async fn set_began(&self, hour: i64, stamp: Stamp) -> Result<(), StoreError> {
         let changes = vec![put(&SWEPT, alone(Part::Int(BEGAN)), encode(&hour))];
         self.store.apply(Batch { stamp, changes }).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use engine::id::{ConversationId, ThreadId};
+    use engine::time::Timestamp;
+    use uuid::Uuid;
+
+    use super::{Conversations, PAGE, dirty};
+    use crate::memory::Memory;
+    use crate::port::{Batch, Stamp, Store};
+
+    #[tokio::test]
+    async fn who_was_at_work_in_an_hour_is_found_whole_with_and_without_conversations() {
+        let store = Arc::new(Memory::new(Arc::new(|| Timestamp(0))));
+        let thread = |n: u128| ThreadId(Uuid::from_u128(n << 8));
+        let case = |n: u128| Some(ConversationId(Uuid::from_u128(n << 8)));
+        let mut all = vec![(thread(1), None), (thread(1), case(1)), (thread(1), case(2))];
+        all.extend((2..PAGE as u128 + 2).map(|n| (thread(n), case(3))));
+        let mut changes: Vec<_> =
+            all.iter().map(|(thread, case)| dirty(*thread, *case, 7)).collect();
+        changes.push(dirty(thread(1), case(9), 8));
+        store.apply(Batch { stamp: Stamp(1), changes }).await.unwrap();
+        assert_eq!(Conversations::new(store).dirty(0, 7).await.unwrap(), all);
     }
 }
