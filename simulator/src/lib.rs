@@ -2,7 +2,7 @@
 //! of Meta's Graph API ([`Graph`]), scripted people who write to the business ([`Customers`]), a
 //! mail server with people who answer mails ([`MailServer`], [`Letter`], [`Postman`]), and a bucket for
 //! files ([`Bucket`]). All speak the provider's wire formats over real sockets and know nothing of the
-//! engine.
+//! engine. A [`Cassandra`] is a real one, and a [`Wire`] is what lies between it and its client.
 //! [`bodies`] and [`sign`] make single webhooks for tests.
 //!
 #![doc = include_str!("failures.md")]
@@ -24,6 +24,7 @@ mod media;
 mod people;
 mod phrases;
 mod signature;
+mod wire;
 
 pub use bodies::{Account, Object, Page};
 pub use bucket::{Begun, Bucket, BucketOptions, Held, Mood};
@@ -41,6 +42,7 @@ pub use mail_server::{Encryption, MailServer, MailServerOptions};
 pub use media::MediaKind;
 pub use people::{Act, Business, Who};
 pub use signature::{sign, verify};
+pub use wire::{Wire, WireFaults};
 
 /// What a running stand-in can be told and asked, as `--help` shows it.
 pub const CONTROL: &str = include_str!("control.md");

@@ -36,3 +36,5 @@ mod stand;
 mod templates;
 #[cfg(test)]
 mod trouble;
+#[cfg(test)]
+mod wire;
