@@ -159,7 +159,7 @@ async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|error| Err(Missing::because("the start failed", error)))
 }
 
-#[expect(clippy::disallowed_methods, reason = "tests are told by it; `config` is not known here")]
+#[expect(clippy::disallowed_methods, reason = "tests are told by it; they have no settings")]
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

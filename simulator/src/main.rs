@@ -49,8 +49,8 @@ enum Command {
     /// Runs a real Apache Cassandra with nothing in it, for OmniStream's `cql` backend.
     ///
     /// Takes Java 17 and Maven, which fetches it when it is run for the first time. Prints one line
-    /// when it answers: `listening on ADDRESS:PORT`, and how OmniStream is pointed at it. Its data
-    /// go when it ends.
+    /// when it answers: `listening on ADDRESS:PORT`, and the settings by which OmniStream uses it.
+    /// Its data go when it ends.
     Cassandra(CassandraArgs),
 }
 
@@ -271,11 +271,9 @@ async fn cassandra(args: CassandraArgs) -> io::Result<ExitCode> {
     let commit_log = if batch { CommitLog::Batch } else { CommitLog::Periodic };
     let options = CassandraOptions { port: (port > 0).then_some(port), commit_log };
     let cassandra = Cassandra::start(options).await?;
-    writeln!(
-        io::stdout(),
-        "listening on {} (OmniStream uses it with OMNISTREAM__STORAGE__BACKEND=cql and this address)",
-        cassandra.address(),
-    )?;
+    let address = cassandra.address();
+    let settings = format!("STORAGE__BACKEND=cql OMNISTREAM__STORAGE__CQL__NODES={address}");
+    writeln!(io::stdout(), "listening on {address} (OMNISTREAM__{settings})")?;
     tokio::signal::ctrl_c().await?;
     Ok(ExitCode::SUCCESS)
 }

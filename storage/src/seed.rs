@@ -2,7 +2,7 @@
 
 /// The seeds that a test runs: `fixed` ones that are always the same and `fresh` ones that never
 /// are; with `TEST_SEED` in the environment only that one. Whoever fails prints its seed.
-#[expect(clippy::disallowed_methods, reason = "the one place where tests read the environment")]
+#[expect(clippy::disallowed_methods, reason = "tests are told by it; they have no settings")]
 pub fn seeds(fixed: u64, fresh: u64) -> Vec<u64> {
     use std::hash::{BuildHasher, RandomState};
     if let Ok(seed) = std::env::var("TEST_SEED") {

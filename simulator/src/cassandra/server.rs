@@ -44,17 +44,19 @@ impl Server {
     pub(super) fn prepare(lib: &Path, options: CassandraOptions) -> Result<Self, Missing> {
         let java = Command::new("java").arg("-version").output();
         java.map_err(|error| Missing::because("Cassandra runs on Java 17; install it", error))?;
-        Self::write(lib, options).map_err(|error| Missing::because("Cassandra's settings", error))
+        let cql = match options.port {
+            Some(port) => TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+                .map_err(|error| Missing::because(format_args!("port {port}"), error))?,
+            None => free_port().map_err(|error| Missing::because("no port is free", error))?,
+        };
+        let written = Self::write(lib, &cql, options.commit_log);
+        written.map_err(|error| Missing::because("Cassandra's settings cannot be written", error))
     }
 
-    fn write(lib: &Path, options: CassandraOptions) -> io::Result<Self> {
-        let (storage, cql) = match options.port {
-            Some(port) => (free_port()?, TcpListener::bind((Ipv4Addr::LOCALHOST, port))?),
-            None => (free_port()?, free_port()?),
-        };
-        let (storage, address) = (storage.local_addr()?, cql.local_addr()?);
+    fn write(lib: &Path, cql: &TcpListener, commit_log: CommitLog) -> io::Result<Self> {
+        let (storage, address) = (free_port()?.local_addr()?, cql.local_addr()?);
         let home = TempDir::with_prefix("omnistream-cassandra-")?;
-        let (commit_log, unsafe_system) = match options.commit_log {
+        let (commit_log, unsafe_system) = match commit_log {
             CommitLog::Periodic => ("periodic\ncommitlog_sync_period: 10s", "true"),
             CommitLog::Batch => ("batch", "false"),
         };

@@ -1,12 +1,14 @@
 //! A real Cassandra: started, killed, and gone with whoever started it. What it is asked is CQL in
 //! its frames, as far as that takes a string.
 
+use std::env;
 use std::net::SocketAddr;
 use std::process::Stdio;
 
 use simulator::{Cassandra, CommitLog};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
 
 use crate::program::program;
 
@@ -75,7 +77,7 @@ async fn what_it_has_acknowledged_outlives_kills() {
 #[tokio::test]
 async fn it_ends_with_the_program_that_started_it_though_that_is_killed() {
     // Says what is missing, where something is.
-    let Some(other) = Cassandra::own_for_test(CommitLog::Periodic).await else { return };
+    let Some(other) = Cassandra::for_test(CommitLog::Periodic).await else { return };
     let arguments = ["cassandra", "--port", "0"];
     let mut running = program(&arguments).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
@@ -86,4 +88,39 @@ async fn it_ends_with_the_program_that_started_it_though_that_is_killed() {
     closed(&mut stream).await;
     // One beside it does not mind.
     connect(other.address()).await;
+}
+
+/// Whether a test passes that is run by itself with more of an environment, and what it says.
+async fn run(test: &str, env: &[(&str, &str)]) -> (bool, String) {
+    let mut tests = Command::new(env::current_exe().unwrap());
+    tests.args(["--exact", test]).env_remove("TEST_CQL").env_remove("TEST_REQUIRE_ALL");
+    let output = tests.envs(env.iter().copied()).kill_on_drop(true).output().await.unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+#[tokio::test]
+async fn a_test_without_one_says_so_and_fails_where_all_are_required() {
+    let test = "cassandra::it_ends_with_the_program_that_started_it_though_that_is_killed";
+    // Neither Java nor Maven.
+    let nothing = ("PATH", "");
+    let (passed, said) = run(test, &[nothing]).await;
+    assert!(passed && said.contains(&format!("\nSKIPPED {test}: ")), "{said}");
+    let (passed, said) = run(test, &[nothing, ("TEST_REQUIRE_ALL", "1")]).await;
+    assert!(!passed && said.contains("install it"), "{said}");
+    // Whoever names one wants that one.
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let (passed, said) = run(test, &[("TEST_CQL", &nobody)]).await;
+    assert!(!passed && said.contains(&format!("TEST_CQL={nobody}")), "{said}");
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let output = program(&["cassandra", "--port", &port.to_string()]).output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    // Or what is missing anyway.
+    assert!(said.contains(&format!("port {port}: ")) || said.contains("install it"), "{said}");
 }
