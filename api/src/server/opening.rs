@@ -116,19 +116,19 @@ fn embedded(config: &Config, now: Now) -> Result<Embedded, NotStarted> {
 }
 
 fn options(config: &Config) -> cql::Options {
-    let cql = &config.storage.cql;
-    let login = cql.username.clone().zip(cql.password.as_ref());
+    let password = config.storage.cql.password.as_ref();
+    let login = config.storage.cql.username.clone().zip(password);
     cql::Options {
-        nodes: cql.nodes.clone(),
-        keyspace: cql.keyspace.clone(),
-        replication_factor: cql.replication_factor,
-        consistency: match cql.consistency {
+        nodes: config.storage.cql.nodes.clone(),
+        keyspace: config.storage.cql.keyspace.clone(),
+        replication_factor: config.storage.cql.replication_factor,
+        consistency: match config.storage.cql.consistency {
             Consistency::One => cql::Consistency::One,
             Consistency::LocalQuorum => cql::Consistency::LocalQuorum,
             Consistency::Quorum => cql::Consistency::Quorum,
         },
         login: login.map(|(name, password)| (name, password.expose().to_owned())),
-        request_timeout: cql.request_timeout,
+        request_timeout: config.storage.cql.request_timeout,
         statements: config.limits.cql_statements,
         slow: config.limits.cql_slow,
     }

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+/// How often it is asked how it is.
+const AGAIN: Duration = Duration::from_millis(10);
+
 /// A running program. It is killed when this goes.
 pub(crate) struct Program {
     child: Child,
@@ -46,8 +49,9 @@ impl Program {
     /// Waits until its health is this.
     pub(crate) async fn is(&self, status: u16) {
         let asking = async {
+            let mut again = tokio::time::interval(AGAIN);
             while self.health("/health/ready").await != Some(status) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                again.tick().await;
             }
         };
         let asked = tokio::time::timeout(Duration::from_secs(60), asking).await;
@@ -62,11 +66,12 @@ impl Program {
 
     /// How it ended by itself.
     pub(crate) async fn ended(&mut self) -> Option<i32> {
+        let mut again = tokio::time::interval(AGAIN);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            again.tick().await;
         }
     }
 

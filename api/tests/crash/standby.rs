@@ -8,6 +8,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 use simulator::{Cassandra, CommitLog};
 use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::desk::{Desk, Followed};
@@ -45,17 +47,54 @@ impl Cluster {
 /// What was acknowledged, by customer.
 type Ledger = BTreeMap<usize, Vec<String>>;
 
-/// Writes until nobody answers, or so often.
-async fn write(desk: &Desk, name: &str, most: u32, ledger: &mut Ledger) {
-    for n in 0..most {
+/// Each customer writes so often; all of it is acknowledged.
+async fn write(desk: &Desk, name: &str, times: u32, ledger: &mut Ledger) {
+    for n in 0..times {
         for customer in 0..CUSTOMERS {
             let text = format!("{name}-{n}");
-            match desk.deliver(&writes(customer, &text, None)).await {
-                Some(true) => ledger.entry(customer).or_default().push(text),
-                Some(false) => {}
-                None => return,
-            }
+            assert_eq!(desk.deliver(&writes(customer, &text, None)).await, Some(true), "{text}");
+            ledger.entry(customer).or_default().push(text);
         }
+    }
+}
+
+/// Customers who all write at once until nobody answers them any more.
+struct Crowd {
+    acknowledged: watch::Receiver<u32>,
+    writing: JoinSet<(usize, Vec<String>)>,
+}
+
+impl Crowd {
+    fn start(desk: &Desk, name: &str) -> Self {
+        let (tell, acknowledged) = watch::channel(0);
+        let mut writing = JoinSet::new();
+        for customer in 0..CUSTOMERS {
+            let (desk, name, tell) = (desk.clone(), name.to_owned(), tell.clone());
+            writing.spawn(async move {
+                let mut taken = Vec::new();
+                for n in 0.. {
+                    let text = format!("{name}-{n}");
+                    match desk.deliver(&writes(customer, &text, None)).await {
+                        Some(true) => taken.push(text),
+                        Some(false) => {}
+                        None => break,
+                    }
+                    tell.send_modify(|acknowledged| *acknowledged += 1);
+                }
+                (customer, taken)
+            });
+        }
+        Self { acknowledged, writing }
+    }
+
+    /// Waits until they are at it.
+    async fn is_busy(&mut self) {
+        self.acknowledged.wait_for(|acknowledged| *acknowledged >= 40).await.unwrap();
+    }
+
+    /// What was acknowledged to them.
+    async fn taken(self) -> Ledger {
+        self.writing.join_all().await.into_iter().collect()
     }
 }
 
@@ -109,13 +148,8 @@ async fn a_standby_serves_once_the_owner_is_killed_or_stops_and_clients_go_on_wi
         for (customer, followed) in followed.iter_mut().enumerate() {
             desk.resume(customer, followed).await;
         }
-        let (desk_on_its_way, name) = (desk.clone(), format!("meanwhile-{round}"));
-        let mut taken = std::mem::take(&mut ledger);
-        let writing = tokio::spawn(async move {
-            write(&desk_on_its_way, &name, u32::MAX, &mut taken).await;
-            taken
-        });
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let mut crowd = Crowd::start(&desk, &format!("meanwhile-{round}"));
+        crowd.is_busy().await;
         let is_in_order = round % 2 == 1;
         match is_in_order {
             true => owner.signal(Signal::TERM),
@@ -126,7 +160,9 @@ async fn a_standby_serves_once_the_owner_is_killed_or_stops_and_clients_go_on_wi
         let after = began.elapsed();
         eprintln!("in order: {is_in_order}; the standby served after {after:?}");
         assert!(after < LEASE + Duration::from_secs(30), "{after:?}");
-        ledger = writing.await.unwrap();
+        for (customer, texts) in crowd.taken().await {
+            ledger.entry(customer).or_default().extend(texts);
+        }
         desk.moved_to(&standby);
         has_all(&desk, &ledger).await;
         for (customer, followed) in followed.iter_mut().enumerate() {
@@ -152,24 +188,8 @@ async fn an_owner_that_slept_through_its_lease_changes_nothing_and_leaves() {
     let mut ledger = Ledger::new();
     write(&desk, "before", 5, &mut ledger).await;
     // Some of them are being decided, written or answered when it falls asleep.
-    let of_old = desk.twin();
-    let mut late = tokio::task::JoinSet::new();
-    for customer in 0..CUSTOMERS {
-        let desk = of_old.clone();
-        late.spawn(async move {
-            let mut ledger = Ledger::new();
-            for n in 0..u32::MAX {
-                let text = format!("late-{n}");
-                match desk.deliver(&writes(customer, &text, None)).await {
-                    Some(true) => ledger.entry(customer).or_default().push(text),
-                    Some(false) => {}
-                    None => break,
-                }
-            }
-            ledger
-        });
-    }
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut crowd = Crowd::start(&desk.twin(), "late");
+    crowd.is_busy().await;
     owner.signal(Signal::STOP);
     standby.is(200).await;
     desk.moved_to(&standby);
@@ -178,9 +198,7 @@ async fn an_owner_that_slept_through_its_lease_changes_nothing_and_leaves() {
     let before = listed(&desk).await;
     owner.signal(Signal::CONT);
     assert_eq!(owner.ended().await, Some(75), "it says that another has taken over");
-    for taken in late.join_all().await {
-        has_all(&desk, &taken).await;
-    }
+    has_all(&desk, &crowd.taken().await).await;
     assert_eq!(listed(&desk).await, before, "the log is what it was");
     write(&desk, "at last", 2, &mut ledger).await;
     has_all(&desk, &ledger).await;
