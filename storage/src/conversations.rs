@@ -84,6 +84,9 @@ pub struct Newest {
     pub underived: bool,
 }
 
+/// Commits that a wake reads at once.
+const COMMITS: usize = 64;
+
 impl Conversations {
     /// On this store.
     pub fn new(store: Arc<dyn Store>) -> Self {
@@ -263,9 +266,10 @@ impl Conversations {
         // One commit further back: the newest one is wanted even when everything is derived.
         from = from.min(head.seq.max(1));
         loop {
-            let commits = self.commits(current, from, 64).await?;
+            let commits = self.commits(current, from, COMMITS).await?;
             let Some(last) = commits.last() else { break };
             from = last.last() + 1;
+            let is_all = commits.len() < COMMITS;
             for commit in commits {
                 let before = (head.seq > 0).then(|| head.clone());
                 let underived = commit.last() > head.seq;
@@ -282,6 +286,9 @@ impl Conversations {
                     }
                 }
                 newest = Some(Newest { commit, before, underived });
+            }
+            if is_all {
+                break;
             }
         }
         let case = (head.seq > 0).then_some(head);

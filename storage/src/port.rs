@@ -224,6 +224,16 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The partition that it changes: what becomes visible together.
+    pub fn place(&self) -> (&'static Table, &[Part]) {
+        match self {
+            Self::Put { table, key, .. } | Self::Delete { table, key } => (table, &key.partition),
+            Self::Clear { table, partition } => (table, partition),
+        }
+    }
+}
+
 /// The outcome of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {

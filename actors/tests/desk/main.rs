@@ -6,6 +6,8 @@ mod amendments;
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod costs;
+#[cfg(test)]
 mod deluge;
 #[cfg(test)]
 mod effects;

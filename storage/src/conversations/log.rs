@@ -170,35 +170,69 @@ impl Conversations {
         from: u64,
         limit: usize,
     ) -> Result<Vec<Commit>, StoreError> {
-        let mut found: Vec<Commit> = Vec::new();
-        let start = from.saturating_sub(COMMIT_FACTS_MAX as u64);
-        let mut block = block_of(start);
-        let mut after = start.checked_sub(1).map(|n| vec![Part::Int(COMMIT), int(n)]);
-        loop {
-            let partition = vec![id(conversation.0), Part::Int(i64::from(block))];
+        let mut block = block_of(from);
+        let near = self.newest(conversation, block, NEAR).await?;
+        let is_reached = near.first().is_some_and(|commit| commit.first <= from);
+        let mut found = Vec::new();
+        let mut after = None;
+        if is_reached || near.len() < NEAR {
+            // That is all of it: mostly whoever asks is at the end.
+            if !is_reached && block > 0 {
+                found = self.newest(conversation, block - 1, 1).await?;
+            }
+            found.extend(near);
+            block += 1;
+        } else {
+            let start = from.saturating_sub(COMMIT_FACTS_MAX as u64);
+            if block_of(start) == block {
+                after = Some(vec![Part::Int(COMMIT), int(start)]);
+            } else {
+                found = self.newest(conversation, block - 1, 1).await?;
+            }
+        }
+        // Commits follow without a gap: the next one begins behind the newest, or is not there.
+        let mut next = found.last().map(|newest: &Commit| newest.last() + 1);
+        found.retain(|commit| commit.last() >= from);
+        while found.len() < limit
+            && (after.is_some() || next.is_some_and(|first| block_of(first) >= block))
+        {
             let (prefix, after) = (vec![Part::Int(COMMIT)], after.take());
-            let mut next = Some(Scan { prefix, after, ..Scan::of(&LOG, partition, 256) });
-            let mut is_empty = true;
-            while let Some(scan) = next {
+            let whole = Scan::of(&LOG, log_partition(conversation, block), 256);
+            let mut page = Some(Scan { prefix, after, ..whole });
+            while let Some(scan) = page.filter(|_| found.len() < limit) {
                 let rows = self.store.scan(scan.clone()).await?;
-                next = scan.behind(&rows);
-                is_empty = is_empty && rows.is_empty();
+                page = scan.behind(&rows);
                 for row in rows {
                     let commit: Commit = decode(&row.body)?;
-                    if commit.last() >= from {
-                        found.push(commit);
-                        if found.len() == limit {
-                            return Ok(found);
-                        }
-                    }
+                    next = Some(commit.last() + 1);
+                    found.extend(Some(commit).filter(|commit| commit.last() >= from));
                 }
-            }
-            if is_empty && block > block_of(from) {
-                return Ok(found);
             }
             block += 1;
         }
+        found.truncate(limit);
+        Ok(found)
     }
+
+    /// The newest commits of a block, oldest first, at most `most`.
+    async fn newest(
+        &self,
+        conversation: ConversationId,
+        block: u32,
+        most: usize,
+    ) -> Result<Vec<Commit>, StoreError> {
+        let (prefix, reverse) = (vec![Part::Int(COMMIT)], true);
+        let whole = Scan::of(&LOG, log_partition(conversation, block), most);
+        let rows = self.store.scan(Scan { prefix, reverse, ..whole }).await?;
+        rows.iter().rev().map(|row| decode(&row.body)).collect()
+    }
+}
+
+/// Commits at the end of a block that are looked at first.
+const NEAR: usize = 16;
+
+fn log_partition(conversation: ConversationId, block: u32) -> Vec<Part> {
+    vec![id(conversation.0), Part::Int(i64::from(block))]
 }
 
 #[cfg(test)]
@@ -225,24 +259,51 @@ mod tests {
         Commit { conversation: CONVERSATION, first, at: Timestamp(0), facts, keys: Vec::new() }
     }
 
-    #[tokio::test]
-    async fn a_block_as_full_as_a_page_is_not_taken_for_the_end() {
+    /// A conversation with commits of these sizes, one after the other.
+    async fn written(sizes: impl Iterator<Item = usize>) -> (Conversations, Vec<Commit>) {
         let store = Arc::new(Memory::new(Arc::new(|| Timestamp(0))));
-        // Of two facts each, so that every block but the first holds as many as one read.
-        let pairs = (2..=3 * BLOCK_SEQS).step_by(2).map(|first| commit(first, 2));
-        let all: Vec<_> = std::iter::once(commit(1, 1)).chain(pairs).collect();
+        let mut all: Vec<Commit> = Vec::new();
+        for size in sizes {
+            all.push(commit(all.last().map_or(1, |last| last.last() + 1), size));
+        }
         let written = |commit: &Commit| {
             let key = log_key(CONVERSATION, block_of(commit.first), COMMIT, commit.first);
             put(&LOG, key, encode(commit))
         };
         let changes = all.iter().map(written).collect();
         store.apply(Batch { stamp: Stamp(1), changes }).await.unwrap();
-        let conversations = Conversations::new(store);
+        (Conversations::new(store), all)
+    }
+
+    async fn finds(conversations: &Conversations, all: &[Commit], from: u64, limit: usize) {
+        let found = conversations.commits(CONVERSATION, from, limit).await.unwrap();
+        let firsts: Vec<_> = found.iter().map(|commit| commit.first).collect();
+        let behind = all.iter().filter(|commit| commit.last() >= from).take(limit);
+        assert_eq!(firsts, behind.map(|commit| commit.first).collect::<Vec<_>>(), "{from} {limit}");
+    }
+
+    #[tokio::test]
+    async fn a_block_as_full_as_a_page_is_not_taken_for_the_end() {
+        // Of two facts each, so that every block but the first holds as many as one read.
+        let pairs = usize::try_from(3 * BLOCK_SEQS / 2).unwrap();
+        let (conversations, all) =
+            written(std::iter::once(1).chain(std::iter::repeat_n(2, pairs))).await;
         for from in [1, 2, 3, 511, 512, 513, 700] {
-            let found = conversations.commits(CONVERSATION, from, usize::MAX).await.unwrap();
-            let firsts: Vec<_> = found.iter().map(|commit| commit.first).collect();
-            let behind = all.iter().filter(|commit| commit.last() >= from);
-            assert_eq!(firsts, behind.map(|commit| commit.first).collect::<Vec<_>>(), "{from}");
+            finds(&conversations, &all, from, usize::MAX).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn commits_are_found_from_any_fact_on_whatever_their_sizes() {
+        let sizes = [1, 2, 256, 1, 3, 255, 1, 1, 40, 7].into_iter().cycle().take(60);
+        let (conversations, all) = written(sizes).await;
+        let top = all.last().unwrap().last();
+        for from in 1..=top + 2 {
+            finds(&conversations, &all, from, [1, 3, 64][from as usize % 3]).await;
+        }
+        let (conversations, all) = written(std::iter::repeat_n(1, 1_200)).await;
+        for from in 1..=1_202 {
+            finds(&conversations, &all, from, [1, 3, 2_000][from as usize % 3]).await;
         }
     }
 }

@@ -282,8 +282,7 @@ impl Cql {
         let _place = self.place().await?;
         let began = Instant::now();
         let outcome = self.0.session.batch(&batch, rows).await;
-        let (_, table, _) = bound(stamp, &changes[0]);
-        self.took("batch", table, began, outcome.is_err());
+        self.took("batch", changes[0].place().0, began, outcome.is_err());
         outcome.map(drop).map_err(|error| error::failed(&error, false))
     }
 
@@ -519,12 +518,8 @@ fn by_partition(changes: Vec<Change>) -> Vec<Vec<Change>> {
     let mut places: HashMap<(&'static str, Vec<Part>), usize> = HashMap::new();
     let mut partitions: Vec<Vec<Change>> = Vec::new();
     for change in changes {
-        let of = match &change {
-            Change::Put { table, key, .. } | Change::Delete { table, key } => {
-                (table.name, key.partition.clone())
-            }
-            Change::Clear { table, partition } => (table.name, partition.clone()),
-        };
+        let (table, partition) = change.place();
+        let of = (table.name, partition.to_owned());
         let place = *places.entry(of).or_insert(partitions.len());
         match partitions.get_mut(place) {
             Some(partition) => partition.push(change),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::StoreError;
-use crate::port::{Batch, Change, Claim, Key, Store, Swap, Table};
+use crate::port::{Batch, Claim, Key, Store, Swap, Table};
 use crate::seed::Chance;
 
 /// What becomes of a call. A read is only ever done, slow or unavailable: every other fate makes
@@ -101,12 +101,7 @@ impl Write {
         let Self::Apply(batch) = self else { return None };
         let (mut seen, mut changes) = (Vec::new(), Vec::new());
         for change in &batch.changes {
-            let place = match change {
-                Change::Put { table, key, .. } | Change::Delete { table, key } => {
-                    (table.number, &key.partition)
-                }
-                Change::Clear { table, partition } => (table.number, partition),
-            };
+            let place = change.place();
             if !seen.contains(&place) {
                 seen.push(place);
             }
