@@ -79,6 +79,11 @@ impl Wire {
         self.shared.cuts.send_replace(());
     }
 
+    /// So many answers have been lost since it was laid.
+    pub fn lost(&self) -> u64 {
+        *self.shared.lost.borrow()
+    }
+
     /// Waits until so many answers have been lost since it was laid.
     pub async fn lost_when(&self, so_many: u64) {
         let mut lost = self.shared.lost.subscribe();

@@ -24,7 +24,9 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
     use serde_json::Value;
-    use simulator::{Cassandra, CommitLog, Graph, GraphOptions, MailServer, MailServerOptions};
+    use simulator::{
+        Cassandra, CommitLog, Graph, GraphOptions, MailServer, MailServerOptions, Wire, WireFaults,
+    };
 
     use super::desk::{Desk, Followed};
     use super::program::{Program, cluster};
@@ -86,7 +88,11 @@ mod tests {
         let (ledger, graph) = (Shared::default(), provider().await);
         let mail = MailServer::start(MailServerOptions::default()).await.unwrap();
         let (graph_url, mail_server) = (graph.url(), mail.address().to_string());
-        let node = database.as_ref().map(|database| database.address().to_string());
+        let wire = match &database {
+            Some(database) => Some(Wire::start(database.address()).await.unwrap()),
+            None => None,
+        };
+        let node = wire.as_ref().map(|wire| wire.address().to_string());
         let mut env = vec![
             ("OMNISTREAM__META__GRAPH_URL", &*graph_url),
             ("OMNISTREAM__MAIL__PRIVATE_SERVERS", &*mail_server),
@@ -122,6 +128,12 @@ mod tests {
                 program.is(503).await;
                 database.restart().await.unwrap();
                 program.is(200).await;
+                tokio::time::sleep(moment).await;
+            } else if let Some(wire) = &wire {
+                // It is done, and nobody hears of it.
+                wire.set_faults(WireFaults { lose_answers: true, ..WireFaults::default() });
+                wire.lost_when(wire.lost() + 5).await;
+                wire.set_faults(WireFaults::default());
                 tokio::time::sleep(moment).await;
             }
             program.kill();

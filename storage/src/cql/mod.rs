@@ -31,7 +31,7 @@ use scylla::statement::prepared::PreparedStatement;
 use scylla::statement::{Consistency as Level, SerialConsistency};
 use scylla::value::{CqlValue, Row as CqlRow};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 pub use self::lease::{Lease, Leased, Now};
 use self::statements::{Value, Verb, parts};
@@ -46,6 +46,8 @@ use crate::port::{
 const TTL_MAX: Duration = Duration::from_secs(20 * 365 * 24 * 60 * 60);
 /// Statements of one batch; the protocol counts them with 16 bits.
 const BATCH_MAX: usize = 60_000;
+/// After so long what had no answer is asked again: by then there is another connection.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// How often a plain write is sent whose outcome is unknown: the same stamp makes it the same write.
 const WRITES: usize = 2;
 
@@ -257,7 +259,10 @@ impl Cql {
         for _ in 0..WRITES {
             match (self.write_once(stamp, changes).await, unknown.take()) {
                 (Ok(()), _) => return Ok(()),
-                (Err(StoreError::Unknown(cause)), _) => unknown = Some(cause),
+                (Err(StoreError::Unknown(cause)), _) => {
+                    unknown = Some(cause);
+                    sleep(AGAIN_AFTER).await;
+                }
                 // The first may have been done all the same.
                 (Err(_), Some(cause)) => return Err(StoreError::Unknown(cause)),
                 (Err(error), None) => return Err(error),
@@ -309,13 +314,24 @@ impl Cql {
         worst
     }
 
-    /// What a guarded row holds, once all that was begun on it is decided.
+    /// What a guarded row holds, once all that was begun on it is decided. It is asked for as long as
+    /// one answer may take.
     async fn settled(
         &self,
         table: &'static Table,
         key: &Key,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        body_of(self.run(table, Verb::Settle, key_values(key)).await?)
+        let began = Instant::now();
+        loop {
+            match self.run(table, Verb::Settle, key_values(key)).await {
+                Err(StoreError::Unavailable(_))
+                    if began.elapsed() < self.0.options.request_timeout =>
+                {
+                    sleep(AGAIN_AFTER).await;
+                }
+                answer => return body_of(answer?),
+            }
+        }
     }
 
     /// Whether it applied, and what was there.

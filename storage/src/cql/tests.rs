@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use simulator::{Cassandra, CommitLog};
+use simulator::{Cassandra, CommitLog, Wire, WireFaults};
 use tokio::sync::{OnceCell, watch};
 use uuid::Uuid;
 
 use super::{Consistency, Cql, Lease, Leased, Now, Options, cluster_key, schema};
 use crate::conformance::{self, Subject};
 use crate::error::StoreError;
-use crate::port::{Batch, Change, Key, Part, Stamp, Store};
-use crate::tables::THREADS;
+use crate::port::{Batch, Change, Claim, Key, Part, Stamp, Store, Swap};
+use crate::tables::{NAMES, THREADS};
 
 /// One for all tests of this program; it ends with it.
 async fn server() -> Option<&'static Cassandra> {
@@ -226,4 +226,89 @@ async fn a_start_that_cannot_work_says_what_to_do() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let refused = Cql::open(options(silent.to_string(), "k")).await.map(drop).unwrap_err();
     assert!(refused.0.contains("storage.cql.nodes"), "{refused}");
+}
+
+/// A name, and who claims it.
+fn name(n: usize) -> Key {
+    let text = |text: String| Part::Text(text.into());
+    Key::new(vec![Part::Uuid([0; 16]), text("name".to_owned()), text(n.to_string())], vec![])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_whose_answer_is_lost_is_never_told_as_done_or_as_failed() {
+    let Some(server) = server().await else { return };
+    let below = keyspace(server).await;
+    below.complete(&[&THREADS, &NAMES]).await.unwrap();
+    let wire = Wire::start(server.address()).await.unwrap();
+    let keyspace = below.0.options.keyspace.clone();
+    let patient = options(wire.address().to_string(), &keyspace);
+    let cql =
+        Cql::open(Options { request_timeout: Duration::from_secs(3), ..patient }).await.unwrap();
+    let put = |row: u8, stamp: i64, body: &str| Batch {
+        stamp: Stamp(stamp),
+        changes: vec![Change::Put {
+            table: &THREADS,
+            key: key(row),
+            body: body.as_bytes().to_vec(),
+            ttl: None,
+        }],
+    };
+    let (mut unknown, mut settled) = (0, 0);
+    for round in 0..8_u8 {
+        // Prepared and connected again.
+        while cql.apply(put(255, i64::from(round), "warm")).await.is_err() {}
+        while cql.claim(&NAMES, name(1_000), vec![0], None).await.is_err() {}
+        let lost = wire.lost_when(wire.lost() + 1);
+        wire.set_faults(WireFaults { lose_answers: true, ..WireFaults::default() });
+        let (store, n) = (cql.clone(), usize::from(round));
+        let claiming =
+            tokio::spawn(async move { store.claim(&NAMES, name(n), vec![7], None).await });
+        let (store, batch) = (cql.clone(), put(round, 10, "once"));
+        let writing = tokio::spawn(async move { store.apply(batch).await });
+        lost.await;
+        wire.set_faults(WireFaults::default());
+        let there = async |row| body(&below, row).await;
+        match writing.await.unwrap() {
+            Ok(()) => assert_eq!(there(round).await.as_deref(), Some("once")),
+            Err(StoreError::Unknown(_)) => {
+                unknown += 1;
+                while cql.apply(put(round, 10, "once")).await.is_err() {}
+                assert_eq!(there(round).await.as_deref(), Some("once"), "a repeat is right");
+            }
+            Err(StoreError::Unavailable(_)) => assert_eq!(there(round).await, None),
+            Err(other) => panic!("{other}"),
+        }
+        let held = async || below.get(&NAMES, &name(n)).await.unwrap();
+        match claiming.await.unwrap() {
+            Ok(Claim::Won) => assert_eq!(held().await, Some(vec![7])),
+            Ok(Claim::Lost(whose)) => {
+                settled += 1;
+                assert_eq!((held().await, whose), (Some(vec![7]), vec![7]));
+            }
+            Err(StoreError::Unavailable(_)) => assert_eq!(held().await, None),
+            Err(StoreError::Unknown(_)) => unknown += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    eprintln!("{unknown} unknown, {settled} claims settled by reading");
+    assert!(unknown + settled > 0, "answers were lost");
+    // A delayed line and cut connections cost time and nothing else.
+    wire.set_faults(WireFaults { delay: Duration::from_millis(20), ..WireFaults::default() });
+    let (mut last, mut cut) = (None, 0);
+    while cut < 20 {
+        let next = Some(vec![cut]);
+        match cql.swap(&NAMES, name(2_000), last.clone(), next.clone()).await {
+            Ok(Swap::Done) => (last, cut) = (next, cut + 1),
+            Ok(Swap::Stale(there)) => {
+                assert_eq!(there, next, "it was ours");
+                (last, cut) = (next, cut + 1);
+            }
+            Err(StoreError::Unavailable(_) | StoreError::Unknown(_)) => continue,
+            Err(other) => panic!("{other}"),
+        }
+        if cut % 5 == 0 {
+            wire.cut();
+        }
+    }
+    assert_eq!(below.get(&NAMES, &name(2_000)).await.unwrap(), Some(vec![19]));
 }
