@@ -23,6 +23,7 @@ pub mod conversations;
 pub mod dead_letters;
 pub mod keys;
 pub mod media;
+pub mod moving;
 pub mod names;
 pub mod search;
 pub mod settings;

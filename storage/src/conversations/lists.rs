@@ -167,6 +167,20 @@ impl Conversations {
         Ok(all)
     }
 
+    /// Whether something is not derived of the newest commit of a thread that was at work since the mark.
+    pub async fn is_behind(&self, now: i64) -> Result<bool, StoreError> {
+        let from = self.swept(0).await?.unwrap_or(now);
+        for (hour, shard) in (from..=now).flat_map(|hour| (0..=u8::MAX).map(move |of| (hour, of))) {
+            for (thread, _) in self.dirty(shard, hour).await? {
+                let newest = self.wake(thread).await?.and_then(|woken| woken.newest);
+                if newest.is_some_and(|newest| newest.underived) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// The first hour in which a shard may have left something undone.
     pub async fn swept(&self, shard: u8) -> Result<Option<i64>, StoreError> {
         self.read(&SWEPT, alone(Part::Int(i64::from(shard)))).await

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::{Cql, NotOpened, cluster_key, schema};
 use crate::body::{decode, encode};
 use crate::error::StoreError;
+use crate::moving::{Pages, Source};
 use crate::port::{Batch, Claim, Guarantees, Key, Pending, Row, Scan, Stamp, Store, Swap, Table};
 
 /// The stamp that would be made now: never below one that was made.
@@ -291,12 +292,20 @@ fn micros(time: Duration) -> i64 {
 pub struct Leased {
     store: Cql,
     lease: Lease,
+    /// Rows are older than the lease, and are written all the same.
+    moves: bool,
 }
 
 impl Leased {
     /// The lease is renewed by [`Lease::keep`].
     pub fn new(store: Cql, lease: Lease) -> Self {
-        Self { store, lease }
+        Self { store, lease, moves: false }
+    }
+
+    /// The same for rows that keep the stamps that they were written with elsewhere: whoever raised
+    /// its own above them, before it took the lease, may write them.
+    pub fn moving(store: Cql, lease: Lease) -> Self {
+        Self { store, lease, moves: true }
     }
 
     fn guard<'a, T: Send + 'a>(
@@ -328,7 +337,8 @@ impl Store for Leased {
     }
 
     fn apply(&self, batch: Batch) -> Pending<'_, ()> {
-        self.guard(Some(batch.stamp), || self.store.apply(batch))
+        let stamp = Some(batch.stamp).filter(|_| !self.moves);
+        self.guard(stamp, || self.store.apply(batch))
     }
 
     fn claim<'a>(
@@ -357,5 +367,11 @@ impl Store for Leased {
 
     fn holds(&self) -> bool {
         self.lease.holds()
+    }
+}
+
+impl Source for Leased {
+    fn pages(&self, table: &'static Table) -> Pages<'_> {
+        self.store.pages(table)
     }
 }

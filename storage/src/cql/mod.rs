@@ -12,7 +12,8 @@ mod lease;
 mod schema;
 mod statements;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod whole;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -15,6 +15,8 @@ pub(super) enum Verb {
     /// A `Get` that waits for what is being decided.
     Settle,
     Scan(Shape),
+    /// All rows of a part of the ring, with what the server knows of them.
+    Whole,
     Put,
     Delete,
     Clear,
@@ -39,6 +41,7 @@ impl Verb {
             Self::Get => "get",
             Self::Settle => "settle",
             Self::Scan(_) => "scan",
+            Self::Whole => "whole",
             Self::Put => "put",
             Self::Delete => "delete",
             Self::Clear => "clear",
@@ -50,7 +53,7 @@ impl Verb {
 
     /// Whether it only reads.
     pub(super) const fn reads(self) -> bool {
-        matches!(self, Self::Get | Self::Settle | Self::Scan(_))
+        matches!(self, Self::Get | Self::Settle | Self::Scan(_) | Self::Whole)
     }
 
     /// Whether all replicas agree on its outcome before it is answered.
@@ -65,6 +68,14 @@ impl Verb {
         match self {
             Self::Get | Self::Settle => format!("SELECT body FROM {name} WHERE {row}"),
             Self::Scan(shape) => shape.text(&name, table),
+            Self::Whole => {
+                let token = format!("token({})", names(table.partition).join(", "));
+                let wanted = columns(table).join(", ");
+                format!(
+                    "SELECT {wanted}, body, WRITETIME(body), TTL(body), toUnixTimestamp(now()) \
+                     FROM {name} WHERE {token} > ? AND {token} <= ?"
+                )
+            }
             Self::Put => format!("{} USING TIMESTAMP ? AND TTL ?", insert(&name, table)),
             Self::Delete => format!("DELETE FROM {name} USING TIMESTAMP ? WHERE {row}"),
             Self::Clear => {

@@ -15,12 +15,12 @@ use crate::port::{Batch, Change, Claim, Key, Part, Stamp, Store, Swap};
 use crate::tables::{NAMES, THREADS};
 
 /// One for all tests of this program; it ends with it.
-async fn server() -> Option<&'static Cassandra> {
+pub(crate) async fn server() -> Option<&'static Cassandra> {
     static SERVER: OnceCell<Option<Cassandra>> = OnceCell::const_new();
     SERVER.get_or_init(|| Cassandra::for_test(CommitLog::Periodic)).await.as_ref()
 }
 
-fn fresh() -> Uuid {
+pub(crate) fn fresh() -> Uuid {
     let mut random = [0; 16];
     getrandom::fill(&mut random).unwrap();
     Uuid::from_bytes(random)
@@ -40,7 +40,7 @@ fn options(node: String, keyspace: &str) -> Options {
 }
 
 /// A keyspace of its own, with nothing in it.
-async fn keyspace(server: &Cassandra) -> Cql {
+pub(crate) async fn keyspace(server: &Cassandra) -> Cql {
     let name = format!("k{}", fresh().simple());
     Cql::open(options(server.address().to_string(), &name)).await.unwrap()
 }

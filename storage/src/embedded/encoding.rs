@@ -20,11 +20,19 @@ pub(super) fn partition(table: &Table, parts: &[Part]) -> Vec<u8> {
 }
 
 /// A row's key, and how much of it is its partition's.
-pub(super) fn row(table: &Table, key: &Key) -> (Vec<u8>, usize) {
+pub(crate) fn row(table: &Table, key: &Key) -> (Vec<u8>, usize) {
     let mut bytes = partition(table, &key.partition);
     let length = bytes.len();
     cluster(table, &key.clustering, &mut bytes);
     (bytes, length)
+}
+
+/// The key that these bytes are.
+pub(crate) fn key(table: &Table, bytes: &[u8]) -> Result<Key, StoreError> {
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    let parts = table.partition.iter().map(|(_, kind)| take(*kind, &mut rest));
+    let partition = parts.collect::<Option<Vec<_>>>().ok_or_else(|| damaged(table))?;
+    Ok(Key { partition, clustering: clustering(table, rest)? })
 }
 
 /// The keys from `low` to before `high` that a scan asks for; rising or falling.
@@ -77,9 +85,11 @@ pub(super) fn clustering(table: &Table, bytes: &[u8]) -> Result<Vec<Part>, Store
     let mut rest = &bytes[..];
     let parts = table.clustering.iter().map(|(_, kind)| take(*kind, &mut rest));
     let parts: Option<Vec<_>> = parts.collect();
-    parts
-        .filter(|_| rest.is_empty())
-        .ok_or_else(|| StoreError::Corrupt(format!("a key of {} is damaged", table.name).into()))
+    parts.filter(|_| rest.is_empty()).ok_or_else(|| damaged(table))
+}
+
+fn damaged(table: &Table) -> StoreError {
+    StoreError::Corrupt(format!("a key of {} is damaged", table.name).into())
 }
 
 fn cluster(table: &Table, parts: &[Part], to: &mut Vec<u8>) {

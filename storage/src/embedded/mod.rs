@@ -9,7 +9,7 @@
 //!   up to it.
 
 mod disk;
-mod encoding;
+pub(crate) mod encoding;
 mod follower;
 mod frame;
 mod log;
@@ -20,6 +20,7 @@ mod recovery;
 mod shared;
 mod tree;
 mod value;
+mod whole;
 mod writer;
 
 use std::sync::Arc;
