@@ -23,6 +23,17 @@ pub enum Command {
     Serve,
     /// Shows everything at work in one process, with a simulated provider, customers and agents.
     Demo(DemoOptions),
+    /// Writes all that is stored to a file, but for the files that messages show. Nothing may serve it.
+    Export {
+        /// A new one.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+    /// Writes all of such a file into a store with nothing in it, on any backend.
+    Import {
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+    },
     /// Prints the OpenAPI 3.1 document.
     Openapi,
     /// Prints the effective settings as TOML, secrets masked.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use api::cli::{Cli, Command};
 use api::demo;
-use api::server::Server;
+use api::server::{Server, moving};
 use clap::Parser;
 use config::{Config, LoadOptions, LogFormat};
 use tokio::runtime::Runtime;
@@ -59,6 +59,16 @@ fn run(cli: Cli) -> Result<(), String> {
         Some(Command::Demo(options)) => {
             log(&config)?;
             runtime()?.block_on(async { demo::run(config, options, announce, stop()?).await })
+        }
+        Some(Command::Export { to }) => {
+            log(&config)?;
+            let exported = async { moving::export(&config, &to, stop()?).await };
+            print(&runtime()?.block_on(exported)?)
+        }
+        Some(Command::Import { from }) => {
+            log(&config)?;
+            let imported = async { moving::import(&config, &from, stop()?).await };
+            print(&runtime()?.block_on(imported)?)
         }
         Some(Command::Serve | Command::Openapi) | None => {
             log(&config)?;

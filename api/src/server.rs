@@ -1,5 +1,6 @@
 //! A running server: everything started in order, and stopped in the other.
 
+pub mod moving;
 mod opening;
 mod options;
 

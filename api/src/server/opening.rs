@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::clock::Stamps;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
@@ -14,9 +15,11 @@ use config::{Backend, Config, Consistency};
 use storage::cql::{self, Cql, Lease, Leased};
 use storage::embedded::{Embedded, Options};
 use storage::memory::{Memory, Now};
+use storage::moving::{Source, refuse_part};
 use storage::{Stamp, Store, tables};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{Beginning, NotStarted, not_started};
@@ -71,8 +74,18 @@ impl Own {
     }
 }
 
-/// Opens the store, and raises the stamps above all that are in it.
+/// Opens the store, and raises the stamps above all that are in it. One into which rows are still to be
+/// imported is not served.
 pub(super) async fn open(config: &Config, parts: &Beginning) -> Result<Opened, NotStarted> {
+    let opened = open_to_serve(config, parts).await?;
+    if let Err(part) = refuse_part(&*opened.store).await {
+        opened.own.give_back().await;
+        return Err(NotStarted(part.0));
+    }
+    Ok(opened)
+}
+
+async fn open_to_serve(config: &Config, parts: &Beginning) -> Result<Opened, NotStarted> {
     let clock = parts.clock.clone();
     let now: Now = Arc::new(move || clock.now());
     match config.storage.backend {
@@ -86,13 +99,70 @@ pub(super) async fn open(config: &Config, parts: &Beginning) -> Result<Opened, N
             let store = Cql::open(options(config)).await.map_err(not_started)?;
             let lease = lease(config, parts, &store).await?;
             parts.stamps.raise(Stamp(lease.from().0 - 1));
-            let keeping = lease.clone();
-            tokio::spawn(async move { keeping.keep().await });
+            keep(&lease);
             store.complete(&tables::ALL).await.map_err(not_started)?;
             let leased = Leased::new(store, lease.clone());
             Ok(Opened { store: Arc::new(leased), own: Own::Keyspace(lease) })
         }
     }
+}
+
+/// Opens the store to move what is in it: nobody is served, and nobody who serves it is waited for.
+/// What is written to a keyspace has no stamps above those that `stamps` makes now.
+pub(super) async fn open_to_move(
+    config: &Config,
+    stamps: Arc<Stamps>,
+    now: Now,
+) -> Result<(Arc<dyn Source>, Own), NotStarted> {
+    match config.storage.backend {
+        Backend::Memory => Err(NotStarted(
+            "a store in memory is gone when its process ends: set `storage.backend` to `embedded` or `cql`".to_owned(),
+        )),
+        Backend::Embedded => {
+            let store = Arc::new(embedded(config, now)?);
+            Ok((store.clone(), Own::Directory(store)))
+        }
+        Backend::Cql => {
+            let refused = |error: cql::NotOpened| NotStarted(error.to_string());
+            let store = Cql::open(options(config)).await.map_err(refused)?;
+            let (waits, waiting) = watch::channel(false);
+            let taking = take(config, stamps, &store, waits)?;
+            // Who was killed has it for so long.
+            let patience = config.storage.cql.lease * 2 + config.storage.cql.request_timeout;
+            let taken = timeout(patience, taking).await.map_err(|_| {
+                let keyspace = &config.storage.cql.keyspace;
+                NotStarted(match *waiting.borrow() {
+                    true => format!("another process serves the keyspace `{keyspace}`: stop it first"),
+                    false => format!("the database does not say who serves the keyspace `{keyspace}`: look at it"),
+                })
+            })?;
+            let lease = taken.map_err(refused)?;
+            keep(&lease);
+            if let Err(error) = store.complete(&tables::ALL).await {
+                lease.give_back().await;
+                return Err(refused(error));
+            }
+            Ok((Arc::new(Leased::moving(store, lease.clone())), Own::Keyspace(lease)))
+        }
+    }
+}
+
+fn keep(lease: &Lease) {
+    let lease = lease.clone();
+    tokio::spawn(async move { lease.keep().await });
+}
+
+/// Waits for the lease of a keyspace, and takes it; `waits` says when it has to wait.
+fn take(
+    config: &Config,
+    stamps: Arc<Stamps>,
+    store: &Cql,
+    waits: watch::Sender<bool>,
+) -> Result<impl Future<Output = Result<Lease, cql::NotOpened>>, NotStarted> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(not_started)?;
+    let (owner, now) = (Uuid::from_bytes(id), Arc::new(move || stamps.next()));
+    Ok(Lease::take(store.clone(), owner, now, config.storage.cql.lease, waits))
 }
 
 fn embedded(config: &Config, now: Now) -> Result<Embedded, NotStarted> {
@@ -136,17 +206,8 @@ fn options(config: &Config) -> cql::Options {
 
 /// Stands by until nobody else may write.
 async fn lease(config: &Config, parts: &Beginning, store: &Cql) -> Result<Lease, NotStarted> {
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(not_started)?;
-    let stamps = parts.stamps.clone();
     let (waits, mut waiting) = watch::channel(false);
-    let mut take = pin!(Lease::take(
-        store.clone(),
-        Uuid::from_bytes(id),
-        Arc::new(move || stamps.next()),
-        config.storage.cql.lease,
-        waits,
-    ));
+    let mut take = pin!(take(config, parts.stamps.clone(), store, waits)?);
     tokio::select! {
         taken = &mut take => return taken.map_err(not_started),
         _ = waiting.wait_for(|waits| *waits) => {}

@@ -243,6 +243,21 @@ impl Desk {
         (contacts.len(), conversations.len())
     }
 
+    /// What people see: contacts, conversations with their messages, agents.
+    pub(crate) async fn sight(&self) -> Vec<Value> {
+        let mut sight = Vec::new();
+        for path in ["/api/agents", "/api/contacts?per_page=100"] {
+            sight.push(self.get(path).await.unwrap());
+        }
+        let conversations: Vec<Value> = self.get("/api/conversations?per_page=100").await.unwrap();
+        for conversation in conversations {
+            let id = conversation["id"].as_str().unwrap();
+            let path = format!("/api/conversations/{id}/messages?per_page=100");
+            sight.extend([self.get(&path).await.unwrap(), conversation]);
+        }
+        sight
+    }
+
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Option<T> {
         let answer = self.client.get(self.at(path)).bearer_auth(&self.token).send().await.ok()?;
         answer.json().await.ok()

@@ -82,6 +82,22 @@ impl Program {
     }
 }
 
+/// A command of the program, to its end: what it prints, or why not.
+pub(crate) async fn run(
+    directory: &Path,
+    env: &[(&str, &str)],
+    arguments: &[&str],
+) -> Result<String, String> {
+    let mut command = command(directory, owned(env));
+    command.args(arguments).stderr(Stdio::piped());
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let said = |bytes| String::from_utf8(bytes).unwrap();
+    match output.status.code() {
+        Some(0) => Ok(said(output.stdout)),
+        _ => Err(said(output.stderr)),
+    }
+}
+
 /// The settings by which it keeps its data at this node; one process takes over from another soon.
 pub(crate) fn cluster(node: Option<&str>) -> Vec<(&'static str, &str)> {
     let Some(node) = node else { return Vec::new() };
@@ -98,9 +114,17 @@ fn owned(env: &[(&str, &str)]) -> Vec<[String; 2]> {
 }
 
 fn spawn(directory: &Path, address: &str, env: Vec<[String; 2]>) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_omnistream"))
+    command(directory, env)
         .arg("serve")
         .env("OMNISTREAM__SERVER__LISTEN", address)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn command(directory: &Path, env: Vec<[String; 2]>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_omnistream"));
+    command
         .env("OMNISTREAM__METRICS__LISTEN", "127.0.0.1:0")
         .env("OMNISTREAM__STORAGE__PATH", directory.join("data"))
         .envs(env.into_iter().map(Into::into))
@@ -108,10 +132,8 @@ fn spawn(directory: &Path, address: &str, env: Vec<[String; 2]>) -> Child {
         // What one life acknowledges is resumed in the next.
         .env("OMNISTREAM__LIMITS__REPLAY_EVENTS", "100000")
         .env("OMNISTREAM__LIMITS__REPLAY_BYTES", "100000000")
-        .current_dir(directory)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .current_dir(directory);
+    command
 }
 
 impl Drop for Program {
