@@ -1,13 +1,12 @@
 //! Keeps the index: brings in what is marked, and behind it what an earlier run, or a run of more than
 //! there was room for, left out. The index knows before when nothing is missing.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine::conversation::Conversation;
 use engine::id::ContactId;
-use engine::message::{Message, Place, SenderKind};
+use engine::message::Place;
 use engine::time::Timestamp;
 use storage::StoreError;
 use storage::conversations::FIRST_HOUR;
@@ -209,12 +208,6 @@ fn left_out(why: &str) {
     metrics::counter!("omnistream_search_left_out_total").increment(1);
 }
 
-/// The contact who wrote it.
-fn writer(message: &Message) -> Option<ContactId> {
-    let sender = &message.sender;
-    sender.id.filter(|_| sender.kind == SenderKind::Contact).map(ContactId)
-}
-
 impl Keeper<'_> {
     /// One round after the other: what is marked, and what is behind as far as there is room and time. Who
     /// has much to do rests as long as it worked: searching is nobody's first need.
@@ -382,8 +375,6 @@ impl Keeper<'_> {
 
     async fn put_whole(&mut self, head: &Conversation) -> Result<(), Failed> {
         self.round.clear(head.id);
-        // Of contacts that an earlier version wrote it is not known in which hour that was.
-        let mut people = BTreeSet::from([head.contact]);
         let (mut before, mut is_damaged) = (u64::MAX, false);
         loop {
             let conversations = &self.search.0.conversations;
@@ -395,18 +386,8 @@ impl Keeper<'_> {
             for row in &page {
                 let put = || self.round.put(head.tenant, head.channel, row, true);
                 caught("search", put).unwrap_or_else(|_| left_out("it panicked"));
-                people.extend(writer(&row.message));
             }
             self.write_full().await?;
-        }
-        for person in people {
-            let put = async {
-                if let Some(contact) = self.search.0.contacts.current(person).await? {
-                    self.round.put_contact(&contact, false);
-                }
-                Ok(())
-            };
-            spared(put).await?;
         }
         if is_damaged {
             left_out("messages cannot be read");

@@ -27,7 +27,7 @@ use storage::conversations::{Conversations, FIRST_HOUR};
 use storage::faulty::{Call, Fate, Faulty};
 use storage::keys::hour;
 use storage::memory::Memory;
-use storage::tables::{DIRTY_CONTACTS, HEADS, LOG};
+use storage::tables::{HEADS, LOG};
 use storage::{Batch, Key, Part, Stamp, Store, Table};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -268,27 +268,6 @@ async fn contacts_that_were_written_and_never_told_are_found_in_the_hours_in_whi
     process.people(Sought::name("ines"), 2).await;
     let [late] = &process.people(Sought::tag("late"), 1).await[..] else { panic!("one") };
     assert_eq!(late.id, all[0].id);
-}
-
-#[tokio::test(start_paused = true)]
-async fn contacts_of_a_store_that_knows_no_hours_of_theirs_are_found_by_their_conversations() {
-    let (store, clock) = store();
-    let process = Process::start(&store, &clock, 100).await;
-    process.hears("4915550001", "one").await;
-    process.hears_of(vec![bsuid("US.1")], "two").await;
-    process.hears_of(vec![bsuid("US.1"), phone("4915550001")], "both").await;
-    process.hears("4915550002", "other").await;
-    process.people(Sought::name("ines"), 2).await;
-    process.stop.send_replace(true);
-    let of_shard = |shard: u8| storage::Change::Clear {
-        table: &DIRTY_CONTACTS,
-        partition: vec![Part::Int(i64::from(shard)), Part::Int(hour(clock.now()))],
-    };
-    let changes = (0..=u8::MAX).map(of_shard).collect();
-    store.apply(Batch { stamp: Stamp(i64::MAX), changes }).await.unwrap();
-    let process = Process::start(&store, &clock, 100).await;
-    process.people(Sought::name("ines"), 2).await;
-    process.people(Sought::phone("0001"), 1).await;
 }
 
 #[tokio::test(start_paused = true)]
