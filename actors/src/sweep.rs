@@ -54,7 +54,9 @@ pub async fn sweep(
             mark = hour + 1;
         }
     }
-    conversations.set_swept(0, mark, world.stamps.next()).await?;
+    if swept != Some(mark) {
+        conversations.set_swept(0, mark, world.stamps.next()).await?;
+    }
     Ok(woken)
 }
 
