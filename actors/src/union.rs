@@ -258,7 +258,8 @@ impl Identities {
 
     /// Whether a thread knows of its move, too. Awake, it has its newest commit settled: what it took
     /// is found by whoever asks. A write that was on its way when nobody waited for it any more may
-    /// show a move that its thread knows nothing of: it is written over.
+    /// show a move that its thread knows nothing of: it is written over, as by one that takes another
+    /// in, since what went where that move says was taken there.
     async fn has_moved(&self, row: &Thread) -> Result<bool, Failure> {
         match self.ask(row.id, None, Command::Look).await {
             Err(Failure::Refused(Refused::Moved(_))) => return Ok(true),
