@@ -218,7 +218,8 @@ impl Media {
         }
         let left = self.counted(tenant, &mut bytes).await?.saturating_sub(medium.size);
         let gone = Change::Delete { table: &MEDIA, key: key(tenant, id) };
-        let changes = vec![announced.written(object), gone];
+        let changes = [announced.written(object), gone].into_iter();
+        let changes = changes.chain(Loose::of_gone(medium)).collect();
         self.write(tenant, &mut bytes, changes, left).await?;
         // Nobody waits for the object store.
         drop(bytes);

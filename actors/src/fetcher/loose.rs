@@ -6,7 +6,6 @@ use std::time::Duration;
 use engine::id::{MediaId, TenantId};
 use engine::media::{Medium, Origin};
 use storage::StoreError;
-use storage::media::Loose;
 
 use super::{Fetcher, FetcherParts, PAGE};
 
@@ -44,16 +43,20 @@ impl Fetcher {
         for shard in 0..=u8::MAX {
             let mut behind = None;
             loop {
+                let (stamp, mut looked_at) = (media.look(), Vec::new());
                 let page = media.loose(shard, before, behind.as_ref(), PAGE).await?;
                 for loose in &page {
-                    match self.look_at(loose).await {
-                        Ok(went) => gone += usize::from(went),
+                    match self.look_at(loose.tenant, loose.medium).await {
+                        Ok(Found::Nothing | Found::Shown) => looked_at.push(*loose),
+                        Ok(Found::Unshown(_)) => gone += 1,
+                        Ok(Found::Awaited) => {}
                         // Not those behind it.
                         Err(error) => {
                             tracing::warn!(%error, "a file is looked at again in an hour");
                         }
                     }
                 }
+                media.looked_at(&looked_at, stamp).await?;
                 behind = page.last().copied().filter(|_| page.len() == PAGE);
                 if behind.is_none() {
                     break;
@@ -63,25 +66,18 @@ impl Fetcher {
         Ok(gone)
     }
 
-    /// Whether it went.
-    async fn look_at(&self, loose: &Loose) -> Result<bool, StoreError> {
-        let media = &self.0.parts.media;
-        let found = self.find(loose.tenant, loose.medium).await?;
-        match &found {
-            Found::Awaited => return Ok(false),
-            Found::Nothing | Found::Shown => {}
-            Found::Unshown(medium) => media.remove(medium).await?,
-        }
-        media.looked_at(loose).await?;
-        Ok(matches!(found, Found::Unshown(_)))
-    }
-
     /// A file goes, if no message shows it.
     pub(super) async fn remove(&self, tenant: TenantId, id: MediaId) -> Result<(), StoreError> {
-        match self.find(tenant, id).await? {
-            Found::Unshown(medium) => self.0.parts.media.remove(&medium).await,
-            Found::Nothing | Found::Awaited | Found::Shown => Ok(()),
+        self.look_at(tenant, id).await.map(drop)
+    }
+
+    /// What there was of it before.
+    async fn look_at(&self, tenant: TenantId, id: MediaId) -> Result<Found, StoreError> {
+        let found = self.find(tenant, id).await?;
+        if let Found::Unshown(medium) = &found {
+            self.0.parts.media.remove(medium).await?;
         }
+        Ok(found)
     }
 
     async fn find(&self, tenant: TenantId, id: MediaId) -> Result<Found, StoreError> {

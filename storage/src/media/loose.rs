@@ -9,7 +9,7 @@ use super::Media;
 use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{id, uuid};
-use crate::port::{Change, Key, Part, Row, Scan};
+use crate::port::{Batch, Change, Key, Part, Row, Scan, Stamp};
 use crate::tables::LOOSE;
 
 /// A file of which nobody knows whether it shows anywhere.
@@ -39,6 +39,16 @@ impl Loose {
         Change::Put { table: &LOOSE, key: self.key(), body: encode(&self.tenant), ttl: None }
     }
 
+    fn gone(&self) -> Change {
+        Change::Delete { table: &LOOSE, key: self.key() }
+    }
+
+    /// Of a file that goes nothing is left to be looked at.
+    pub(super) fn of_gone(medium: &Medium) -> impl Iterator<Item = Change> {
+        let deleted = Self::of_deleted(medium.tenant, medium.id);
+        [Some(deleted), Self::of_new(medium)].into_iter().flatten().map(|loose| loose.gone())
+    }
+
     fn key(&self) -> Key {
         let shard = self.medium.0.as_bytes()[15];
         Key::new(partition(shard), vec![Part::Int(self.since.0), id(self.medium)])
@@ -66,9 +76,18 @@ impl Media {
         self.0.store.scan(scan).await?.iter().filter_map(|row| read(row).transpose()).collect()
     }
 
-    /// Somebody has looked at it.
-    pub async fn looked_at(&self, loose: &Loose) -> Result<(), StoreError> {
-        self.apply(vec![Change::Delete { table: &LOOSE, key: loose.key() }]).await
+    /// From when on somebody looks at loose files.
+    pub fn look(&self) -> Stamp {
+        (self.0.stamp)()
+    }
+
+    /// Somebody has looked at these. What was written of them since stays.
+    pub async fn looked_at(&self, loose: &[Loose], stamp: Stamp) -> Result<(), StoreError> {
+        if loose.is_empty() {
+            return Ok(());
+        }
+        let changes = loose.iter().map(Loose::gone).collect();
+        self.0.store.apply(Batch { stamp, changes }).await
     }
 }
 

@@ -421,7 +421,14 @@ async fn a_file_is_loose_from_when_it_is_kept_until_somebody_has_looked() {
     assert_eq!(loose(2, None, 100).await, all[..2], "it is not time for the last");
     assert_eq!(loose(100, None, 1).await, all[..1]);
     assert_eq!(loose(100, Some(&all[0]), 100).await, all[1..]);
-    media.looked_at(&all[1]).await.unwrap();
+    let looks = media.look();
+    // Something happens to one of them meanwhile.
+    media.apply(vec![all[0].put()]).await.unwrap();
+    media.looked_at(&all[..2], looks).await.unwrap();
     assert_eq!(loose(100, None, 100).await, [all[0], all[2]]);
     assert_eq!(media.loose(8, Timestamp(100), None, 100).await.unwrap(), []);
+    let medium = media.get(TENANT, all[2].medium).await.unwrap().unwrap();
+    media.apply(vec![Loose::of_deleted(TENANT, medium.id).put()]).await.unwrap();
+    media.remove(&medium).await.unwrap();
+    assert_eq!(loose(100, None, 100).await, all[..1], "nothing is left of what is gone");
 }
