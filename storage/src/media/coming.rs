@@ -19,7 +19,7 @@ use crate::tables::MEDIA_COMING;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Announced {
     pub(super) tenant: TenantId,
-    /// The file whose they are, once that is known.
+    /// The file whose they are, once that is known and has to be.
     #[serde(default)]
     pub(super) medium: Option<MediaId>,
     /// The upload by which a bucket takes them in parts.

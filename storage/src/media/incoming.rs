@@ -84,19 +84,23 @@ impl Incoming {
     /// It comes in parts. What has to be aborted by an id is there, with nothing in it, before that
     /// is known.
     async fn begin(&mut self) -> Result<Upload, StoreError> {
-        self.announce(None, None).await?;
         let Media(inner) = self.media.clone();
-        let upload = inner.objects.begin(&self.name).await?;
-        if let Some(id) = upload.id().cloned() {
-            self.announce(None, Some(id)).await?;
+        if inner.objects.is_bucket() {
+            let upload = inner.objects.begin(&self.name).await?;
+            self.announce(None, upload.id().cloned()).await?;
+            return Ok(upload);
         }
-        Ok(upload)
+        self.announce(None, None).await?;
+        inner.objects.begin(&self.name).await
     }
 
     /// All of it is written, and durable.
     async fn finish(&mut self, medium: Option<MediaId>) -> Result<(), StoreError> {
-        let id = self.upload.as_ref().and_then(Upload::id).cloned();
-        self.announce(medium, id).await?;
+        // Whose they are has to be known where a row may be there and this still be written down.
+        if self.upload.is_none() || !self.media.0.store.guarantees().atomic {
+            let id = self.upload.as_ref().and_then(Upload::id).cloned();
+            self.announce(medium, id).await?;
+        }
         if self.upload.is_some() && !self.part.is_empty() {
             self.flush().await?;
         }

@@ -93,12 +93,13 @@ impl Objects {
         }
     }
 
+    pub(super) fn is_bucket(&self) -> bool {
+        matches!(self.place, Place::Bucket { .. })
+    }
+
     /// Bytes of every part of a file but the last.
     pub(super) fn part_bytes(&self) -> usize {
-        match &self.place {
-            Place::Bucket { .. } => BUCKET_PART_BYTES,
-            Place::Directory(_) | Place::Memory => PART_BYTES,
-        }
+        if self.is_bucket() { BUCKET_PART_BYTES } else { PART_BYTES }
     }
 
     /// Fails when the disk has less free space than this.

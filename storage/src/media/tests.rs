@@ -204,6 +204,42 @@ async fn a_start_keeps_what_has_a_row_and_sweeps_what_has_none(place: Place) {
     assert_eq!(media.settle().await.unwrap(), (0, 0));
 }
 
+async fn a_file_is_written_down_once_before_it_comes_and_then_its_row(place: Place) {
+    let (store, writes) = (store(), Arc::new(AtomicI64::new(0)));
+    let counted = writes.clone();
+    let count = move |call: &Call<'_>| {
+        counted.fetch_add(i64::from(matches!(call, Call::Write(_))), Ordering::Relaxed);
+        Fate::Done
+    };
+    let media = place.open(&(Arc::new(Faulty::new(store, count).promising_as_below()) as _));
+    for (n, bytes) in [(1, 5), (2, MOST)] {
+        writes.store(0, Ordering::Relaxed);
+        let bytes = vec![7; bytes];
+        let medium = coming(&media, n, &bytes).await.keep(draft(n)).await.unwrap();
+        assert_eq!(read(&media, &medium).await, bytes);
+        assert_eq!(writes.load(Ordering::Relaxed), 2, "{} bytes", bytes.len());
+    }
+}
+
+async fn a_large_file_is_there_whatever_became_of_its_row(place: Place) {
+    for (nth, fate, is_there) in
+        [(3, Fate::Torn(2), true), (3, Fate::Torn(1), false), (3, Fate::Applied, true)]
+    {
+        let store = store();
+        let media = place.open(&ends(&store, nth, fate));
+        let large = vec![7; MOST];
+        assert!(coming(&media, 1, &large).await.keep(draft(1)).await.is_err());
+        let media = place.open(&store);
+        media.settle().await.unwrap();
+        let medium = media.get(TENANT, draft(1).id).await.unwrap();
+        assert_eq!((medium.is_some(), place.files()), (is_there, usize::from(is_there)));
+        if let Some(medium) = medium {
+            assert_eq!(read(&media, &medium).await, large, "{fate:?}");
+            media.remove(&medium).await.unwrap();
+        }
+    }
+}
+
 async fn a_file_whose_keeper_left_while_its_row_was_written_is_there(place: Place) {
     let store = store();
     let (stepped, mut writes) = Faulty::stepped(store.clone());
@@ -278,6 +314,8 @@ wherever! {
     a_file_is_read_as_it_came_and_counted_until_it_is_removed
     what_is_too_large_or_has_no_room_leaves_nothing
     a_start_keeps_what_has_a_row_and_sweeps_what_has_none
+    a_file_is_written_down_once_before_it_comes_and_then_its_row
+    a_large_file_is_there_whatever_became_of_its_row
     a_file_whose_keeper_left_while_its_row_was_written_is_there
     of_a_file_that_was_being_removed_nothing_stays_or_all_does
     the_same_file_under_the_same_id_is_kept_once_and_another_is_refused
