@@ -5,13 +5,17 @@ use std::iter::successors;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use object_store::aws::AmazonS3Builder;
-use object_store::client::{HttpClient, HttpConnector, HttpError, HttpErrorKind};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
+};
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use reqwest::Client;
 use reqwest::redirect::Policy;
 
-use super::objects::{Objects, Place};
+use super::objects::{BUCKET_PART_BYTES, Objects, Place};
 use crate::error::StoreError;
 
 /// Where a bucket is, and how it is spoken to.
@@ -45,6 +49,10 @@ pub enum NotReached {
 
 /// The waits between two attempts: the first, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// What is larger may take a time of its own to get there.
+pub(super) const LARGE_BYTES: usize = 256 * 1024;
+/// So long the largest part, at 128 KiB a second.
+const UPLOAD: Duration = Duration::from_secs(BUCKET_PART_BYTES as u64 / (128 * 1024));
 /// So much of what is said of a failure is kept.
 const REASON_CHARS: usize = 300;
 
@@ -52,15 +60,19 @@ pub(super) fn open(options: BucketOptions) -> Result<Objects, StoreError> {
     // A second call finds it installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let BucketOptions { name, timeout, retries, .. } = options;
-    // A file may take its time as long as something of it comes.
-    let client = Client::builder()
-        .https_only(!options.allow_http)
-        .connect_timeout(timeout)
-        .read_timeout(timeout)
-        .redirect(Policy::none())
-        .http1_only()
-        .build()
-        .map_err(|error| StoreError::Unavailable(error.to_string().into()))?;
+    let client = |silence: Duration| {
+        // A file may take its time as long as something of it comes.
+        let client = Client::builder()
+            .https_only(!options.allow_http)
+            .connect_timeout(timeout)
+            .read_timeout(silence)
+            .redirect(Policy::none())
+            .http1_only()
+            .build()
+            .map_err(|error| StoreError::Unavailable(error.to_string().into()));
+        client.map(HttpClient::new)
+    };
+    let clients = Clients { brief: client(timeout)?, patient: client(timeout + UPLOAD)? };
     let (init_backoff, max_backoff) = BACKOFF;
     let retry = RetryConfig {
         backoff: BackoffConfig { init_backoff, max_backoff, ..BackoffConfig::default() },
@@ -69,7 +81,7 @@ pub(super) fn open(options: BucketOptions) -> Result<Objects, StoreError> {
         retry_timeout: timeout.saturating_mul(u32::try_from(retries + 1).unwrap_or(u32::MAX)),
     };
     let mut builder = AmazonS3Builder::new()
-        .with_http_connector(Connector(client))
+        .with_http_connector(clients)
         .with_retry(retry)
         .with_bucket_name(&name)
         .with_region(options.region)
@@ -87,13 +99,34 @@ pub(super) fn open(options: BucketOptions) -> Result<Objects, StoreError> {
     Ok(Objects::of(bucket, place, prefix))
 }
 
-/// Gives the object store its client.
-#[derive(Debug)]
-struct Connector(Client);
+/// Give the object store what it asks with. While bytes are still on their way there is no answer, and
+/// that is no silence.
+#[derive(Clone, Debug)]
+struct Clients {
+    brief: HttpClient,
+    /// For what takes its time to get there.
+    patient: HttpClient,
+}
 
-impl HttpConnector for Connector {
+impl HttpConnector for Clients {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(self.0.clone()))
+        Ok(HttpClient::new(self.clone()))
+    }
+}
+
+impl HttpService for Clients {
+    // As `async_trait` has it.
+    fn call<'a, 'b>(
+        &'a self,
+        request: HttpRequest,
+    ) -> BoxFuture<'b, Result<HttpResponse, HttpError>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        let is_large = request.body().content_length() > LARGE_BYTES;
+        let client = if is_large { &self.patient } else { &self.brief };
+        client.execute(request).boxed()
     }
 }
 

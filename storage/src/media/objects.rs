@@ -57,7 +57,7 @@ pub(super) enum Upload {
 /// Bytes that are written at once.
 const PART_BYTES: usize = 256 * 1024;
 /// The same of a bucket: S3 takes no smaller part but the last.
-const BUCKET_PART_BYTES: usize = 5 * 1024 * 1024;
+pub(super) const BUCKET_PART_BYTES: usize = 5 * 1024 * 1024;
 
 impl Objects {
     pub(super) fn local(directory: &Directory) -> Result<Self, StoreError> {

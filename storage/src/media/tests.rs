@@ -14,6 +14,7 @@ use simulator::{Bucket, Held, Mood};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use super::bucket::LARGE_BYTES;
 use super::{BucketOptions, Draft, Incoming, Loose, Media, MediaLimits, NotReached, NotStored};
 use crate::error::StoreError;
 use crate::faulty::{Call, Fate, Faulty};
@@ -407,6 +408,21 @@ async fn a_bucket_that_does_not_answer_is_not_waited_for_by_everybody() {
         assert!(coming(&media, n, b"x").await.keep(draft(n)).await.is_err());
     }
     assert!(bucket.held().requests.len() >= before + 6);
+}
+
+#[tokio::test]
+async fn what_is_large_may_be_on_its_way_for_longer_than_a_bucket_may_be_silent() {
+    let Place::Bucket(bucket) = Place::bucket().await else { unreachable!() };
+    let media = in_bucket(BucketOptions { timeout: Duration::from_secs(1), ..of(&bucket) });
+    bucket.set_mood(Mood::Silent);
+    let large = coming(&media, 1, &vec![7; LARGE_BYTES + 1]).await;
+    let keeping = tokio::spawn(large.keep(draft(1)));
+    bucket.until(|held| held.requests.len() == 1).await;
+    assert!(coming(&media, 2, b"x").await.keep(draft(2)).await.is_err(), "as long as that takes");
+    bucket.set_mood(Mood::Well);
+    assert_eq!(keeping.await.unwrap().unwrap().size, LARGE_BYTES as u64 + 1);
+    // It was there all the while.
+    coming(&media, 3, b"x").await.keep(draft(3)).await.unwrap();
 }
 
 #[tokio::test]
