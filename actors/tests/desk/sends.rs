@@ -72,6 +72,21 @@ async fn a_repeated_key_answers_the_same_message_also_after_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_newer_than_what_is_stored_of_its_conversation_is_answered() {
+    let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
+    let memory = Arc::new(Memory::new(Arc::new(|| Timestamp(1_790_000_000_000))));
+    // Of a store that promises little the head is not written with each commit.
+    let bench = Bench::over(Arc::new(Faulty::new(memory, |_| Fate::Done)), clock).await;
+    bench.desk.ingest(&account(), vec![says(vec![phone("1")], "m1", "hello")]).await.unwrap();
+    let id = bench.open().await[0].id;
+    let first = send(&bench, id, None, "one").await;
+    let Command::Send(answer) = draft("two") else { unreachable!("it is a send") };
+    let answer = Command::Send(Draft { reply_to: Some(first.id), ..answer });
+    let sent = bench.desk.ask(admin(), id, None, answer).await.unwrap().message.unwrap();
+    assert_eq!(sent.reply_to_message_id, Some(first.id));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_makes_a_begun_send_unknown_and_hands_on_what_waits() {
     let (mut bench, id) = opened().await;
     let (first, second) =

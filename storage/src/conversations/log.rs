@@ -91,7 +91,8 @@ impl Conversations {
         conversation: ConversationId,
         message: MessageId,
     ) -> Result<Option<Place>, StoreError> {
-        let Some(head) = self.head(conversation).await? else { return Ok(None) };
+        // The stored head may lag behind, and what is above it counts as not there.
+        let Some(head) = self.folded(conversation).await? else { return Ok(None) };
         let mut before = head.seq + 1;
         loop {
             let page = self.messages(&head, (before, 0), 200).await?;
