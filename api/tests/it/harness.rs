@@ -59,27 +59,24 @@ impl Server {
         options: GraphOptions,
         differ: impl FnOnce(&mut Config),
     ) -> Arc<Self> {
-        let graph = RUNTIME.spawn(Graph::start(options)).await.unwrap().unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let mut config = small(directory.path(), &graph);
-        differ(&mut config);
-        Self::with(graph, config, directory, None).await
+        Self::new(options, differ, None).await
     }
 
     /// One of its own, over this store.
     pub(crate) async fn over(store: Arc<dyn Store>) -> Arc<Self> {
-        let graph = RUNTIME.spawn(Graph::start(graph())).await.unwrap().unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let config = small(directory.path(), &graph);
-        Self::with(graph, config, directory, Some(store)).await
+        Self::new(graph(), |_| {}, Some(store)).await
     }
 
-    async fn with(
-        graph: Graph,
-        config: Config,
-        directory: TempDir,
+    /// One of its own in every way.
+    pub(crate) async fn new(
+        options: GraphOptions,
+        differ: impl FnOnce(&mut Config),
         store: Option<Arc<dyn Store>>,
     ) -> Arc<Self> {
+        let graph = RUNTIME.spawn(Graph::start(options)).await.unwrap().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = small(directory.path(), &graph);
+        differ(&mut config);
         let (graph, url) = (Arc::new(graph), Mutex::default());
         let server =
             Self { graph, config, store, url, running: Mutex::default(), _directory: directory };
