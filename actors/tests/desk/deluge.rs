@@ -10,11 +10,13 @@ use actors::permits::{Amount, Share};
 use engine::channel::Inbound;
 use engine::id::TenantId;
 use engine::time::Timestamp;
+use simulator::{Cassandra, CommitLog};
+use storage::cql::{self, Cql};
 use storage::embedded::{Embedded, Options};
 use storage::faulty::{Call, Fate, Faulty};
 use storage::memory::Memory;
 use storage::seed::{Chance, seeds};
-use storage::{Stamp, Store};
+use storage::{Stamp, Store, tables};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -145,7 +147,7 @@ fn message(from: usize, n: usize) -> Inbound {
 
 /// One customer says seven things, of which the second to fifth come while the process is full; it
 /// ends at a write, of which so many partitions are written. Answers how many writes there were.
-async fn ends_at(end: Option<(usize, usize)>) -> usize {
+async fn ends_at(store: Arc<dyn Store>, end: Option<(usize, usize)>) -> usize {
     let writes = Arc::new(AtomicUsize::new(0));
     let counted = writes.clone();
     let decide = move |call: &Call<'_>, dead: &Dead| {
@@ -159,7 +161,7 @@ async fn ends_at(end: Option<(usize, usize)>) -> usize {
             _ => Fate::Done,
         }
     };
-    let mut processes = Processes::new(memory(), decide).await;
+    let mut processes = Processes::new(store, decide).await;
     for n in 0..7 {
         processes.fill(if (1..5).contains(&n) { 95 } else { 0 });
         processes.deliver(&message(1, n)).await;
@@ -179,11 +181,11 @@ async fn ends_at(end: Option<(usize, usize)>) -> usize {
 
 #[test]
 fn a_process_that_ends_at_any_write_of_what_waits_loses_nothing_and_keeps_the_order() {
-    let writes = block_on(ends_at(None));
+    let writes = block_on(ends_at(memory(), None));
     assert!(writes > 20, "{writes} writes");
     for write in 0..writes {
         for rows in 0..4 {
-            block_on(ends_at(Some((write, rows))));
+            block_on(ends_at(memory(), Some((write, rows))));
         }
     }
 }
@@ -258,40 +260,80 @@ fn the_same_seed_gives_equal_answers_on_memory_and_embedded() {
 #[test]
 fn whatever_the_store_does_each_customer_s_messages_come_once_in_order() {
     for seed in seeds(8, 4) {
-        let failing = Arc::new(AtomicBool::new(true));
-        let (fails, chance) = (failing.clone(), std::sync::Mutex::new(Chance::of(seed)));
-        let decide = move |_: &Call<'_>, _: &Dead| {
-            let mut chance = chance.lock().unwrap();
-            if !fails.load(Ordering::Acquire) || !chance.permille(150) {
-                return Fate::Done;
-            }
-            match chance.below(6) {
-                0 => Fate::Slow(Duration::from_millis(chance.below(500))),
-                1 => Fate::Unavailable,
-                2 => Fate::Applied,
-                3 => Fate::Lost,
-                4 => Fate::Torn(chance.index(3)),
-                _ => Fate::Late(1 + chance.index(8)),
-            }
-        };
-        block_on(async {
-            let mut processes = Processes::new(memory(), decide).await;
-            let mut chance = Chance::of(seed ^ 1);
-            let mut said = [0; 3];
-            for _ in 0..30 {
-                processes.fill(if chance.permille(500) { 95 } else { 0 });
-                let from = chance.index(3);
-                processes.deliver(&message(from, said[from])).await;
-                said[from] += 1;
-            }
-            processes.settle().await;
-            failing.store(false, Ordering::Release);
-            let all = processes.said().await;
-            for (from, upto) in said.into_iter().enumerate().filter(|(_, upto)| *upto > 0) {
-                let wanted: Vec<_> = (0..upto).map(|n| n.to_string()).collect();
-                let found = all.iter().find(|(phone, ..)| *phone == from.to_string());
-                assert_eq!(found.unwrap().2, wanted, "TEST_SEED={seed}: customer {from}");
-            }
-        });
+        block_on(suffers(memory(), seed));
     }
+}
+
+/// Messages of three customers over a store that fails as the seed has it, in every way.
+async fn suffers(store: Arc<dyn Store>, seed: u64) {
+    let failing = Arc::new(AtomicBool::new(true));
+    let (fails, chance) = (failing.clone(), std::sync::Mutex::new(Chance::of(seed)));
+    let decide = move |_: &Call<'_>, _: &Dead| {
+        let mut chance = chance.lock().unwrap();
+        if !fails.load(Ordering::Acquire) || !chance.permille(150) {
+            return Fate::Done;
+        }
+        match chance.below(6) {
+            0 => Fate::Slow(Duration::from_millis(chance.below(500))),
+            1 => Fate::Unavailable,
+            2 => Fate::Applied,
+            3 => Fate::Lost,
+            4 => Fate::Torn(chance.index(3)),
+            _ => Fate::Late(1 + chance.index(8)),
+        }
+    };
+    let mut processes = Processes::new(store, decide).await;
+    let mut chance = Chance::of(seed ^ 1);
+    let mut said = [0; 3];
+    for _ in 0..30 {
+        processes.fill(if chance.permille(500) { 95 } else { 0 });
+        let from = chance.index(3);
+        processes.deliver(&message(from, said[from])).await;
+        said[from] += 1;
+    }
+    processes.settle().await;
+    failing.store(false, Ordering::Release);
+    let all = processes.said().await;
+    for (from, upto) in said.into_iter().enumerate().filter(|(_, upto)| *upto > 0) {
+        let wanted: Vec<_> = (0..upto).map(|n| n.to_string()).collect();
+        let found = all.iter().find(|(phone, ..)| *phone == from.to_string());
+        assert_eq!(found.unwrap().2, wanted, "TEST_SEED={seed}: customer {from}");
+    }
+}
+
+/// A keyspace of its own on a real cluster.
+async fn keyspace(server: &Cassandra) -> Arc<dyn Store> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).unwrap();
+    let options = cql::Options {
+        nodes: vec![server.address().to_string()],
+        keyspace: format!("desk_{}", Uuid::from_bytes(random).simple()),
+        replication_factor: 1,
+        consistency: cql::Consistency::Quorum,
+        login: None,
+        request_timeout: Duration::from_secs(30),
+        statements: 256,
+        slow: Duration::from_secs(60),
+    };
+    let cluster = Cql::open(options).await.unwrap();
+    cluster.complete(&tables::ALL).await.unwrap();
+    Arc::new(cluster)
+}
+
+#[test]
+fn on_a_cluster_it_is_the_same_wherever_a_process_ends() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let Some(server) = Cassandra::for_test(CommitLog::Periodic).await else { return };
+        let seed = seeds(1, 1)[0];
+        let mut chance = Chance::of(seed);
+        let cluster = play(keyspace(&server).await, seed).await;
+        let writes = ends_at(keyspace(&server).await, None).await;
+        for _ in 0..4 {
+            let end = (chance.index(writes), chance.index(4));
+            ends_at(keyspace(&server).await, Some(end)).await;
+        }
+        let in_memory = std::thread::spawn(move || block_on(play(memory(), seed))).join().unwrap();
+        assert_eq!(cluster, in_memory, "TEST_SEED={seed}");
+    });
 }
