@@ -7,7 +7,9 @@
 //!   answer is settled by asking them.
 //! - Who may write is the one who holds the `lease`.
 
+mod answers;
 mod error;
+mod guarded;
 mod lease;
 mod schema;
 mod statements;
@@ -30,17 +32,16 @@ use scylla::response::query_result::QueryResult;
 use scylla::statement::batch::{Batch as CqlBatch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use scylla::statement::{Consistency as Level, SerialConsistency};
-use scylla::value::{CqlValue, Row as CqlRow};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
+use self::answers::{body_of, rows_of};
 pub use self::lease::{Lease, Leased, Now};
 use self::statements::{Value, Verb, parts};
 use crate::check;
-use crate::error::{Cause, StoreError};
+use crate::error::StoreError;
 use crate::port::{
-    Batch, Change, Claim, Guarantees, Key, Kind, Part, Pending, Row, Scan, Stamp, Store, Swap,
-    Table,
+    Batch, Change, Claim, Guarantees, Key, Part, Pending, Row, Scan, Stamp, Store, Swap, Table,
 };
 
 /// The longest a server keeps a row that expires: twenty years. What is kept longer does not expire.
@@ -314,100 +315,6 @@ impl Cql {
         }
         worst
     }
-
-    /// What a guarded row holds, once all that was begun on it is decided. It is asked for as long as
-    /// one answer may take.
-    async fn settled(
-        &self,
-        table: &'static Table,
-        key: &Key,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        let began = Instant::now();
-        loop {
-            match self.run(table, Verb::Settle, key_values(key)).await {
-                Err(StoreError::Unavailable(_))
-                    if began.elapsed() < self.0.options.request_timeout =>
-                {
-                    sleep(AGAIN_AFTER).await;
-                }
-                answer => return body_of(answer?),
-            }
-        }
-    }
-
-    /// Whether it applied, and what was there.
-    async fn decide(
-        &self,
-        table: &'static Table,
-        verb: Verb,
-        values: Vec<Value<'_>>,
-    ) -> Result<(bool, Option<Vec<u8>>), StoreError> {
-        let result = self.run(table, verb, values).await?;
-        decision(result)
-    }
-
-    async fn claim_once(
-        &self,
-        table: &'static Table,
-        key: &Key,
-        body: &[u8],
-        ttl: Option<Duration>,
-    ) -> Result<Claim, StoreError> {
-        let mut values = key_values(key);
-        values.extend([Value::Bytes(body), ttl_value(table, ttl)]);
-        match self.decide(table, Verb::Claim, values).await {
-            Ok((true, _)) => Ok(Claim::Won),
-            Ok((false, Some(there))) => Ok(Claim::Lost(there)),
-            Ok((false, None)) => Err(StoreError::Corrupt("a guarded row has no body".into())),
-            // Whoever asks for all that was begun decides it.
-            Err(StoreError::Unknown(cause)) => match self.settled(table, key).await {
-                Ok(Some(there)) => Ok(Claim::Lost(there)),
-                Ok(None) => Err(StoreError::Unavailable(cause)),
-                Err(_) => Err(StoreError::Unknown(cause)),
-            },
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn swap_once(
-        &self,
-        table: &'static Table,
-        key: &Key,
-        expected: Option<&[u8]>,
-        body: Option<&[u8]>,
-    ) -> Result<Swap, StoreError> {
-        let mut values = key_values(key);
-        let decided = match (expected, body) {
-            (None, None) => {
-                let there = self.settled(table, key).await?;
-                return Ok(there.map_or(Swap::Done, |there| Swap::Stale(Some(there))));
-            }
-            (None, Some(body)) => {
-                values.extend([Value::Bytes(body), ttl_value(table, None)]);
-                self.decide(table, Verb::Claim, values).await
-            }
-            (Some(expected), Some(body)) => {
-                values.splice(..0, [ttl_value(table, None), Value::Bytes(body)]);
-                values.push(Value::Bytes(expected));
-                self.decide(table, Verb::Replace, values).await
-            }
-            (Some(expected), None) => {
-                values.push(Value::Bytes(expected));
-                self.decide(table, Verb::Remove, values).await
-            }
-        };
-        match decided {
-            Ok((true, _)) => Ok(Swap::Done),
-            Ok((false, there)) => Ok(Swap::Stale(there)),
-            Err(StoreError::Unknown(cause)) => match self.settled(table, key).await {
-                Ok(there) if there.as_deref() == body => Ok(Swap::Done),
-                Ok(there) if there.as_deref() == expected => Err(StoreError::Unavailable(cause)),
-                // Perhaps it was done, and another after it.
-                _ => Err(StoreError::Unknown(cause)),
-            },
-            Err(error) => Err(error),
-        }
-    }
 }
 
 impl Options {
@@ -544,60 +451,6 @@ fn by_partition(changes: Vec<Change>) -> Vec<Vec<Change>> {
         }
     }
     partitions
-}
-
-fn body_of(result: QueryResult) -> Result<Option<Vec<u8>>, StoreError> {
-    let rows = result.into_rows_result().map_err(corrupt)?;
-    Ok(rows.maybe_first_row::<(Vec<u8>,)>().map_err(corrupt)?.map(|(body,)| body))
-}
-
-fn rows_of(result: QueryResult, table: &Table) -> Result<Vec<Row>, StoreError> {
-    let result = result.into_rows_result().map_err(corrupt)?;
-    let rows = result.rows::<CqlRow>().map_err(corrupt)?;
-    rows.map(|row| {
-        let mut columns = row.map_err(corrupt)?.columns.into_iter();
-        let clustering = table.clustering.iter().map(|(name, kind)| {
-            let part = columns.next().flatten().and_then(|value| part(*kind, value));
-            part.ok_or_else(|| corrupt(format!("the column `{name}` of `{}`", table.name)))
-        });
-        let clustering = clustering.collect::<Result<_, _>>()?;
-        match columns.next() {
-            Some(Some(CqlValue::Blob(body))) => Ok(Row { clustering, body }),
-            _ => Err(corrupt(format!("the body of a row of `{}`", table.name))),
-        }
-    })
-    .collect()
-}
-
-fn part(kind: Kind, value: CqlValue) -> Option<Part> {
-    match (kind, value) {
-        (Kind::Int, CqlValue::BigInt(n)) => Some(Part::Int(n)),
-        (Kind::Uuid, CqlValue::Blob(bytes)) => Some(Part::Uuid(bytes.try_into().ok()?)),
-        (Kind::Text, CqlValue::Text(text)) => Some(Part::Text(text.into())),
-        _ => None,
-    }
-}
-
-/// `[applied]`, and the body that is beside it where it is: Cassandra leaves out what it need not
-/// say, ScyllaDB always says what was there before.
-fn decision(result: QueryResult) -> Result<(bool, Option<Vec<u8>>), StoreError> {
-    let result = result.into_rows_result().map_err(corrupt)?;
-    let at = |name: &str| result.column_specs().iter().position(|spec| spec.name() == name);
-    let (applied, body) = (at("[applied]"), at("body"));
-    let row = result.first_row::<CqlRow>().map_err(corrupt)?;
-    let value = |at: Option<usize>| row.columns.get(at?)?.as_ref();
-    let Some(CqlValue::Boolean(is_applied)) = value(applied) else {
-        return Err(corrupt("a decision without an outcome"));
-    };
-    let body = match value(body) {
-        Some(CqlValue::Blob(body)) => Some(body.clone()),
-        _ => None,
-    };
-    Ok((*is_applied, body))
-}
-
-fn corrupt(error: impl std::fmt::Display) -> StoreError {
-    StoreError::Corrupt(Cause(format!("an answer of the database cannot be read: {error}")))
 }
 
 fn cluster_key(name: &'static str) -> Key {

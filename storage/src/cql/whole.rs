@@ -8,8 +8,9 @@ use scylla::response::{PagingState, PagingStateResponse};
 use scylla::value::{CqlValue, Row as CqlRow};
 use tokio::time::Instant;
 
+use super::answers::{corrupt, part};
 use super::statements::{Value, Verb};
-use super::{Cql, corrupt, error, part};
+use super::{Cql, error};
 use crate::error::StoreError;
 use crate::moving::{Pages, Record, Source};
 use crate::port::{Key, Kind, Stamp, Table, Writes};
