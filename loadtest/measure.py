@@ -9,6 +9,7 @@ what live sockets cost, and how soon a message is found. Loopback only; every se
     loadtest/measure.py flood  --dir DIR [--seconds 60] [--restart-after 30] [--set KEY=VALUE ...]
     loadtest/measure.py sockets --dir DIR [--beside COMMAND] [--sockets 1000] [--idle 10000] [--rounds 3]
     loadtest/measure.py search  --dir DIR [--rate 1000] [--seconds 30] [--set KEY=VALUE ...]
+    loadtest/measure.py cluster --dir DIR --node HOST:PORT [--rounds 3] [--seconds 10]
 
 DIR is scratch on the disk whose durability counts. A figure of this machine alone means little, so
 `--beside` names a program to be measured in the same rounds: it must take the same signed webhooks at
@@ -234,6 +235,38 @@ def speed(args):
             ratios = [one["engine"][key] / one[name][key] for one in rounds]
             spread = ", ".join(f"{ratio:.2f}" for ratio in sorted(ratios))
             print(f"engine / {name}, {key}: {statistics.median(ratios):.2f} ({spread})")
+    print(json.dumps(rounds))
+
+
+def cluster(args):
+    """Webhooks a second on a cluster, beside a bare program that writes the same rows to it with the
+    same driver (`cargo build --release -p omnistream-storage --example cql_limit`)."""
+    rounds = []
+    for number in range(args.rounds):
+        quiet(args.quiet)
+        words = [RELEASE / "examples" / "cql_limit", args.node, str(args.seconds), str(args.connections)]
+        done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+        bare = json.loads(done.stdout.splitlines()[-1])["per_second"]
+        keyspace = f"measure_{os.getpid()}_{number}"
+        chosen = {"backend": "cql", "cql.nodes": args.node, "cql.keyspace": keyspace}
+        chosen = settings(f"storage.{key}={value}" for key, value in chosen.items()) | settings(args.set)
+        with scratch(args.dir / "measure-cluster") as place, engine(place, chosen) as server:
+            # Conversations are open, and statements prepared.
+            load(server, rate=0, count=4000, connections=args.connections, **{"for": 60})
+            quiet(args.quiet)
+            before = server.metrics()
+            most = load(server, rate=0, **{"for": args.seconds}, connections=args.connections)
+            grown = lambda name: sum(value for key, value in server.metrics().items() if key.startswith(name)) - sum(
+                value for key, value in before.items() if key.startswith(name)
+            )
+            accepted = grown('omnistream_webhook_items_total{item="message"}')
+            statements = grown("omnistream_cql_statement_seconds_count")
+        row = {"bare": bare, "engine": most["achieved_rate"], "ratio": most["achieved_rate"] / bare}
+        row |= {"statements_per_webhook": statements / accepted, "cpu_us": most["server"]["cpu_us"]}
+        row |= {f"{p}_ms": most["latency_us"][p] / 1000 for p in ("p50", "p99")}
+        print(f"round {number + 1}:", ", ".join(f"{k} {v:.2f}" for k, v in row.items()), flush=True)
+        rounds.append(row)
+    print("engine / bare:", ", ".join(f"{row['ratio']:.2f}" for row in rounds))
     print(json.dumps(rounds))
 
 
@@ -536,9 +569,16 @@ def main():
     of_search.add_argument("--rate", type=float, default=1000, help="webhooks a second beside; 0: none")
     of_search.add_argument("--seconds", type=float, default=30)
     of_search.add_argument("--quiet", type=float, default=0, help="seconds to wait for an idle machine before")
-    for one in (of_memory, of_flood, of_sockets, of_search):
+    of_cluster = what.add_parser("cluster", help="webhooks a second on a cluster", description=cluster.__doc__)
+    of_cluster.set_defaults(measure=cluster)
+    of_cluster.add_argument("--node", required=True, metavar="HOST:PORT")
+    of_cluster.add_argument("--rounds", type=int, default=3)
+    of_cluster.add_argument("--seconds", type=int, default=10)
+    of_cluster.add_argument("--connections", type=int, default=256)
+    of_cluster.add_argument("--quiet", type=float, default=0, help="seconds to wait for an idle machine before each round")
+    for one in (of_memory, of_flood, of_sockets, of_search, of_cluster):
         one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as limits.inflight_tenant=5000")
-    for one in (of_speed, of_memory, of_flood, of_sockets, of_search):
+    for one in (of_speed, of_memory, of_flood, of_sockets, of_search, of_cluster):
         one.add_argument("--dir", type=pathlib.Path, required=True)
     args = parser.parse_args()
     args.dir = args.dir.resolve()

@@ -64,12 +64,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 conversation[..8].copy_from_slice(&(message % CONVERSATIONS).to_be_bytes());
                 let (conversation, n) = (&conversation[..], (message / CONVERSATIONS) as i64);
                 let rows = (
-                    (conversation, 0_i64, 0_i64, n, vec![7; COMMIT], at, 0_i32),
-                    (conversation, 0_i64, 1_i64, n, vec![7; MESSAGE], at, 0_i32),
+                    (conversation, 0_i64, 0_i64, n, vec![7_u8; COMMIT], at, 0_i32),
+                    (conversation, 0_i64, 1_i64, n, vec![7_u8; MESSAGE], at, 0_i32),
                 );
                 session.batch(&commit, rows).await?;
                 let external = format!("wamid.{message:032}");
-                let of = (&[1_u8; 16][..], external, vec![7; PLACE], at, 5_184_000_i32);
+                let of = (&[1_u8; 16][..], external, vec![7_u8; PLACE], at, 5_184_000_i32);
                 session.execute_unpaged(&place, of).await?;
                 written += 1;
             }
