@@ -258,13 +258,13 @@ impl Cql {
     /// The changes to one partition of one table, as one.
     async fn write(&self, stamp: Stamp, changes: &[Change]) -> Result<(), StoreError> {
         let mut unknown = None;
-        for _ in 0..WRITES {
+        for attempt in 0..WRITES {
+            if attempt > 0 {
+                sleep(AGAIN_AFTER).await;
+            }
             match (self.write_once(stamp, changes).await, unknown.take()) {
                 (Ok(()), _) => return Ok(()),
-                (Err(StoreError::Unknown(cause)), _) => {
-                    unknown = Some(cause);
-                    sleep(AGAIN_AFTER).await;
-                }
+                (Err(StoreError::Unknown(cause)), _) => unknown = Some(cause),
                 // The first may have been done all the same.
                 (Err(_), Some(cause)) => return Err(StoreError::Unknown(cause)),
                 (Err(error), None) => return Err(error),
