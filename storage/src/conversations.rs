@@ -16,7 +16,7 @@ use engine::message::{MessageRow, block_of};
 use serde::{Deserialize, Serialize};
 
 use self::derived::{
-    COMMIT, MESSAGE, content_key, gone, let_go, log_key, put, references, thread_changes,
+    COMMIT, MESSAGE, beside, content_key, gone, let_go, log_key, put, references, thread_changes,
 };
 pub use self::files::Unfetched;
 use self::files::{files, files_of};
@@ -94,7 +94,8 @@ impl Conversations {
     }
 
     /// Makes a commit durable with everything that is derived from it. Where the store does not
-    /// write several partitions as one, the thread's row goes first, then the commit, then the rest.
+    /// write several partitions as one, the thread's row goes first, then the commit and beside it
+    /// what counts only with it, then the rest.
     pub async fn commit(&self, write: &Write<'_>, stamp: Stamp) -> Result<(), StoreError> {
         let block = block_of(write.commit.first);
         let conversation = write.commit.conversation;
@@ -118,6 +119,7 @@ impl Conversations {
         }
         let said = needed(write.contents, write.rows, write.head);
         commit.extend(said.map(|(at, said)| put(&LOG, content_key(at), encode(said))));
+        commit.extend(beside(write));
         derived.extend(let_go(write));
         derived.extend(references(write));
         derived.extend(lists(write));

@@ -111,7 +111,9 @@ async fn what_was_said_last_is_there_and_what_was_deleted_is_nowhere_whichever_w
     for deletes in [false, true] {
         let writes = run(deletes, None).await;
         for at in 0..writes {
-            for fate in [Fate::Unavailable, Fate::Lost, Fate::Torn(1), Fate::Late(3)] {
+            for fate in
+                [Fate::Unavailable, Fate::Lost, Fate::Torn(1), Fate::Behind(1), Fate::Late(3)]
+            {
                 run(deletes, Some((at, fate))).await;
             }
         }

@@ -273,12 +273,13 @@ async fn suffers(store: Arc<dyn Store>, seed: u64) {
         if !fails.load(Ordering::Acquire) || !chance.permille(150) {
             return Fate::Done;
         }
-        match chance.below(6) {
+        match chance.below(7) {
             0 => Fate::Slow(Duration::from_millis(chance.below(500))),
             1 => Fate::Unavailable,
             2 => Fate::Applied,
             3 => Fate::Lost,
             4 => Fate::Torn(chance.index(3)),
+            5 => Fate::Behind(1 + chance.index(2)),
             _ => Fate::Late(1 + chance.index(8)),
         }
     };

@@ -493,8 +493,15 @@ async fn parked_on(fault: Option<(usize, Fate)>) -> usize {
 fn whatever_becomes_of_a_write_what_is_parked_is_neither_lost_nor_overtaken() {
     let run = |fault| block_on(parked_on(fault));
     breaks_on("poison under faults");
-    let fates =
-        [Fate::Unavailable, Fate::Applied, Fate::Lost, Fate::Torn(1), Fate::Torn(2), Fate::Late(3)];
+    let fates = [
+        Fate::Unavailable,
+        Fate::Applied,
+        Fate::Lost,
+        Fate::Torn(1),
+        Fate::Torn(2),
+        Fate::Behind(1),
+        Fate::Late(3),
+    ];
     for write in 0..run(None) {
         for fate in fates {
             run(Some((write, fate)));

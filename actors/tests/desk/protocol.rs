@@ -129,12 +129,13 @@ async fn check_log(bench: &Bench, wanted: &[String]) {
     }
 }
 
-const FATES: [Fate; 7] = [
+const FATES: [Fate; 8] = [
     Fate::Unavailable,
     Fate::Applied,
     Fate::Lost,
     Fate::Torn(1),
     Fate::Torn(2),
+    Fate::Behind(1),
     Fate::Late(3),
     Fate::Late(usize::MAX),
 ];
@@ -333,4 +334,30 @@ async fn a_commit_that_lands_after_the_next_wake_has_not_happened() {
         hears(&bench, "third").await.unwrap();
         assert_eq!(bench.texts(id).await, ["first", "third"], "restarts: {restarts}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reference_without_its_message_names_none_that_took_its_place() {
+    let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
+    let now = clock.clone();
+    let memory = Arc::new(Memory::new(Arc::new(move || now.now())));
+    let tears = Arc::new(AtomicBool::new(false));
+    let torn = tears.clone();
+    let store = Faulty::new(memory, move |call| match call {
+        Call::Write(_) if torn.swap(false, Ordering::AcqRel) => Fate::Behind(1),
+        _ => Fate::Done,
+    });
+    let bench = Bench::over(Arc::new(store), clock).await;
+    let says = |id: &str| vec![says(vec![phone("1")], id, id)];
+    bench.desk.ingest(&account(), says("first")).await.unwrap();
+    tears.store(true, Ordering::Release);
+    bench.desk.ingest(&account(), says("torn")).await.unwrap_err();
+    bench.desk.ingest(&account(), says("next")).await.unwrap();
+    let conversations = bench.conversations();
+    let found = async |id| conversations.reference(account().id, id).await.unwrap();
+    assert_eq!(found("torn").await, None);
+    bench.desk.ingest(&account(), says("torn")).await.unwrap();
+    let places = [found("first").await, found("next").await, found("torn").await];
+    let ordinals = places.map(|found| found.unwrap().1.ordinal);
+    assert_eq!(ordinals, [1, 2, 3].map(|n| n + ordinals[0] - 1));
 }

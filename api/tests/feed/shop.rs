@@ -134,6 +134,7 @@ fn fate(failing: u64, below: Below, call: &Call<'_>, chance: &mut Chance) -> Fat
         (Call::Write(_), 0 | 1) => Fate::Applied,
         _ if below == Below::Atomic => Fate::Unavailable,
         (Call::Write(_), 2) => Fate::Lost,
+        (Call::Write(_), 3) if chance.permille(500) => Fate::Behind(1 + chance.index(3)),
         (Call::Write(_), 3) => Fate::Torn(chance.index(4)),
         (Call::Write(_), 4) => Fate::Late(1 + chance.index(8)),
         _ => Fate::Unavailable,

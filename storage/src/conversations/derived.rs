@@ -2,7 +2,9 @@
 
 use engine::conversation::ContentAt;
 use engine::conversation::contents::{self, Changed};
-use engine::id::{AccountId, ConversationId};
+use engine::id::{AccountId, ConversationId, MessageId};
+use engine::message::Place;
+use serde::{Deserialize, Serialize};
 
 use super::Write;
 use super::lists::dirty;
@@ -58,14 +60,47 @@ pub(super) fn thread_changes<'a>(write: &'a Write<'_>) -> impl Iterator<Item = C
     thread.into_iter().chain(dirty)
 }
 
-/// Provider ids and idempotency keys of a commit.
+/// Where a message lies that has a provider's id; and which it is, where that may be written before
+/// its commit.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Reference(
+    pub(super) ConversationId,
+    pub(super) Place,
+    #[serde(default)] pub(super) Option<MessageId>,
+);
+
+impl Reference {
+    fn put(self, account: AccountId, external: &str) -> Change {
+        put(&REFS, ref_key(account, external), encode(&self))
+    }
+}
+
+/// References to the messages that a commit makes. They may be there without it: each counts only
+/// if its message is.
+pub(super) fn beside<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a {
+    let (account, conversation) = (write.head.account, write.commit.conversation);
+    write.commit.numbered().filter_map(move |(seq, recorded)| {
+        let (external, place) = recorded.fact.reference()?;
+        let made = made(write, seq, place)?;
+        Some(Reference(conversation, place, Some(made)).put(account, external))
+    })
+}
+
+/// All other references of a commit, and its idempotency keys.
 pub(super) fn references<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a {
     let (account, conversation) = (write.head.account, write.commit.conversation);
-    let refs = write.commit.facts.iter().filter_map(move |recorded| {
+    let refs = write.commit.numbered().filter_map(move |(seq, recorded)| {
         let (external, place) = recorded.fact.reference()?;
-        Some(put(&REFS, ref_key(account, external), encode(&(conversation, place))))
+        let is_beside = made(write, seq, place).is_some();
+        (!is_beside).then(|| Reference(conversation, place, None).put(account, external))
     });
     let keys =
         write.commit.keys.iter().map(|used| put(&KEYS, alone(Part::Uuid(used.key)), encode(used)));
     refs.chain(keys)
+}
+
+/// The message that this fact makes.
+fn made(write: &Write<'_>, seq: u64, place: Place) -> Option<MessageId> {
+    let row = write.rows.iter().find(|row| row.place == place)?;
+    (row.message.seq == seq).then_some(row.message.id)
 }

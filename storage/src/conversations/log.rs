@@ -5,7 +5,7 @@ use engine::fact::{Commit, UsedKey};
 use engine::id::{AccountId, ConversationId, MessageId};
 use engine::message::{Content, MessageRow, Place, block_of};
 
-use super::derived::{COMMIT, MESSAGE, content_key, log_key, ref_key};
+use super::derived::{COMMIT, MESSAGE, Reference, content_key, log_key, ref_key};
 use super::{COMMIT_FACTS_MAX, Conversations};
 use crate::body::decode;
 use crate::contacts::Contacts;
@@ -56,19 +56,22 @@ impl Conversations {
         Ok(())
     }
 
-    /// Where the message with this provider id (or hash) lies. A reference counts only if the row
-    /// is there: it may be of a commit that never was.
+    /// Where the message with this provider id (or hash) lies. A reference counts only if its
+    /// message is there: it may be of a commit that never was.
     pub async fn reference(
         &self,
         account: AccountId,
         external: &str,
     ) -> Result<Option<(ConversationId, Place)>, StoreError> {
         let found = self.read(&REFS, ref_key(account, external)).await?;
-        let Some((conversation, place)) = found else { return Ok(None) };
+        let Some(Reference(conversation, place, message)) = found else { return Ok(None) };
         if self.store.guarantees().atomic {
             return Ok(Some((conversation, place)));
         }
-        Ok(self.row(conversation, place).await?.map(|_| (conversation, place)))
+        let there = self.row(conversation, place).await?;
+        // Of a commit that never was the place is another message's by now.
+        let is_it = |row: &MessageRow| message.is_none_or(|id| row.message.id == id);
+        Ok(there.filter(is_it).map(|_| (conversation, place)))
     }
 
     /// A message's row.

@@ -23,6 +23,8 @@ pub enum Fate {
     /// Answered as unknown; of a batch only the changes to its first partitions, so many, are
     /// written. A claim or a swap is lost.
     Torn(usize),
+    /// The same, but the changes behind them are.
+    Behind(usize),
     /// Answered as unknown; written before the call that many calls later, or by
     /// [`Faulty::land`](super::Faulty::land) or [`Late::land`](super::Late::land).
     Late(usize),
@@ -52,7 +54,7 @@ pub struct Odds {
     pub applied: u64,
     /// [`Fate::Lost`].
     pub lost: u64,
-    /// [`Fate::Torn`].
+    /// [`Fate::Torn`] and [`Fate::Behind`].
     pub torn: u64,
     /// [`Fate::Late`], by one to eight calls.
     pub late: u64,
@@ -87,29 +89,31 @@ impl Write {
             Fate::Unavailable => Err(StoreError::Unavailable("as decided".into())),
             Fate::Applied => self.run(store).await.and_then(|_| unknown()),
             Fate::Lost | Fate::Late(_) => unknown(),
-            Fate::Torn(partitions) => {
-                if let Some(part) = self.first(partitions) {
-                    part.run(store).await?;
-                }
-                unknown()
-            }
+            Fate::Torn(partitions) => self.part(|at| at < partitions, store).await,
+            Fate::Behind(partitions) => self.part(|at| at >= partitions, store).await,
         }
     }
 
-    /// The changes of a batch to its first partitions.
-    fn first(&self, partitions: usize) -> Option<Self> {
-        let Self::Apply(batch) = self else { return None };
+    /// Of a batch what changes the partitions that are wanted, in the order in which it names them.
+    async fn part(
+        &self,
+        is_wanted: impl Fn(usize) -> bool,
+        store: &dyn Store,
+    ) -> Result<Outcome, StoreError> {
+        let Self::Apply(batch) = self else { return unknown() };
         let (mut seen, mut changes) = (Vec::new(), Vec::new());
         for change in &batch.changes {
             let place = change.place();
-            if !seen.contains(&place) {
+            let known = seen.iter().position(|other| *other == place);
+            let at = known.unwrap_or(seen.len());
+            if known.is_none() {
                 seen.push(place);
             }
-            if seen.iter().position(|other| *other == place) < Some(partitions) {
+            if is_wanted(at) {
                 changes.push(change.clone());
             }
         }
-        Some(Self::Apply(Batch { stamp: batch.stamp, changes }))
+        Self::Apply(Batch { stamp: batch.stamp, changes }).run(store).await.and_then(|_| unknown())
     }
 }
 
@@ -131,6 +135,7 @@ impl Odds {
             Some(1) => Fate::Unavailable,
             Some(2) => Fate::Applied,
             Some(3) => Fate::Lost,
+            Some(4) if chance.permille(500) => Fate::Behind(1 + chance.index(3)),
             Some(4) => Fate::Torn(chance.index(4)),
             Some(_) => Fate::Late(1 + chance.index(8)),
             None => Fate::Done,
