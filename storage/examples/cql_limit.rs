@@ -17,10 +17,10 @@ use scylla::statement::Consistency;
 use scylla::statement::batch::{Batch, BatchType};
 use tokio::time::Instant;
 
-/// As the engine's rows of a short text have it: a commit, its message, and where that lies.
-const COMMIT: usize = 360;
-const MESSAGE: usize = 620;
-const PLACE: usize = 24;
+/// Bodies as the engine's rows of a short text have them: a commit, its message, and where that lies.
+const COMMIT: usize = 194;
+const MESSAGE: usize = 696;
+const PLACE: usize = 41;
 const CONVERSATIONS: u64 = 10_000;
 const KEYSPACE: &str = "CREATE KEYSPACE IF NOT EXISTS cql_limit WITH replication = \
     {'class': 'NetworkTopologyStrategy', 'replication_factor': 1}";
