@@ -14,6 +14,8 @@ use crate::port::Shape;
 pub(super) const HEADER: usize = 4096;
 /// What a frame is longer than its payload.
 const FRAME: usize = 16;
+/// No frame takes less: its payload has one write.
+pub(super) const SMALLEST: usize = FRAME + 8;
 const MAGIC: [u8; 8] = *b"omnilog1";
 
 /// A group's number: gapless, from 1.
@@ -80,14 +82,19 @@ pub(super) fn size(write: &Write) -> usize {
 pub(super) fn writes(mut payload: &[u8]) -> Option<Vec<Write>> {
     let mut writes = Vec::new();
     while !payload.is_empty() {
-        let mut number = || Some(u32::from_le_bytes(*payload.split_off(..4)?.as_array()?));
-        let (head, length) = (number()?, number()?);
-        let shape = if head & 1 == 1 { Shape::Appended } else { Shape::Overwritten };
-        let key = payload.split_off(..(head >> 1) as usize)?.into();
-        let value = payload.split_off(..length as usize)?;
-        writes.push(Write { key, shape, value: Value::read(value.into()).ok()? });
+        let (shape, key, value) = split(&mut payload)?;
+        writes.push(Write { key: key.into(), shape, value: Value::read(value.into()).ok()? });
     }
     Some(writes)
+}
+
+/// Takes the first write off a payload: its keyspace, its key, its value.
+fn split<'a>(payload: &mut &'a [u8]) -> Option<(Shape, &'a [u8], &'a [u8])> {
+    let mut number = || Some(u32::from_le_bytes(*payload.split_off(..4)?.as_array()?));
+    let (head, length) = (number()?, number()?);
+    let shape = if head & 1 == 1 { Shape::Appended } else { Shape::Overwritten };
+    let key = payload.split_off(..(head >> 1) as usize)?;
+    Some((shape, key, payload.split_off(..length as usize)?))
 }
 
 /// How much a payload takes in a segment.
@@ -132,6 +139,19 @@ pub(super) fn read(bytes: &[u8], salt: u64) -> Option<Frame<'_>> {
 /// The lsn that the bytes would have as a frame, whole or not.
 pub(super) fn lsn(bytes: &[u8]) -> Option<Lsn> {
     Some(Lsn::from_le_bytes(*bytes.get(8..FRAME)?.as_array()?))
+}
+
+/// Whether the bytes begin with a frame as long as the writes in it, whole or not.
+pub(super) fn is_formed(bytes: &[u8]) -> bool {
+    let formed = || {
+        let length = u32::from_le_bytes(*bytes.get(..4)?.as_array()?) as usize;
+        let mut payload = bytes.get(FRAME..length.checked_add(FRAME)?)?;
+        while !payload.is_empty() {
+            split(&mut payload)?;
+        }
+        Some(())
+    };
+    formed().is_some()
 }
 
 fn checksum(salt: u64, frame: &[u8]) -> u32 {

@@ -173,10 +173,63 @@ fn walk(
 
 /// Whether a whole group of a later lsn than `last` lies anywhere in these bytes.
 fn intact(bytes: &[u8], salt: u64, last: Lsn) -> bool {
-    // As many groups as fit: what claims another lsn need not be summed up.
-    let lsns = last + 1..=last + 1 + bytes.len() as u64 / 16;
-    (0..bytes.len()).step_by(8).any(|at| {
-        let claims = frame::lsn(&bytes[at..]).is_some_and(|lsn| lsns.contains(&lsn));
-        claims && frame::read(&bytes[at..], salt).is_some()
+    candidates(bytes, last).any(|at| frame::read(&bytes[at..], salt).is_some())
+}
+
+/// Where a group of a later lsn may begin. What an earlier use left is full of what looks like a
+/// length and a low lsn: only what has an lsn that it can have there, and the form of a group, is
+/// to be summed up.
+fn candidates(bytes: &[u8], last: Lsn) -> impl Iterator<Item = usize> {
+    (0..bytes.len()).step_by(8).filter(move |at| {
+        let lsns = last + 1..=last + 1 + (at / frame::SMALLEST) as u64;
+        let claims = frame::lsn(&bytes[*at..]).is_some_and(|lsn| lsns.contains(&lsn));
+        claims && frame::is_formed(&bytes[*at..])
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use fjall::Slice;
+
+    use super::super::frame::{self, Write};
+    use super::super::value::Value;
+    use super::{candidates, intact};
+    use crate::port::{Shape, Stamp};
+
+    /// What an earlier use of a file left: every other word reads as a low lsn behind a length that
+    /// still fits.
+    fn left() -> Vec<u8> {
+        let words = (0..20_000_u64).flat_map(|n| [1 << 10, 2 + n % 7]);
+        words.flat_map(u64::to_le_bytes).collect()
+    }
+
+    fn group(salt: u64, lsn: u64) -> Vec<u8> {
+        let mut frame = Vec::new();
+        frame::begin(&mut frame);
+        for key in [&b"one"[..], b"two"] {
+            let value = Value::row(Stamp(1), 0, b"body");
+            let write = Write { key: Slice::from(key), shape: Shape::Overwritten, value };
+            frame::append(&write, &mut frame);
+        }
+        frame::seal(&mut frame, salt, lsn);
+        frame
+    }
+
+    #[test]
+    fn what_an_earlier_use_left_is_not_summed_up() {
+        let left = left();
+        assert_eq!(candidates(&left, 1).count(), 0);
+        assert!(!intact(&left, 7, 1));
+    }
+
+    #[test]
+    fn a_whole_later_group_is_found_wherever_it_lies() {
+        for before in [8, 24, 4_096] {
+            let mut bytes = left();
+            let later = group(7, 2 + before as u64 / 24);
+            bytes.splice(before..before + later.len(), later);
+            assert!(intact(&bytes, 7, 1), "{before}");
+            assert!(!intact(&bytes, 8, 1), "of another use");
+        }
+    }
 }
