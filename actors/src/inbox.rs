@@ -2,7 +2,7 @@
 //! from the archive. Loaded when first asked for, then kept by what is committed.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine::conversation::Conversation;
@@ -36,12 +36,23 @@ pub struct Inbox {
 #[derive(Default)]
 struct Open {
     rows: HashMap<ConversationId, Row>,
-    newest: BTreeSet<(Reverse<Timestamp>, ConversationId)>,
-    /// By whose they are.
-    counters: HashMap<Option<AgentId>, Counters>,
+    lanes: HashMap<LaneKey, Lane>,
     /// What closed while loading, with its seq: what is loaded later does not bring it back.
     closed: HashMap<ConversationId, u64>,
     loading: bool,
+}
+
+/// Whose, and in which status.
+type LaneKey = (Option<AgentId>, ConversationStatus);
+
+/// By what lists are ordered.
+type Place = (Reverse<Timestamp>, ConversationId);
+
+/// Those of a tenant's open conversations that every list has together or not at all.
+#[derive(Default)]
+struct Lane {
+    newest: BTreeSet<Place>,
+    unread: u64,
 }
 
 /// What lists need of an open conversation.
@@ -95,6 +106,9 @@ pub struct Counters {
     pub unread: u64,
 }
 
+/// Heads that are read at once.
+const LOADED: usize = 500;
+
 /// At most so many closed conversations are looked through for one list.
 pub const CLOSED_MAX: usize = 10_000;
 
@@ -129,19 +143,24 @@ impl Inboxes {
         let inbox = self.inbox(viewer.tenant).await?;
         let wants_open = filter.status.is_none_or(|status| !status.is_closed());
         let wants_closed = filter.status.is_none_or(ConversationStatus::is_closed);
-        let mut all: Vec<(Reverse<Timestamp>, ConversationId)> = Vec::new();
-        if wants_open {
-            let open = inbox.open();
-            let fits =
-                |id: &ConversationId| open.rows.get(id).is_some_and(|row| filter.fits(viewer, row));
-            all.extend(open.newest.iter().filter(|(_, id)| fits(id)).copied());
-        }
+        let mut closed = Vec::new();
         if wants_closed {
-            all.extend(self.closed(viewer, filter, now, since).await?);
-            all.sort_unstable();
-            all.dedup();
+            closed = self.closed(viewer, filter, now, since).await?;
+            closed.sort_unstable();
+            closed.dedup();
         }
-        let total = all.len();
+        let open = inbox.open();
+        let fits = |lane: &LaneKey| wants_open && filter.fits(viewer, lane);
+        if wants_open {
+            // It was closed when the archive was read, or will be.
+            closed.retain(|(_, id)| !open.rows.contains_key(id));
+        }
+        let total = open.total(fits).conversations + closed.len();
+        let mut all: Vec<_> = open.newest(fits).take(skip.saturating_add(limit)).collect();
+        if !closed.is_empty() {
+            all.extend(closed);
+            all.sort_unstable();
+        }
         let ids = all.into_iter().skip(skip).take(limit).map(|(_, id)| id).collect();
         Ok(Found { ids, total })
     }
@@ -154,7 +173,8 @@ impl Inboxes {
     ) -> Result<Vec<ConversationId>, StoreError> {
         let inbox = self.inbox(tenant).await?;
         let open = inbox.open();
-        let old = open.newest.range((Reverse(since), ConversationId(uuid::Uuid::nil()))..);
+        let from = (Reverse(since), ConversationId(uuid::Uuid::nil()));
+        let old = open.lanes.values().flat_map(|lane| lane.newest.range(from..));
         Ok(old.map(|(_, id)| *id).collect())
     }
 
@@ -164,7 +184,7 @@ impl Inboxes {
         filter: Filter,
         now: Timestamp,
         since: Timestamp,
-    ) -> Result<Vec<(Reverse<Timestamp>, ConversationId)>, StoreError> {
+    ) -> Result<Vec<Place>, StoreError> {
         let sees_all = viewer.permissions.has(Permission::ConversationsViewAll);
         let views = match (filter.unassigned, filter.assignee) {
             (true, Some(_)) => Vec::new(),
@@ -213,15 +233,24 @@ impl Inboxes {
             }
             tenants.entry(tenant).or_insert_with(|| Arc::new(Inbox::new())).clone()
         };
-        inbox.loaded.get_or_try_init(|| self.load(tenant, &inbox)).await?;
+        if inbox.loaded.initialized() {
+            return Ok(inbox);
+        }
+        // Whoever waits for it may give up before it is there.
+        let (inboxes, loading) = (self.clone(), inbox.clone());
+        let load = async move {
+            loading.loaded.get_or_try_init(|| inboxes.load(tenant, &loading)).await.copied()
+        };
+        let loaded = tokio::spawn(load).await;
+        loaded.unwrap_or_else(|_| Err(StoreError::Unavailable("a list was not loaded".into())))?;
         Ok(inbox)
     }
 
     /// What is committed meanwhile is followed already: it wins over what is loaded.
     async fn load(&self, tenant: TenantId, inbox: &Inbox) -> Result<(), StoreError> {
-        for id in self.0.conversations.open_set(tenant).await? {
-            let head = self.0.conversations.folded(id).await?;
-            if let Some(head) = head {
+        let all = self.0.conversations.open_set(tenant).await?;
+        for some in all.chunks(LOADED) {
+            for head in self.0.conversations.all_folded(some.to_vec()).await? {
                 inbox.open().put(&head);
             }
         }
@@ -254,15 +283,14 @@ impl Inbox {
     /// The newest of a list, at most so many, and how much it has.
     pub fn first(&self, list: List, limit: usize) -> (Vec<ConversationId>, Counters) {
         let open = self.open();
-        let fits =
-            |id: &ConversationId| open.rows.get(id).is_some_and(|row| list.holds(row.assignee));
-        let ids = open.newest.iter().map(|(_, id)| *id).filter(fits).take(limit).collect();
-        (ids, open.count(list))
+        let fits = |(assignee, _): &LaneKey| list.holds(*assignee);
+        let ids = open.newest(fits).take(limit).map(|(_, id)| id).collect();
+        (ids, open.total(fits))
     }
 
     /// How much a list has.
     pub fn counters(&self, list: List) -> Counters {
-        self.open().count(list)
+        self.open().total(|(assignee, _)| list.holds(*assignee))
     }
 }
 
@@ -282,19 +310,38 @@ impl Row {
     pub fn assignee(&self) -> Option<AgentId> {
         self.assignee
     }
+
+    fn lane(&self) -> LaneKey {
+        (self.assignee, self.status)
+    }
+
+    fn place(&self, id: ConversationId) -> Place {
+        (Reverse(self.last_message_at), id)
+    }
 }
 
 impl Open {
-    fn count(&self, list: List) -> Counters {
-        let of = |assignee| self.counters.get(&assignee).copied().unwrap_or_default();
-        match list {
-            List::Mine(agent) => of(Some(agent)),
-            List::Unassigned => of(None),
-            List::All => self.counters.values().fold(Counters::default(), |all, some| Counters {
-                conversations: all.conversations + some.conversations,
-                unread: all.unread + some.unread,
-            }),
-        }
+    /// How much lies in the lanes that fit.
+    fn total(&self, fits: impl Fn(&LaneKey) -> bool) -> Counters {
+        let all = self.lanes.iter().filter(|(key, _)| fits(key));
+        all.fold(Counters::default(), |all, (_, lane)| Counters {
+            conversations: all.conversations + lane.newest.len(),
+            unread: all.unread + lane.unread,
+        })
+    }
+
+    /// What lies in the lanes that fit, newest first.
+    fn newest(&self, fits: impl Fn(&LaneKey) -> bool) -> impl Iterator<Item = Place> {
+        let fitting = self.lanes.iter().filter(|(key, _)| fits(key));
+        let mut rest: Vec<_> = fitting.map(|(_, lane)| lane.newest.iter().copied()).collect();
+        let firsts = rest.iter_mut().enumerate();
+        let mut next: BinaryHeap<_> =
+            firsts.filter_map(|(lane, rest)| Some(Reverse((rest.next()?, lane)))).collect();
+        std::iter::from_fn(move || {
+            let Reverse((newest, lane)) = next.pop()?;
+            next.extend(rest[lane].next().map(|place| Reverse((place, lane))));
+            Some(newest)
+        })
     }
 
     fn put(&mut self, head: &Conversation) -> Option<RowChange> {
@@ -303,14 +350,13 @@ impl Open {
         if newest.is_some_and(|seq| seq >= head.seq) {
             return None;
         }
-        if let Some(row) = known {
-            self.newest.remove(&(Reverse(row.last_message_at), head.id));
-            if let Some(counters) = self.counters.get_mut(&row.assignee) {
-                counters.conversations -= 1;
-                counters.unread -= u64::from(row.unread);
-                if counters.conversations == 0 {
-                    self.counters.remove(&row.assignee);
-                }
+        if let Some(row) = known
+            && let Some(lane) = self.lanes.get_mut(&row.lane())
+        {
+            lane.newest.remove(&row.place(head.id));
+            lane.unread -= u64::from(row.unread);
+            if lane.newest.is_empty() {
+                self.lanes.remove(&row.lane());
             }
         }
         if head.status.is_closed() {
@@ -329,19 +375,85 @@ impl Open {
         };
         self.closed.remove(&head.id);
         self.rows.insert(head.id, row);
-        self.newest.insert((Reverse(row.last_message_at), head.id));
-        let counters = self.counters.entry(row.assignee).or_default();
-        counters.conversations += 1;
-        counters.unread += u64::from(row.unread);
+        let lane = self.lanes.entry(row.lane()).or_default();
+        lane.newest.insert(row.place(head.id));
+        lane.unread += u64::from(row.unread);
         Some(RowChange { before: known, after: Some(row) })
     }
 }
 
 impl Filter {
-    fn fits(&self, viewer: Viewer, row: &Row) -> bool {
-        viewer.may_see(row.assignee)
-            && self.status.is_none_or(|status| status == row.status)
-            && self.assignee.is_none_or(|agent| row.assignee == Some(agent))
-            && !(self.unassigned && row.assignee.is_some())
+    fn fits(&self, viewer: Viewer, (assignee, status): &LaneKey) -> bool {
+        viewer.may_see(*assignee)
+            && self.status.is_none_or(|wanted| wanted == *status)
+            && self.assignee.is_none_or(|agent| *assignee == Some(agent))
+            && !(self.unassigned && assignee.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cmp::Reverse;
+    use std::collections::BTreeMap;
+
+    use engine::channel::Channel;
+    use engine::conversation::{Conversation, Thread};
+    use engine::fact::ConversationStatus;
+    use engine::id::{AccountId, AgentId, ContactId, ConversationId, TenantId, ThreadId};
+    use engine::time::Timestamp;
+    use storage::seed::{Chance, seeds};
+    use uuid::Uuid;
+
+    use super::{LaneKey, Open};
+
+    fn thread() -> Thread {
+        let id = Uuid::from_u128;
+        let account = (AccountId(id(2)), Channel::Whatsapp);
+        Thread::new(ThreadId(id(3)), TenantId(id(1)), account, ContactId(id(4)))
+    }
+
+    #[test]
+    fn each_list_is_what_fits_newest_first_whatever_changed_in_what_order() {
+        const STATUSES: [ConversationStatus; 3] =
+            [ConversationStatus::Open, ConversationStatus::Pending, ConversationStatus::Resolved];
+        for seed in seeds(20, 4) {
+            println!("TEST_SEED={seed}");
+            let (mut chance, mut open) = (Chance::of(seed), Open::default());
+            let agent = |n: usize| (n > 0).then(|| AgentId(Uuid::from_u128(n as u128)));
+            let mut model = BTreeMap::new();
+            for seq in 1..400 {
+                let id = ConversationId(Uuid::from_u128(1 + chance.index(40) as u128));
+                let head = Conversation {
+                    seq,
+                    status: STATUSES[chance.index(3)],
+                    assignee: agent(chance.index(4)),
+                    last_message_at: Timestamp(chance.below(20).cast_signed()),
+                    unread: u32::try_from(chance.below(5)).expect("small"),
+                    ..Conversation::blank(id, &thread())
+                };
+                open.put(&head);
+                model.insert(id, head);
+            }
+            for (assignee, status) in (0..4).flat_map(|n| STATUSES.map(|status| (agent(n), status)))
+            {
+                let fits = |head: &Conversation| {
+                    !head.status.is_closed()
+                        && head.status == status
+                        && assignee.is_none_or(|agent| head.assignee == Some(agent))
+                };
+                let fitting: Vec<_> = model.values().filter(|head| fits(head)).collect();
+                let mut wanted: Vec<_> =
+                    fitting.iter().map(|head| (Reverse(head.last_message_at), head.id)).collect();
+                wanted.sort_unstable();
+                let in_list = |(of, is): &LaneKey| {
+                    *is == status && assignee.is_none_or(|agent| *of == Some(agent))
+                };
+                assert_eq!(open.newest(in_list).collect::<Vec<_>>(), wanted);
+                let total = open.total(in_list);
+                assert_eq!(total.conversations, wanted.len());
+                let unread: u64 = fitting.iter().map(|head| u64::from(head.unread)).sum();
+                assert_eq!(total.unread, unread);
+            }
+        }
     }
 }

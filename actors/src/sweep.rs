@@ -3,6 +3,8 @@
 
 use engine::conversation::{Command, Thread};
 use engine::fact::By;
+use engine::id::ThreadId;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use storage::StoreError;
 use storage::conversations::Conversations;
 use storage::keys::hour;
@@ -11,6 +13,9 @@ use crate::identity::Identities;
 use crate::shard::Shards;
 use crate::thread::{Order, envelope};
 use crate::world::World;
+
+/// Shards that are looked at at once.
+const SHARDS: usize = 16;
 
 /// Wakes what was left undone, and moves the mark. Answers how many threads were woken.
 pub async fn sweep(
@@ -29,19 +34,19 @@ pub async fn sweep(
     let from = swept.unwrap_or(now).min(now);
     let (mut mark, mut woken) = (from, 0);
     for hour in from..=now {
-        let mut undone = 0;
-        for shard in 0..=u8::MAX {
-            let mut dirty = conversations.dirty(shard, hour).await?;
-            dirty.dedup_by_key(|(thread, _)| *thread);
-            for (thread, _) in dirty {
-                let Some(row) = conversations.thread(thread).await? else { continue };
-                if row.moved_to.is_some() && !row.settled {
-                    undone += 1;
+        let found = stream::iter(0..=u8::MAX).map(|shard| {
+            conversations.together(move |all| async move { undone_in(&all, shard, hour).await })
+        });
+        let found: Vec<_> = found.buffered(SHARDS).try_concat().await?;
+        let undone = found.len();
+        for (thread, undone) in found {
+            match undone {
+                Undone::Move => {
                     if let Err(error) = identities.settle(thread, &[]).await {
                         tracing::warn!(%thread, %error, "a thread's move is not settled yet");
                     }
-                } else if is_undone(conversations, &row).await? {
-                    undone += 1;
+                }
+                Undone::Case => {
                     let look = envelope(By::System, Command::Look);
                     // Whatever it answers, it was woken.
                     drop(shards.ask_thread(thread, |reply| Order::new(look, reply)).await);
@@ -60,11 +65,36 @@ pub async fn sweep(
     Ok(woken)
 }
 
-/// Whether a thread has messages on their way, or facts of which something may not be derived.
+/// What is left undone of a thread.
+enum Undone {
+    Move,
+    /// Messages on their way, or facts of which something may not be derived.
+    Case,
+}
+
+/// Threads of a shard that were at work in an hour and left something undone.
+async fn undone_in(
+    conversations: &Conversations,
+    shard: u8,
+    hour: i64,
+) -> Result<Vec<(ThreadId, Undone)>, StoreError> {
+    let mut worked = conversations.worked(shard, hour).await?;
+    worked.retain(|(_, worked)| worked.undone);
+    worked.dedup_by_key(|(thread, _)| *thread);
+    let mut found = Vec::new();
+    for (thread, _) in worked {
+        let Some(row) = conversations.thread(thread).await? else { continue };
+        if row.moved_to.is_some() && !row.settled {
+            found.push((thread, Undone::Move));
+        } else if is_undone(conversations, &row).await? {
+            found.push((thread, Undone::Case));
+        }
+    }
+    Ok(found)
+}
+
 async fn is_undone(conversations: &Conversations, row: &Thread) -> Result<bool, StoreError> {
     let Some(current) = row.current else { return Ok(false) };
     let Some(head) = conversations.head(current).await? else { return Ok(true) };
-    let guarantees = conversations.guarantees();
-    let derived = head.clean || (guarantees.atomic && guarantees.settled);
-    Ok(!derived || !head.pending.is_empty())
+    Ok(!head.clean && conversations.leaves_undone(&head, None) || !head.pending.is_empty())
 }

@@ -18,7 +18,7 @@ use engine::id::{ConversationId, ThreadId};
 use engine::time::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use storage::StoreError;
-use storage::conversations::{RecentRow, Woken};
+use storage::conversations::{RecentRow, Woken, Worked};
 use tracing::debug;
 
 use self::batch::{Batch, Waiter};
@@ -69,8 +69,8 @@ pub(crate) struct State {
     /// `None`: its contact was never written.
     contact: Option<Shown>,
     loaded: Loaded,
-    /// The hour, and the case, that were entered as dirty last.
-    dirty: Option<(i64, ConversationId)>,
+    /// What was written last of when it was at work.
+    worked: Option<Worked>,
     /// The seq at which the newest provider ids were written.
     recent_at: (Option<ConversationId>, u64),
     handled: u64,
@@ -123,7 +123,7 @@ impl Actor for ThreadActor {
             core: None,
             contact: None,
             loaded: Loaded::default(),
-            dirty: None,
+            worked: None,
             recent_at: (None, 0),
             handled: 0,
             again,

@@ -13,6 +13,7 @@ use engine::conversation::{Conversation, Recent, Thread};
 use engine::fact::Commit;
 use engine::id::{ConversationId, ThreadId};
 use engine::message::{MessageRow, block_of};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use self::derived::{
@@ -20,13 +21,14 @@ use self::derived::{
 };
 pub use self::files::Unfetched;
 use self::files::{files, files_of};
-pub use self::lists::{FIRST_HOUR, View};
-use self::lists::{dirty, lists};
+use self::lists::lists;
+pub use self::lists::{FIRST_HOUR, View, Worked};
 use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{alone, id};
-use crate::port::{Batch, Change, Key, Stamp, Store, Table};
+use crate::port::{Batch, Change, Guarantees, Key, Stamp, Store, Table};
 use crate::tables::{HEADS, LOG, RECENT, THREADS};
+use crate::together::together;
 
 /// The most facts of one commit: a reader who looks for a seq goes back at most so far.
 pub const COMMIT_FACTS_MAX: usize = 256;
@@ -51,8 +53,8 @@ pub struct Write<'a> {
     pub before: Option<&'a Conversation>,
     /// The head after.
     pub head: &'a Conversation,
-    /// Whether this is the thread's first commit in this hour, or its first one since another case's.
-    pub dirty: bool,
+    /// That the thread was at work in this hour, where that is not written yet.
+    pub worked: Option<Worked>,
     /// To be written from time to time.
     pub recent: Option<&'a RecentRow>,
 }
@@ -83,6 +85,9 @@ pub struct Newest {
     /// What follows from it may not be written.
     pub underived: bool,
 }
+
+/// Heads that are asked for at once where each answer comes from elsewhere.
+const READS: usize = 32;
 
 /// Commits that a wake reads at once.
 const COMMITS: usize = 64;
@@ -185,7 +190,8 @@ impl Conversations {
         let said = said.map(|(at, said)| put(&LOG, content_key(at), encode(said)));
         // First: the row that is there need not find what it needs no more.
         let mut changes: Vec<_> = said.chain(gone(contents)).collect();
-        changes.extend(undone_in.map(|hour| dirty(thread.id, thread.current, hour)));
+        let worked = undone_in.map(|hour| Worked { hour, case: thread.current, undone: true });
+        changes.extend(worked.map(|worked| worked.put(thread.id)));
         let row = put(&THREADS, alone(id(thread.id.0)), encode(thread));
         if self.store.guarantees().atomic {
             changes.push(row);
@@ -195,8 +201,18 @@ impl Conversations {
         self.apply(vec![row], stamp).await
     }
 
+    /// Whether a start has to look at a thread with this head and row: something may be on its way,
+    /// or not be derived.
+    pub fn leaves_undone(&self, head: &Conversation, row: Option<&Thread>) -> bool {
+        let Guarantees { atomic, settled } = self.store.guarantees();
+        let is_moving = |row: &Thread| row.moved_to.is_some() && !row.settled;
+        let is_derived = atomic && settled;
+        let is_done = is_derived && head.pending.is_empty();
+        !is_done || row.is_some_and(is_moving)
+    }
+
     /// What the store promises.
-    pub fn guarantees(&self) -> crate::port::Guarantees {
+    pub fn guarantees(&self) -> Guarantees {
         self.store.guarantees()
     }
 
@@ -237,7 +253,7 @@ impl Conversations {
             thread: None,
             before: newest.before.as_ref(),
             head,
-            dirty: false,
+            worked: None,
             recent: None,
         };
         derived.extend(let_go(&write));
@@ -247,8 +263,26 @@ impl Conversations {
         self.apply(vec![put(&HEADS, alone(id(head.id.0)), encode(head))], stamp).await
     }
 
+    /// These reads, handed over once to where they may wait for a disk.
+    ///
+    /// # Errors
+    /// Those of the reads.
+    pub async fn together<T: Send + 'static, F>(
+        &self,
+        reads: impl FnOnce(Self) -> F + Send + 'static,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send,
+    {
+        together(&self.store, move |store| reads(Self::new(store))).await
+    }
+
     /// A thread with its current case, folded up to its newest fact.
     pub async fn wake(&self, thread: ThreadId) -> Result<Option<Woken>, StoreError> {
+        self.together(move |all| async move { all.woken(thread).await }).await
+    }
+
+    async fn woken(&self, thread: ThreadId) -> Result<Option<Woken>, StoreError> {
         let Some(thread) = self.thread(thread).await? else { return Ok(None) };
         let recent = self.read::<RecentRow>(&RECENT, alone(id(thread.id.0))).await?;
         let Some(current) = thread.current else {
@@ -317,6 +351,25 @@ impl Conversations {
         let current = woken.and_then(|woken| woken.case).filter(|case| case.id == id);
         // An earlier case was left in order.
         Ok(current.or(Some(head)))
+    }
+
+    /// The heads of these, as [`Conversations::folded`] has them, of those that are there.
+    pub async fn all_folded(
+        &self,
+        ids: Vec<ConversationId>,
+    ) -> Result<Vec<Conversation>, StoreError> {
+        if self.store.aside().is_none() {
+            let heads = stream::iter(ids).map(|id| self.folded(id)).buffered(READS);
+            return heads.try_filter_map(async |head| Ok(head)).try_collect().await;
+        }
+        let each = async move |all: Self| {
+            let mut heads = Vec::with_capacity(ids.len());
+            for id in ids {
+                heads.extend(all.folded(id).await?);
+            }
+            Ok(heads)
+        };
+        self.together(each).await
     }
 
     async fn read<T: serde::de::DeserializeOwned>(

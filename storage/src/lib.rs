@@ -12,9 +12,11 @@ pub mod memory;
 mod port;
 #[cfg(feature = "testing")]
 pub mod seed;
+mod together;
 
 pub use error::{Cause, StoreError};
 pub use port::*;
+pub use together::{Aside, Reads, together};
 
 pub mod activity;
 mod body;

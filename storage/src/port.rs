@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::error::StoreError;
+use crate::together::Aside;
 
 /// What a call of the port answers: boxed, so that the port can be a trait object.
 /// Dropping it does not cancel a write.
@@ -46,6 +47,11 @@ pub trait Store: Send + Sync + 'static {
     /// Whether this process may still act for what is stored: another may have taken over.
     fn holds(&self) -> bool {
         true
+    }
+
+    /// Where each read is handed over to wait for a disk: whoever has several does them there.
+    fn aside(&self) -> Option<&dyn Aside> {
+        None
     }
 }
 

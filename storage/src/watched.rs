@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::error::StoreError;
 use crate::port::{Batch, Claim, Guarantees, Key, Pending, Row, Scan, Store, Swap, Table};
+use crate::together::Aside;
 
 /// A store that is watched.
 pub struct Watched {
@@ -85,5 +86,9 @@ impl Store for Watched {
 
     fn holds(&self) -> bool {
         self.inner.holds()
+    }
+
+    fn aside(&self) -> Option<&dyn Aside> {
+        self.inner.aside()
     }
 }

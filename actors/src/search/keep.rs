@@ -354,8 +354,8 @@ impl Keeper<'_> {
             self.behind = None;
             return Ok(());
         }
-        let dirty = spared(self.search.0.conversations.dirty(shard, at)).await?.unwrap_or_default();
-        for id in dirty.into_iter().filter_map(|(_, case)| case) {
+        let worked = spared(self.search.0.conversations.worked(shard, at)).await?;
+        for id in worked.into_iter().flatten().filter_map(|(_, worked)| worked.case) {
             let head = spared(self.search.0.conversations.folded(id)).await?.flatten();
             // Of each conversation once: it may have been at work in many hours.
             let is_due =

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use engine::conversation::{Conversation, Effect, Loaded, State as Core, Thread};
 use ractor::{ActorProcessingErr, ActorRef};
 use storage::StoreError;
-use storage::conversations::{RecentRow, Write};
+use storage::conversations::{RecentRow, Worked, Write};
 use storage::keys::hour;
 use tokio::sync::oneshot;
 use tracing::Instrument;
@@ -46,8 +46,9 @@ impl State {
             };
         };
         let Some(commit) = batch.commit.take() else { return self.finish(batch) };
-        let worked = Some((hour(commit.at), commit.conversation));
-        let dirty = self.dirty != worked;
+        let undone = self.world.conversations.leaves_undone(&after, batch.thread.as_ref());
+        let (hour, case) = (hour(commit.at), Some(commit.conversation));
+        let worked = news_of(self.worked, Worked { hour, case, undone });
         let recent = (self.recent_at.0 != Some(after.id)
             || after.seq >= self.recent_at.1 + RECENT_EVERY)
             .then(|| recent_row(core, &after));
@@ -60,7 +61,7 @@ impl State {
         if recent.is_some() {
             self.recent_at = (Some(ready.after.id), ready.after.seq);
         }
-        self.dirty = worked;
+        self.worked = worked.or(self.worked);
         let (world, thread) = (self.world.clone(), batch.thread.take());
         let contents = std::mem::take(&mut batch.contents);
         batch.ready = Some(ready.clone());
@@ -75,7 +76,7 @@ impl State {
                 thread: thread.as_ref(),
                 before: ready.before.as_deref(),
                 head: &ready.after,
-                dirty,
+                worked,
                 recent: recent.as_ref(),
             };
             world.conversations.commit(&write, world.stamps.next()).await
@@ -138,7 +139,7 @@ impl State {
             Err(error @ StoreError::Unavailable(_)) => {
                 // Certainly not written: what was decided is forgotten, and read again.
                 batch.answer(Some(&error.into()));
-                (self.core, self.dirty, self.phase) = (None, None, Phase::Asleep);
+                (self.core, self.worked, self.phase) = (None, None, Phase::Asleep);
                 self.fail(Failure::Unavailable);
                 Ok(())
             }
@@ -185,6 +186,13 @@ impl State {
         }
         batch.answer(None);
     }
+}
+
+/// What has to be written of when a thread was at work: of an hour once, and once more when
+/// something is left undone in it.
+fn news_of(known: Option<Worked>, now: Worked) -> Option<Worked> {
+    let same = known.filter(|known| (known.hour, known.case) == (now.hour, now.case));
+    same.is_none_or(|known| now.undone && !known.undone).then_some(now)
 }
 
 fn recent_row(core: &Core, after: &Conversation) -> RecentRow {

@@ -7,9 +7,8 @@ use engine::message::Place;
 use serde::{Deserialize, Serialize};
 
 use super::Write;
-use super::lists::dirty;
 use crate::body::encode;
-use crate::keys::{alone, hour, id, int, text};
+use crate::keys::{alone, id, int, text};
 use crate::media::Loose;
 use crate::port::{Change, Key, Part, Table};
 use crate::tables::{KEYS, LOG, REFS, THREADS};
@@ -55,9 +54,7 @@ pub(super) fn ref_key(account: AccountId, external: &str) -> Key {
 pub(super) fn thread_changes<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a {
     let head = write.head;
     let thread = write.thread.map(|thread| put(&THREADS, alone(id(thread.id.0)), encode(thread)));
-    let (at, case) = (hour(write.commit.at), Some(write.commit.conversation));
-    let dirty = write.dirty.then(|| dirty(head.thread, case, at));
-    thread.into_iter().chain(dirty)
+    thread.into_iter().chain(write.worked.map(|worked| worked.put(head.thread)))
 }
 
 /// Where a message lies that has a provider's id; and which it is, where that may be written before

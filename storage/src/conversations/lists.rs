@@ -89,11 +89,22 @@ pub(super) fn lists(write: &Write<'_>) -> Vec<Change> {
     changes
 }
 
-/// That a thread was at work in an hour, and in which conversation; it may have something left undone.
-pub(super) fn dirty(thread: ThreadId, case: Option<ConversationId>, hour: i64) -> Change {
-    let case = case.map_or(Uuid::nil(), |case| case.0);
-    let key = Key::new(in_hour(thread.shard(), hour), vec![id(thread.0), id(case)]);
-    put(&DIRTY, key, Vec::new())
+/// That a thread was at work in an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worked {
+    pub hour: i64,
+    /// In which conversation; `None`: it had none.
+    pub case: Option<ConversationId>,
+    /// Whether it may have left something undone.
+    pub undone: bool,
+}
+
+impl Worked {
+    pub(super) fn put(self, thread: ThreadId) -> Change {
+        let case = self.case.map_or(Uuid::nil(), |case| case.0);
+        let key = Key::new(in_hour(thread.shard(), self.hour), vec![id(thread.0), id(case)]);
+        put(&DIRTY, key, encode(&self.undone))
+    }
 }
 
 fn in_hour(shard: u8, hour: i64) -> Vec<Part> {
@@ -146,13 +157,12 @@ impl Conversations {
         Ok(found)
     }
 
-    /// Threads of a shard with commits in an hour, or that were perhaps left undone, each with its
-    /// conversations; `None`: it had none.
-    pub async fn dirty(
+    /// Threads of a shard that were at work in an hour, each with its conversations.
+    pub async fn worked(
         &self,
         shard: u8,
         hour: i64,
-    ) -> Result<Vec<(ThreadId, Option<ConversationId>)>, StoreError> {
+    ) -> Result<Vec<(ThreadId, Worked)>, StoreError> {
         let mut all = Vec::new();
         let mut next = Some(Scan::of(&DIRTY, in_hour(shard, hour), PAGE));
         while let Some(scan) = next {
@@ -160,7 +170,10 @@ impl Conversations {
             for row in &page {
                 let Some(thread) = uuid(row.clustering.first()).map(ThreadId) else { continue };
                 let case = uuid(row.clustering.get(1)).filter(|case| !case.is_nil());
-                all.push((thread, case.map(ConversationId)));
+                let case = case.map(ConversationId);
+                // Rows used to say no more than that.
+                let undone = row.body.is_empty() || decode(&row.body)?;
+                all.push((thread, Worked { hour, case, undone }));
             }
             next = scan.behind(&page);
         }
@@ -171,7 +184,7 @@ impl Conversations {
     pub async fn is_behind(&self, now: i64) -> Result<bool, StoreError> {
         let from = self.swept(0).await?.unwrap_or(now);
         for (hour, shard) in (from..=now).flat_map(|hour| (0..=u8::MAX).map(move |of| (hour, of))) {
-            for (thread, _) in self.dirty(shard, hour).await? {
+            for (thread, _) in self.worked(shard, hour).await? {
                 let newest = self.wake(thread).await?.and_then(|woken| woken.newest);
                 if newest.is_some_and(|newest| newest.underived) {
                     return Ok(true);
@@ -213,7 +226,7 @@ mod tests {
     use engine::time::Timestamp;
     use uuid::Uuid;
 
-    use super::{Conversations, PAGE, dirty};
+    use super::{Conversations, PAGE, Worked};
     use crate::memory::Memory;
     use crate::port::{Batch, Stamp, Store};
 
@@ -222,12 +235,13 @@ mod tests {
         let store = Arc::new(Memory::new(Arc::new(|| Timestamp(0))));
         let thread = |n: u128| ThreadId(Uuid::from_u128(n << 8));
         let case = |n: u128| Some(ConversationId(Uuid::from_u128(n << 8)));
-        let mut all = vec![(thread(1), None), (thread(1), case(1)), (thread(1), case(2))];
-        all.extend((2..PAGE as u128 + 2).map(|n| (thread(n), case(3))));
-        let mut changes: Vec<_> =
-            all.iter().map(|(thread, case)| dirty(*thread, *case, 7)).collect();
-        changes.push(dirty(thread(1), case(9), 8));
+        let worked = |case, undone| Worked { hour: 7, case, undone };
+        let mut all = vec![(thread(1), worked(None, true)), (thread(1), worked(case(1), false))];
+        all.push((thread(1), worked(case(2), true)));
+        all.extend((2..PAGE as u128 + 2).map(|n| (thread(n), worked(case(3), n % 2 == 0))));
+        let mut changes: Vec<_> = all.iter().map(|(thread, worked)| worked.put(*thread)).collect();
+        changes.push(Worked { hour: 8, case: case(9), undone: true }.put(thread(1)));
         store.apply(Batch { stamp: Stamp(1), changes }).await.unwrap();
-        assert_eq!(Conversations::new(store).dirty(0, 7).await.unwrap(), all);
+        assert_eq!(Conversations::new(store).worked(0, 7).await.unwrap(), all);
     }
 }

@@ -16,6 +16,7 @@ mod log;
 mod open;
 mod overlay;
 mod prepare;
+mod reader;
 mod recovery;
 mod shared;
 mod tree;
@@ -32,6 +33,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 pub use self::open::{OpenError, Options};
 use self::overlay::Place;
+use self::reader::Reader;
 use self::shared::Shared;
 use self::value::Value;
 use self::writer::{Answer, Job};
@@ -39,6 +41,7 @@ use crate::check;
 use crate::error::StoreError;
 use crate::memory::Now;
 use crate::port::{Batch, Claim, Guarantees, Key, Pending, Row, Scan, Stamp, Store, Swap, Table};
+use crate::together::{Aside, Reads};
 
 /// The embedded store.
 pub struct Embedded {
@@ -250,6 +253,23 @@ impl Store for Embedded {
     /// lives: what its next start finds in the log has happened, all else never will.
     fn guarantees(&self) -> Guarantees {
         Guarantees { atomic: true, settled: true }
+    }
+
+    fn aside(&self) -> Option<&dyn Aside> {
+        Some(self)
+    }
+}
+
+impl Aside for Embedded {
+    fn run(&self, reads: Reads) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let (view, now) = (self.shared.view.load_full(), (self.now)());
+            let run = move || {
+                reads(Arc::new(Reader::new(view, now)));
+                Ok(())
+            };
+            self.blocking(run).await
+        })
     }
 }
 
