@@ -130,7 +130,10 @@ impl Bodies {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "providers stamp messages with the machine's time")]
-fn since_1970() -> std::time::Duration {
+#[expect(
+    clippy::disallowed_methods,
+    reason = "messages and results are stamped with the machine's time"
+)]
+pub(crate) fn since_1970() -> std::time::Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
