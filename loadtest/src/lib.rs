@@ -11,14 +11,18 @@ mod customers;
 pub mod flood;
 mod ledger;
 mod machine;
+pub mod page;
 mod process;
 mod readback;
 mod report;
 pub mod result;
+#[cfg(test)]
+mod sample;
 mod sender;
 pub mod sockets;
 mod tally;
 mod target;
+mod units;
 mod webhooks;
 
 pub use ledger::{Comparison, Violations};

@@ -1,11 +1,14 @@
 //! Load as a program.
 
+mod files;
+
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use files::ReportArgs;
 use loadtest::flood::{Business, Flood, Metrics, Restart};
 use loadtest::sockets::{Customer, Publisher, Sockets};
 use loadtest::{Target, Webhooks};
@@ -56,6 +59,8 @@ enum Scenario {
     /// server can so be compared. Exit code 1 when something was missing or came again, or a socket
     /// ended; 2 when the sockets could not be opened.
     Sockets(SocketsArgs),
+    /// Shows what a run found as one page with plots, which needs no network.
+    Report(ReportArgs),
 }
 
 #[derive(Args)]
@@ -235,6 +240,7 @@ async fn main() -> ExitCode {
         Scenario::Webhooks(args) => webhooks(args).await,
         Scenario::Flood(args) => flood(args).await,
         Scenario::Sockets(args) => sockets(args).await,
+        Scenario::Report(args) => files::report(args),
     };
     done.unwrap_or_else(|sentence| {
         // Without stderr there is nobody to tell.

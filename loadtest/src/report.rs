@@ -6,6 +6,8 @@ use std::fmt;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::units::millis;
+
 /// What a run found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -64,11 +66,6 @@ pub struct ServerCost {
 
 /// A generator that is later than this measures itself.
 pub(crate) const LATE_US: u64 = 1_000;
-
-/// For people.
-pub(crate) fn millis(micros: u64) -> f64 {
-    micros as f64 / 1000.0
-}
 
 impl Latency {
     pub(crate) fn of(taken: &Histogram<u64>) -> Self {

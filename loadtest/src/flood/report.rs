@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::ledger::Comparison;
-use crate::report::{LATE_US, Latency, millis};
+use crate::report::{LATE_US, Latency};
 use crate::sender::Sent;
+use crate::units::millis;
 
 /// What a flood has shown.
 #[derive(Clone, Debug, Serialize)]

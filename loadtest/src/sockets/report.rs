@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::report::{LATE_US, Latency, millis};
+use crate::report::{LATE_US, Latency};
+use crate::units::millis;
 
 /// What listening sockets have shown.
 #[derive(Clone, Debug, Serialize)]
