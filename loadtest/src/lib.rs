@@ -6,6 +6,7 @@
 
 mod arrivals;
 mod body;
+pub mod compare;
 mod connection;
 mod customers;
 pub mod flood;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use files::ReportArgs;
+use files::{CompareArgs, ReportArgs};
 use loadtest::flood::{Business, Flood, Metrics, Restart};
 use loadtest::sockets::{Customer, Publisher, Sockets};
 use loadtest::{Target, Webhooks};
@@ -61,6 +61,14 @@ enum Scenario {
     Sockets(SocketsArgs),
     /// Shows what a run found as one page with plots, which needs no network.
     Report(ReportArgs),
+    /// Compares runs of one server with runs of another, such as before and after a change.
+    ///
+    /// Machines vary from minute to minute, so make the runs in turn (A, B, A, B, ...), three of each at
+    /// least, and name them in that order: for each figure the ratio of B's median to A's is told, and
+    /// the least and the most of the ratios of rounds. Better or worse is what every round says. Exit
+    /// code 2 when the runs are of different scenarios, or when a run is not valid or broke its word:
+    /// then nothing of it counts.
+    Compare(CompareArgs),
 }
 
 #[derive(Args)]
@@ -241,6 +249,7 @@ async fn main() -> ExitCode {
         Scenario::Flood(args) => flood(args).await,
         Scenario::Sockets(args) => sockets(args).await,
         Scenario::Report(args) => files::report(args),
+        Scenario::Compare(args) => files::compared(args),
     };
     done.unwrap_or_else(|sentence| {
         // Without stderr there is nobody to tell.

@@ -87,6 +87,11 @@ fn verdict(result: &RunResult) -> Markup {
                 }
                 @if others > 0 && !result.violations.is_empty() { p { "and " (count(others)) " more" } }
             }
+        } @else if acknowledged + events == 0 {
+            section.panel.warn {
+                h2 { "Nothing was checked" }
+                p { "No message was acknowledged, and no event came." }
+            }
         } @else {
             section.panel.good {
                 h2 { "Nothing lost, nothing doubled, nothing out of order" }

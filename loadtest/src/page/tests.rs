@@ -166,6 +166,7 @@ fn violations_stand_on_top_whoever_counted_them() {
 fn a_run_of_nothing_is_a_page_all_the_same() {
     let empty = read(&RunResult::default());
     assert_eq!((empty.count("svg"), empty.count("table")), (0, 0));
+    assert!(empty.says("Nothing was checked") && !empty.says("Nothing lost"));
     let second = |at| Second { at, ..Second::default() };
     let series = [0.0, 0.0, f64::NAN, -5.0, 1e300, f64::INFINITY];
     let mut phase = Phase {
