@@ -69,6 +69,15 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
+/// A time since something began.
+pub(crate) fn clock(seconds: u32) -> String {
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes}:{rest:02}"),
+        _ => format!("{hours}:{minutes:02}:{rest:02}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{count, duration, fixed, short, tick};

@@ -6,24 +6,14 @@ use maud::{Markup, html};
 
 use super::plot::{Axis, Band, Hint, Plot, Scale, Shape, Trace};
 use super::{latencies, latency_name, rank};
+use crate::moment::{GAP, Moment};
 use crate::result::{ACKNOWLEDGE, END_TO_END, Phase, RunResult, Second};
-use crate::units::{NONE, duration, fixed, megabytes, millis, short};
+use crate::units::{NONE, clock, duration, fixed, megabytes, millis, short};
 
 /// A plot has no more moments than it can show.
 const MOMENTS_MAX: usize = 400;
 /// A band that is narrower, as a share of the plot, has no room for its name.
 const NAMED: f64 = 0.05;
-/// Seconds without a figure after which a line has a gap.
-const GAP: f64 = 1.5;
-
-/// One second or several that are drawn as one point.
-struct Moment<'a> {
-    from: f64,
-    to: f64,
-    phase: &'a str,
-    seconds: &'a [Second],
-}
-
 /// What happened second by second, below each other: all have the same time.
 pub(super) fn over_time(result: &RunResult) -> Markup {
     let moments = moments(result);
@@ -42,49 +32,27 @@ pub(super) fn over_time(result: &RunResult) -> Markup {
     }
 }
 
-fn moments(result: &RunResult) -> Vec<Moment<'_>> {
+/// Each with its phase.
+fn moments(result: &RunResult) -> Vec<(&Phase, Moment<'_>)> {
     let seconds: usize = result.phases.iter().map(|phase| phase.series.len()).sum();
     let each = seconds.div_ceil(MOMENTS_MAX).max(1);
     let mut moments = Vec::new();
     for phase in &result.phases {
-        let mut from = phase.begin;
+        let mut begin = phase.begin;
         for seconds in phase.series.chunks(each) {
-            let to = seconds.last().map_or(from, |second| second.at);
-            if !to.is_finite() {
-                continue;
+            if let Some(moment) = Moment::new(begin, seconds) {
+                begin = moment.to;
+                moments.push((phase, moment));
             }
-            // A phase's first second may begin long after the phase.
-            from = from.max(to - each as f64 - GAP).min(to);
-            moments.push(Moment { from, to, phase: &phase.name, seconds });
-            from = to;
         }
     }
     moments
 }
 
-impl Moment<'_> {
-    fn rate(&self, of: impl Fn(&Second) -> u64) -> f64 {
-        let sum: u64 = self.seconds.iter().map(of).sum();
-        sum as f64 / (self.to - self.from)
-    }
-
-    fn most(&self, of: impl Fn(&Second) -> Option<u64>) -> Option<u64> {
-        self.seconds.iter().filter_map(of).max()
-    }
-
-    /// Processors that were busy.
-    fn cores(&self, of: impl Fn(&Second) -> Option<u64>) -> f64 {
-        match self.seconds.iter().any(|second| of(second).is_some()) {
-            true => self.rate(|second| of(second).unwrap_or(0)) / 1e6,
-            false => f64::NAN,
-        }
-    }
-}
-
 /// What plots over time share.
 struct Time<'a> {
     result: &'a RunResult,
-    moments: &'a [Moment<'a>],
+    moments: &'a [(&'a Phase, Moment<'a>)],
 }
 
 impl Time<'_> {
@@ -95,10 +63,10 @@ impl Time<'_> {
                 at.rate(|second| second.acknowledged)
             }),
         ];
-        let failed = |second: &Second| second.refused + second.unknown;
-        if self.moments.iter().any(|at| at.rate(failed) > 0.0) {
+        let rate = |at: &Moment<'_>| at.rate(Second::failed);
+        if self.moments.iter().any(|(_, at)| rate(at) > 0.0) {
             // A line along the bottom would look like trouble where there is none.
-            let rate = |at: &Moment<'_>| Some(at.rate(failed)).filter(|rate| *rate > 0.0);
+            let rate = |at: &Moment<'_>| Some(rate(at)).filter(|rate| *rate > 0.0);
             let rate = |at: &Moment<'_>| rate(at).unwrap_or(f64::NAN);
             traces.push(self.trace("refused or unknown", "bad", Shape::Line, rate));
         }
@@ -114,7 +82,7 @@ impl Time<'_> {
     fn events(&self) -> Option<Plot> {
         let rate = |at: &Moment<'_>| at.rate(|second| second.delivered);
         let traces = vec![self.trace("delivered", "event", Shape::Line, rate)];
-        let is_any = self.moments.iter().any(|at| rate(at) > 0.0);
+        let is_any = self.moments.iter().any(|(_, at)| rate(at) > 0.0);
         let hint = |at: &Moment<'_>| format!("{} delivered", fixed(rate(at), 0));
         self.plot("Events at subscribers", "a second", traces, hint).filter(|_| is_any)
     }
@@ -140,14 +108,13 @@ impl Time<'_> {
     }
 
     fn processor(&self) -> Option<Plot> {
-        let both = |second: &Second| Some(second.server_user_us? + second.server_system_us?);
         let user = |at: &Moment<'_>| at.cores(|second| second.server_user_us);
         let traces = vec![
-            self.trace("kernel", "system", Shape::Area, |at| at.cores(both)),
+            self.trace("kernel", "system", Shape::Area, |at| at.cores(Second::server_us)),
             self.trace("program", "user", Shape::Area, user),
         ];
         let hint = |at: &Moment<'_>| {
-            let (all, own) = (at.cores(both), user(at));
+            let (all, own) = (at.cores(Second::server_us), user(at));
             format!("{} processors, {} of it the program", fixed(all, 2), fixed(own, 2))
         };
         self.plot("Server’s processor", "processors busy", traces, hint)
@@ -170,7 +137,7 @@ impl Time<'_> {
     ) -> Trace {
         let mut points = Vec::with_capacity(self.moments.len());
         let mut last = f64::NAN;
-        for moment in self.moments {
+        for (_, moment) in self.moments {
             if moment.from - last > GAP {
                 points.push((f64::NAN, f64::NAN));
             }
@@ -189,8 +156,8 @@ impl Time<'_> {
         hint: impl Fn(&Moment<'_>) -> String,
     ) -> Option<Plot> {
         let traces: Vec<Trace> = traces.into_iter().filter(Trace::is_any).collect();
-        let hints = self.moments.iter().map(|at| {
-            let text = format!("{}, {}\n{}", duration(at.to), at.phase, hint(at));
+        let hints = self.moments.iter().map(|(phase, at)| {
+            let text = format!("{}, {}\n{}", duration(at.to), phase.name, hint(at));
             Hint { from: at.from, to: at.to, text }
         });
         let plot = Plot {
@@ -208,7 +175,7 @@ impl Time<'_> {
     }
 
     fn end(&self) -> f64 {
-        self.moments.iter().map(|at| at.to).fold(0.0, f64::max)
+        self.moments.iter().map(|(_, at)| at.to).fold(0.0, f64::max)
     }
 
     fn bands(&self) -> Vec<Band> {
@@ -256,14 +223,6 @@ fn time(end: f64) -> Axis {
     let step = steps.into_iter().find(|step| f64::from(*step) * 6.0 >= end).unwrap_or(86_400);
     let ticks = (0..=6).map(|n| n * step).map(|at| (f64::from(at), clock(at))).collect();
     Axis { scale: Scale::between(0.0, end), ticks }
-}
-
-fn clock(seconds: u32) -> String {
-    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match hours {
-        0 => format!("{minutes}:{rest:02}"),
-        _ => format!("{hours}:{minutes:02}:{rest:02}"),
-    }
 }
 
 /// How latencies spread, each kind in a plot of its own with a line for each phase.
