@@ -126,48 +126,55 @@ fn invalid(result: &RunResult) -> Markup {
 
 /// The few figures that most people look for, of one phase.
 fn headline(result: &RunResult) -> Markup {
-    let most = result.phases.iter().map(|phase| phase.rate(phase.acknowledged)).fold(0.0, f64::max);
     let Some(phase) = headline_phase(&result.phases) else { return html! {} };
     let p99 = |of| {
         let p99 = |taken: &Histogram<u64>| millis(taken.value_at_quantile(0.99));
         phase.latency(of).map(p99)
     };
     let each = |of| phase.server.and_then(|server| server.each(of));
-    let seconds = result.phases.iter().flat_map(|phase| &phase.series);
+    let loads = result.phases.iter().filter(|phase| !phase.series.is_empty());
+    let most = loads.clone().map(|phase| phase.rate(phase.acknowledged)).reduce(f64::max);
+    let seconds = loads.flat_map(|phase| &phase.series);
     let peak = seconds.filter_map(|second| second.server_rss_bytes).max().map(megabytes);
+    // Only latencies hang on the generator.
     let figures = [
-        ("most acknowledged", Some(most).filter(|most| *most > 0.0), "a second"),
-        ("acknowledge p99", p99(ACKNOWLEDGE), "ms"),
-        ("end to end p99", p99(END_TO_END), "ms"),
-        ("page p99", p99(REST), "ms"),
-        ("CPU each webhook", each(phase.acknowledged), "µs"),
-        ("CPU each event", each(phase.delivered), "µs"),
-        ("most memory", peak, "MB"),
+        ("peak rate", most.filter(|most| *most > 0.0), "/s", false),
+        ("acknowledge p99", p99(ACKNOWLEDGE), "ms", !phase.valid),
+        ("end to end p99", p99(END_TO_END), "ms", !phase.valid),
+        ("page p99", p99(REST), "ms", !phase.valid),
+        ("CPU each webhook", each(phase.acknowledged), "µs", false),
+        ("CPU each event", each(phase.delivered), "µs", false),
+        ("most memory", peak, "MB", false),
     ];
     html! {
         section {
             dl.headline {
-                @for (name, figure, unit) in figures {
+                @for (name, figure, unit, is_doubtful) in figures {
                     @if let Some(figure) = figure {
-                        div { dt { (name) } dd { (short(figure)) small { (unit) } } }
+                        div.doubtful[is_doubtful] {
+                            dt { (name) }
+                            dd { (short(figure)) small { (unit) } }
+                        }
                     }
                 }
             }
             p.note {
                 "Latencies and CPU of the phase “" (phase.name) "”"
-                @if !phase.valid { ", which is not valid" }
+                @if !phase.valid { ", which is not valid: its latencies do not count" }
                 "."
             }
         }
     }
 }
 
+/// An open loop rather than a search, one that is valid, and at the load that is usual.
 fn headline_phase(phases: &[Phase]) -> Option<&Phase> {
     let beside = |phase: &Phase| phase.load.map_or(1.0, |load| (load - HEADLINE_LOAD).abs());
-    phases.iter().filter(|phase| phase.offered + phase.delivered > 0).min_by(|one, other| {
+    phases.iter().filter(|phase| !phase.series.is_empty()).min_by(|one, other| {
+        let kind = other.target_rate.is_some().cmp(&one.target_rate.is_some());
         let validity = other.valid.cmp(&one.valid);
         let load = beside(one).total_cmp(&beside(other));
-        validity.then(load).then(other.offered.cmp(&one.offered))
+        kind.then(validity).then(load).then(other.offered.cmp(&one.offered))
     })
 }
 
@@ -183,15 +190,16 @@ fn scenario(result: &RunResult) -> Markup {
 
 /// What a histogram is about, as it is headed.
 fn latency_name(name: &str) -> String {
-    let (begin, rest) = name.split_at(name.find([' ', '/', ':']).unwrap_or(name.len()));
-    let known = match begin {
-        ACKNOWLEDGE => "Acknowledge",
-        END_TO_END => "End to end",
-        CONNECT => "Connect",
-        REST => "Page by REST",
-        other => other,
-    };
-    format!("{known}{rest}")
+    let known = [
+        (ACKNOWLEDGE, "Acknowledge"),
+        (END_TO_END, "End to end"),
+        (CONNECT, "Connect"),
+        (REST, "Page by REST"),
+    ];
+    let known = known.iter().find_map(|(known, head)| Some((*head, name.strip_prefix(known)?)));
+    let (head, rest) = known.unwrap_or_else(|| name.split_at(name.ceil_char_boundary(1)));
+    let head = if known.is_some() { head.to_owned() } else { head.to_uppercase() };
+    format!("{head}{}", rest.replace('_', " "))
 }
 
 /// What took how long in a phase, the most asked for first.

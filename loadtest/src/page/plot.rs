@@ -71,6 +71,8 @@ pub(super) struct Hint {
     pub(super) text: String,
 }
 
+/// A tick so near to the end, in percent, would have its text beside the page.
+const LAST: f64 = 96.0;
 /// Ticks of an axis, about.
 const TICKS: f64 = 4.0;
 /// The drawing's own width and height, whatever the page makes of them.
@@ -204,7 +206,7 @@ impl Plot {
                         span.y style=(format!("top:{:.2}%", 100.0 - y)) { (text) }
                     }
                     @for (x, text) in self.x.places() {
-                        span.x style=(format!("left:{x:.2}%")) { (text) }
+                        span.x.last[x > LAST] style=(format!("left:{x:.2}%")) { (text) }
                     }
                 }
             }

@@ -9,7 +9,7 @@ use html5ever::tokenizer::{
     BufferQueue, Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts,
 };
 
-use super::page;
+use super::{latency_name, page};
 use crate::result::{ACKNOWLEDGE, Phase, Recorded, RunResult, Second};
 use crate::sample;
 use crate::tally::histogram;
@@ -119,6 +119,22 @@ fn a_run_is_shown_with_all_its_plots() {
         assert!(read.says(text), "{text}");
     }
     assert!(!read.says("violation"));
+}
+
+#[test]
+fn the_figures_on_top_are_of_a_load_that_counts_or_say_that_they_do_not() {
+    let mut run = sample::run();
+    assert!(read(&run).says("of the phase “70 %”."));
+    run.phases[3].valid = false;
+    assert!(read(&run).says("of the phase “50 %”."));
+    run.phases.retain(|phase| !phase.valid || phase.load.is_none());
+    assert!(read(&run).says("of the phase “70 %”, which is not valid"));
+}
+
+#[test]
+fn every_kind_of_latency_has_a_name() {
+    let names = [ACKNOWLEDGE, "acknowledge_neighbours", "reply", "übung_x", ""].map(latency_name);
+    assert_eq!(names, ["Acknowledge", "Acknowledge neighbours", "Reply", "Übung x", ""]);
 }
 
 #[test]
