@@ -2,6 +2,7 @@
 //! events for a bare server.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -9,6 +10,13 @@ use sha2::Sha256;
 
 use crate::customers::Customers;
 use crate::target::Target;
+
+/// Writes to the end of a string.
+macro_rules! append {
+    ($to:expr, $($what:tt)*) => {
+        write!($to, $($what)*).expect("a string takes what is written")
+    };
+}
 
 /// Makes the requests of one run.
 pub(crate) struct Bodies {
@@ -19,8 +27,8 @@ pub(crate) struct Bodies {
 }
 
 enum Kind {
-    /// Text messages of these customers to one business number.
-    Webhook { key: Hmac<Sha256>, phone_number_id: String, customers: Customers },
+    /// Text messages of these customers to one business number, so many in each.
+    Webhook { key: Hmac<Sha256>, phone_number_id: String, customers: Customers, messages: u64 },
     /// Events as a bare server passes them on, of so many bytes.
     Event { bytes: usize },
 }
@@ -38,7 +46,17 @@ impl Bodies {
     /// Webhooks with text messages of these customers to one business number.
     pub(crate) fn new(target: &Target, secret: &str, number: &str, customers: Customers) -> Self {
         let key = Hmac::new_from_slice(secret.as_bytes()).expect("a secret of any length is a key");
-        Self::of(target, Kind::Webhook { key, phone_number_id: number.to_owned(), customers })
+        let phone_number_id = number.to_owned();
+        Self::of(target, Kind::Webhook { key, phone_number_id, customers, messages: 1 })
+    }
+
+    /// So many messages in each webhook, as a provider sends them that had to wait: the webhook number
+    /// `n` begins with the message number `n` times that.
+    pub(crate) fn of_many(mut self, many: u64) -> Self {
+        if let Kind::Webhook { messages, .. } = &mut self.kind {
+            *messages = many.max(1);
+        }
+        self
     }
 
     /// Events of about so many bytes.
@@ -79,8 +97,8 @@ impl Bodies {
         request.clear();
         request.extend_from_slice(self.head.as_bytes());
         match &self.kind {
-            Kind::Webhook { key, phone_number_id, customers } => {
-                self.webhook(n, customers.of(n), phone_number_id, body);
+            Kind::Webhook { key, phone_number_id, customers, messages } => {
+                self.webhook(n * messages..(n + 1) * messages, customers, phone_number_id, body);
                 let mut mac = key.clone();
                 mac.update(body.as_bytes());
                 let mut signature = [0; 64];
@@ -98,31 +116,48 @@ impl Bodies {
         request.extend_from_slice(body.as_bytes());
     }
 
-    fn webhook(&self, n: u64, customer: u64, phone_number_id: &str, body: &mut String) {
-        let written = write!(
+    fn webhook(&self, numbers: Range<u64>, customers: &Customers, to: &str, body: &mut String) {
+        let sent_at = since_1970().as_secs();
+        append!(
             body,
             concat!(
                 r#"{{"object":"whatsapp_business_account","entry":[{{"id":"215588460021877","#,
                 r#""changes":[{{"value":{{"messaging_product":"whatsapp","metadata":"#,
-                r#"{{"display_phone_number":"15550109876","phone_number_id":"{number}"}},"#,
-                r#""contacts":[{{"profile":{{"name":"Customer {customer}"}},"wa_id":"{customer}"}}],"#,
-                r#""messages":[{{"from":"{customer}","id":"{run}{n:016X}","#,
-                r#""timestamp":"{sent_at}","type":"text","text":{{"body":"{text} \u2615"}}}}]}},"#,
-                r#""field":"messages"}}]}}]}}"#
+                r#"{{"display_phone_number":"15550109876","phone_number_id":"{}"}},"contacts":["#
             ),
-            number = phone_number_id,
-            customer = FIRST_NUMBER + customer,
-            run = self.run,
-            n = n,
-            sent_at = since_1970().as_secs(),
-            text = TEXT,
+            to
         );
-        written.expect("a string takes what is written");
+        let mut before = None;
+        for customer in numbers.clone().map(|n| FIRST_NUMBER + customers.of(n)) {
+            if before.replace(customer) != Some(customer) {
+                append!(
+                    body,
+                    r#"{{"profile":{{"name":"Customer {customer}"}},"wa_id":"{customer}"}},"#
+                );
+            }
+        }
+        body.pop();
+        body.push_str(r#"],"messages":["#);
+        for n in numbers {
+            append!(
+                body,
+                concat!(
+                    r#"{{"from":"{customer}","id":"{run}{n:016X}","timestamp":"{sent_at}","#,
+                    r#""type":"text","text":{{"body":"{text} \u2615"}}}},"#
+                ),
+                customer = FIRST_NUMBER + customers.of(n),
+                run = self.run,
+                n = n,
+                sent_at = sent_at,
+                text = TEXT,
+            );
+        }
+        body.pop();
+        body.push_str(r#"]},"field":"messages"}]}]}"#);
     }
 
     fn event(&self, n: u64, bytes: usize, body: &mut String) {
-        let written = write!(body, r#"{{"t":"ev","d":{{"id":"{}{n:016X}","text":""#, self.run);
-        written.expect("a string takes what is written");
+        append!(body, r#"{{"t":"ev","d":{{"id":"{}{n:016X}","text":""#, self.run);
         while body.len() < bytes.saturating_sub(3) {
             body.push('x');
         }

@@ -5,8 +5,8 @@ use std::ops::Range;
 /// Decides who writes each message of a run. The same number of a message is always the same
 /// person's.
 pub(crate) enum Customers {
-    /// One after the other.
-    InTurn(Range<u64>),
+    /// One after the other, each so many times in a row.
+    InTurn(Range<u64>, u64),
     /// The second writes half as much as the first, the third a third, and so on (Zipf): as busy as
     /// real ones, and drawn from a seed.
     Busy { seed: u64, shares: Vec<f64> },
@@ -29,7 +29,9 @@ impl Customers {
     /// Who writes the message number `n`.
     pub(crate) fn of(&self, n: u64) -> u64 {
         match self {
-            Self::InTurn(all) => all.start + n % (all.end - all.start).max(1),
+            Self::InTurn(all, in_a_row) => {
+                all.start + n / (*in_a_row).max(1) % (all.end - all.start).max(1)
+            }
             Self::Busy { seed, shares } => {
                 // The upper 53 bits are a number from 0 to 1.
                 let drawn = (mixed(seed ^ mixed(n)) >> 11) as f64 / (1_u64 << 53) as f64;
@@ -53,10 +55,10 @@ mod tests {
 
     #[test]
     fn in_turn_everybody_writes_as_often() {
-        let customers = Customers::InTurn(20..23);
-        let all: Vec<_> = (0..6).map(|n| customers.of(n)).collect();
-        assert_eq!(all, [20, 21, 22, 20, 21, 22]);
-        assert_eq!(Customers::InTurn(7..7).of(1), 7);
+        let six = |customers: Customers| (0..6).map(|n| customers.of(n)).collect::<Vec<_>>();
+        assert_eq!(six(Customers::InTurn(20..23, 1)), [20, 21, 22, 20, 21, 22]);
+        assert_eq!(six(Customers::InTurn(20..22, 2)), [20, 20, 21, 21, 20, 20]);
+        assert_eq!(Customers::InTurn(7..7, 1).of(1), 7);
     }
 
     #[test]

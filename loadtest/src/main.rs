@@ -97,6 +97,12 @@ struct WebhooksArgs {
     /// How many people write, in turn
     #[arg(long, default_value_t = 1000)]
     customers: u64,
+    /// Messages that each of them writes before the next one does
+    #[arg(long, value_name = "MESSAGES", default_value_t = 1)]
+    in_a_row: u64,
+    /// Messages in a webhook: a provider sends many in one when they had to wait
+    #[arg(long, value_name = "MESSAGES", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    messages_per_webhook: u64,
     /// The number of the first of them: others than an earlier run's are new to the server
     #[arg(long, value_name = "N", default_value_t = 0)]
     first_customer: u64,
@@ -271,6 +277,8 @@ async fn webhooks(args: WebhooksArgs) -> Result<ExitCode, String> {
         warm_up,
         patience: time(args.patience, "--patience")?,
         customers: args.first_customer..args.first_customer.saturating_add(args.customers),
+        in_a_row: args.in_a_row,
+        messages_per_webhook: args.messages_per_webhook,
         connections: args.connections,
         server: args.server,
     })

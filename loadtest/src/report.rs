@@ -18,6 +18,8 @@ pub struct Report {
     pub rate: f64,
     pub connections: usize,
     pub customers: u64,
+    /// Messages in a request.
+    pub messages_per_webhook: u64,
     /// From the end of the warm-up to the last answer.
     pub seconds: f64,
     /// Requests that counted.
@@ -97,6 +99,9 @@ impl fmt::Display for Report {
             )?,
         }
         writeln!(to, "connections {connections}, customers {customers}")?;
+        if self.messages_per_webhook > 1 {
+            writeln!(to, "messages in a webhook: {}", self.messages_per_webhook)?;
+        }
         for (status, count) in &self.statuses {
             writeln!(to, "answered {status}: {count}")?;
         }

@@ -34,6 +34,10 @@ pub struct Webhooks {
     pub patience: Duration,
     /// People with these numbers write, in turn.
     pub customers: Range<u64>,
+    /// Each of them so many messages, before the next one.
+    pub in_a_row: u64,
+    /// Messages in a webhook.
+    pub messages_per_webhook: u64,
     pub connections: usize,
     /// The server's process, to tell what it costs.
     pub server: Option<u32>,
@@ -47,7 +51,9 @@ pub async fn run(webhooks: Webhooks) -> io::Result<Report> {
 async fn load(webhooks: Webhooks) -> io::Result<Report> {
     let Webhooks { target, rate, customers, connections, .. } = &webhooks;
     let (secret, number) = (&webhooks.secret, &webhooks.phone_number_id);
-    let bodies = Bodies::new(target, secret, number, Customers::InTurn(customers.clone()));
+    let in_turn = Customers::InTurn(customers.clone(), webhooks.in_a_row);
+    let bodies =
+        Bodies::new(target, secret, number, in_turn).of_many(webhooks.messages_per_webhook);
     let sender = Sender::new(target, bodies);
     let open = sender.connect(*connections).await?;
     let begin = Instant::now();
@@ -74,6 +80,7 @@ async fn load(webhooks: Webhooks) -> io::Result<Report> {
         rate: *rate,
         connections: *connections,
         customers: customers.end - customers.start,
+        messages_per_webhook: webhooks.messages_per_webhook,
         seconds,
         requests,
         achieved_rate: tally.accepted() as f64 / seconds.max(1e-6),

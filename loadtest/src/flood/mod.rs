@@ -206,7 +206,7 @@ impl Flood {
 
     /// The bystander's thread.
     async fn standing_by(self, times: Times) -> io::Result<Work> {
-        let sender = self.sender(&self.bystander, Customers::InTurn(0..BYSTANDERS));
+        let sender = self.sender(&self.bystander, Customers::InTurn(0..BYSTANDERS, 1));
         let send = |from, until| {
             let connections = sender.connections(BYSTANDER_CONNECTIONS);
             sender.send(self.stint(self.bystander_rate, from, until), connections)

@@ -199,7 +199,7 @@ impl Publisher {
 
 impl Customer {
     fn bodies(&self) -> Bodies {
-        let customers = Customers::InTurn(self.number..self.number + 1);
+        let customers = Customers::InTurn(self.number..self.number + 1, 1);
         Bodies::new(&self.webhooks, &self.secret, &self.phone_number_id, customers)
     }
 

@@ -23,6 +23,8 @@ struct Provider {
     /// Ids of messages, and who wrote them.
     messages: Mutex<HashSet<(String, String)>>,
     doubles: Mutex<u64>,
+    /// How many messages each webhook had.
+    webhooks: Mutex<Vec<usize>>,
     takes: Duration,
     /// Of so many webhooks one is refused.
     refuses_every: Option<usize>,
@@ -52,13 +54,23 @@ async fn receive(
     let webhook: Value = serde_json::from_slice(&body).unwrap();
     let value = &webhook["entry"][0]["changes"][0]["value"];
     assert_eq!(value["metadata"]["phone_number_id"], "4711");
-    let message = &value["messages"][0];
-    let text = |key: &str| message[key].as_str().unwrap().to_owned();
+    let text = |of: &Value, key: &str| of[key].as_str().unwrap().to_owned();
+    let named: Vec<_> =
+        value["contacts"].as_array().unwrap().iter().map(|one| text(one, "wa_id")).collect();
     let count = {
         let mut messages = provider.messages.lock().unwrap();
-        if !messages.insert((text("id"), text("from"))) {
-            *provider.doubles.lock().unwrap() += 1;
+        let mut webhook = Vec::new();
+        for message in value["messages"].as_array().unwrap() {
+            let from = text(message, "from");
+            webhook.push(from.clone());
+            if !messages.insert((text(message, "id"), from)) {
+                *provider.doubles.lock().unwrap() += 1;
+            }
         }
+        let mut writers = webhook.clone();
+        writers.dedup();
+        assert_eq!(writers, named, "every customer is introduced once");
+        provider.webhooks.lock().unwrap().push(webhook.len());
         messages.len()
     };
     tokio::time::sleep(provider.takes).await;
@@ -79,6 +91,8 @@ fn webhooks(address: SocketAddr) -> Webhooks {
         warm_up: Duration::ZERO,
         patience: Duration::from_secs(60),
         customers: 20..30,
+        in_a_row: 1,
+        messages_per_webhook: 1,
         connections: 4,
         server: None,
     }
@@ -93,6 +107,23 @@ async fn a_closed_loop_sends_each_webhook_once_signed_with_an_id_of_its_own() {
     let messages = provider.messages.lock().unwrap();
     let customers: HashSet<_> = messages.iter().map(|(_, from)| from).collect();
     assert_eq!((messages.len(), customers.len()), (100, 10));
+    assert_eq!(*provider.doubles.lock().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_webhook_may_carry_many_messages_and_a_customer_write_several_in_a_row() {
+    let (address, provider) = start(Provider::default()).await;
+    let many = Webhooks { count: 10, in_a_row: 3, messages_per_webhook: 6, ..webhooks(address) };
+    let report = run(many).await.unwrap();
+    assert_eq!((report.requests, report.messages_per_webhook), (10, 6));
+    assert_eq!(*provider.webhooks.lock().unwrap(), [6; 10]);
+    let messages = provider.messages.lock().unwrap();
+    let mut written = std::collections::BTreeMap::new();
+    for (_, from) in messages.iter() {
+        *written.entry(from).or_insert(0) += 1;
+    }
+    // 60 messages, in turns of three: ten customers, two turns each.
+    assert_eq!(written.into_values().collect::<Vec<_>>(), [6; 10]);
     assert_eq!(*provider.doubles.lock().unwrap(), 0);
 }
 
