@@ -31,6 +31,8 @@ enum Kind {
     Webhook { key: Hmac<Sha256>, phone_number_id: String, customers: Customers, messages: u64 },
     /// Events as a bare server passes them on, of so many bytes.
     Event { bytes: usize },
+    /// The same page, asked for again and again.
+    Page(Vec<u8>),
 }
 
 /// The phone number of customer 0.
@@ -64,6 +66,17 @@ impl Bodies {
         Self::of(target, Kind::Event { bytes })
     }
 
+    /// A page that whoever has this token reads.
+    pub(crate) fn page(target: &Target, token: Option<&str>) -> Self {
+        let Target { host, path, .. } = target;
+        let token = token.map(|token| format!("authorization: Bearer {token}\r\n"));
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: {host}\r\n{}user-agent: omnistream-loadtest\r\n\r\n",
+            token.unwrap_or_default()
+        );
+        Self::of(target, Kind::Page(request.into_bytes()))
+    }
+
     fn of(target: &Target, kind: Kind) -> Self {
         let (host, path) = (&target.host, &target.path);
         let head = format!(
@@ -82,7 +95,7 @@ impl Bodies {
     pub(crate) fn customer(&self, n: u64) -> u64 {
         match &self.kind {
             Kind::Webhook { customers, .. } => customers.of(n),
-            Kind::Event { .. } => 0,
+            Kind::Event { .. } | Kind::Page(_) => 0,
         }
     }
 
@@ -95,6 +108,9 @@ impl Bodies {
     pub(crate) fn request(&self, n: u64, body: &mut String, request: &mut Vec<u8>) {
         body.clear();
         request.clear();
+        if let Kind::Page(page) = &self.kind {
+            return request.extend_from_slice(page);
+        }
         request.extend_from_slice(self.head.as_bytes());
         match &self.kind {
             Kind::Webhook { key, phone_number_id, customers, messages } => {
@@ -109,6 +125,7 @@ impl Bodies {
                 request.extend_from_slice(b"\r\n");
             }
             Kind::Event { bytes } => self.event(n, *bytes, body),
+            Kind::Page(_) => {}
         }
         request.extend_from_slice(b"content-length: ");
         request.extend_from_slice(body.len().to_string().as_bytes());

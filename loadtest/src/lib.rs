@@ -17,6 +17,7 @@ mod moment;
 pub mod page;
 mod process;
 mod readback;
+pub mod reads;
 mod report;
 pub mod result;
 #[cfg(test)]

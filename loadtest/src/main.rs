@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use files::{CompareArgs, ReportArgs};
 use loadtest::flood::{Business, Flood, Metrics, Restart};
+use loadtest::reads::Reads;
 use loadtest::sockets::{Customer, Publisher, Sockets};
 use loadtest::{Target, Webhooks};
 use serde::Serialize;
@@ -69,6 +70,11 @@ enum Scenario {
     /// code 2 when the runs are of different scenarios, or when a run is not valid or broke its word:
     /// then nothing of it counts.
     Compare(CompareArgs),
+    /// Somebody reads a page again and again.
+    ///
+    /// Every connection asks for the same page as soon as it has it. Exit code 1 when it was not
+    /// answered 2xx each time, 2 when nothing was asked.
+    Reads(ReadsArgs),
 }
 
 #[derive(Args)]
@@ -248,6 +254,31 @@ struct SocketsArgs {
     json: bool,
 }
 
+#[derive(Args)]
+struct ReadsArgs {
+    /// The page, such as http://127.0.0.1:8080/api/conversations
+    #[arg(long)]
+    url: String,
+    /// A token of whoever reads
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Seconds that count
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 3.0)]
+    seconds: f64,
+    /// Seconds before them that do not
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
+    warm_up: f64,
+    /// Keep-alive connections
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// The server's process id: its processor time and memory are told, too
+    #[arg(long, value_name = "PID")]
+    server: Option<u32>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let done = match Cli::parse().scenario {
@@ -256,6 +287,7 @@ async fn main() -> ExitCode {
         Scenario::Sockets(args) => sockets(args).await,
         Scenario::Report(args) => files::report(args),
         Scenario::Compare(args) => files::compared(args),
+        Scenario::Reads(args) => reads(args).await,
     };
     done.unwrap_or_else(|sentence| {
         // Without stderr there is nobody to tell.
@@ -349,6 +381,22 @@ async fn sockets(args: SocketsArgs) -> Result<ExitCode, String> {
     .map_err(|error| format!("the sockets of {} could not be loaded: {error}", args.url))?;
     tell(&report, args.json)?;
     Ok(code(report.all_delivered()))
+}
+
+async fn reads(args: ReadsArgs) -> Result<ExitCode, String> {
+    let warm_up = time(args.warm_up, "--warm-up")?;
+    let report = loadtest::reads::run(Reads {
+        target: target(&args.url, "/")?,
+        token: args.token,
+        time: warm_up + time(args.seconds, "--for")?,
+        warm_up,
+        connections: args.connections,
+        server: args.server,
+    })
+    .await
+    .map_err(|error| format!("no connection to {}: {error}", args.url))?;
+    tell(&report, args.json)?;
+    Ok(code(report.all_accepted()))
 }
 
 fn target(url: &str, path: &str) -> Result<Target, String> {

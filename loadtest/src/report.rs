@@ -87,18 +87,22 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { requests, seconds, achieved_rate, connections, customers, .. } = self;
+        let what = self.scenario;
         match self.kind {
             Loop::Open => writeln!(
                 to,
-                "{requests} webhooks in {seconds:.1} s: {achieved_rate:.0} of {:.0} a second accepted",
+                "{requests} {what} in {seconds:.1} s: {achieved_rate:.0} of {:.0} a second accepted",
                 self.rate
             )?,
             Loop::Closed => writeln!(
                 to,
-                "{requests} webhooks in {seconds:.1} s: at most {achieved_rate:.0} a second accepted"
+                "{requests} {what} in {seconds:.1} s: at most {achieved_rate:.0} a second accepted"
             )?,
         }
-        writeln!(to, "connections {connections}, customers {customers}")?;
+        match customers {
+            0 => writeln!(to, "connections {connections}")?,
+            _ => writeln!(to, "connections {connections}, customers {customers}")?,
+        }
         if self.messages_per_webhook > 1 {
             writeln!(to, "messages in a webhook: {}", self.messages_per_webhook)?;
         }
@@ -123,10 +127,10 @@ impl fmt::Display for Report {
         )?;
         if let Some(server) = self.server {
             let memory = server.resident_bytes as f64 / 1e6;
-            write!(to, "\nserver: {:.1} us of processor a webhook, {memory:.1} MB", server.cpu_us)?;
+            write!(to, "\nserver: {:.1} us of processor each, {memory:.1} MB", server.cpu_us)?;
         }
         if let Some(cost) = self.generator_us {
-            write!(to, "\ngenerator: {cost:.1} us of processor a webhook")?;
+            write!(to, "\ngenerator: {cost:.1} us of processor each")?;
         }
         if let Some(late) = self.late_us_p99 {
             write!(to, "\ngenerator: p99 {:.2} ms late", millis(late))?;

@@ -5,6 +5,8 @@ mod desk;
 #[cfg(test)]
 mod flood;
 #[cfg(test)]
+mod reads;
+#[cfg(test)]
 mod sockets;
 #[cfg(test)]
 mod webhooks;
