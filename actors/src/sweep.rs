@@ -5,9 +5,9 @@ use engine::conversation::{Command, Thread};
 use engine::fact::By;
 use engine::id::ThreadId;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use storage::StoreError;
 use storage::conversations::Conversations;
 use storage::keys::hour;
+use storage::{StoreError, together};
 
 use crate::identity::Identities;
 use crate::shard::Shards;
@@ -35,7 +35,8 @@ pub async fn sweep(
     let (mut mark, mut woken) = (from, 0);
     for hour in from..=now {
         let found = stream::iter(0..=u8::MAX).map(|shard| {
-            conversations.together(move |all| async move { undone_in(&all, shard, hour).await })
+            let look = async move |store| undone_in(&Conversations::new(store), shard, hour).await;
+            together(conversations.store(), look)
         });
         let found: Vec<_> = found.buffered(SHARDS).try_concat().await?;
         let undone = found.len();

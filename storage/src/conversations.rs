@@ -263,23 +263,15 @@ impl Conversations {
         self.apply(vec![put(&HEADS, alone(id(head.id.0)), encode(head))], stamp).await
     }
 
-    /// These reads, handed over once to where they may wait for a disk.
-    ///
-    /// # Errors
-    /// Those of the reads.
-    pub async fn together<T: Send + 'static, F>(
-        &self,
-        reads: impl FnOnce(Self) -> F + Send + 'static,
-    ) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, StoreError>> + Send,
-    {
-        together(&self.store, move |store| reads(Self::new(store))).await
+    /// Where they are kept.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
     }
 
     /// A thread with its current case, folded up to its newest fact.
     pub async fn wake(&self, thread: ThreadId) -> Result<Option<Woken>, StoreError> {
-        self.together(move |all| async move { all.woken(thread).await }).await
+        together(&self.store, move |store| async move { Self::new(store).woken(thread).await })
+            .await
     }
 
     async fn woken(&self, thread: ThreadId) -> Result<Option<Woken>, StoreError> {
@@ -362,14 +354,14 @@ impl Conversations {
             let heads = stream::iter(ids).map(|id| self.folded(id)).buffered(READS);
             return heads.try_filter_map(async |head| Ok(head)).try_collect().await;
         }
-        let each = async move |all: Self| {
-            let mut heads = Vec::with_capacity(ids.len());
+        let each = async move |store| {
+            let (all, mut heads) = (Self::new(store), Vec::with_capacity(ids.len()));
             for id in ids {
                 heads.extend(all.folded(id).await?);
             }
             Ok(heads)
         };
-        self.together(each).await
+        together(&self.store, each).await
     }
 
     async fn read<T: serde::de::DeserializeOwned>(

@@ -1,10 +1,13 @@
 //! What a thread's actor reads off its handler. It comes back as a message, however it ends.
 
+use std::sync::Arc;
+
 use engine::contact::Contact;
 use engine::conversation::Conversation;
 use engine::id::{ContactId, ThreadId};
-use storage::StoreError;
-use storage::conversations::Woken;
+use storage::contacts::Contacts;
+use storage::conversations::{Conversations, Woken};
+use storage::{Store, StoreError, together};
 
 use crate::panics::{Panicked, caught_in};
 use crate::world::World;
@@ -40,8 +43,14 @@ pub(super) async fn read<T>(
 }
 
 pub(super) async fn load_thread(world: &World, id: ThreadId) -> Result<Loading, StoreError> {
-    let woken = world.conversations.wake(id).await?;
-    let Some(woken) = woken else { return Ok(Loading { woken: None, contact: None }) };
+    let read = async move |store: Arc<dyn Store>| {
+        let woken = Conversations::new(store.clone()).wake(id).await?;
+        let Some(woken) = woken else { return Ok(None) };
+        let contact = Contacts::new(store).current(woken.thread.contact).await?;
+        Ok(Some((woken, contact)))
+    };
+    let read = together(world.conversations.store(), read).await?;
+    let Some((woken, contact)) = read else { return Ok(Loading { woken: None, contact: None }) };
     let settled = world.conversations.guarantees().settled;
     if !settled && !woken.case.as_ref().is_some_and(|case| case.clean) {
         // A row that a lost answer left on its way would replace the one that was read.
@@ -50,8 +59,7 @@ pub(super) async fn load_thread(world: &World, id: ThreadId) -> Result<Loading, 
             world.conversations.redo(newest, case, world.stamps.next()).await?;
         }
     }
-    let contact = world.contacts.current(woken.thread.contact).await?.map(Shown::of);
-    Ok(Loading { woken: Some(woken), contact })
+    Ok(Loading { woken: Some(woken), contact: contact.map(Shown::of) })
 }
 
 impl Shown {
