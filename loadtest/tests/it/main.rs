@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod desk;
 #[cfg(test)]
+mod files;
+#[cfg(test)]
 mod flood;
 #[cfg(test)]
 mod reads;
