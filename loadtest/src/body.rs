@@ -3,12 +3,13 @@
 
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::customers::Customers;
+use crate::marks::Mark;
 use crate::target::Target;
 
 /// Writes to the end of a string.
@@ -22,8 +23,8 @@ macro_rules! append {
 pub(crate) struct Bodies {
     head: String,
     kind: Kind,
-    /// What the ids of this run begin with, and those of others do not.
-    run: String,
+    /// What the messages of this run are known by.
+    mark: Mark,
 }
 
 enum Kind {
@@ -38,7 +39,8 @@ enum Kind {
 /// The phone number of customer 0.
 pub(crate) const FIRST_NUMBER: u64 = 15_550_000_000;
 
-const TEXT: &str = "Good morning! The lamp that I ordered two weeks ago (order 20-5518) has not come \
+/// What customers write.
+pub(crate) const TEXT: &str = "Good morning! The lamp that I ordered two weeks ago (order 20-5518) has not come \
     yet, and the tracking page has shown the same town since Monday. Could you find out where it is? \
     If it got lost I would rather have the brass one instead, provided that it fits the same bulbs. I \
     am at home until Thursday noon, after that please leave it with the neighbours. Thanks a lot, best \
@@ -83,12 +85,12 @@ impl Bodies {
             "POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
              user-agent: omnistream-loadtest\r\n"
         );
-        Self { head, kind, run: format!("wamid.{:016X}", since_1970().as_micros()) }
+        Self { head, kind, mark: Mark::new(since_1970().as_micros()) }
     }
 
-    /// What every id of this run begins with.
-    pub(crate) fn run(&self) -> &str {
-        &self.run
+    /// What the messages of this run are known by.
+    pub(crate) fn mark(&self) -> &Mark {
+        &self.mark
     }
 
     /// Who writes the message number `n`.
@@ -97,11 +99,6 @@ impl Bodies {
             Kind::Webhook { customers, .. } => customers.of(n),
             Kind::Event { .. } | Kind::Page(_) => 0,
         }
-    }
-
-    /// The number of the message that has this id; `None`: it is not of this run.
-    pub(crate) fn number(&self, id: &str) -> Option<u64> {
-        u64::from_str_radix(id.strip_prefix(&self.run)?, 16).ok()
     }
 
     /// Writes the request number `n` to a buffer.
@@ -115,66 +112,27 @@ impl Bodies {
         match &self.kind {
             Kind::Webhook { key, phone_number_id, customers, messages } => {
                 self.webhook(n * messages..(n + 1) * messages, customers, phone_number_id, body);
-                let mut mac = key.clone();
-                mac.update(body.as_bytes());
-                let mut signature = [0; 64];
-                hex::encode_to_slice(mac.finalize().into_bytes(), &mut signature)
-                    .expect("32 bytes are 64 digits");
-                request.extend_from_slice(b"x-hub-signature-256: sha256=");
-                request.extend_from_slice(&signature);
-                request.extend_from_slice(b"\r\n");
+                sign(key, b"x-hub-signature-256", body, request);
             }
             Kind::Event { bytes } => self.event(n, *bytes, body),
             Kind::Page(_) => {}
         }
-        request.extend_from_slice(b"content-length: ");
-        request.extend_from_slice(body.len().to_string().as_bytes());
-        request.extend_from_slice(b"\r\n\r\n");
-        request.extend_from_slice(body.as_bytes());
+        end(body, request);
     }
 
     fn webhook(&self, numbers: Range<u64>, customers: &Customers, to: &str, body: &mut String) {
-        let sent_at = since_1970().as_secs();
-        append!(
-            body,
-            concat!(
-                r#"{{"object":"whatsapp_business_account","entry":[{{"id":"215588460021877","#,
-                r#""changes":[{{"value":{{"messaging_product":"whatsapp","metadata":"#,
-                r#"{{"display_phone_number":"15550109876","phone_number_id":"{}"}},"contacts":["#
-            ),
-            to
-        );
-        let mut before = None;
-        for customer in numbers.clone().map(|n| FIRST_NUMBER + customers.of(n)) {
-            if before.replace(customer) != Some(customer) {
-                append!(
-                    body,
-                    r#"{{"profile":{{"name":"Customer {customer}"}},"wa_id":"{customer}"}},"#
-                );
-            }
-        }
-        body.pop();
-        body.push_str(r#"],"messages":["#);
-        for n in numbers {
-            append!(
-                body,
-                concat!(
-                    r#"{{"from":"{customer}","id":"{run}{n:016X}","timestamp":"{sent_at}","#,
-                    r#""type":"text","text":{{"body":"{text} \u2615"}}}},"#
-                ),
-                customer = FIRST_NUMBER + customers.of(n),
-                run = self.run,
-                n = n,
-                sent_at = sent_at,
-                text = TEXT,
-            );
-        }
-        body.pop();
-        body.push_str(r#"]},"field":"messages"}]}]}"#);
+        let (at, says) = (since_1970(), TEXT);
+        let texts = numbers.map(|n| Text {
+            from: FIRST_NUMBER + customers.of(n),
+            id: self.mark.of(n),
+            at,
+            says,
+        });
+        whatsapp(to, texts, body);
     }
 
     fn event(&self, n: u64, bytes: usize, body: &mut String) {
-        append!(body, r#"{{"t":"ev","d":{{"id":"{}{n:016X}","text":""#, self.run);
+        append!(body, r#"{{"t":"ev","d":{{"id":"{}","text":""#, self.mark.of(n));
         while body.len() < bytes.saturating_sub(3) {
             body.push('x');
         }
@@ -182,10 +140,84 @@ impl Bodies {
     }
 }
 
+/// A text that a customer writes.
+#[derive(Clone)]
+pub(crate) struct Text<'a> {
+    /// Their number.
+    pub(crate) from: u64,
+    /// What the provider's id ends with.
+    pub(crate) id: String,
+    /// When they wrote it, since 1970.
+    pub(crate) at: Duration,
+    pub(crate) says: &'a str,
+}
+
+/// Writes the webhook that tells a business number on WhatsApp of texts.
+pub(crate) fn whatsapp<'a>(
+    to: &str,
+    texts: impl Iterator<Item = Text<'a>> + Clone,
+    body: &mut String,
+) {
+    append!(
+        body,
+        concat!(
+            r#"{{"object":"whatsapp_business_account","entry":[{{"id":"215588460021877","#,
+            r#""changes":[{{"value":{{"messaging_product":"whatsapp","metadata":"#,
+            r#"{{"display_phone_number":"15550109876","phone_number_id":"{}"}},"contacts":["#
+        ),
+        to
+    );
+    let mut before = None;
+    for Text { from, .. } in texts.clone() {
+        if before.replace(from) != Some(from) {
+            append!(body, r#"{{"profile":{{"name":"Customer {from}"}},"wa_id":"{from}"}},"#);
+        }
+    }
+    body.pop();
+    body.push_str(r#"],"messages":["#);
+    for Text { from, id, at, says } in texts {
+        append!(
+            body,
+            concat!(
+                r#"{{"from":"{}","id":"wamid.{}","timestamp":"{}","type":"text","#,
+                r#""text":{{"body":"{} \u2615"}}}},"#
+            ),
+            from,
+            id,
+            at.as_secs(),
+            says
+        );
+    }
+    body.pop();
+    body.push_str(r#"]},"field":"messages"}]}]}"#);
+}
+
+/// Writes the header that proves a body.
+pub(crate) fn sign(key: &Hmac<Sha256>, header: &[u8], body: &str, request: &mut Vec<u8>) {
+    let mut mac = key.clone();
+    mac.update(body.as_bytes());
+    let mut signature = [0; 64];
+    hex::encode_to_slice(mac.finalize().into_bytes(), &mut signature)
+        .expect("32 bytes are 64 digits");
+    request.extend_from_slice(header);
+    request.extend_from_slice(b": sha256=");
+    request.extend_from_slice(&signature);
+    request.extend_from_slice(b"\r\n");
+}
+
+/// Ends a request's head and writes its body.
+pub(crate) fn end(body: &str, request: &mut Vec<u8>) {
+    request.extend_from_slice(b"content-length: ");
+    request.extend_from_slice(body.len().to_string().as_bytes());
+    request.extend_from_slice(b"\r\n\r\n");
+    request.extend_from_slice(body.as_bytes());
+}
+
+/// The machine's time, since 1970.
 #[expect(
     clippy::disallowed_methods,
     reason = "messages and results are stamped with the machine's time"
 )]
-pub(crate) fn since_1970() -> std::time::Duration {
+pub(crate) fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -66,10 +66,35 @@ impl Connection {
             "GET {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\
              user-agent: omnistream-loadtest\r\n\r\n"
         );
+        self.ask(path, &request).await
+    }
+
+    /// Posts JSON to a path and reads its answer whole; answers its body if its status is 2xx.
+    pub(crate) async fn post(
+        &mut self,
+        host: &str,
+        path: &str,
+        token: &str,
+        body: &str,
+    ) -> io::Result<&[u8]> {
+        let length = body.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\
+             user-agent: omnistream-loadtest\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        );
+        self.ask(path, &request).await
+    }
+
+    async fn ask(&mut self, path: &str, request: &str) -> io::Result<&[u8]> {
         match (self.send(request.as_bytes()).await?, self.body) {
-            (200, Some(body)) => Ok(&self.answer[body..]),
-            (200, None) => Err(io::Error::other(format!("{path} is answered in chunks"))),
-            (status, _) => Err(io::Error::other(format!("{path} is answered {status}"))),
+            (200..300, Some(body)) => Ok(&self.answer[body..]),
+            (200..300, None) => Err(io::Error::other(format!("{path} is answered in chunks"))),
+            (status, body) => {
+                let body = body.map_or(&[][..], |body| &self.answer[body..]);
+                let words = String::from_utf8_lossy(body);
+                Err(io::Error::other(format!("{path} is answered {status}: {words}")))
+            }
         }
     }
 

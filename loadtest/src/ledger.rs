@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::tally::{Outcome, micros};
 
-/// Every message of a run: when it was sent and what became of it.
+/// Every message of a run: when it was due and sent, and what became of it.
 pub(crate) struct Ledger {
     begin: Instant,
     entries: Vec<Entry>,
@@ -17,6 +17,7 @@ pub(crate) struct Ledger {
 
 /// Times are microseconds from the begin of the ledger: a run takes less than an hour.
 struct Entry {
+    due: u32,
     sent: u32,
     fate: Fate,
 }
@@ -64,9 +65,21 @@ pub struct Violations {
     pub invented: u64,
 }
 
+/// Whose a message is.
+#[derive(Clone, Copy)]
+pub(crate) struct Author {
+    /// With whom it is.
+    pub(crate) customer: u64,
+    /// Whether it was said to them. What they write and what they are answered has one order each: a
+    /// customer's messages may be acknowledged and wait, and an answer does not wait for what nobody has
+    /// seen.
+    pub(crate) answers: bool,
+}
+
 /// Compares conversation by conversation.
 pub(crate) struct Comparing<'a> {
     ledger: &'a Ledger,
+    name: Box<dyn Fn(u64) -> String + 'a>,
     seen: Vec<bool>,
     /// The conversation of each customer, by its number.
     homes: HashMap<u64, u64>,
@@ -81,12 +94,32 @@ impl Ledger {
         Self { begin, entries: Vec::new() }
     }
 
-    /// Enters a message that is about to be sent; answers its number.
-    pub(crate) fn sent(&mut self, at: Instant) -> u64 {
+    /// Enters a message that was due and is about to be sent; answers its number.
+    pub(crate) fn sent(&mut self, due: Instant, at: Instant) -> u64 {
         let n = self.entries.len() as u64;
-        let sent = self.since_begin(at);
-        self.entries.push(Entry { sent, fate: Fate::Unknown });
+        let (due, sent) = (self.since_begin(due), self.since_begin(at));
+        self.entries.push(Entry { due, sent, fate: Fate::Unknown });
         n
+    }
+
+    /// When a message was due; `None`: there is none of this number.
+    pub(crate) fn due(&self, n: u64) -> Option<Instant> {
+        let entry = self.entries.get(usize::try_from(n).ok()?)?;
+        Some(self.begin + Duration::from_micros(u64::from(entry.due)))
+    }
+
+    /// How many were sent.
+    pub(crate) fn count(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// Enters what became of a message that was sent again: once it is acknowledged it stays so.
+    pub(crate) fn repeated(&mut self, n: u64, at: Instant, outcome: &Outcome) {
+        let entry = usize::try_from(n).ok().and_then(|n| self.entries.get(n));
+        let is_there = |entry: &Entry| matches!(entry.fate, Fate::Acknowledged(_));
+        if matches!(outcome, Outcome::Answered(200..300)) && !entry.is_some_and(is_there) {
+            self.ended(n, at, outcome);
+        }
     }
 
     /// Enters what became of a message.
@@ -112,10 +145,11 @@ impl Ledger {
         times.min().map(|micros| Duration::from_micros(u64::from(micros)))
     }
 
-    /// Begins to compare with what is there.
-    pub(crate) fn compare(&self) -> Comparing<'_> {
+    /// Begins to compare with what is there; messages are told by these names.
+    pub(crate) fn compare<'a>(&'a self, name: impl Fn(u64) -> String + 'a) -> Comparing<'a> {
         let (seen, homes) = (vec![false; self.entries.len()], HashMap::new());
-        Comparing { ledger: self, seen, homes, found: Comparison::default() }
+        let (name, found) = (Box::new(name), Comparison::default());
+        Comparing { ledger: self, name, seen, homes, found }
     }
 
     fn since_begin(&self, at: Instant) -> u32 {
@@ -124,40 +158,45 @@ impl Ledger {
 }
 
 impl Comparing<'_> {
-    /// A conversation: the numbers of its messages of this run, the oldest first, and who wrote
-    /// each.
-    pub(crate) fn conversation(&mut self, numbers: &[u64], customer: impl Fn(u64) -> u64) {
+    /// A conversation: the numbers of its messages of this run, the oldest first, and whose each is.
+    pub(crate) fn conversation(&mut self, numbers: &[u64], author: impl Fn(u64) -> Author) {
         let home = self.found.conversations;
         self.found.conversations += u64::from(!numbers.is_empty());
-        // Of those further up, when the one was sent that was sent last.
-        let mut last_sent = None;
+        // Of those further up from each side, when the one was sent that was sent last.
+        let mut last_sent = [None; 2];
         for &n in numbers {
             let at = usize::try_from(n).unwrap_or(usize::MAX);
             let Some(entry) = self.ledger.entries.get(at) else {
                 self.found.violations.invented += 1;
-                self.tell(|| format!("message {n} was never sent"));
+                self.tell(n, |name| format!("{name} is there and was never sent"));
                 continue;
             };
             if std::mem::replace(&mut self.seen[at], true) {
                 self.found.violations.doubled += 1;
-                self.tell(|| format!("message {n} is there more than once"));
+                self.tell(n, |name| format!("{name} is there more than once"));
                 continue;
             }
             self.found.stored += 1;
-            let customer = customer(n);
+            let Author { customer, answers } = author(n);
+            let last_sent = &mut last_sent[usize::from(answers)];
             if *self.homes.entry(customer).or_insert(home) != home {
                 self.found.violations.scattered += 1;
-                self.tell(|| format!("message {n} is not with customer {customer}'s others"));
+                self.tell(n, |name| format!("{name} is not with customer {customer}'s others"));
             }
-            match (entry.fate, last_sent) {
+            match (entry.fate, *last_sent) {
                 (Fate::Acknowledged(acknowledged), Some((sent, later))) if acknowledged < sent => {
                     self.found.violations.out_of_order += 1;
-                    self.tell(|| format!("message {n} stands behind {later}, a later one"));
+                    let later = (self.name)(later);
+                    self.tell(n, |name| {
+                        format!(
+                            "{name} stands behind {later}, which was sent after its acknowledgement"
+                        )
+                    });
                 }
                 (Fate::Acknowledged(_), _) => {}
                 _ => self.found.stored_unasked += 1,
             }
-            last_sent = last_sent.max(Some((entry.sent, n)));
+            *last_sent = (*last_sent).max(Some((entry.sent, n)));
         }
     }
 
@@ -172,7 +211,9 @@ impl Comparing<'_> {
                     self.found.acknowledged += 1;
                     if !self.seen[n] {
                         self.found.violations.lost += 1;
-                        self.tell(|| format!("message {n} was acknowledged and is not there"));
+                        self.tell(n as u64, |name| {
+                            format!("{name} was acknowledged and is not there")
+                        });
                     }
                 }
             }
@@ -180,9 +221,10 @@ impl Comparing<'_> {
         self.found
     }
 
-    fn tell(&mut self, what: impl FnOnce() -> String) {
+    fn tell(&mut self, n: u64, what: impl FnOnce(String) -> String) {
         if self.found.examples.len() < EXAMPLES_MAX {
-            self.found.examples.push(what());
+            let name = format!("message {}", (self.name)(n));
+            self.found.examples.push(what(name));
         }
     }
 }
@@ -212,7 +254,7 @@ impl fmt::Display for Comparison {
 
 #[cfg(test)]
 mod tests {
-    use super::{Comparison, Ledger, Violations};
+    use super::{Author, Comparison, Ledger, Violations};
     use crate::tally::Outcome;
     use std::io::ErrorKind;
     use std::time::Duration;
@@ -232,16 +274,16 @@ mod tests {
         ];
         for (n, outcome) in (0..).zip(outcomes) {
             let at = begin + Duration::from_millis(10 * n);
-            assert_eq!(ledger.sent(at), n);
+            assert_eq!(ledger.sent(at, at), n);
             ledger.ended(n, at + Duration::from_millis(5), &outcome);
         }
         ledger
     }
 
     fn compared(ledger: &Ledger, conversations: &[&[u64]]) -> Comparison {
-        let mut comparing = ledger.compare();
+        let mut comparing = ledger.compare(|n| format!("m{n}"));
         for conversation in conversations {
-            comparing.conversation(conversation, |_| 7);
+            comparing.conversation(conversation, |_| Author { customer: 7, answers: false });
         }
         comparing.end()
     }
@@ -278,9 +320,43 @@ mod tests {
     }
 
     #[test]
+    fn a_violation_names_the_message_in_a_sentence() {
+        let found = compared(&five(), &[&[0, 2, 1]]);
+        let sentence = "message m1 stands behind m2, which was sent after its acknowledgement";
+        assert_eq!(found.examples, [sentence]);
+        let found = compared(&five(), &[&[0, 1]]);
+        assert_eq!(found.examples, ["message m2 was acknowledged and is not there"]);
+    }
+
+    #[test]
+    fn what_is_acknowledged_when_it_is_sent_again_has_to_be_there() {
+        let mut ledger = five();
+        let at = ledger.begin + Duration::from_millis(100);
+        ledger.repeated(3, at, &Outcome::Answered(200));
+        // Whatever becomes of a duplicate, what was acknowledged stays so.
+        ledger.repeated(0, at, &Outcome::Answered(503));
+        let found = compared(&ledger, &[&[0, 1, 2]]);
+        assert_eq!((found.acknowledged, found.refused, found.violations.lost), (4, 0, 1));
+    }
+
+    #[test]
     fn an_acknowledged_message_stands_before_what_was_sent_after_it_acknowledged_or_not() {
         let found = compared(&five(), &[&[0, 1, 4, 2, 3]]);
         assert_eq!(found.violations, Violations { out_of_order: 1, ..Violations::default() });
+    }
+
+    #[test]
+    fn what_customers_write_and_what_they_are_answered_has_one_order_each() {
+        let ledger = five();
+        let compared = |numbers: &[u64], answers: &[u64]| {
+            let mut comparing = ledger.compare(|n| format!("m{n}"));
+            let author = |n| Author { customer: 7, answers: answers.contains(&n) };
+            comparing.conversation(numbers, author);
+            comparing.end().violations.out_of_order
+        };
+        assert_eq!(compared(&[1, 0, 2], &[1]), 0);
+        assert_eq!(compared(&[2, 0, 1], &[1, 2]), 1);
+        assert_eq!(compared(&[1, 2, 0], &[1]), 1);
     }
 
     #[test]
@@ -295,7 +371,8 @@ mod tests {
     fn messages_that_were_under_way_together_may_stand_either_way() {
         let begin = Instant::now();
         let mut ledger = Ledger::new(begin);
-        let (one, other) = (ledger.sent(begin), ledger.sent(begin + Duration::from_millis(1)));
+        let later = begin + Duration::from_millis(1);
+        let (one, other) = (ledger.sent(begin, begin), ledger.sent(begin, later));
         for n in [one, other] {
             ledger.ended(n, begin + Duration::from_millis(5), &Outcome::Answered(200));
         }

@@ -1,5 +1,4 @@
-//! Load on a running server, black box over HTTP, and what came of it. Only servers of this
-//! machine are loaded.
+//! Load on a running server, black box over HTTP and WebSocket, and what came of it.
 //!
 //! In an open loop requests are due at fixed times, whatever the server does: how long one took
 //! counts from when it was due, so that a server that stalls is charged for all who had to wait.
@@ -13,6 +12,7 @@ pub mod flood;
 mod ledger;
 pub mod live;
 mod machine;
+mod marks;
 mod moment;
 pub mod page;
 mod process;
@@ -22,6 +22,7 @@ mod report;
 pub mod result;
 #[cfg(test)]
 mod sample;
+pub mod scenarios;
 mod sender;
 pub mod sockets;
 mod tally;

@@ -1,5 +1,7 @@
 //! What a process of this machine costs, as far as the machine says (Linux).
 
+use std::collections::HashMap;
+use std::ops::{Add, Sub};
 use std::time::Duration;
 
 /// Ticks a second in which Linux counts, on every machine.
@@ -12,9 +14,8 @@ pub(crate) struct Cpu {
     pub(crate) system: Duration,
 }
 
-/// The processor time that a process has taken so far.
-pub(crate) fn cpu(pid: u32) -> Option<Cpu> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+fn of_stat(path: &str) -> Option<Cpu> {
+    let stat = std::fs::read_to_string(path).ok()?;
     // The name, in brackets, may have spaces in it.
     let (_, fields) = stat.rsplit_once(')')?;
     let mut ticks = fields.split_whitespace().skip(11).flat_map(str::parse::<u64>);
@@ -22,10 +23,45 @@ pub(crate) fn cpu(pid: u32) -> Option<Cpu> {
     Some(Cpu { user: time()?, system: time()? })
 }
 
+impl Add for Cpu {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self { user: self.user + more.user, system: self.system + more.system }
+    }
+}
+
+impl Sub for Cpu {
+    type Output = Self;
+
+    fn sub(self, less: Self) -> Self {
+        let user = self.user.saturating_sub(less.user);
+        Self { user, system: self.system.saturating_sub(less.system) }
+    }
+}
+
 impl Cpu {
     pub(crate) fn total(self) -> Duration {
         self.user + self.system
     }
+}
+
+/// The processor time that each thread of this program has taken so far.
+pub(crate) fn threads() -> HashMap<u32, Duration> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let ids = tasks.filter_map(|task| task.file_name().to_str()?.parse().ok());
+    ids.filter_map(|id| Some((id, of_stat(&format!("/proc/self/task/{id}/stat"))?.total())))
+        .collect()
+}
+
+/// The thread that asks.
+pub(crate) fn this_thread() -> Option<u32> {
+    std::fs::read_link("/proc/thread-self").ok()?.file_name()?.to_str()?.parse().ok()
+}
+
+/// The processor time that a process has taken so far.
+pub(crate) fn cpu(pid: u32) -> Option<Cpu> {
+    of_stat(&format!("/proc/{pid}/stat"))
 }
 
 /// The memory that a process holds, in bytes.
@@ -49,10 +85,7 @@ impl Cost {
 
     pub(crate) fn since(&self, before: &Self) -> Self {
         let since = |now: Option<Cpu>, before: Option<Cpu>| {
-            now.zip(before).map(|(now, before)| Cpu {
-                user: now.user.saturating_sub(before.user),
-                system: now.system.saturating_sub(before.system),
-            })
+            now.zip(before).map(|(now, before)| now - before)
         };
         let generator = since(self.generator, before.generator);
         Self { generator, server: since(self.server, before.server) }

@@ -1,20 +1,17 @@
-//! Reads everything that an organization has, by REST, and compares it with a ledger.
+//! Reads everything that an organization has, by REST.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::connection::Connection;
-use crate::ledger::Comparison;
-use crate::sender::Sender;
+use crate::marks::Mark;
 
 /// Whoever may read it all.
 #[derive(Clone)]
@@ -24,9 +21,19 @@ pub(crate) struct Reader {
     pub(crate) token: String,
 }
 
+/// A conversation as it is listed.
 #[derive(Deserialize)]
-struct Conversation {
-    id: String,
+pub(crate) struct Conversation {
+    pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) last_message: Option<Preview>,
+}
+
+/// How its newest message begins.
+#[derive(Deserialize)]
+pub(crate) struct Preview {
+    #[serde(default)]
+    pub(crate) text: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -34,73 +41,85 @@ struct Message {
     seq: u64,
     #[serde(default)]
     provider_message_id: Option<String>,
+    #[serde(default)]
+    text: Option<String>,
+}
+
+impl Message {
+    /// What is said to customers bears its mark in its text: its id is the provider's.
+    fn number(&self, mark: &Mark) -> Option<u64> {
+        let marked = [&self.provider_message_id, &self.text].into_iter().flatten();
+        marked.filter_map(|text| mark.number(text.as_bytes())).next()
+    }
 }
 
 /// Rows of a page.
 const PAGE: usize = 100;
-/// Read at once.
-const CONNECTIONS: usize = 4;
 /// A page that does not come is asked for again, for so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(200);
 
+/// A conversation as it is there.
+pub(crate) struct Read {
+    pub(crate) id: String,
+    /// Its messages of the run, the oldest first: each one's place in the conversation and its number.
+    pub(crate) messages: Vec<(u64, u64)>,
+}
+
+impl Read {
+    /// The numbers of its messages of the run, the oldest first.
+    pub(crate) fn numbers(&self) -> Vec<u64> {
+        self.messages.iter().map(|(_, n)| *n).collect()
+    }
+}
+
 impl Reader {
-    /// Compares all conversations with a sender's ledger.
-    pub(crate) async fn compare(&self, sender: &Rc<Sender>) -> io::Result<Comparison> {
-        let left = Rc::new(RefCell::new(self.conversations().await?));
-        let (read, mut readers) = (Rc::new(RefCell::new(Vec::new())), JoinSet::new());
-        for _ in 0..CONNECTIONS {
-            let (reader, left, read) = (self.clone(), left.clone(), read.clone());
-            let sender = sender.clone();
-            readers.spawn_local(async move {
-                let mut connection = Connection::new(reader.address);
-                loop {
-                    let Some(id) = left.borrow_mut().pop_front() else { return Ok(()) };
-                    let numbers = reader.messages(&mut connection, &id, &sender).await?;
-                    read.borrow_mut().push(numbers);
-                }
-            });
-        }
-        while let Some(ended) = readers.join_next().await {
-            ended.unwrap_or_else(|error| Err(io::Error::other(error)))?;
-        }
-        let ledger = sender.ledger.borrow();
-        let mut comparing = ledger.compare();
-        for numbers in read.borrow().iter() {
-            comparing.conversation(numbers, |n| sender.bodies.customer(n));
-        }
-        Ok(comparing.end())
+    /// Reads all conversations, and in them what a run has marked.
+    pub(crate) async fn all(&self, mark: &Mark) -> io::Result<Vec<Read>> {
+        let rows = self.conversations().await?;
+        let left = RefCell::new(rows.into_iter().map(|row| row.id).collect::<VecDeque<_>>());
+        let read = RefCell::new(Vec::new());
+        let reading = async || {
+            let mut connection = Connection::new(self.address);
+            loop {
+                let Some(id) = left.borrow_mut().pop_front() else { return Ok::<_, io::Error>(()) };
+                let messages = self.messages(&mut connection, &id, mark).await?;
+                read.borrow_mut().push(Read { id, messages });
+            }
+        };
+        // So much at once.
+        tokio::try_join!(reading(), reading(), reading(), reading())?;
+        Ok(read.into_inner())
     }
 
-    /// The ids of all conversations.
-    async fn conversations(&self) -> io::Result<VecDeque<String>> {
-        let (mut connection, mut ids) = (Connection::new(self.address), VecDeque::new());
+    /// All conversations.
+    pub(crate) async fn conversations(&self) -> io::Result<Vec<Conversation>> {
+        let (mut connection, mut all) = (Connection::new(self.address), Vec::new());
         for page in 1.. {
             let path = format!("/api/conversations?page={page}&per_page={PAGE}");
             let rows: Vec<Conversation> = self.page(&mut connection, &path).await?;
             let is_last = rows.len() < PAGE;
-            ids.extend(rows.into_iter().map(|row| row.id));
+            all.extend(rows);
             if is_last {
                 break;
             }
         }
-        Ok(ids)
+        Ok(all)
     }
 
-    /// The numbers of a conversation's messages in the sender's ledger, the oldest first.
+    /// A conversation's messages of the run, the oldest first.
     async fn messages(
         &self,
         connection: &mut Connection,
         id: &str,
-        sender: &Sender,
-    ) -> io::Result<Vec<u64>> {
-        let (mut numbers, mut before) = (Vec::new(), u64::MAX);
+        mark: &Mark,
+    ) -> io::Result<Vec<(u64, u64)>> {
+        let (mut messages, mut before) = (Vec::new(), u64::MAX);
         loop {
             let path =
                 format!("/api/conversations/{id}/messages?per_page={PAGE}&before_seq={before}");
             let rows: Vec<Message> = self.page(connection, &path).await?;
-            let ids = rows.iter().filter_map(|row| row.provider_message_id.as_deref());
-            numbers.extend(ids.filter_map(|id| sender.bodies.number(id)));
+            messages.extend(rows.iter().filter_map(|row| Some((row.seq, row.number(mark)?))));
             match rows.last() {
                 Some(oldest) if oldest.seq >= before => {
                     return Err(io::Error::other("pages of messages do not get older"));
@@ -109,8 +128,8 @@ impl Reader {
                 _ => break,
             }
         }
-        numbers.reverse();
-        Ok(numbers)
+        messages.reverse();
+        Ok(messages)
     }
 
     async fn page<T: DeserializeOwned>(

@@ -44,6 +44,9 @@ pub struct RunResult {
     pub violations: Vec<String>,
     /// How many there were.
     pub violations_total: u64,
+    /// What was not checked, a sentence each.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// What was asked of the server.
@@ -165,6 +168,11 @@ pub struct Recorded(pub Histogram<u64>);
 pub struct Unreadable(String);
 
 impl RunResult {
+    /// Whether the server kept its word.
+    pub fn is_kept(&self) -> bool {
+        self.violations_total == 0
+    }
+
     /// Writes it to a file; what was there before is gone only when all of it is written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let mut unfinished = path.as_os_str().to_owned();

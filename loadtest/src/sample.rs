@@ -51,6 +51,7 @@ pub(crate) fn run() -> RunResult {
         },
         violations: Vec::new(),
         violations_total: 0,
+        notes: Vec::new(),
     }
 }
 

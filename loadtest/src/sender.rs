@@ -122,7 +122,7 @@ impl Sending {
             if due >= self.stint.from {
                 self.late.borrow_mut().saturating_record(micros(now - due.max(free)));
             }
-            let n = ledger.borrow_mut().sent(now);
+            let n = ledger.borrow_mut().sent(due, now);
             bodies.request(n, &mut body, &mut request);
             let outcome = self.outcome(&mut connection, &request).await;
             let now = Instant::now();

@@ -28,7 +28,7 @@ const KNOWN_BY: [(&str, &[&str]); 10] = [
     ("reqwest", &["storage", "actors", "api", "simulator", "loadtest"]),
     ("tantivy", &["storage"]),
     ("tokio", &["storage", "actors", "api", "simulator", "loadtest"]),
-    ("toml", &["config"]),
+    ("toml", &["config", "loadtest"]),
 ];
 
 /// What a rule must not reach for: the outside, the time, chance.

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::arrivals::{Arrivals, Schedule};
 use crate::body::Bodies;
 use crate::customers::Customers;
-use crate::ledger::Comparison;
+use crate::ledger::{Author, Comparison};
 use crate::process::{Cost, Cpu};
 use crate::readback::Reader;
 use crate::sender::{Sender, Sent, Stint, done, on_a_thread};
@@ -115,7 +115,7 @@ struct Work {
 /// Runs it all; answers what came of it. Fails if the server cannot be reached at first, or its
 /// conversations not be read at the end.
 pub async fn run(flood: Flood) -> io::Result<FloodReport> {
-    LocalSet::new().run_until(flood.run()).await
+    Box::pin(LocalSet::new().run_until(flood.run())).await
 }
 
 impl Flood {
@@ -181,7 +181,7 @@ impl Flood {
         found: oneshot::Sender<Option<f64>>,
         times: oneshot::Receiver<(Times, f64)>,
     ) -> io::Result<Work> {
-        let customers = Customers::busy(self.customers, self.seed);
+        let customers = Customers::busy(self.customers, 1.0, self.seed);
         let sender = self.sender(&self.flooding, customers);
         let most = if self.rate > 0.0 {
             // Whether it is there at all.
@@ -272,8 +272,15 @@ impl Flood {
     ) -> io::Result<Organization> {
         let Target { address, host, .. } = &self.target;
         let (address, host, token) = (*address, host.clone(), business.token.clone());
-        let sender = Rc::new(work.sender);
-        let ledger: Comparison = Reader { address, host, token }.compare(&sender).await?;
+        let Sender { bodies, ledger, .. } = &work.sender;
+        let read = Reader { address, host, token }.all(bodies.mark()).await?;
+        let ledger = ledger.borrow();
+        let mut comparing = ledger.compare(|n| format!("wamid.{}", bodies.mark().of(n)));
+        for conversation in read {
+            let author = |n| Author { customer: bodies.customer(n), answers: false };
+            comparing.conversation(&conversation.numbers(), author);
+        }
+        let ledger: Comparison = comparing.end();
         let time = |name| match name {
             "calm" => times.flood - times.calm,
             "flood" => times.after - times.flood,

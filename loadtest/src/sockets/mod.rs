@@ -3,7 +3,7 @@
 
 mod herd;
 mod report;
-mod websocket;
+pub(crate) mod websocket;
 
 use std::io;
 use std::time::Duration;
@@ -104,7 +104,7 @@ impl Sockets {
     fn listen(&self, hello: Option<String>) -> io::Result<SocketsReport> {
         let streams = hello.as_ref().map_or(1, |hello| hello.matches("\"s\":").count());
         let bodies = self.publisher.bodies();
-        let mut herd = Herd::new(hello, bodies.run())?;
+        let mut herd = Herd::new(hello, bodies.mark().run())?;
         let resident = || self.server.and_then(process::resident);
         herd.listen_until(Instant::now() + self.settle)?;
         let before = resident();

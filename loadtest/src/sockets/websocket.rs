@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use mio::net::TcpStream;
 
 /// A connection from its handshake on.
-pub(super) struct WebSocket {
+pub(crate) struct WebSocket {
     stream: TcpStream,
     is_open: bool,
     /// What came of a frame that is not whole yet.
@@ -13,7 +13,7 @@ pub(super) struct WebSocket {
 }
 
 /// What a read brought, in order.
-pub(super) enum Heard<'a> {
+pub(crate) enum Heard<'a> {
     /// The handshake is done.
     Open,
     /// A whole text.
@@ -38,7 +38,7 @@ const PONG: u8 = 10;
 
 impl WebSocket {
     /// Asks for a websocket at a path.
-    pub(super) fn open(mut stream: TcpStream, host: &str, path: &str) -> io::Result<Self> {
+    pub(crate) fn open(mut stream: TcpStream, host: &str, path: &str) -> io::Result<Self> {
         // Any 16 bytes will do: the server is of this machine, and no cache lies in between.
         let request = format!(
             "GET {path} HTTP/1.1\r\nhost: {host}\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
@@ -49,17 +49,17 @@ impl WebSocket {
         Ok(Self { stream, is_open: false, begun: Vec::new() })
     }
 
-    pub(super) fn stream(&mut self) -> &mut TcpStream {
+    pub(crate) fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
     }
 
     /// Sends a short text.
-    pub(super) fn say(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn say(&mut self, text: &str) -> io::Result<()> {
         self.send(TEXT, text.as_bytes())
     }
 
     /// Reads what is there, into a buffer that all sockets share.
-    pub(super) fn hear(
+    pub(crate) fn hear(
         &mut self,
         buffer: &mut [u8],
         mut heard: impl FnMut(&mut Self, Heard<'_>) -> io::Result<()>,
