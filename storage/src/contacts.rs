@@ -9,7 +9,8 @@ use engine::id::{ContactId, TenantId};
 use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{all_ids, alone, id, ids, month_of};
-use crate::port::{Batch, Change, Key, Part, Scan, Stamp, Store};
+use crate::port::{Change, Key, Part, Scan, Stamp, Store};
+use crate::steps::in_steps;
 use crate::tables::{CONTACT_LIST, CONTACTS, DIRTY_CONTACTS};
 
 /// Customers.
@@ -51,15 +52,16 @@ impl Contacts {
         let shard = Part::Int(i64::from(contact.id.shard()));
         let key = Key::new(vec![shard, Part::Int(hour)], vec![id(contact.id.0)]);
         let dirty = Change::Put { table: &DIRTY_CONTACTS, key, body: Vec::new(), ttl: None };
-        let mut changes = vec![dirty];
+        let mut before = vec![dirty];
         if new {
             let month = Part::Int(month_of(contact.id.0));
             let key = Key::new(vec![id(contact.tenant.0), month], vec![id(contact.id.0)]);
-            changes.push(Change::Put { table: &CONTACT_LIST, key, body: Vec::new(), ttl: None });
+            before.push(Change::Put { table: &CONTACT_LIST, key, body: Vec::new(), ttl: None });
         }
         let (key, body) = (alone(id(contact.id.0)), encode(contact));
-        changes.push(Change::Put { table: &CONTACTS, key, body, ttl: None });
-        self.store.apply(Batch { stamp, changes }).await
+        let row = Change::Put { table: &CONTACTS, key, body, ttl: None };
+        // What has a row is not listed any more.
+        in_steps(&*self.store, stamp, [before, vec![row]]).await
     }
 
     /// One month of a tenant's contacts, newest first, behind one of them.

@@ -18,6 +18,7 @@ use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{id, made_at, month, month_of};
 use crate::port::{Batch, Change, Key, Part, Scan, Stamp, Store};
+use crate::steps::in_steps;
 use crate::tables::{DEAD_LETTERS, DEAD_LETTERS_KEPT, FOR_EVER, PARKED};
 
 /// What could not be understood, placed or decided.
@@ -127,11 +128,13 @@ impl DeadLetters {
         let gone = |id| Change::Delete { table: &DEAD_LETTERS, key: key(letter.tenant, id, false) };
         let mut changes: Vec<_> = surplus.iter().copied().map(gone).collect();
         changes.push(written(letter, letter.at));
+        let mut parks = Vec::new();
         if let Some((key, thread)) = parked_key(letter).zip(letter.thread) {
             let body = encode(&Parked { thread, tenant: letter.tenant, letter: letter.id });
-            changes.push(Change::Put { table: &PARKED, key, body, ttl: None });
+            parks.push(Change::Put { table: &PARKED, key, body, ttl: None });
         }
-        self.store.apply(Batch { stamp: stamp(), changes }).await?;
+        // What is parked has a letter that leads to it.
+        in_steps(&*self.store, stamp(), [changes, parks]).await?;
         surplus.into_iter().for_each(|left| kept.remove(left));
         kept.add(label);
         *shelf = Some(kept);

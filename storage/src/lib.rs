@@ -12,6 +12,7 @@ pub mod memory;
 mod port;
 #[cfg(feature = "testing")]
 pub mod seed;
+mod steps;
 mod together;
 
 pub use error::{Cause, StoreError};

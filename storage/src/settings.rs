@@ -20,6 +20,7 @@ use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{alone, id, uuid};
 use crate::port::{Batch, Change, Key, Part, Scan, Stamp, Store};
+use crate::steps::in_steps;
 use crate::tables::{ACCOUNTS_DUE, FOR_EVER, SESSIONS, SETTINGS};
 
 /// Rows of a page.
@@ -94,10 +95,10 @@ impl Settings {
     ) -> Result<(), StoreError> {
         let key =
             |kind: i64, row: Uuid| Key::new(vec![id(tenant.0)], vec![Part::Int(kind), id(row)]);
-        let mut written = Vec::with_capacity(changes.len());
+        let (mut before, mut written) = (Vec::new(), Vec::with_capacity(changes.len()));
         for change in changes {
-            written.extend(login_of(tenant, &change)?);
-            written.extend(due_of(tenant, &change)?);
+            before.extend(login_of(tenant, &change)?);
+            before.extend(due_of(tenant, &change)?);
             written.push(match change {
                 SettingChange::Put(SettingRow { kind, id, body }) => {
                     let ttl = (kind == SettingKind::UsedKey as i64)
@@ -110,7 +111,7 @@ impl Settings {
                 SettingChange::Note(activity) => activity::written(tenant, &activity),
             });
         }
-        self.store.apply(Batch { stamp, changes: written }).await
+        in_steps(&*self.store, stamp, [before, written]).await
     }
 
     /// The accounts of all tenants for which something is due by then.
