@@ -1,0 +1,1 @@
+"""The goals, and how each is measured."""

@@ -1,0 +1,106 @@
+"""Rounds on stores that hold much: traffic spread wide, restarts, pages. Each store is made once and kept in DIR."""
+
+import contextlib
+import json
+import subprocess
+
+from measure.machine import quiet, scratch, spent
+from measure.servers import beside, engine, loadtest
+from measure.state import fill, state
+from measure.webhooks import closed
+
+MANY, FEW = 1_000_000, 1_000
+PAGE = 50
+
+
+def spread(lab):
+    """Webhooks over all conversations of a large store, of a small one, and over one conversation."""
+    rows = {}
+    turn = lab.turn("spread")
+    for name, conversations, messages in (("over many", lab.scaled(MANY), 1), ("over 1,000", FEW, 1)):
+        place, _ = state(lab.dir, conversations, conversations * messages)
+        with engine(place) as server:
+            # Each round writes to others, in which nobody has written since the start.
+            first = turn * conversations // 10 % conversations
+            options = {"customers": conversations - first, "first_customer": first}
+            rows[name] = {"idle": quiet(lab.quiet)} | closed(server, lab.seconds, **options)
+            lab.tell(name, rows[name])
+            if name == "over 1,000":
+                rows["one"] = {"idle": quiet(lab.quiet)} | closed(server, lab.seconds, customers=1)
+                lab.tell("one", rows["one"])
+    return rows
+
+
+def restart(lab):
+    """From the start of the process to the first 200 of a list's page, and what a bare replay takes."""
+    rows, conversations = {}, lab.scaled(100_000)
+    why = lab.reference.why("limits")
+    if why:
+        rows["P"] = {"missing": why}
+    else:
+        words = [lab.reference.limits, "recover", "--log", lab.dir / "recover", "--records", 10 * conversations, "--convs", conversations]
+        idle = quiet(lab.quiet)
+        done = subprocess.run([str(word) for word in words], stdout=subprocess.PIPE, text=True, check=True, timeout=600)
+        rows["P"] = {"idle": idle, "seconds": json.loads(done.stdout.splitlines()[-1])["wall_s"]}
+        lab.tell("P", rows["P"])
+    for name, each in (("1 M", 10), ("10 M", 100)):
+        place, _ = state(lab.dir, conversations, each * conversations)
+        with engine(place) as server:
+            token = server.token
+        rows[name] = again(lab, place, token)
+        lab.tell(name, rows[name])
+        if name == "1 M":
+            with engine(place) as server:
+                closed(server, 1, customers=conversations)
+                server.child.kill()
+                server.child.wait()
+            rows["1 M killed"] = again(lab, place, token)
+            lab.tell("1 M killed", rows["1 M killed"])
+    return rows
+
+
+def again(lab, place, token):
+    row = {"idle": quiet(lab.quiet)}
+    with engine(place, token=token) as server:
+        server.call("GET", f"/api/conversations?per_page={PAGE}")
+        row["seconds"] = server.since_start()
+        row["cpu_seconds"] = spent(server.roots)
+    return row
+
+
+def pages(lab):
+    """Pages of 50 messages: of a short conversation, of a very long one, far behind in it; beside a bare program
+    that builds such a page for each request."""
+    rows, lengths = {}, {"newest of 100": 100, "newest of many": lab.scaled(1_000_000)}
+    for name, length in lengths.items():
+        place, _ = state(lab.dir, 1, length, connections=1)
+        with engine(place) as server:
+            one = server.call("GET", "/api/conversations?per_page=1")[0]["id"]
+            path = f"/api/conversations/{one}/messages?per_page={PAGE}"
+            asked = {name: path}
+            if length > 1000 * PAGE:
+                far = server.call("GET", f"{path}&page=1000")
+                asked |= {"page 1,000": f"{path}&page=1000", "before_seq": f"{path}&before_seq={far[0]['seq'] + 1}"}
+            for what, page in asked.items():
+                rows[what] = read(lab, server, page)
+    why = lab.reference.why("limits")
+    if why:
+        rows["axum"] = {"missing": why}
+        return rows
+    command = f"{lab.reference.limits} ingest --stage ack --threads 2 --addr {{address}}"
+    with scratch(lab.dir / "measure-pages") as place, beside(place, command) as server:
+        rows["axum"] = read(lab, server, "/page")
+    return rows
+
+
+def read(lab, server, path):
+    row = {"idle": quiet(lab.quiet)}
+    options = {"for": lab.seconds, "url": server.url + path, "connections": 64}
+    if server.token:
+        options["token"] = server.token
+    report, is_good = loadtest("reads", server, **options)
+    row |= {"rate": report["achieved_rate"], "cpu_us": report["server"]["cpu_us"], "p99_ms": report["latency_us"]["p99"] / 1000}
+    if not is_good:
+        row["missing"] = f"not every page was answered 200: {report['statuses']} {report['errors']}"
+    lab.tell(path.split("?")[-1], row)
+    return row
