@@ -6,6 +6,7 @@ import signal
 
 from measure import flood, memory, scale, search, selftest, sockets, webhooks
 from measure.goals import reference, run
+from measure.servers import RELEASE
 
 BENCH = pathlib.Path("../shared/bench")
 
@@ -92,6 +93,11 @@ def main(text):
     args = parser.parse_args()
     if "dir" in args:
         args.dir = args.dir.resolve()
+    lacking = [name for name in ("omnistream", "loadtest") if not (RELEASE / name).exists()]
+    if args.measure in (selftest.selftest, reference.peers):
+        lacking = []
+    if lacking:
+        raise SystemExit(f"{RELEASE} has no {' and no '.join(lacking)}: cargo build --release -p omnistream-api -p omnistream-loadtest -p omnistream-simulator")
     try:
         return args.measure(args)
     except KeyboardInterrupt:

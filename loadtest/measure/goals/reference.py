@@ -43,7 +43,7 @@ class Reference:
 
     def build(self):
         """The bare programs, unless they are there; of a copy, since building writes beside the source."""
-        if self.limits.exists() or not self.bench.is_dir():
+        if self.limits.exists() or not self.bench.is_dir() or not shutil.which("cargo"):
             return
         print("building the bare programs: one to six minutes on two cores", flush=True)
         source, target = self.dir / "limits-source", self.dir / "limits-target"

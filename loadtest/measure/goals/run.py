@@ -60,12 +60,13 @@ def commit():
 
 
 def kept(path, settings, resume):
-    """Rounds of an earlier run under the same settings; without `--resume` it begins anew."""
+    """Rounds of an earlier run of the same program in the same way; without `--resume` it begins anew."""
+    ways = ("release", "seconds", "shrink")
     rounds = {}
     if resume and path.exists():
         for line in path.read_text().splitlines():
             one = json.loads(line)
-            if one["settings"] == settings:
+            if all(one["settings"][way] == settings[way] for way in ways):
                 rounds.setdefault(one["group"], []).append(one["rows"])
     else:
         path.unlink(missing_ok=True)
@@ -96,6 +97,8 @@ def goals(args):
             measure(lab, group, args.rounds, path, settings)
     except KeyboardInterrupt:
         print("interrupted: `--resume` goes on from here")
+        told(wanted, lab, args, settings)
+        raise
     return told(wanted, lab, args, settings)
 
 
