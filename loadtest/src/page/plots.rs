@@ -136,10 +136,11 @@ impl Time<'_> {
         of: impl Fn(&Moment<'_>) -> f64,
     ) -> Trace {
         let mut points = Vec::with_capacity(self.moments.len());
-        let mut last = f64::NAN;
+        let mut last = f64::NEG_INFINITY;
         for (_, moment) in self.moments {
             if moment.from - last > GAP {
                 points.push((f64::NAN, f64::NAN));
+                points.push((moment.from, of(moment)));
             }
             points.push((moment.to, of(moment)));
             last = moment.to;

@@ -132,6 +132,22 @@ fn the_figures_on_top_are_of_a_load_that_counts_or_say_that_they_do_not() {
 }
 
 #[test]
+fn a_phase_of_one_second_is_drawn_as_wide_as_it_was() {
+    let mut run = sample::run();
+    run.phases.truncate(1);
+    run.phases[0].series.truncate(1);
+    let read = read(&run);
+    let elements = read.elements.borrow();
+    let lines = elements.iter().filter_map(|tag| {
+        let of = |name| tag.attrs.iter().find(|found| &*found.name.local == name);
+        of("class").filter(|class| class.value.trim() == "line").and_then(|_| of("d"))
+    });
+    let is_wide = |path: &str| path.starts_with("M0 ") && path.matches('L').count() == 1;
+    // Requests that were answered, events, and four latencies.
+    assert_eq!(lines.filter(|path| is_wide(&path.value)).count(), 6);
+}
+
+#[test]
 fn every_kind_of_latency_has_a_name() {
     let names = [ACKNOWLEDGE, "acknowledge_neighbours", "reply", "übung_x", ""].map(latency_name);
     assert_eq!(names, ["Acknowledge", "Acknowledge neighbours", "Reply", "Übung x", ""]);
