@@ -167,6 +167,9 @@ pub struct Recorded(pub Histogram<u64>);
 #[derive(Debug)]
 pub struct Unreadable(String);
 
+/// Whether memory grows shows only in quarters of so many seconds.
+const QUARTER_MIN: usize = 15;
+
 impl RunResult {
     /// Whether the server kept its word.
     pub fn is_kept(&self) -> bool {
@@ -216,6 +219,22 @@ impl Phase {
     /// How long something took, if anything did.
     pub fn latency(&self, of: &str) -> Option<&Histogram<u64>> {
         self.latencies.get(of).map(|Recorded(taken)| taken).filter(|taken| !taken.is_empty())
+    }
+
+    /// By what share the server's memory in the last quarter is more than in the second: the first
+    /// fills what is filled once. None where a phase is too short to tell.
+    pub fn memory_growth(&self) -> Option<f64> {
+        let resident: Vec<u64> =
+            self.series.iter().filter_map(|second| second.server_rss_bytes).collect();
+        let quarter = resident.len() / 4;
+        let usual = |part: &[u64]| {
+            let mut part = part.to_vec();
+            part.sort_unstable();
+            part[part.len() / 2] as f64
+        };
+        let early = || usual(&resident[quarter..2 * quarter]);
+        (quarter >= QUARTER_MIN)
+            .then(|| usual(&resident[resident.len() - quarter..]) / early().max(1.0) - 1.0)
     }
 
     /// So many a second.
@@ -317,6 +336,22 @@ mod tests {
             let broken = text.replace("HISTFAAA", histogram);
             assert!(unreadable(&broken).contains("histogram"), "{histogram}");
         }
+    }
+
+    #[test]
+    fn memory_grows_by_what_the_last_quarter_has_more_than_the_second() {
+        let series = |seconds: u64, of: fn(u64) -> Option<u64>| {
+            let second = |at| Second { server_rss_bytes: of(at), ..Second::default() };
+            Phase { series: (0..seconds).map(second).collect(), ..Phase::default() }
+        };
+        let filling = series(100, |at| Some(if at < 25 { at } else { 200 }));
+        assert_eq!(filling.memory_growth(), Some(0.0));
+        let growing = series(100, |at| Some(1_000 + 10 * at));
+        assert!(growing.memory_growth().is_some_and(|grown| (0.3..0.4).contains(&grown)));
+        for (seconds, of) in [(59, (|_| Some(1)) as fn(u64) -> _), (100, |_| None), (0, |_| None)] {
+            assert_eq!(series(seconds, of).memory_growth(), None);
+        }
+        assert!(series(60, |_| Some(0)).memory_growth().is_some_and(f64::is_finite));
     }
 
     #[test]

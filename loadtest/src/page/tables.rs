@@ -16,7 +16,16 @@ pub(super) fn phases(result: &RunResult) -> Markup {
         @if !phases.is_empty() {
             section { h2 { "Load" } (load(phases)) }
             section { h2 { "Latency" } (latency(phases)) }
-            section { h2 { "Cost" } (cost(phases)) }
+            section {
+                h2 { "Cost" }
+                (cost(phases))
+                @if phases.iter().any(|phase| phase.memory_growth().is_some()) {
+                    p.note {
+                        "Grown: the last quarter of a phase by its second, where it takes a minute \
+                         or more."
+                    }
+                }
+            }
         }
     }
 }
@@ -74,7 +83,7 @@ fn cost(phases: &[Phase]) -> Markup {
     let heads: [Heads<'_>; 4] = [
         ("cores", &["program", "kernel"]),
         ("µs of CPU each", &["webhook", "event"]),
-        ("MB", &["before", "after"]),
+        ("memory, MB", &["before", "after", "grown"]),
         ("generator", &["cores", "µs a webhook", "µs an event", "p99 late, ms"]),
     ];
     table(
@@ -94,6 +103,7 @@ fn cost(phases: &[Phase]) -> Markup {
                     (cell(each(phase.delivered)))
                     (cell(server.map(|server| memory(server.rss_before))))
                     (cell(server.map(|server| memory(server.rss_after))))
+                    (cell(phase.memory_growth().map(percent)))
                     (cell(Some(cores(own.cpu_us))))
                     (cell(own.cpu_us_per_webhook.map(|each| fixed(each, 1))))
                     (cell(own.cpu_us_per_event.map(|each| fixed(each, 1))))
@@ -103,6 +113,10 @@ fn cost(phases: &[Phase]) -> Markup {
             }
         },
     )
+}
+
+fn percent(share: f64) -> String {
+    format!("{} %", fixed(share * 100.0, 1))
 }
 
 /// Figures below each other, which scroll by themselves where they have no room.

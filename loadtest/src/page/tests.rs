@@ -231,5 +231,5 @@ fn an_hour_is_drawn_with_no_more_points_than_there_is_room_for() {
     let read = read(&run);
     let hints = read.count("rect");
     assert!((300..=5 * 400).contains(&hints), "{hints}");
-    assert!(read.says("100 offered"));
+    assert!(read.says("100 offered") && read.says("Grown: the last quarter"));
 }
