@@ -13,6 +13,7 @@ use loadtest::scenarios::{
     self, Credentials, Plan, Programs, Provider, Subject, Table, Told, Written,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Args)]
 pub(crate) struct RunArgs {
@@ -105,7 +106,11 @@ async fn play(plan: Plan, out: &Path) -> Result<ExitCode, String> {
         Told::Step(what) => live.say(&what),
         Told::Second { phase, second } => live.second(phase, second),
     });
-    let result = result.await?;
+    // Dropped, it takes with it what it has started.
+    let result = tokio::select! {
+        result = Box::pin(result) => result?,
+        interrupted = interrupted() => return Err(interrupted),
+    };
     live.end();
     let (file, report) = (out.join("result.json"), out.join("report.html"));
     result.write(&file).map_err(|error| format!("`{}`: {error}", file.display()))?;
@@ -113,6 +118,19 @@ async fn play(plan: Plan, out: &Path) -> Result<ExitCode, String> {
         .map_err(|error| format!("`{}`: {error}", report.display()))?;
     say(&format!("\n{}\n{}\n{}", Table(&result), file.display(), report.display()))?;
     Ok(code(&result))
+}
+
+/// Why a run that goes on is to end.
+async fn interrupted() -> String {
+    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    "interrupted: nothing was compared".to_owned()
 }
 
 fn code(result: &RunResult) -> ExitCode {

@@ -1,7 +1,7 @@
 //! Those who watch live, on one thread: each follows its streams, comes back where it was whenever its
 //! socket ends, and is checked to be told everything once and in order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -55,8 +55,8 @@ pub(super) struct Seen {
     /// restart.)
     pub(super) begun_anew: u64,
     pub(super) findings: Findings,
-    /// Why sockets ended, and how many.
-    pub(super) ended: HashMap<String, u64>,
+    /// Why sockets ended that nobody here has ended, and how many.
+    pub(super) ended: BTreeMap<String, u64>,
 }
 
 /// How often sockets end by themselves.
@@ -111,7 +111,7 @@ impl Crowd {
             reconnects: 0,
             begun_anew: 0,
             findings: Findings::default(),
-            ended: HashMap::new(),
+            ended: BTreeMap::new(),
         };
         let (poll, events) = (Poll::new()?, Events::with_capacity(EVENTS));
         let members = members.collect();
@@ -180,7 +180,7 @@ impl Crowd {
 
     /// A member's socket ends; it comes back at once.
     fn part(&mut self, at: usize) {
-        let member = &mut self.members[at];
+        let Some(member) = self.members.get_mut(at) else { return };
         if !member.stops && member.follows_all {
             // Dropped, it is closed and not polled any more.
             member.socket = None;

@@ -133,10 +133,14 @@ impl Plan {
         };
         let played = run.play().await;
         let Run { phases: Phases { server, killed, world, .. } } = run;
-        if let Some(server) = server {
-            server.stop().await;
-        }
-        let (phases, checked, crowd) = played.map_err(sentence)?;
+        let ended = match server {
+            Some(server) => server.stop().await,
+            None => None,
+        };
+        let (phases, checked, crowd) = played.map_err(|error| match ended {
+            Some(how) => format!("{how}; then {error}"),
+            None => error.to_string(),
+        })?;
         let mut result = told(&world, phases, checked, &crowd, killed);
         result.machine = machine;
         result.started = started;
@@ -331,6 +335,8 @@ fn told(
 ) -> RunResult {
     let Checked { comparison, findings, resumed, mut notes } = checked;
     notes.extend(world.refusals());
+    let ended = crowd.seen.ended.iter();
+    notes.extend(ended.map(|(why, count)| format!("sockets ended {count} times: {why}")));
     RunResult {
         format: FORMAT,
         seconds: world.begin.elapsed().as_secs_f64(),

@@ -115,11 +115,14 @@ impl Server {
         self.rise().await
     }
 
-    /// Ends it in order; its scratch goes.
-    pub(super) async fn stop(mut self) {
+    /// Ends it in order; its scratch goes. Answers how it had ended by itself, if it had.
+    pub(super) async fn stop(mut self) -> Option<String> {
+        let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+        let last = last_line(self.directory.path());
         for child in [self.child.take(), self.provider.take()].into_iter().flatten() {
             end(child).await;
         }
+        ended.map(|status| format!("the server ended by itself ({status}): {last}"))
     }
 
     async fn rise(&mut self) -> io::Result<()> {
@@ -136,11 +139,9 @@ impl Server {
             .envs(self.programs.environment.iter().cloned())
             .current_dir(directory)
             .stderr(log);
-        let (child, _) = listening(command, &self.programs.server).await.map_err(|error| {
-            let said = std::fs::read_to_string(directory.join("log")).unwrap_or_default();
-            let last = said.lines().next_back().unwrap_or_default();
-            io::Error::other(format!("{error}: {last}"))
-        })?;
+        let (child, _) = listening(command, &self.programs.server)
+            .await
+            .map_err(|error| io::Error::other(format!("{error}: {}", last_line(directory))))?;
         self.process.begins(child.id());
         self.child = Some(child);
         Ok(())
@@ -185,6 +186,12 @@ impl Process {
     fn lock(&self) -> MutexGuard<'_, Running> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a server has said last.
+fn last_line(directory: &Path) -> String {
+    let said = std::fs::read_to_string(directory.join("log")).unwrap_or_default();
+    said.lines().next_back().unwrap_or("it said nothing").to_owned()
 }
 
 /// Starts whoever stands in for Meta, and tells the server of each answer's receipts.

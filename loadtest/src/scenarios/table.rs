@@ -39,6 +39,12 @@ impl fmt::Display for Table<'_> {
             writeln!(to)?;
         }
         for phase in &result.phases {
+            let shown = [ACKNOWLEDGE, END_TO_END, LATENESS];
+            let others = phase.latencies.keys().filter(|of| !shown.contains(&of.as_str()));
+            let others: Vec<_> = others.filter_map(|of| in_words(phase, of)).collect();
+            if !others.is_empty() {
+                writeln!(to, "{}, p50 and p99 ms: {}", phase.name, others.join("; "))?;
+            }
             for why in &phase.why_invalid {
                 writeln!(to, "{}: its latencies do not count, since {why}", phase.name)?;
             }
@@ -74,6 +80,13 @@ impl fmt::Display for Table<'_> {
             more => writeln!(to, "BROKEN WORD: {more} times more"),
         }
     }
+}
+
+/// How long something took that has no column.
+fn in_words(phase: &Phase, of: &str) -> Option<String> {
+    let took = phase.latency(of)?;
+    let at = |quantile| millis(took.value_at_quantile(quantile));
+    Some(format!("{} {:.1}, {:.1}", of.replace('_', " of "), at(0.5), at(0.99)))
 }
 
 fn row(phase: &Phase) -> [String; 12] {
