@@ -29,12 +29,16 @@ pub struct Limited {
 }
 
 /// A connection, which has its place until it is dropped.
-struct Connection {
-    tcp: TcpStream,
-    stall: Duration,
-    /// Runs while the other side takes nothing.
-    stalled: Option<Pin<Box<Sleep>>>,
-    _place: OwnedSemaphorePermit,
+pub(crate) struct Connection {
+    pub(crate) tcp: TcpStream,
+    pub(crate) stall: Stall,
+    pub(crate) place: OwnedSemaphorePermit,
+}
+
+/// That the other side takes nothing, and for how long it may.
+pub(crate) struct Stall {
+    most: Duration,
+    since: Option<Pin<Box<Sleep>>>,
 }
 
 impl Limited {
@@ -94,8 +98,8 @@ impl Limited {
             };
             // An answer is small and complete: nothing is gained by waiting for more.
             let _ = tcp.set_nodelay(true);
-            let (stall, stalled) = (self.stall, None);
-            return (Connection { tcp, stall, stalled, _place: place }, peer);
+            let stall = Stall { most: self.stall, since: None };
+            return (Connection { tcp, stall, place }, peer);
         }
     }
 }
@@ -104,20 +108,20 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-impl Connection {
+impl Stall {
     /// What came of a write, unless nothing has been taken for too long.
-    fn written<T>(
+    pub(crate) fn written<T>(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stalled = None;
+            self.since = None;
             return written;
         }
-        let stall = self.stall;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(stall)));
-        ready!(stalled.as_mut().poll(context));
+        let most = self.most;
+        let since = self.since.get_or_insert_with(|| Box::pin(sleep(most)));
+        ready!(since.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -139,7 +143,7 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.tcp).poll_write(context, bytes);
-        self.written(context, written)
+        self.stall.written(context, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -156,7 +160,7 @@ impl AsyncWrite for Connection {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.tcp).poll_write_vectored(context, parts);
-        self.written(context, written)
+        self.stall.written(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -394,6 +394,7 @@ async fn feed_limits(config: &Config, names: &Names) -> Result<FeedLimits, NotSt
         replay_bytes: limits.replay_bytes,
         queue_frames: limits.socket_queue_frames,
         queue_bytes: limits.socket_queue_bytes,
+        hold: limits.socket_hold,
         sessions_per_agent: limits.sockets_per_user,
         streams_per_session: limits.subscriptions_per_socket,
         incarnation,

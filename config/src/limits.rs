@@ -108,6 +108,8 @@ pub struct Limits {
     pub sockets_per_user: usize,
     pub socket_queue_frames: usize,
     pub socket_queue_bytes: usize,
+    #[serde(with = "crate::duration")]
+    pub socket_hold: Duration,
     pub socket_frame_bytes: usize,
     pub subscriptions_per_socket: usize,
     pub socket_commands_per_second: u32,

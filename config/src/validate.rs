@@ -9,8 +9,8 @@ use crate::limits::Limits;
 use crate::{Backend, Config, ConfigError, Storage};
 
 /// Limits for which 0 means that there is none.
-const MAY_BE_ZERO: [&str; 3] =
-    ["tenant_requests_per_second", "agents_per_tenant", "accounts_per_tenant"];
+const MAY_BE_ZERO: [&str; 4] =
+    ["tenant_requests_per_second", "agents_per_tenant", "accounts_per_tenant", "socket_hold"];
 
 /// No limit is higher: some count places that are made, or numbered, at the start.
 const LIMIT_MAX: i64 = 1 << 40;
@@ -120,6 +120,11 @@ pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
         "must lie between `limits.inflight_conversation` and `limits.inflight_node`",
     )?;
     under_load(limits)?;
+    rule(
+        limits.socket_hold <= limits.socket_write_timeout,
+        "limits.socket_hold",
+        "must be at most `limits.socket_write_timeout`",
+    )?;
     rule(
         // A group has at least room for one batch, which is cut at 40 KiB.
         limits.group_bytes >= 65_536 && limits.group_bytes <= limits.segment_bytes / 2,
@@ -294,7 +299,7 @@ fn within_reason(limits: &Table) -> Result<(), ConfigError> {
     for (name, value) in limits {
         let is_something = match value {
             Value::Integer(number) => *number > 0 || MAY_BE_ZERO.contains(&name.as_str()),
-            Value::String(duration) => duration != "0s",
+            Value::String(duration) => duration != "0s" || MAY_BE_ZERO.contains(&name.as_str()),
             Value::Array(items) => {
                 !items.is_empty() && items.iter().all(|item| item.as_str() != Some("0s"))
             }

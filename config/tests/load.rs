@@ -183,6 +183,7 @@ fn each_rule_is_one_sentence_that_names_its_key() {
         ("LIMITS__PAIR_BURST", "4294967295", "limits.pair_burst"),
         ("LIMITS__PAIR_EVERY", "0s", "limits.pair_every"),
         ("LIMITS__SOCKETS_PER_USER", "0", "limits.sockets_per_user"),
+        ("LIMITS__SOCKET_HOLD", "11s", "limits.socket_hold"),
         ("LIMITS__PASSWORD_HASHES", "9223372036854775807", "limits.password_hashes"),
         ("LIMITS__INFLIGHT_NODE_BYTES", "1099511627777", "limits.inflight_node_bytes"),
         ("LIMITS__REST_TIMEOUT", "0s", "limits.rest_timeout"),

@@ -7,7 +7,8 @@ use engine::id::ConversationId;
 use engine::message::MessageRow;
 
 use super::hub::event;
-use super::session::{Followed, Push, Session, Shows, may_follow, may_see};
+use super::session::{Push, Session};
+use super::sight::{Followed, Shows, may_follow, may_see};
 use super::topic::{Joined, Topic};
 use super::{Stream, Wire};
 use crate::failure::Failure;
@@ -78,23 +79,23 @@ impl<W: Wire> Session<W> {
         since: Option<&Position>,
         snapshot: bool,
     ) -> Result<Started<W>, NotFollowed> {
-        let count = self.followed.len();
-        if self.followed.contains_key(&stream) {
+        let count = self.sight.followed.len();
+        if self.sight.followed.contains_key(&stream) {
             return Err(NotFollowed::Already);
         }
         // A change of what they may see counts, also before its wake is heard.
         if !self.renewed().await? {
             return Err(NotFollowed::NoSuchStream);
         }
-        if !may_follow(self.caller.viewer(), stream) {
+        if !may_follow(self.sight.caller.viewer(), stream) {
             return Err(NotFollowed::NotAllowed);
         }
         if count >= self.hub.limits().streams_per_session {
             return Err(NotFollowed::TooMany);
         }
-        let (topic, joined) = self.hub.join(&self.feed, stream, &self.queue, since);
+        let (topic, joined) = self.hub.join(&self.sight.feed, stream, &self.queue, since);
         // From here on it is left when the session ends, however that comes about.
-        self.followed.insert(stream, Followed::new(topic.clone()));
+        self.sight.followed.insert(stream, Followed::new(topic.clone()));
         let started = match stream {
             Stream::Conversation(id) => self.start_log(id, &topic, joined, since, snapshot).await,
             _ => self.start_ring(stream, joined, since, snapshot).await,
@@ -105,7 +106,7 @@ impl<W: Wire> Session<W> {
         };
         match begun {
             Ok(Some((started, cursor))) => {
-                if let Some(followed) = self.followed.get_mut(&stream) {
+                if let Some(followed) = self.sight.followed.get_mut(&stream) {
                     followed.cursor = cursor;
                 }
                 self.arrive(&topic);
@@ -131,7 +132,7 @@ impl<W: Wire> Session<W> {
         if !self.renewed().await? {
             return Ok(false);
         }
-        let viewer = self.caller.viewer();
+        let viewer = self.sight.caller.viewer();
         Ok(may_follow(viewer, topic.stream) && may_see(viewer, topic))
     }
 
@@ -178,7 +179,7 @@ impl<W: Wire> Session<W> {
         let Joined { epoch, top, missed } = joined;
         if let (Some(missed), Some(since)) = (missed, since) {
             let (offset, count) = (since.offset, top - since.offset);
-            let missed = Some(missed.iter().map(|hint| self.shown(stream, hint)).collect());
+            let missed = Some(missed.iter().map(|hint| self.sight.shown(stream, hint)).collect());
             let (snapshot, shows) = (None, Vec::new());
             return Ok((Started { epoch, offset, missed, count, snapshot, shows }, top));
         }
@@ -193,14 +194,15 @@ impl<W: Wire> Session<W> {
     async fn snapshot(&self, stream: Stream, shows: &mut Vec<Shows>) -> Result<Snapshot, Failure> {
         let list = match stream {
             Stream::List(list) => list,
-            Stream::Agents => return Ok(Snapshot::Agents(self.owner.state())),
+            Stream::Agents => return Ok(Snapshot::Agents(self.sight.owner.state())),
             Stream::Agent(_) | Stream::Conversation(_) => {
-                return Ok(Snapshot::Agent(self.owner.state()));
+                return Ok(Snapshot::Agent(self.sight.owner.state()));
             }
         };
-        let (ids, counters) = self.feed.inbox.first(list, SNAPSHOT_ROWS);
-        shows.extend(ids.iter().map(|id| Shows { stream, about: Some(self.feed.about(*id)) }));
-        let mut heads = self.sources.desk.heads(self.caller.tenant, &ids).await?;
+        let (ids, counters) = self.sight.feed.inbox.first(list, SNAPSHOT_ROWS);
+        shows
+            .extend(ids.iter().map(|id| Shows { stream, about: Some(self.sight.feed.about(*id)) }));
+        let mut heads = self.sources.desk.heads(self.sight.caller.tenant, &ids).await?;
         // What left the list meanwhile is not of it.
         heads.retain(|head| !head.status.is_closed() && list.holds(head.assignee));
         Ok(Snapshot::List { heads, counters })
@@ -208,7 +210,8 @@ impl<W: Wire> Session<W> {
 
     /// A conversation as it stands, if it may be seen.
     async fn look(&self, id: ConversationId) -> Result<Conversation, Failure> {
-        let answer = self.sources.desk.ask(self.caller.viewer(), id, None, Command::Look).await?;
+        let answer =
+            self.sources.desk.ask(self.sight.caller.viewer(), id, None, Command::Look).await?;
         answer.conversation.ok_or(Failure::Refused(Refused::NotFound))
     }
 

@@ -2,7 +2,7 @@
 //! durable: a queue never waits, so a commit costs its followers and not their sockets.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use super::follow::Position;
 use super::presence::Leaving;
 use super::queue::{Cut, Queue};
 use super::topic::{About, Joined, Topic};
+use super::writer::Writer;
 use super::{Event, Stream, What, Wire};
 use crate::committed::Committed;
 use crate::inbox::{Inbox, Inboxes, List, RowChange};
@@ -35,6 +36,10 @@ struct Inner<W> {
     inboxes: Inboxes,
     tenants: RwLock<HashMap<TenantId, Arc<Feed<W>>>>,
     leaving: Leaving<W>,
+    /// One for two processors: each keeps another busy, that of those who read.
+    writers: Vec<Arc<Writer<W>>>,
+    /// Which of them the next session has.
+    turn: AtomicUsize,
     open: watch::Sender<usize>,
     stopping: AtomicBool,
     rings: AtomicU64,
@@ -64,6 +69,8 @@ pub struct FeedLimits {
     pub queue_bytes: usize,
     /// Sessions of one person; one more ends the oldest.
     pub sessions_per_agent: usize,
+    /// What comes close upon what was written to a session waits so long, and is written as one.
+    pub hold: Duration,
     /// Streams of one session.
     pub streams_per_session: usize,
     /// Names this store's logs: offsets of another store's mean nothing here.
@@ -84,7 +91,10 @@ impl<W> Clone for Hub<W> {
 impl<W: Wire> Hub<W> {
     /// One that nobody follows yet, over the lists that it keeps.
     pub fn new(limits: FeedLimits, inboxes: Inboxes) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self(Arc::new(Inner {
+            writers: (0..processors.div_ceil(2)).map(|_| Writer::new(limits.hold)).collect(),
+            turn: AtomicUsize::new(0),
             limits,
             inboxes,
             tenants: RwLock::default(),
@@ -204,6 +214,12 @@ impl<W: Wire> Hub<W> {
     /// What bounds it.
     pub(super) fn limits(&self) -> &FeedLimits {
         &self.0.limits
+    }
+
+    /// Who writes for the next session while it rests.
+    pub(super) fn writer(&self) -> Arc<Writer<W>> {
+        let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
+        self.0.writers[turn % self.0.writers.len()].clone()
     }
 
     /// A tenant's feed, for a session that begins.

@@ -12,7 +12,9 @@ mod hub;
 mod presence;
 mod queue;
 mod session;
+mod sight;
 mod topic;
+mod writer;
 
 use std::fmt;
 
@@ -30,7 +32,8 @@ pub use frame::Encoding;
 pub use hub::{FeedLimits, Hub};
 pub use presence::Present;
 pub use queue::{Cut, Item};
-pub use session::{Mark, NotTold, Push, Session, Shows, Sources, Wake};
+pub use session::{NotTold, Push, Session, Sources, Wake};
+pub use sight::{Mark, Shows};
 
 use crate::inbox::{Counters, List};
 use crate::tenants::TenantState;
@@ -108,6 +111,17 @@ pub trait Wire: Clone + Send + Sync + 'static {
 
     /// How much memory it takes.
     fn bytes(&self) -> usize;
+}
+
+/// Where the frames of one session go. It is used by one at a time: by the session's task, or, while
+/// the session rests, from elsewhere.
+pub trait Outlet<W>: Send + Sync {
+    /// Adds a frame to what is to be written.
+    fn push(&self, frame: W);
+
+    /// Writes as much as is taken now. Answers whether that was everything; if not, the session's
+    /// task sees to the rest.
+    fn write(&self) -> bool;
 }
 
 impl Stream {

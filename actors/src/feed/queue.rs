@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use engine::id::AgentId;
+use tokio::time::Instant;
 
 use super::frame::{Encoding, Shared};
+use super::sight::{Own, Plain, Sight};
 use super::topic::{Hint, Topic};
-use super::{FeedLimits, Stream, Wire};
+use super::writer::Writer;
+use super::{FeedLimits, Outlet, Stream, Wire};
 
 /// A session's queue, as hub and topics see the session.
 pub(super) struct Queue<W> {
@@ -17,6 +20,9 @@ pub(super) struct Queue<W> {
     pub(super) encoding: Encoding,
     frames_max: usize,
     bytes_max: usize,
+    outlet: Arc<dyn Outlet<W>>,
+    /// Writes what waits while the session rests.
+    writer: Arc<Writer<W>>,
     waiting: Mutex<Waiting<W>>,
 }
 
@@ -28,6 +34,19 @@ struct Waiting<W> {
     poked: bool,
     /// The session's task.
     waker: Option<Waker>,
+    /// What the session decides by, while it rests.
+    rest: Option<Box<Sight<W>>>,
+    /// The writer will write what waits.
+    called: Option<Called>,
+    /// When the writer wrote last.
+    written: Option<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Called {
+    Now,
+    /// After the hold.
+    Later,
 }
 
 /// Something that waits, from [`Session::wait`](super::Session::wait) to
@@ -67,17 +86,34 @@ pub enum Cut {
 
 /// A queue that was long keeps room for so many.
 const ROOM_KEPT: usize = 8;
+/// So many frames the writer writes at once.
+const BATCH: usize = 64;
 
 impl<W: Wire> Queue<W> {
-    pub(super) fn new(agent: AgentId, encoding: Encoding, limits: &FeedLimits) -> Arc<Self> {
-        let waiting =
-            Waiting { items: VecDeque::new(), bytes: 0, cut: None, poked: false, waker: None };
+    pub(super) fn new(
+        agent: AgentId,
+        encoding: Encoding,
+        limits: &FeedLimits,
+        outlet: Arc<dyn Outlet<W>>,
+        writer: Arc<Writer<W>>,
+    ) -> Arc<Self> {
+        let waiting = Waiting {
+            items: VecDeque::new(),
+            bytes: 0,
+            cut: None,
+            poked: false,
+            waker: None,
+            rest: None,
+            called: None,
+            written: None,
+        };
         let (frames_max, bytes_max) = (limits.queue_frames.max(1), limits.queue_bytes);
-        Arc::new(Self { agent, encoding, frames_max, bytes_max, waiting: Mutex::new(waiting) })
+        let waiting = Mutex::new(waiting);
+        Arc::new(Self { agent, encoding, frames_max, bytes_max, outlet, writer, waiting })
     }
 
     /// Adds a hint; who does not keep up is cut, and resumes where it was.
-    pub(super) fn push(&self, topic: &Arc<Topic<W>>, hint: &Hint<W>) {
+    pub(super) fn push(self: &Arc<Self>, topic: &Arc<Topic<W>>, hint: &Hint<W>) {
         let mut hint = hint.clone();
         let bytes = hint.bytes(self.encoding);
         let mut waiting = self.waiting();
@@ -95,11 +131,11 @@ impl<W: Wire> Queue<W> {
             waiting.bytes += bytes;
             waiting.items.push_back(Item { topic: topic.clone(), told: Told::Hint(hint) });
         }
-        wake(waiting);
+        self.call(waiting);
     }
 
     /// Adds something that passes, while there is plenty of room.
-    pub(super) fn pass(&self, topic: &Arc<Topic<W>>, frame: &Arc<Shared<W>>) {
+    pub(super) fn pass(self: &Arc<Self>, topic: &Arc<Topic<W>>, frame: &Arc<Shared<W>>) {
         let mut waiting = self.waiting();
         if waiting.cut.is_some() || self.is_half_full(&waiting) {
             metrics::counter!("omnistream_feed_dropped_total").increment(1);
@@ -108,7 +144,7 @@ impl<W: Wire> Queue<W> {
         waiting.bytes += frame.of(self.encoding).bytes();
         let told = Told::Passing(frame.clone());
         waiting.items.push_back(Item { topic: topic.clone(), told });
-        wake(waiting);
+        self.call(waiting);
     }
 
     /// The session is to look at its caller again.
@@ -125,15 +161,31 @@ impl<W: Wire> Queue<W> {
         wake(waiting);
     }
 
-    /// What comes next. The task that asked last is woken.
-    pub(super) fn poll(&self, context: &Context<'_>) -> Poll<Next<W>> {
+    /// What comes next. When there is nothing the task that asked last is woken, or the session
+    /// rests.
+    pub(super) fn poll(&self, context: &Context<'_>, rests: Option<&mut Own<W>>) -> Poll<Next<W>> {
         let mut waiting = self.waiting();
         match waiting.next(self.encoding) {
             Some(next) => Poll::Ready(next),
             None => {
                 waiting.remember(context);
+                waiting.rest = rests.and_then(|sight| sight.0.take());
                 Poll::Pending
             }
+        }
+    }
+
+    /// The session does not rest any more.
+    pub(super) fn rise(&self) -> Option<Box<Sight<W>>> {
+        self.waiting().rest.take()
+    }
+
+    /// Writes what waits while the session rests. Its task does what is not plain, or not taken whole.
+    pub(super) fn write(&self) {
+        let mut waiting = self.waiting();
+        waiting.called = None;
+        if !waiting.write(self.encoding, &*self.outlet) {
+            wake(waiting);
         }
     }
 
@@ -152,6 +204,26 @@ impl<W: Wire> Queue<W> {
     /// What waits already.
     pub(super) fn next(&self) -> Option<Next<W>> {
         self.waiting().next(self.encoding)
+    }
+
+    /// Has what waits written: while the session rests by the writer, else by its task.
+    fn call(self: &Arc<Self>, mut waiting: MutexGuard<'_, Waiting<W>>) {
+        if waiting.rest.is_none() || waiting.cut.is_some() {
+            return wake(waiting);
+        }
+        let is_close = |at: Instant| at.elapsed() * 2 < self.writer.hold;
+        let called = match waiting.called {
+            Some(Called::Now) => return,
+            _ if self.is_half_full(&waiting) => Called::Now,
+            Some(Called::Later) => return,
+            None if waiting.written.is_some_and(is_close) => Called::Later,
+            None => Called::Now,
+        };
+        if self.writer.add(self.clone(), called == Called::Later) {
+            waiting.called = Some(called);
+        } else {
+            wake(waiting);
+        }
     }
 
     fn is_half_full(&self, waiting: &Waiting<W>) -> bool {
@@ -187,6 +259,39 @@ impl<W: Wire> Waiting<W> {
         metrics::counter!("omnistream_feed_coalesced_total").increment(1);
     }
 
+    /// Writes for a session that rests. Answers whether its task has nothing to do.
+    fn write(&mut self, encoding: Encoding, outlet: &dyn Outlet<W>) -> bool {
+        let Some(sight) = &mut self.rest else { return true };
+        // What the task was woken for is not done here.
+        let is_woken = self.cut.is_some() || self.poked || !sight.shows.is_empty();
+        if is_woken {
+            return false;
+        }
+        sight.mark = sight.mark();
+        if !sight.is_current() {
+            return false;
+        }
+        let mut left = BATCH;
+        while let Some(item) = self.items.front().filter(|_| left > 0) {
+            match sight.plain(item) {
+                Plain::Not => break,
+                Plain::Nothing => {}
+                Plain::Frame(frame, shows) => {
+                    sight.shows.push(shows);
+                    outlet.push(frame);
+                }
+            }
+            left -= 1;
+            pop(&mut self.items, &mut self.bytes, encoding);
+        }
+        if !sight.has_looked() || !outlet.write() {
+            return false;
+        }
+        sight.written();
+        self.written = Some(Instant::now());
+        self.items.is_empty()
+    }
+
     fn next(&mut self, encoding: Encoding) -> Option<Next<W>> {
         if let Some(cut) = self.cut {
             return Some(Next::Cut(cut));
@@ -194,15 +299,7 @@ impl<W: Wire> Waiting<W> {
         if std::mem::take(&mut self.poked) {
             return Some(Next::Poke);
         }
-        let item = self.items.pop_front()?;
-        self.bytes -= match &item.told {
-            Told::Hint(hint) => hint.bytes(encoding),
-            Told::Passing(frame) => frame.of(encoding).bytes(),
-        };
-        if self.items.is_empty() {
-            self.items.shrink_to(ROOM_KEPT);
-        }
-        Some(Next::Item(item))
+        pop(&mut self.items, &mut self.bytes, encoding).map(Next::Item)
     }
 
     fn end(&mut self, why: Cut) {
@@ -216,6 +313,23 @@ impl<W: Wire> Waiting<W> {
             none => *none = Some(context.waker().clone()),
         }
     }
+}
+
+/// The first of what waits, and its bytes no more.
+fn pop<W: Wire>(
+    items: &mut VecDeque<Item<W>>,
+    bytes: &mut usize,
+    encoding: Encoding,
+) -> Option<Item<W>> {
+    let item = items.pop_front()?;
+    *bytes -= match &item.told {
+        Told::Hint(hint) => hint.bytes(encoding),
+        Told::Passing(frame) => frame.of(encoding).bytes(),
+    };
+    if items.is_empty() {
+        items.shrink_to(ROOM_KEPT);
+    }
+    Some(item)
 }
 
 /// Wakes the session's task, which may look at once.

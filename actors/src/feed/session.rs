@@ -1,6 +1,5 @@
 //! One who follows streams: a cursor for each, and what may be seen, decided as it leaves.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,21 +7,20 @@ use std::time::Duration;
 
 use engine::conversation::{Command, Conversation, Refused};
 use engine::id::ConversationId;
-use engine::permission::{Permission, Viewer};
 use storage::StoreError;
 use tokio::time::Instant;
 
 use super::frame::Encoding;
-use super::hub::{Feed, Hub};
+use super::hub::Hub;
 use super::presence::{NAMED_MAX, Present};
 use super::queue::{Cut, Item, Next, Queue, Told};
-use super::topic::{About, Hint, Topic};
-use super::{Passing, Stream, Wire};
+use super::sight::{Followed, Mark, Own, Plain, Shows, Sight, may_follow, may_see};
+use super::topic::{Hint, Topic};
+use super::{Outlet, Passing, Stream, Wire};
 use crate::desk::Desk;
 use crate::failure::Failure;
-use crate::inbox::List;
 use crate::permits::Class;
-use crate::tenants::{Caller, Owner, Tenants};
+use crate::tenants::{Caller, Tenants};
 
 /// Where snapshots and what was missed come from.
 #[derive(Clone)]
@@ -35,24 +33,9 @@ pub struct Sources {
 pub struct Session<W: Wire> {
     pub(super) hub: Hub<W>,
     pub(super) sources: Sources,
-    pub(super) feed: Arc<Feed<W>>,
-    /// Held, so that its changes are told.
-    pub(super) owner: Arc<Owner>,
-    pub(super) caller: Caller,
     pub(super) queue: Arc<Queue<W>>,
-    /// The owner's when the caller, and all that is followed, was looked at last.
-    epoch: u64,
-    pub(super) followed: HashMap<Stream, Followed<W>>,
-}
-
-pub(super) struct Followed<W> {
-    topic: Arc<Topic<W>>,
-    /// Up to here everything was sent.
-    pub(super) cursor: u64,
-    /// Others were told of it.
-    present: bool,
-    /// When it last said that its person writes, and has not taken that back.
-    typing: Option<(Instant, bool)>,
+    /// Away while the session rests.
+    pub(super) sight: Own<W>,
 }
 
 /// Why it is not told who follows a stream.
@@ -92,69 +75,72 @@ pub enum Push<W> {
     Closed(Cut),
 }
 
-/// What something shows that is on its way out: see [`Session::may_show`].
-#[derive(Clone, Copy, Debug)]
-pub struct Shows {
-    pub(super) stream: Stream,
-    pub(super) about: Option<About>,
-}
-
-/// A moment between two changes of what anybody may see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
-    epoch: u64,
-    moves: u64,
-}
-
 /// That somebody writes is passed on at most so often.
 const TYPING_EVERY: Duration = Duration::from_secs(3);
 
 impl<W: Wire> Session<W> {
-    /// Opens a session of a login that was checked; `None`: it does not count any more.
+    /// Opens a session of a login that was checked; `None`: it does not count any more. What comes
+    /// while it rests goes to the outlet.
     pub async fn open(
         hub: &Hub<W>,
         sources: Sources,
         caller: &Caller,
         encoding: Encoding,
+        outlet: Arc<dyn Outlet<W>>,
     ) -> Result<Option<Self>, StoreError> {
         let Some(owner) = sources.tenants.owner(caller.tenant).await? else { return Ok(None) };
         let epoch = owner.epoch();
         let Some(caller) = sources.tenants.caller(caller.session).await? else { return Ok(None) };
         let (hub, feed) = (hub.clone(), hub.enter(caller.tenant).await?);
-        let queue = Queue::new(caller.agent, encoding, hub.limits());
+        let queue = Queue::new(caller.agent, encoding, hub.limits(), outlet, hub.writer());
         hub.opened(&feed, &queue);
-        let followed = HashMap::new();
-        Ok(Some(Self { hub, sources, feed, owner, caller, queue, epoch, followed }))
+        let sight = Sight::new(feed, owner, caller, encoding, epoch);
+        Ok(Some(Self { hub, sources, queue, sight: Own(Some(Box::new(sight))) }))
     }
 
     /// Whose it is.
     pub fn caller(&self) -> &Caller {
-        &self.caller
+        &self.sight.caller
     }
 
     /// Goes on under another login of the same person. Answers whether it is the same.
     pub fn renew(&mut self, caller: Caller) -> bool {
-        let same = (caller.tenant, caller.agent) == (self.caller.tenant, self.caller.agent);
+        let same =
+            (caller.tenant, caller.agent) == (self.sight.caller.tenant, self.sight.caller.agent);
         if same {
-            self.caller = caller;
+            self.sight.caller = caller;
         }
         same
     }
 
     /// Stops following a stream. Answers whether it was followed.
     pub fn leave(&mut self, stream: Stream) -> bool {
-        let Some(followed) = self.followed.remove(&stream) else { return false };
+        let Some(followed) = self.sight.followed.remove(&stream) else { return false };
         self.left(&followed);
         true
     }
 
     /// Waits until something is to be looked at. Nothing is lost when it is dropped.
     pub async fn wait(&mut self) -> Wake<W> {
-        poll_fn(|context| match self.owner.epoch() == self.epoch {
-            true => self.queue.poll(context).map(Wake::of),
-            false => Poll::Ready(Wake::Access),
-        })
-        .await
+        poll_fn(|context| self.poll(context, false)).await
+    }
+
+    /// The same. When there is nothing it may rest: what comes then and is plain is written to its
+    /// outlet, without its task, until it rises. Before it rests all is written.
+    pub fn poll(&mut self, context: &Context<'_>, may_rest: bool) -> Poll<Wake<W>> {
+        if !self.sight.is_current() {
+            return Poll::Ready(Wake::Access);
+        }
+        let rests = may_rest.then_some(&mut self.sight);
+        self.queue.poll(context, rests).map(Wake::of)
+    }
+
+    /// It does not rest any more, if it did: comes before all else that its task does. What was not
+    /// written whole meanwhile is left in the outlet.
+    pub fn rise(&mut self) {
+        if self.sight.0.is_none() {
+            self.sight.0 = self.queue.rise();
+        }
     }
 
     /// What is to be looked at already.
@@ -170,7 +156,7 @@ impl<W: Wire> Session<W> {
     /// Decides what goes out, as of now: it is to be sent at once.
     pub async fn take(&mut self, wake: Wake<W>, out: &mut Vec<Push<W>>) {
         // Apart, as the rare things below: only who needs it takes the room for it.
-        if self.owner.epoch() != self.epoch
+        if !self.sight.is_current()
             && let Err(cut) = Box::pin(self.check_access(out)).await
         {
             return out.push(Push::Closed(cut));
@@ -178,17 +164,13 @@ impl<W: Wire> Session<W> {
         match wake {
             Wake::Cut(cut) => out.push(Push::Closed(cut)),
             Wake::Access => {}
-            Wake::Item(Item { topic, told: Told::Hint(hint) }) => {
-                self.pass(&topic, hint, out).await;
-            }
-            Wake::Item(Item { topic, told: Told::Passing(frame) }) => {
-                let followed = self.followed.get(&topic.stream);
-                let is_followed = followed.is_some_and(|known| Arc::ptr_eq(&known.topic, &topic));
-                if is_followed && may_see(self.caller.viewer(), &topic) {
-                    let frame = frame.of(self.queue.encoding).clone();
-                    out.push(Push::Frame(frame, Shows::all_of(topic.stream)));
+            Wake::Item(item) => match (self.sight.plain(&item), item) {
+                (Plain::Nothing, _) | (Plain::Not, Item { told: Told::Passing(_), .. }) => {}
+                (Plain::Frame(frame, shows), _) => out.push(Push::Frame(frame, shows)),
+                (Plain::Not, Item { topic, told: Told::Hint(hint) }) => {
+                    self.pass(&topic, hint, out).await;
                 }
-            }
+            },
         }
     }
 
@@ -196,14 +178,15 @@ impl<W: Wire> Session<W> {
     /// once in a while, and once that it stopped; the customer, too. Answers whether they were told.
     pub async fn typing(&mut self, stream: Stream, on: bool) -> bool {
         let Stream::Conversation(id) = stream else { return false };
-        let (viewer, agent) = (self.caller.viewer(), self.caller.agent);
-        let Some(followed) = self.followed.get_mut(&stream) else { return false };
+        let (viewer, agent) = (self.sight.caller.viewer(), self.sight.caller.agent);
+        let is_current = self.sight.is_current();
+        let Some(followed) = self.sight.followed.get_mut(&stream) else { return false };
         let said = followed.typing;
         let is_news = match on {
             true => said.is_none_or(|(at, _)| at.elapsed() >= TYPING_EVERY),
             false => said.is_some_and(|(_, writes)| writes),
         };
-        if !is_news || self.owner.epoch() != self.epoch || !may_see(viewer, &followed.topic) {
+        if !is_news || !is_current || !may_see(viewer, &followed.topic) {
             return false;
         }
         if on && self.sources.desk.permits().sheds(Class::Ephemeral) {
@@ -224,12 +207,12 @@ impl<W: Wire> Session<W> {
             return Err(NotTold::NoSuchStream);
         }
         // The same whether it is there or not.
-        let followed = self.followed.get(&stream).ok_or(NotTold::NotFollowed)?;
-        if !may_see(self.caller.viewer(), &followed.topic) {
+        let followed = self.sight.followed.get(&stream).ok_or(NotTold::NotFollowed)?;
+        if !may_see(self.sight.caller.viewer(), &followed.topic) {
             return Err(NotTold::NoSuchStream);
         }
         let (agents, total) = followed.topic.present(NAMED_MAX);
-        let state = self.owner.state();
+        let state = self.sight.owner.state();
         let named = |id| state.agents.get(&id).map(|agent| (id, agent.availability));
         Ok(Present { users: agents.into_iter().filter_map(named).collect(), total })
     }
@@ -240,7 +223,7 @@ impl<W: Wire> Session<W> {
             return Err(Failure::Refused(Refused::NotFound));
         }
         let command = Command::MarkRead { up_to: Some(seq) };
-        let answer = self.sources.desk.ask(self.caller.viewer(), id, None, command).await?;
+        let answer = self.sources.desk.ask(self.sight.caller.viewer(), id, None, command).await?;
         answer.conversation.ok_or(Failure::Refused(Refused::NotFound))
     }
 
@@ -251,13 +234,13 @@ impl<W: Wire> Session<W> {
 
     /// Now: as long as it stays what it is, nobody may see less.
     pub fn mark(&self) -> Mark {
-        Mark { epoch: self.owner.epoch(), moves: self.feed.moves() }
+        self.sight.mark()
     }
 
     /// Whether all of this may still be shown. What it may not is told with the next wake.
     pub async fn may_show(&mut self, shows: &[Shows]) -> Result<bool, Cut> {
         match self.renew_caller().await {
-            Ok(true) => Ok(shows.iter().all(|shows| self.shows_nothing_lost(*shows))),
+            Ok(true) => Ok(shows.iter().all(|shows| self.sight.shows_nothing_lost(*shows))),
             Ok(false) => Err(Cut::Unauthorized),
             Err(_) => Err(Cut::Failed),
         }
@@ -268,20 +251,39 @@ impl<W: Wire> Session<W> {
         Shows::all_of(stream)
     }
 
-    fn shows_nothing_lost(&self, Shows { stream, about }: Shows) -> bool {
-        let viewer = self.caller.viewer();
-        let followed = self.followed.get(&stream);
-        let sees = followed.is_some_and(|followed| may_see(viewer, &followed.topic));
-        sees && may_follow(viewer, stream) && !self.is_withheld(about)
+    /// What is said from here on is decided from now on.
+    pub fn begin(&mut self) {
+        self.sight.mark = self.sight.mark();
     }
 
+    /// This is on its way out.
+    pub fn show(&mut self, shows: impl IntoIterator<Item = Shows>) {
+        self.sight.shows.extend(shows);
+    }
+
+    /// Whether nobody can see less than when it was looked at what is on its way out.
+    pub fn has_looked(&self) -> bool {
+        self.sight.has_looked()
+    }
+
+    /// Looks whether all that is on its way out may still be shown.
+    pub async fn look_again(&mut self) -> Result<bool, Cut> {
+        self.begin();
+        let shows = std::mem::take(&mut self.sight.shows);
+        let may = self.may_show(&shows).await;
+        self.sight.shows = shows;
+        may
+    }
+
+    /// Nothing is on its way out any more.
+    pub fn written(&mut self) {
+        self.sight.written();
+    }
+
+    /// What is not plain: see [`Plain`].
     async fn pass(&mut self, topic: &Arc<Topic<W>>, hint: Hint<W>, out: &mut Vec<Push<W>>) {
-        let (stream, viewer) = (topic.stream, self.caller.viewer());
-        let Some(followed) = self.followed.get(&stream) else { return };
-        // What was meant for an earlier time that it was followed, or is known already.
-        if !Arc::ptr_eq(&followed.topic, topic) || hint.last <= followed.cursor {
-            return;
-        }
+        let (stream, viewer) = (topic.stream, self.sight.caller.viewer());
+        let Some(followed) = self.sight.followed.get(&stream) else { return };
         let cursor = followed.cursor;
         let passed = match (&hint.frame, stream) {
             _ if !may_see(viewer, topic) => Err(Push::Forbidden(stream)),
@@ -289,7 +291,7 @@ impl<W: Wire> Session<W> {
                 if hint.shown > hint.first {
                     out.push(Push::Skip { stream, offset: hint.shown - 1 });
                 }
-                out.push(self.shown(stream, &hint));
+                out.push(self.sight.shown(stream, &hint));
                 Ok(())
             }
             (_, Stream::Conversation(id)) => {
@@ -309,7 +311,7 @@ impl<W: Wire> Session<W> {
         };
         match passed {
             Ok(()) => {
-                if let Some(followed) = self.followed.get_mut(&stream) {
+                if let Some(followed) = self.sight.followed.get_mut(&stream) {
                     followed.cursor = hint.last;
                 }
             }
@@ -320,42 +322,20 @@ impl<W: Wire> Session<W> {
         }
     }
 
-    /// A hint's events, or that they exist.
-    pub(super) fn shown(&self, stream: Stream, hint: &Hint<W>) -> Push<W> {
-        match &hint.frame {
-            Some(frame) if !self.is_withheld(hint.about) => {
-                let shows = Shows { stream, about: hint.about };
-                Push::Frame(frame.of(self.queue.encoding).clone(), shows)
-            }
-            _ => Push::Skip { stream, offset: hint.last },
-        }
-    }
-
-    /// Whether a row shows a conversation that is another's by now.
-    fn is_withheld(&self, about: Option<About>) -> bool {
-        let viewer = self.caller.viewer();
-        let Some(About { conversation, moves: Some(moves) }) = about else { return false };
-        if sees_all(viewer) || moves == self.feed.moves() {
-            return false;
-        }
-        let assignee = self.feed.inbox.assignee(conversation);
-        !assignee.is_some_and(|assignee| viewer.may_see(assignee))
-    }
-
     /// Looks at the caller again, and at what it follows, as long as that may have changed.
     async fn check_access(&mut self, out: &mut Vec<Push<W>>) -> Result<(), Cut> {
-        while self.owner.epoch() != self.epoch {
-            let epoch = self.owner.epoch();
+        while !self.sight.is_current() {
+            let epoch = self.sight.owner.epoch();
             match self.renew_caller().await {
-                Ok(true) => self.epoch = epoch,
+                Ok(true) => self.sight.epoch = epoch,
                 Ok(false) => return Err(Cut::Unauthorized),
                 Err(_) => return Err(Cut::Failed),
             }
-            let viewer = self.caller.viewer();
+            let viewer = self.sight.caller.viewer();
             let fits = |followed: &Followed<W>| {
                 may_follow(viewer, followed.topic.stream) && may_see(viewer, &followed.topic)
             };
-            let lost = self.followed.values().filter(|followed| !fits(followed));
+            let lost = self.sight.followed.values().filter(|followed| !fits(followed));
             let lost: Vec<_> = lost.map(|followed| followed.topic.stream).collect();
             for stream in lost {
                 self.leave(stream);
@@ -367,20 +347,20 @@ impl<W: Wire> Session<W> {
 
     /// Looks at the caller again, if it may have changed. Answers whether its login still counts.
     pub(super) async fn renew_caller(&mut self) -> Result<bool, StoreError> {
-        if self.owner.epoch() == self.epoch {
+        if self.sight.is_current() {
             return Ok(true);
         }
-        let caller = self.sources.tenants.caller(self.caller.session).await?;
-        Ok(caller.map(|caller| self.caller = caller).is_some())
+        let caller = self.sources.tenants.caller(self.sight.caller.session).await?;
+        Ok(caller.map(|caller| self.sight.caller = caller).is_some())
     }
 
     /// Tells the others who follow a stream that somebody is there.
     pub(super) fn arrive(&mut self, topic: &Arc<Topic<W>>) {
-        let agent = self.caller.agent;
-        let Some(followed) = self.followed.get_mut(&topic.stream) else { return };
+        let agent = self.sight.caller.agent;
+        let Some(followed) = self.sight.followed.get_mut(&topic.stream) else { return };
         if topic.stream.has_presence() {
             followed.present = true;
-            let state = self.owner.state();
+            let state = self.sight.owner.state();
             let availability = state.agents.get(&agent).map(|agent| agent.availability);
             let tell = !self.sources.desk.permits().sheds(Class::Ephemeral);
             topic.arrive(agent, availability.unwrap_or_default(), tell);
@@ -389,24 +369,18 @@ impl<W: Wire> Session<W> {
 
     fn left(&self, followed: &Followed<W>) {
         let Followed { topic, present, .. } = followed;
-        self.feed.leave(topic, &self.queue);
+        self.sight.feed.leave(topic, &self.queue);
         if *present {
-            self.hub.departed(topic, self.caller.agent);
+            self.hub.departed(topic, self.sight.caller.agent);
         }
     }
 }
 
 impl<W: Wire> Drop for Session<W> {
     fn drop(&mut self) {
-        self.followed.values().for_each(|followed| self.left(followed));
-        self.hub.closed(&self.feed, &self.queue);
-    }
-}
-
-impl<W> Followed<W> {
-    /// Nothing of it is sent until its beginning is.
-    pub(super) fn new(topic: Arc<Topic<W>>) -> Self {
-        Self { topic, cursor: u64::MAX, present: false, typing: None }
+        self.rise();
+        self.sight.followed.values().for_each(|followed| self.left(followed));
+        self.hub.closed(&self.sight.feed, &self.queue);
     }
 }
 
@@ -418,26 +392,4 @@ impl<W> Wake<W> {
             Next::Item(item) => Self::Item(item),
         }
     }
-}
-
-impl Shows {
-    /// What shows a stream, and no other's things.
-    pub(super) fn all_of(stream: Stream) -> Self {
-        Self { stream, about: None }
-    }
-}
-
-pub(super) fn may_follow(viewer: Viewer, stream: Stream) -> bool {
-    stream != Stream::List(List::All) || sees_all(viewer)
-}
-
-pub(super) fn may_see<W: Wire>(viewer: Viewer, topic: &Topic<W>) -> bool {
-    match topic.stream {
-        Stream::Conversation(_) => sees_all(viewer) || viewer.may_see(topic.assignee()),
-        _ => true,
-    }
-}
-
-fn sees_all(viewer: Viewer) -> bool {
-    viewer.permissions.has(Permission::ConversationsViewAll)
 }

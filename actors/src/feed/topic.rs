@@ -17,6 +17,9 @@ use super::{FeedLimits, Passing, Stream, Wire};
 /// A stream of one tenant while somebody follows it, or may come back to it.
 pub(super) struct Topic<W> {
     pub(super) stream: Stream,
+    /// Whose the conversation is, and since which of its facts. Apart: it is read where a queue is
+    /// held, and queues are held where the state is.
+    assignee: Mutex<(u64, Option<AgentId>)>,
     state: Mutex<State<W>>,
 }
 
@@ -25,8 +28,6 @@ struct State<W> {
     /// Of the queues' encodings.
     users: Users,
     present: Presence,
-    /// Whose the conversation is, and since which of its facts.
-    assignee: (u64, Option<AgentId>),
     ring: Ring<W>,
     /// Since when nobody follows it.
     left: Instant,
@@ -82,9 +83,8 @@ impl<W: Wire> Topic<W> {
     pub(super) fn new(stream: Stream, epoch: Arc<str>) -> Self {
         let ring = Ring { epoch, top: 0, hints: VecDeque::new(), bytes: 0 };
         let (queues, users, present) = (Vec::new(), Users::NONE, Presence::default());
-        let (assignee, left) = ((0, None), Instant::now());
-        let state = State { queues, users, present, assignee, ring, left };
-        Self { stream, state: Mutex::new(state) }
+        let state = State { queues, users, present, ring, left: Instant::now() };
+        Self { stream, assignee: Mutex::default(), state: Mutex::new(state) }
     }
 
     /// Adds a follower: what happens from now on goes to it.
@@ -128,14 +128,14 @@ impl<W: Wire> Topic<W> {
 
     /// Whose the conversation is.
     pub(super) fn assignee(&self) -> Option<AgentId> {
-        self.state().assignee.1
+        self.owner().1
     }
 
     /// The conversation is this agent's, as of this fact.
     pub(super) fn assigned(&self, seq: u64, assignee: Option<AgentId>) {
-        let mut state = self.state();
-        if state.assignee.0 <= seq {
-            state.assignee = (seq, assignee);
+        let mut owner = self.owner();
+        if owner.0 <= seq {
+            *owner = (seq, assignee);
         }
     }
 
@@ -231,6 +231,10 @@ impl<W: Wire> Topic<W> {
     /// Who follows it, at most so many of them, and how many that are.
     pub(super) fn present(&self, most: usize) -> (Vec<AgentId>, usize) {
         self.state().present.list(most)
+    }
+
+    fn owner(&self) -> MutexGuard<'_, (u64, Option<AgentId>)> {
+        self.assignee.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State<W>> {

@@ -2,10 +2,10 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actors::feed::{Cut, Mark, Push, Session, Shows, Started, Stream, Wake};
+use actors::feed::{Cut, Push, Session, Started, Stream, Wake};
 use axum::body::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ use crate::routes::agents;
 const EXPIRING: Duration = Duration::from_secs(60);
 /// Whoever is refused for its speed so often within a minute is cut.
 const TOO_FAST_MAX: u32 = 5;
-/// A long batch leaves room for so many things that it showed.
+/// A long batch leaves room for so many pushes.
 const ROOM_KEPT: usize = 4;
 
 /// A socket and its session.
@@ -41,9 +41,16 @@ pub(super) struct Connection<'a> {
     pulse: Pulse,
     timer: Pin<Box<Sleep>>,
     out: Vec<Push<Frame>>,
-    /// What the frames in the pipe show, and when that was looked at last.
-    shows: Vec<Shows>,
-    mark: Mark,
+}
+
+/// What a socket waits for.
+enum Next {
+    Heard(Result<Option<Bytes>, End>),
+    /// It is time to look at the time.
+    Time,
+    Wake(Wake<Frame>),
+    /// While it rested not everything could be written.
+    Unwritten,
 }
 
 /// What came of one write.
@@ -66,7 +73,6 @@ impl<'a> Connection<'a> {
         let commands = Bucket::new(limits.socket_commands_per_second, limits.socket_commands_burst);
         let now = Instant::now();
         let timer = Box::pin(tokio::time::sleep_until(now));
-        let mark = session.mark();
         Self {
             app,
             pipe,
@@ -79,8 +85,6 @@ impl<'a> Connection<'a> {
             pulse: Pulse::heard(),
             timer,
             out: Vec::new(),
-            shows: Vec::new(),
-            mark,
         }
     }
 
@@ -95,22 +99,37 @@ impl<'a> Connection<'a> {
 
     async fn converse(&mut self) -> End {
         loop {
-            let went = tokio::select! {
-                // What was said while much was written counts before the time that this took. Nobody
-                // holds up the rest by talking: who says too much is cut.
-                biased;
-                heard = self.pipe.hear() => match heard {
-                    Ok(None) => self.is_there_without_a_word(),
-                    Ok(Some(said)) => Box::pin(self.hear(said)).await,
-                    Err(end) => Err(end),
-                },
-                () = &mut self.timer => Box::pin(self.look_at_the_time()).await,
-                wake = self.session.wait() => self.pass_on(wake).await,
+            let next = poll_fn(|context| self.poll_next(context)).await;
+            let went = match next {
+                Next::Heard(Ok(None)) => self.is_there_without_a_word(),
+                Next::Heard(Ok(Some(said))) => Box::pin(self.hear(said)).await,
+                Next::Heard(Err(end)) => Err(end),
+                Next::Time => Box::pin(self.look_at_the_time()).await,
+                Next::Wake(wake) => self.pass_on(wake).await,
+                Next::Unwritten => self.flush().await,
             };
             if let Err(end) = went {
                 return end;
             }
         }
+    }
+
+    /// What comes next; when there is nothing the session rests.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
+        self.session.rise();
+        if !self.pipe.is_empty() {
+            return Poll::Ready(Next::Unwritten);
+        }
+        // What was said while much was written counts before the time that this took. Nobody holds
+        // up the rest by talking: who says too much is cut.
+        if let Poll::Ready(heard) = self.pipe.poll_hear(context) {
+            return Poll::Ready(Next::Heard(heard));
+        }
+        if self.timer.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Next::Time);
+        }
+        let may_rest = self.pipe.is_at_rest(context);
+        self.session.poll(context, may_rest).map(Next::Wake)
     }
 
     async fn welcome(&mut self, number: Option<u32>, mut subs: Vec<Sub>) -> Result<(), End> {
@@ -119,7 +138,7 @@ impl<'a> Connection<'a> {
             // One's own stream is followed without being asked for.
             subs.push(Sub::own());
         }
-        self.begin();
+        self.session.begin();
         let (mut answers, mut missed) = (Vec::with_capacity(subs.len()), Vec::new());
         for sub in subs {
             answers.push(match self.follow(&sub).await {
@@ -154,7 +173,7 @@ impl<'a> Connection<'a> {
 
     /// Sends what a wake brings, and what waits behind it, as one write.
     async fn pass_on(&mut self, mut wake: Wake<Frame>) -> Result<(), End> {
-        self.begin();
+        self.session.begin();
         let mut out = std::mem::take(&mut self.out);
         for more in (0..BATCH).rev() {
             self.session.take(wake, &mut out).await;
@@ -176,7 +195,7 @@ impl<'a> Connection<'a> {
         for push in pushes {
             match push {
                 Push::Frame(frame, shows) => {
-                    self.shows.push(shows);
+                    self.session.show([shows]);
                     self.pipe.push(frame);
                 }
                 Push::Skip { stream, offset } => {
@@ -197,7 +216,7 @@ impl<'a> Connection<'a> {
 
     async fn hear(&mut self, said: Bytes) -> Result<(), End> {
         self.is_there();
-        self.begin();
+        self.session.begin();
         match wire::value(self.pipe.encoding, &said) {
             Some(Value::Array(commands)) if commands.len() <= BATCH => {
                 for command in commands {
@@ -296,7 +315,8 @@ impl<'a> Connection<'a> {
     async fn present(&mut self, s: &str) -> Result<Value, Refusal> {
         let stream = self.stream(s).ok_or_else(Refusal::unknown_stream)?;
         let present = self.session.present(stream).await?;
-        self.shows.push(self.session.shows(stream));
+        let shows = self.session.shows(stream);
+        self.session.show([shows]);
         Ok(protocol::present(s, present))
     }
 
@@ -316,7 +336,7 @@ impl<'a> Connection<'a> {
             ok["n"] = count.into();
         }
         if let Some(snapshot) = snapshot {
-            self.shows.extend(shows);
+            self.session.show(shows);
             ok["snap"] = protocol::snapshot(snapshot, self.session.caller().agent);
         }
         Ok((ok, missed.unwrap_or_default()))
@@ -396,32 +416,30 @@ impl<'a> Connection<'a> {
         self.pipe.push(Frame::of(self.pipe.encoding, value));
     }
 
-    /// What is said from here on was decided from now on.
-    fn begin(&mut self) {
-        self.mark = self.session.mark();
-    }
-
     /// Writes what was said. Before each write it is looked at whether all of it may still be seen.
     async fn flush(&mut self) -> Result<(), End> {
         let most = self.app.config.limits.socket_write_timeout;
         while !self.pipe.is_empty() {
             match timeout(most, self.write()).await {
                 Ok(Wrote::Some) => {}
-                Ok(Wrote::Look) => Box::pin(self.look_again()).await?,
+                Ok(Wrote::Look) => match Box::pin(self.session.look_again()).await {
+                    Ok(true) => {}
+                    Ok(false) => return Err(End::Lost),
+                    Err(cut) => return Err(cut.into()),
+                },
                 Ok(Wrote::Cut(cut)) => return Err(cut.into()),
                 Ok(Wrote::Failed) => return Err(End::Gone),
                 Err(_) => return Err(End::Slow),
             }
         }
-        self.shows.clear();
-        self.shows.shrink_to(ROOM_KEPT);
+        self.session.written();
         Ok(())
     }
 
     /// One write. A client that takes nothing does not hold up the end of its session.
     async fn write(&mut self) -> Wrote {
         poll_fn(|context| {
-            if !self.shows.is_empty() && self.session.mark() != self.mark {
+            if !self.session.has_looked() {
                 return Poll::Ready(Wrote::Look);
             }
             match self.pipe.poll_write(context) {
@@ -431,14 +449,5 @@ impl<'a> Connection<'a> {
             }
         })
         .await
-    }
-
-    async fn look_again(&mut self) -> Result<(), End> {
-        self.mark = self.session.mark();
-        match self.session.may_show(&self.shows).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(End::Lost),
-            Err(cut) => Err(cut.into()),
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! The live feed over a websocket: protocol `omnistream.v1`.
 
 mod connection;
+mod out;
 mod pipe;
 mod protocol;
 mod pulse;
@@ -15,13 +16,15 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
-use hyper::upgrade::Upgraded;
+use hyper::upgrade::{Parts, Upgraded};
+use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::time::timeout;
 
 use crate::app::App;
 use crate::error::ApiError;
 use crate::guard;
+use crate::listener::Connection as Tcp;
 use crate::routes::{Access, Route, route};
 use crate::token::{self, Checked};
 use connection::Connection;
@@ -57,7 +60,9 @@ async fn upgrade(
 /// Runs a socket to its end.
 async fn run(app: App, upgraded: Upgraded, encoding: Encoding) {
     let most = app.config.limits.socket_frame_bytes;
-    let mut pipe = Pipe::new(upgraded, encoding, most).await;
+    // All connections are the listener's.
+    let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<Tcp>>() else { return };
+    let mut pipe = Pipe::new(io.into_inner(), read_buf, encoding, most).await;
     // Each step is apart: a socket has room for the one at which it is.
     let end = match Box::pin(greet(&app, &mut pipe)).await {
         // The session ends before the goodbye: nothing else goes out any more.
@@ -74,8 +79,11 @@ async fn run(app: App, upgraded: Upgraded, encoding: Encoding) {
 /// Says why, and closes. Half a frame of what may not be seen any more is not ended.
 async fn close(mut pipe: Pipe, end: End) {
     let has_begun = pipe.forget();
-    if end == End::Gone || (has_begun && matches!(end, End::Lost | End::Unauthorized)) {
+    if has_begun && matches!(end, End::Gone | End::Lost | End::Unauthorized) {
         return;
+    }
+    if end == End::Gone {
+        return pipe.answer_close().await;
     }
     let (code, reason, reconnect_ms) = end.words();
     let bye = Frame::of(pipe.encoding, &push::Push::Bye { code, reason, reconnect_ms });
@@ -92,7 +100,7 @@ async fn greet(
     let value = value(pipe.encoding, &hello).ok_or(End::Malformed)?;
     let (number, command) = protocol::parse(value);
     let (refusal, end) = match command {
-        Ok(Command::Hello { token, subs }) => match open(app, &token, pipe.encoding).await {
+        Ok(Command::Hello { token, subs }) => match open(app, &token, pipe).await {
             Ok((session, expires_at)) => return Ok((session, expires_at, (number, subs))),
             Err(refused) => refused,
         },
@@ -117,11 +125,12 @@ async fn first(pipe: &mut Pipe) -> Result<Bytes, End> {
 async fn open(
     app: &App,
     token: &str,
-    encoding: Encoding,
+    pipe: &Pipe,
 ) -> Result<(Session<Frame>, i64), (Refusal, End)> {
     let checked = check(app, token).await?;
     let sources = Sources { tenants: app.tenants.clone(), desk: app.desk.clone() };
-    match Session::open(&app.hub, sources, &checked.caller, encoding).await {
+    let (encoding, out) = (pipe.encoding, pipe.out());
+    match Session::open(&app.hub, sources, &checked.caller, encoding, out).await {
         Ok(Some(session)) => Ok((session, checked.expires_at)),
         Ok(None) => Err((Refusal::unauthorized(), End::Unauthorized)),
         Err(_) => Err((Refusal::failed(), End::Failed)),

@@ -2,34 +2,33 @@
 //! written past it. The frames of all sockets share their bytes, and a socket that was sent much
 //! keeps no room for it.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use actors::feed::Encoding;
+use actors::feed::{Encoding, Outlet as _};
 use axum::body::Bytes;
 use futures_util::{Sink as _, SinkExt, StreamExt};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::GOODBYE;
+use super::out::{Io, Out};
 use super::protocol::End;
 use super::wire::Frame;
+use crate::listener::Connection;
 
 /// A websocket.
 pub(super) struct Pipe {
-    socket: WebSocketStream<TokioIo<Upgraded>>,
+    socket: WebSocketStream<Io>,
     pub(super) encoding: Encoding,
-    /// What is to be written, whole frames but the first.
-    out: VecDeque<Bytes>,
-    /// Some of the first was written.
-    has_begun: bool,
+    out: Arc<Out>,
     /// The client sent what is no message: what comes after it is not read as messages any more.
     is_deaf: bool,
 }
@@ -38,28 +37,51 @@ pub(super) struct Pipe {
 const READ_BUFFER_BYTES: usize = 1024;
 /// What the library writes by itself: pongs, and the close.
 const WRITE_BUFFER_BYTES: usize = 256;
-/// Frames that are written at once.
-const PARTS: usize = 64;
-/// So many waiting frames have a place that is kept.
-const ROOM_KEPT: usize = 4;
 
 impl Pipe {
-    /// Over an upgraded connection; the client's messages have at most so many bytes.
-    pub(super) async fn new(upgraded: Upgraded, encoding: Encoding, most: usize) -> Self {
+    /// Over a connection from which this was read already; the client's messages have at most so many
+    /// bytes.
+    pub(super) async fn new(
+        connection: Connection,
+        read: Bytes,
+        encoding: Encoding,
+        most: usize,
+    ) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(WRITE_BUFFER_BYTES)
             .max_message_size(Some(most))
             .max_frame_size(Some(most));
-        let io = TokioIo::new(upgraded);
-        let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-        Self { socket, encoding, out: VecDeque::new(), has_begun: false, is_deaf: false }
+        let Connection { tcp, stall, place } = connection;
+        let out = Arc::new(Out::new(tcp, place));
+        let (io, role) = (Io::new(out.clone(), stall), Role::Server);
+        // A copy: what was read lies in the request's buffer, which is large.
+        let socket =
+            WebSocketStream::from_partially_read(io, read.to_vec(), role, Some(config)).await;
+        Self { socket, encoding, out, is_deaf: false }
+    }
+
+    /// Where frames go, also while this side rests.
+    pub(super) fn out(&self) -> Arc<Out> {
+        self.out.clone()
     }
 
     /// What the client says next; `None`: it is there, and says nothing. Nothing is lost when it is
     /// dropped.
     pub(super) async fn hear(&mut self) -> Result<Option<Bytes>, End> {
-        let message = match self.socket.next().await {
+        poll_fn(|context| self.poll_hear(context)).await
+    }
+
+    pub(super) fn poll_hear(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, End>> {
+        let said = ready!(self.socket.poll_next_unpin(context));
+        Poll::Ready(self.heard(said))
+    }
+
+    fn heard(&mut self, said: Option<Result<Message, Error>>) -> Result<Option<Bytes>, End> {
+        let message = match said {
             Some(Ok(message)) => message,
             Some(Err(error)) => return Err(self.is_broken_by(&error)),
             None => return Err(End::Gone),
@@ -69,11 +91,7 @@ impl Pipe {
             (Message::Binary(bytes), Encoding::MessagePack) => Ok(Some(bytes)),
             (Message::Text(_) | Message::Binary(_), _) => Err(End::WrongFrame),
             (Message::Ping(_) | Message::Pong(_) | Message::Frame(_), _) => Ok(None),
-            (Message::Close(_), _) => {
-                // The answer to it.
-                let _ = self.socket.flush().await;
-                Err(End::Gone)
-            }
+            (Message::Close(_), _) => Err(End::Gone),
         }
     }
 
@@ -92,7 +110,7 @@ impl Pipe {
 
     /// Adds a frame to what is to be written.
     pub(super) fn push(&mut self, frame: Frame) {
-        self.out.push_back(frame.into_bytes());
+        self.out.push(frame);
     }
 
     /// Whether everything is written.
@@ -104,24 +122,19 @@ impl Pipe {
     pub(super) fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // What the library has begun comes first.
         ready!(Pin::new(&mut self.socket).poll_flush(context)).map_err(io::Error::other)?;
-        let mut parts = [IoSlice::new(&[]); PARTS];
-        let count = self.out.len().min(PARTS);
-        for (part, bytes) in parts.iter_mut().zip(&self.out) {
-            *part = IoSlice::new(bytes);
-        }
-        let io = Pin::new(self.socket.get_mut());
-        let written = ready!(io.poll_write_vectored(context, &parts[..count]))?;
-        if written == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-        }
-        self.wrote(written);
-        Poll::Ready(Ok(()))
+        self.out.poll_write(context)
+    }
+
+    /// Whether nothing is under way, so that what comes may be written from elsewhere. If not, the
+    /// task is woken.
+    pub(super) fn is_at_rest(&mut self, context: &mut Context<'_>) -> bool {
+        let flushed = Pin::new(&mut self.socket).poll_flush(context);
+        matches!(flushed, Poll::Ready(Ok(()))) && self.out.is_empty()
     }
 
     /// Drops what was not begun to be written. Answers whether a frame was begun and not ended.
     pub(super) fn forget(&mut self) -> bool {
-        self.out.truncate(usize::from(self.has_begun));
-        self.has_begun
+        self.out.forget()
     }
 
     /// Writes a frame, and what is to be written before it.
@@ -131,6 +144,11 @@ impl Pipe {
             poll_fn(|context| self.poll_write(context)).await?;
         }
         Ok(())
+    }
+
+    /// Answers the other side's goodbye, if it said one.
+    pub(super) async fn answer_close(&mut self) {
+        let _ = timeout(GOODBYE, self.socket.flush()).await;
     }
 
     /// Says goodbye in the protocol's words and in the websocket's.
@@ -147,19 +165,5 @@ impl Pipe {
         while self.is_deaf && self.socket.get_mut().read(&mut rest).await.is_ok_and(|read| read > 0)
         {
         }
-    }
-
-    fn wrote(&mut self, mut written: usize) {
-        while let Some(first) = self.out.front_mut() {
-            if written < first.len() {
-                self.has_begun |= written > 0;
-                drop(first.split_to(written));
-                return;
-            }
-            written -= first.len();
-            self.out.pop_front();
-            self.has_begun = false;
-        }
-        self.out.shrink_to(ROOM_KEPT);
     }
 }

@@ -1,6 +1,8 @@
 //! Somebody at a console, who keeps what they were told and where they were.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use actors::feed::{
@@ -12,6 +14,7 @@ use engine::conversation::{Conversation, ConversationView};
 use engine::id::{AgentId, ConversationId};
 use serde_json::{Value, json};
 
+use crate::elsewhere::Elsewhere;
 use crate::shop::{Owners, Shop, TENANT};
 
 pub(crate) struct Client {
@@ -25,6 +28,8 @@ pub(crate) struct Client {
     out: Vec<Out>,
     shows: Vec<Shows>,
     mark: Option<Mark>,
+    /// Where it goes what is written while the session rests.
+    elsewhere: Arc<Elsewhere>,
     /// What passed, as it came.
     pub(crate) passed: Vec<Value>,
     /// Streams that had to be followed anew.
@@ -121,6 +126,7 @@ impl Client {
             out: Vec::new(),
             shows: Vec::new(),
             mark: None,
+            elsewhere: Arc::default(),
             passed: Vec::new(),
             resets: Vec::new(),
             cuts: Vec::new(),
@@ -135,7 +141,10 @@ impl Client {
         let caller = shop.sources.tenants.caller(login.id).await.unwrap();
         let Some(caller) = caller else { return };
         let (hub, sources) = (&shop.feeds.hub, shop.sources.clone());
-        self.session = Session::open(hub, sources, &caller, self.encoding).await.ok().flatten();
+        self.elsewhere = Arc::default();
+        let outlet = self.elsewhere.clone();
+        let opened = Session::open(hub, sources, &caller, self.encoding, outlet).await;
+        self.session = opened.ok().flatten();
         self.follow(shop, owners).await;
     }
 
@@ -182,6 +191,46 @@ impl Client {
             let Ok(wake) = waiting else { return };
             session.take(wake, &mut out).await;
             out.drain(..).for_each(|push| self.decided(push));
+        }
+    }
+
+    /// Has what comes from now on written elsewhere, so many frames at most at once, if nothing is on
+    /// its way.
+    pub(crate) async fn rest(&mut self, takes: usize) {
+        let Some(session) = self.session.as_mut().filter(|_| self.out.is_empty()) else { return };
+        self.elsewhere.takes(takes);
+        self.mark = None;
+        if let Poll::Ready(wake) = session.poll(&Context::from_waker(Waker::noop()), true) {
+            let mut out = Vec::new();
+            self.mark = Some(session.mark());
+            session.take(wake, &mut out).await;
+            out.into_iter().for_each(|push| self.decided(push));
+        }
+    }
+
+    /// How many frames each write elsewhere took since it was asked last.
+    pub(crate) fn writes(&self) -> Vec<usize> {
+        self.elsewhere.writes()
+    }
+
+    /// Reads what was written elsewhere.
+    pub(crate) async fn read(&mut self, shop: &Shop, owners: &Owners) {
+        for frame in self.elsewhere.written() {
+            self.take_frame(&frame, shop, owners).await;
+        }
+    }
+
+    /// Does not rest any more: what was not written whole is looked at once more, and written.
+    pub(crate) async fn rise(&mut self, shop: &Shop, owners: &Owners) {
+        self.read(shop, owners).await;
+        let Some(session) = &mut self.session else { return };
+        session.rise();
+        if !session.has_looked() && !session.look_again().await.is_ok_and(|may| may) {
+            return self.disconnect();
+        }
+        session.written();
+        for frame in self.elsewhere.unwritten() {
+            self.take_frame(&frame, shop, owners).await;
         }
     }
 
@@ -233,15 +282,7 @@ impl Client {
 
     async fn take(&mut self, push: Push<Frame>, shop: &Shop, owners: &Owners) {
         match push {
-            Push::Frame(frame, _) => {
-                let told = value(self.encoding, frame.payload()).expect("a frame can be read");
-                let other = frame_in(self.encoding.other(), &frame);
-                assert_eq!(value(self.encoding.other(), other.payload()).as_ref(), Some(&told));
-                let many = if let Value::Array(many) = told { many } else { vec![told] };
-                for one in many {
-                    self.told(&one, shop, owners).await;
-                }
-            }
+            Push::Frame(frame, _) => self.take_frame(&frame, shop, owners).await,
             Push::Skip { stream, offset } => {
                 self.folds.get_mut(&stream.to_string()).unwrap().step(0, offset);
             }
@@ -254,6 +295,16 @@ impl Client {
                 self.cuts.push(cut);
                 self.disconnect();
             }
+        }
+    }
+
+    async fn take_frame(&mut self, frame: &Frame, shop: &Shop, owners: &Owners) {
+        let told = value(self.encoding, frame.payload()).expect("a frame can be read");
+        let other = frame_in(self.encoding.other(), frame);
+        assert_eq!(value(self.encoding.other(), other.payload()).as_ref(), Some(&told));
+        let many = if let Value::Array(many) = told { many } else { vec![told] };
+        for one in many {
+            self.told(&one, shop, owners).await;
         }
     }
 

@@ -5,11 +5,15 @@
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod elsewhere;
+#[cfg(test)]
 mod grown;
 #[cfg(test)]
 mod passing;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod rest;
 #[cfg(test)]
 mod shop;
 #[cfg(test)]

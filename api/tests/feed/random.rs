@@ -113,6 +113,13 @@ async fn speak(chance: &mut Chance, client: &mut Client, shop: &Shop, owners: &O
     }
 }
 
+/// Whoever writes for sessions that rest has had their turn.
+async fn settle() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
 async fn run(seed: u64, steps: u64, below: Below, run: &Run) {
     let is_wide = run.limits.queue_frames > 100;
     let mut shop = Shop::open(seed, below, run.limits.clone()).await;
@@ -120,15 +127,33 @@ async fn run(seed: u64, steps: u64, below: Below, run: &Run) {
         shop.make_ben_a_clerk().await;
     }
     let (mut chance, mut owners) = (Chance::of(!seed), Owners::default());
+    // Apart, so that seeds mean what they meant.
+    let mut rests = Chance::of(seed.rotate_left(32));
     let encodings = [Encoding::Json, Encoding::MessagePack];
     let mut clients =
         [BOSS, ANA, BEN, BEN].map(|agent| Client::new(agent, encodings[chance.index(2)]));
     for n in 0..steps {
         shop.failing.store(if chance.permille(400) { 120 } else { 0 }, Ordering::Release);
         step(n, &mut chance, &mut shop, &mut owners, &mut clients).await;
+        settle().await;
         for client in &mut clients {
-            act(&mut chance, client, &shop, &owners).await;
+            // What was written was to be seen then: who may see it changes with the next step.
+            client.read(&shop, &owners).await;
         }
+        for client in &mut clients {
+            client.rise(&shop, &owners).await;
+            act(&mut chance, client, &shop, &owners).await;
+            if rests.permille(500) {
+                client.rest([0, 1, 100][rests.index(3)]).await;
+            }
+        }
+        settle().await;
+        for client in &mut clients {
+            client.read(&shop, &owners).await;
+        }
+    }
+    for client in &mut clients {
+        client.rise(&shop, &owners).await;
     }
     // The last that happens is written, and nobody is told so.
     for id in shop.known() {

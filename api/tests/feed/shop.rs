@@ -89,6 +89,7 @@ pub(crate) fn limits() -> FeedLimits {
         replay_bytes: 40_000,
         queue_frames: 1_000,
         queue_bytes: 10_000_000,
+        hold: Duration::ZERO,
         sessions_per_agent: 3,
         streams_per_session: 100,
         incarnation: "one".into(),

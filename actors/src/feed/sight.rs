@@ -1,0 +1,210 @@
+//! What a session decides by: whose it is, what it follows and up to where. Whoever has it decides
+//! what goes out: the session, or its queue while the session rests.
+
+use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use engine::permission::{Permission, Viewer};
+use tokio::time::Instant;
+
+use super::frame::Encoding;
+use super::hub::Feed;
+use super::queue::{Item, Told};
+use super::session::Push;
+use super::topic::{About, Hint, Topic};
+use super::{Stream, Wire};
+use crate::inbox::List;
+use crate::tenants::{Caller, Owner};
+
+pub(super) struct Sight<W> {
+    pub(super) feed: Arc<Feed<W>>,
+    /// Held, so that its changes are told.
+    pub(super) owner: Arc<Owner>,
+    pub(super) caller: Caller,
+    pub(super) encoding: Encoding,
+    /// The owner's when the caller, and all that is followed, was looked at last.
+    pub(super) epoch: u64,
+    pub(super) followed: HashMap<Stream, Followed<W>>,
+    /// What is on its way out shows this, and when that was looked at last.
+    pub(super) shows: Vec<Shows>,
+    pub(super) mark: Mark,
+}
+
+pub(super) struct Followed<W> {
+    pub(super) topic: Arc<Topic<W>>,
+    /// Up to here everything was sent.
+    pub(super) cursor: u64,
+    /// Others were told of it.
+    pub(super) present: bool,
+    /// When it last said that its person writes, and has not taken that back.
+    pub(super) typing: Option<(Instant, bool)>,
+}
+
+/// What something shows that is on its way out: see [`Session::may_show`](super::Session::may_show).
+#[derive(Clone, Copy, Debug)]
+pub struct Shows {
+    pub(super) stream: Stream,
+    pub(super) about: Option<About>,
+}
+
+/// A moment between two changes of what anybody may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    epoch: u64,
+    moves: u64,
+}
+
+/// What becomes of something that waits, as far as that is plain.
+pub(super) enum Plain<W> {
+    /// It was meant for an earlier time that its stream was followed, or is known already.
+    Nothing,
+    /// It goes out as it is.
+    Frame(W, Shows),
+    /// Something else has to be read or said first.
+    Not,
+}
+
+/// A sight, unless it is away with the queue.
+pub(super) struct Own<W>(pub(super) Option<Box<Sight<W>>>);
+
+/// A long batch leaves room for so many things that it showed.
+const ROOM_KEPT: usize = 4;
+
+impl<W: Wire> Sight<W> {
+    /// Of one who follows nothing yet.
+    pub(super) fn new(
+        feed: Arc<Feed<W>>,
+        owner: Arc<Owner>,
+        caller: Caller,
+        encoding: Encoding,
+        epoch: u64,
+    ) -> Self {
+        let mark = Mark { epoch, moves: feed.moves() };
+        let (followed, shows) = (HashMap::new(), Vec::new());
+        Self { feed, owner, caller, encoding, epoch, followed, shows, mark }
+    }
+
+    /// What becomes of this now. A frame that goes out moves the cursor.
+    pub(super) fn plain(&mut self, Item { topic, told }: &Item<W>) -> Plain<W> {
+        let (stream, viewer) = (topic.stream, self.caller.viewer());
+        let about = match told {
+            Told::Hint(hint) => hint.about,
+            Told::Passing(_) => None,
+        };
+        let is_withheld = self.is_withheld(about);
+        let Some(followed) = self.followed.get_mut(&stream) else { return Plain::Nothing };
+        if !Arc::ptr_eq(&followed.topic, topic) {
+            return Plain::Nothing;
+        }
+        let frame = match told {
+            Told::Passing(_) if !may_see(viewer, topic) => return Plain::Nothing,
+            Told::Passing(frame) => frame,
+            Told::Hint(hint) if hint.last <= followed.cursor => return Plain::Nothing,
+            Told::Hint(Hint { first, shown, last, frame: Some(frame), .. })
+                if *first == followed.cursor + 1
+                    && shown == first
+                    && !is_withheld
+                    && may_see(viewer, topic) =>
+            {
+                followed.cursor = *last;
+                frame
+            }
+            Told::Hint(_) => return Plain::Not,
+        };
+        Plain::Frame(frame.of(self.encoding).clone(), Shows { stream, about })
+    }
+
+    /// Whether nobody's sight was changed since the caller was looked at.
+    pub(super) fn is_current(&self) -> bool {
+        self.owner.epoch() == self.epoch
+    }
+
+    /// Now: as long as it stays what it is, nobody may see less.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { epoch: self.owner.epoch(), moves: self.feed.moves() }
+    }
+
+    /// Whether what is on its way out was looked at since anybody may see less.
+    pub(super) fn has_looked(&self) -> bool {
+        self.shows.is_empty() || self.mark() == self.mark
+    }
+
+    /// Nothing is on its way out any more.
+    pub(super) fn written(&mut self) {
+        self.shows.clear();
+        self.shows.shrink_to(ROOM_KEPT);
+    }
+
+    pub(super) fn shows_nothing_lost(&self, Shows { stream, about }: Shows) -> bool {
+        let viewer = self.caller.viewer();
+        let followed = self.followed.get(&stream);
+        let sees = followed.is_some_and(|followed| may_see(viewer, &followed.topic));
+        sees && may_follow(viewer, stream) && !self.is_withheld(about)
+    }
+
+    /// A hint's events, or that they exist.
+    pub(super) fn shown(&self, stream: Stream, hint: &Hint<W>) -> Push<W> {
+        match &hint.frame {
+            Some(frame) if !self.is_withheld(hint.about) => {
+                let shows = Shows { stream, about: hint.about };
+                Push::Frame(frame.of(self.encoding).clone(), shows)
+            }
+            _ => Push::Skip { stream, offset: hint.last },
+        }
+    }
+
+    /// Whether a row shows a conversation that is another's by now.
+    fn is_withheld(&self, about: Option<About>) -> bool {
+        let viewer = self.caller.viewer();
+        let Some(About { conversation, moves: Some(moves) }) = about else { return false };
+        if sees_all(viewer) || moves == self.feed.moves() {
+            return false;
+        }
+        let assignee = self.feed.inbox.assignee(conversation);
+        !assignee.is_some_and(|assignee| viewer.may_see(assignee))
+    }
+}
+
+impl<W> Followed<W> {
+    /// Nothing of it is sent until its beginning is.
+    pub(super) fn new(topic: Arc<Topic<W>>) -> Self {
+        Self { topic, cursor: u64::MAX, present: false, typing: None }
+    }
+}
+
+impl Shows {
+    /// What shows a stream, and no other's things.
+    pub(super) fn all_of(stream: Stream) -> Self {
+        Self { stream, about: None }
+    }
+}
+
+impl<W> Deref for Own<W> {
+    type Target = Sight<W>;
+
+    fn deref(&self) -> &Sight<W> {
+        self.0.as_deref().expect("a session rises before it does anything")
+    }
+}
+
+impl<W> DerefMut for Own<W> {
+    fn deref_mut(&mut self) -> &mut Sight<W> {
+        self.0.as_deref_mut().expect("a session rises before it does anything")
+    }
+}
+
+pub(super) fn may_follow(viewer: Viewer, stream: Stream) -> bool {
+    stream != Stream::List(List::All) || sees_all(viewer)
+}
+
+pub(super) fn may_see<W: Wire>(viewer: Viewer, topic: &Topic<W>) -> bool {
+    match topic.stream {
+        Stream::Conversation(_) => sees_all(viewer) || viewer.may_see(topic.assignee()),
+        _ => true,
+    }
+}
+
+fn sees_all(viewer: Viewer) -> bool {
+    viewer.permissions.has(Permission::ConversationsViewAll)
+}
