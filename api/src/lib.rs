@@ -9,6 +9,8 @@ pub mod demo;
 pub mod edge;
 pub mod error;
 pub mod extract;
+#[cfg(debug_assertions)]
+mod fault;
 pub mod fields;
 pub mod form;
 pub mod guard;

@@ -77,7 +77,12 @@ impl Out {
 
 impl Outlet<Frame> for Out {
     fn push(&self, frame: Frame) {
-        self.unwritten().frames.push_back(frame.into_bytes());
+        let mut unwritten = self.unwritten();
+        #[cfg(debug_assertions)]
+        let written = crate::fault::frames(frame, std::ptr::from_ref(self).addr());
+        #[cfg(not(debug_assertions))]
+        let written = [frame];
+        unwritten.frames.extend(written.into_iter().map(Frame::into_bytes));
     }
 
     fn write(&self) -> bool {
