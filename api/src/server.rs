@@ -41,7 +41,7 @@ use tokio::task::JoinHandle;
 use self::opening::{Opened, Own};
 use self::options::{bucket, desk_options, downloads, mailer, search_options};
 use crate::app::{App, JwtKeys, Parts};
-use crate::listener::Limited;
+use crate::listener::{Limited, listen};
 use crate::login_limits::LoginLimits;
 use crate::places::Places;
 use crate::rate::{Bucket, Buckets};
@@ -77,9 +77,9 @@ struct Beginning {
 }
 
 impl Beginning {
-    async fn new(config: &Config) -> Result<Self, NotStarted> {
-        let listener = bind(config.server.listen, "server.listen").await?;
-        let metrics_listener = bind(config.metrics.listen, "metrics.listen").await?;
+    fn new(config: &Config) -> Result<Self, NotStarted> {
+        let listener = bind(config.server.listen, "server.listen")?;
+        let metrics_listener = bind(config.metrics.listen, "metrics.listen")?;
         let (clock, stamps) = (Clock::system(), Arc::new(Stamps::above(Stamp(0))));
         Ok(Self { listener, metrics_listener, clock, stamps })
     }
@@ -94,14 +94,14 @@ impl Server {
     /// Starts everything. When this returns it takes work. Where another process has the keyspace
     /// it stands by until then.
     pub async fn start(config: Config) -> Result<Self, NotStarted> {
-        let parts = Beginning::new(&config).await?;
+        let parts = Beginning::new(&config)?;
         let opened = opening::open(&config, &parts).await?;
         Self::begin(config, parts, opened).await
     }
 
     /// The same over this store.
     pub async fn over(config: Config, store: Arc<dyn Store>) -> Result<Self, NotStarted> {
-        let parts = Beginning::new(&config).await?;
+        let parts = Beginning::new(&config)?;
         Self::begin(config, parts, Opened { store, own: Own::Nothing }).await
     }
 
@@ -330,8 +330,8 @@ fn not_started(error: impl std::fmt::Display) -> NotStarted {
     NotStarted(format!("the server cannot start: {error}"))
 }
 
-async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, NotStarted> {
-    TcpListener::bind(address).await.map_err(|error| {
+fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, NotStarted> {
+    listen(address).map_err(|error| {
         NotStarted(format!(
             "cannot listen on {address} ({error}): stop what uses it, or set `{key}` to another address"
         ))
