@@ -6,11 +6,12 @@ mod server;
 
 use std::error::Error;
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::thread;
 
 use server::{Server, answers};
+
+use crate::missing::{environment, skipped};
 
 /// A real Cassandra, or what else speaks CQL where `TEST_CQL` says. One that was started here ends,
 /// and its data with it, when this is dropped and when the process ends, in whatever way.
@@ -88,12 +89,8 @@ impl Cassandra {
         let options = CassandraOptions { commit_log, ..CassandraOptions::default() };
         match Self::start(options).await {
             Ok(cassandra) => Some(cassandra),
-            Err(missing) if environment("TEST_REQUIRE_ALL").is_some() => panic!("{missing}"),
             Err(missing) => {
-                let thread = thread::current();
-                let test = thread.name().unwrap_or("a test");
-                // Not by `eprintln!`, which the tests of a run that passes keep to themselves.
-                let _told = writeln!(io::stderr(), "\nSKIPPED {test}: {missing}");
+                skipped(missing);
                 None
             }
         }
@@ -157,9 +154,4 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, Missing> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(Missing::because("the start failed", error)))
-}
-
-#[expect(clippy::disallowed_methods, reason = "tests are told by it; they have no settings")]
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -21,6 +21,7 @@ mod graph;
 mod letter;
 mod mail_server;
 mod media;
+mod missing;
 mod people;
 mod phrases;
 mod signature;
@@ -40,6 +41,7 @@ pub use graph::{
 pub use letter::{Letter, Postman};
 pub use mail_server::{Encryption, MailServer, MailServerOptions};
 pub use media::MediaKind;
+pub use missing::skipped;
 pub use people::{Act, Business, Who};
 pub use signature::{sign, verify};
 pub use wire::{Wire, WireFaults};
