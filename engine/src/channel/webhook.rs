@@ -71,17 +71,22 @@ struct Head<'a> {
 
 /// The parts of a body, whichever of Meta's channels it comes from.
 pub fn open(body: &[u8]) -> Result<Vec<Part<'_>>, NotAnEnvelope> {
+    // Most are WhatsApp's and as they should be: that is seen by reading them at one go.
+    if let Some(envelope) = whatsapp::open_regular(body) {
+        return envelope.map(of_whatsapp);
+    }
     let head: Head<'_> = serde_json::from_slice(body).map_err(|_| NotAnEnvelope::NotJson)?;
     let object = head.object.and_then(|object| serde_json::from_str::<String>(object.get()).ok());
     match object.ok_or(NotAnEnvelope::NoObject)?.as_str() {
-        "whatsapp_business_account" => {
-            let changes = whatsapp::open(body)?.changes;
-            Ok(changes.into_iter().map(Part::Whatsapp).collect())
-        }
+        whatsapp::OBJECT => whatsapp::open(body).map(of_whatsapp),
         "instagram" => messaging(Channel::Instagram, body),
         "page" => messaging(Channel::Messenger, body),
         other => Err(NotAnEnvelope::Unknown(other.chars().take(64).collect())),
     }
+}
+
+fn of_whatsapp(envelope: whatsapp::Envelope<'_>) -> Vec<Part<'_>> {
+    envelope.changes.into_iter().map(Part::Whatsapp).collect()
 }
 
 fn messaging(channel: Channel, body: &[u8]) -> Result<Vec<Part<'_>>, NotAnEnvelope> {

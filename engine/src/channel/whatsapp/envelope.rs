@@ -15,10 +15,13 @@ use crate::time::Timestamp;
 /// More of contacts is not kept with an item that is not understood.
 const CONTACTS_BYTES_KEPT: usize = 4 << 10;
 
+/// What WhatsApp's webhooks are about.
+pub const OBJECT: &str = "whatsapp_business_account";
+
 /// A webhook's body, in parts.
 #[derive(Debug)]
 pub struct Envelope<'a> {
-    /// What it is about, e.g. `whatsapp_business_account`.
+    /// What it is about: [`OBJECT`], if it is WhatsApp's.
     pub object: String,
     pub changes: Vec<Change<'a>>,
 }
@@ -69,9 +72,17 @@ struct Body<'a> {
 /// A body in which everything is as it should be.
 #[derive(Deserialize)]
 struct Regular<'a> {
-    object: String,
+    #[serde(rename = "object")]
+    _object: Object,
     #[serde(borrow)]
     entry: Vec<RegularEntry<'a>>,
+}
+
+/// [`OBJECT`]. What is about something else is read no further.
+#[derive(Deserialize)]
+enum Object {
+    #[serde(rename = "whatsapp_business_account")]
+    Ours,
 }
 
 #[derive(Deserialize)]
@@ -125,19 +136,22 @@ struct OfEntry {
 /// Opens a body. An entry or a change that is not what it should be is a change of its own without
 /// an account, so that it is not lost.
 pub fn open(body: &[u8]) -> Result<Envelope<'_>, NotAnEnvelope> {
-    // Read at one go where that can be; part by part only where a part is not what it should be.
-    if let Ok(Regular { object, entry }) = serde_json::from_slice(body) {
-        let mut opening = Opening::default();
-        for RegularEntry { id, time, changes } in entry {
-            let of_entry = OfEntry::new(id, time);
-            for RawChange { field, value } in changes {
-                let Some(value) = value else { return part_by_part(body) };
-                opening.add(&of_entry, field, value)?;
+    open_regular(body).unwrap_or_else(|| part_by_part(body))
+}
+
+/// The same at one go; `None`: something in it is not what it should be.
+pub fn open_regular(body: &[u8]) -> Option<Result<Envelope<'_>, NotAnEnvelope>> {
+    let Regular { entry, .. } = serde_json::from_slice(body).ok()?;
+    let mut opening = Opening::default();
+    for RegularEntry { id, time, changes } in entry {
+        let of_entry = OfEntry::new(id, time);
+        for RawChange { field, value } in changes {
+            if let Err(error) = opening.add(&of_entry, field, value?) {
+                return Some(Err(error));
             }
         }
-        return Ok(Envelope { object, changes: opening.changes });
     }
-    part_by_part(body)
+    Some(Ok(Envelope { object: OBJECT.to_owned(), changes: opening.changes }))
 }
 
 /// Opens one change again that was kept as `Change::kept` or `Change::kept_alone` tells it.

@@ -19,7 +19,7 @@ mod status;
 pub use book::contact_news;
 pub use decode::decode;
 pub use encode::{account, message, read_mark, register, subscribe, token};
-pub use envelope::{Change, Envelope, open, reopen};
+pub use envelope::{Change, Envelope, OBJECT, open, open_regular, reopen};
 pub use history::{History, history};
 pub use limits::{TEXT_CHARS_MAX, check, check_reaction};
 pub(super) use limits::{is_link, sound};
