@@ -27,7 +27,17 @@ pub fn words(text: &str) -> impl Iterator<Item = Word> {
         let mut word: Option<Word> = None;
         let mut is_whole = false;
         while let Some((start, c)) = chars.peek().copied() {
-            let (folded, end) = (fold(c), start + c.len_utf8());
+            let end = start + c.len_utf8();
+            // Most are plain letters behind another one.
+            if let Some(word) = word.as_mut().filter(|_| !is_whole && c.is_ascii_alphanumeric()) {
+                word.at.end = end;
+                if word.folded.len() < WORD_CHARS_MAX || room(&word.folded) > 0 {
+                    word.folded.push(c.to_ascii_lowercase());
+                }
+                chars.next();
+                continue;
+            }
+            let folded = fold(c);
             let kind = kind(c, &folded);
             match (&mut word, kind) {
                 (None, Kind::Mark | Kind::Between) => {}
@@ -38,8 +48,7 @@ pub fn words(text: &str) -> impl Iterator<Item = Word> {
                 (Some(word), Kind::Mark) => word.at.end = end,
                 (Some(word), Kind::Part) if !is_whole => {
                     word.at.end = end;
-                    let room = WORD_CHARS_MAX.saturating_sub(word.folded.chars().count());
-                    word.folded.extend(folded.chars().take(room));
+                    word.folded.extend(folded.chars().take(room(&word.folded)));
                 }
                 (Some(_), _) => return word,
             }
@@ -47,6 +56,11 @@ pub fn words(text: &str) -> impl Iterator<Item = Word> {
         }
         word
     })
+}
+
+/// How many characters are still kept of a word that does not end.
+fn room(folded: &str) -> usize {
+    WORD_CHARS_MAX.saturating_sub(folded.chars().count())
 }
 
 /// What a character is to the words around it.
@@ -61,6 +75,9 @@ enum Kind {
 }
 
 fn kind(c: char, folded: &str) -> Kind {
+    if c.is_ascii() {
+        return if folded.is_empty() { Kind::Between } else { Kind::Part };
+    }
     if stands_alone(c) {
         return Kind::Alone;
     }
@@ -74,8 +91,9 @@ fn kind(c: char, folded: &str) -> Kind {
 
 /// The parts of a character that count: small, without what stands above or below it.
 fn fold(c: char) -> String {
-    if c.is_ascii_alphanumeric() {
-        return c.to_ascii_lowercase().into();
+    if c.is_ascii() {
+        let small = c.to_ascii_lowercase();
+        return if small.is_ascii_alphanumeric() { small.into() } else { String::new() };
     }
     // Syllables of Hangul would come apart into letters.
     if ('\u{AC00}'..='\u{D7A3}').contains(&c) {

@@ -32,7 +32,9 @@ pub(super) fn group(id: &str) -> Vec<Handle> {
 
 /// A phone number without all that is written between its digits.
 pub(super) fn digits(phone: &str) -> String {
-    phone.chars().filter(char::is_ascii_digit).collect()
+    let mut digits = phone.to_owned();
+    digits.retain(|c| c.is_ascii_digit());
+    digits
 }
 
 /// The contacts of a change, found by their handles.
@@ -82,7 +84,8 @@ impl Contacts {
 /// A name as it is kept.
 pub(super) fn shown(name: &str) -> Option<String> {
     let name = name.trim();
-    (!name.is_empty()).then(|| name.chars().take(NAME_CHARS_MAX).collect())
+    let end = name.char_indices().nth(NAME_CHARS_MAX).map_or(name.len(), |(end, _)| end);
+    (!name.is_empty()).then(|| name[..end].to_owned())
 }
 
 /// The provider's name for a contact: that of its profile, else its username as `@username`.
