@@ -1,7 +1,6 @@
 //! Where providers deliver. A body counts only as far as its signature fits its own account, and is
 //! answered when all that counts is durable.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use actors::failure::Failure;
@@ -159,7 +158,8 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
         bury(app, "no connected account is named by it".to_owned(), raw.as_bytes()).await?;
     }
     // All at once: none takes the time of the others.
-    let told = join_all(told.into_iter().map(|told| told.pass_on(app))).await;
+    // Each in a box of its own: it is large, and would be moved again and again.
+    let told = join_all(told.into_iter().map(|told| Box::pin(told.pass_on(app)))).await;
     told.into_iter().collect::<Result<(), _>>().map_err(again)
 }
 
@@ -167,15 +167,15 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
 struct Proofs<'b> {
     signature: &'b str,
     body: &'b [u8],
-    fits: HashMap<String, bool>,
-    /// So many secrets of each organization's accounts were tried, and of all.
-    tried: HashMap<TenantId, usize>,
-    tried_of_all: usize,
+    /// The secrets that were tried, and whether it is signed by each. They are few.
+    fits: Vec<(String, bool)>,
+    /// Of whom those were tried that are an account's own.
+    tried: Vec<TenantId>,
 }
 
 impl<'b> Proofs<'b> {
     fn of(signature: &'b str, body: &'b [u8]) -> Self {
-        Self { signature, body, fits: HashMap::new(), tried: HashMap::new(), tried_of_all: 0 }
+        Self { signature, body, fits: Vec::new(), tried: Vec::new() }
     }
 
     /// Whether it is signed for the accounts without a secret of their own. That is always tried:
@@ -186,24 +186,23 @@ impl<'b> Proofs<'b> {
 
     /// Whether it is signed by an organization's own secret.
     fn by_own(&mut self, tenant: TenantId, secret: &str) -> bool {
-        if !self.fits.contains_key(secret) {
-            let tried = self.tried.entry(tenant).or_default();
+        if !self.fits.iter().any(|(known, _)| known == secret) {
+            let of_tenant = self.tried.iter().filter(|of| **of == tenant).count();
             // It is signed once: who names more accounts than it can be signed for looks for work.
-            if *tried >= SECRETS_OF_TENANT_MAX || self.tried_of_all >= SECRETS_MAX {
+            if of_tenant >= SECRETS_OF_TENANT_MAX || self.tried.len() >= SECRETS_MAX {
                 return false;
             }
-            *tried += 1;
-            self.tried_of_all += 1;
+            self.tried.push(tenant);
         }
         self.is_signed(secret)
     }
 
     fn is_signed(&mut self, secret: &str) -> bool {
-        if let Some(fits) = self.fits.get(secret) {
+        if let Some((_, fits)) = self.fits.iter().find(|(known, _)| known == secret) {
             return *fits;
         }
         let fits = is_signed(secret, self.signature, self.body);
-        self.fits.insert(secret.to_owned(), fits);
+        self.fits.push((secret.to_owned(), fits));
         fits
     }
 }
