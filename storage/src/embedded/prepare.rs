@@ -1,7 +1,7 @@
 //! Calls as the writer takes them: in bytes, with their expiry, on the caller's time.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use engine::time::Timestamp;
@@ -36,7 +36,8 @@ pub(super) fn writes(batch: &Batch, now: Timestamp) -> Vec<(Place, Value)> {
     let stamp = batch.stamp;
     let remembered = expiry(now, REMEMBERED);
     let mut writes: Vec<(Place, Value)> = Vec::with_capacity(batch.changes.len());
-    let mut places = HashMap::with_capacity(batch.changes.len());
+    // Most batches are so small that keys are compared faster than hashed.
+    let mut places = BTreeMap::new();
     let mut clears = false;
     for change in &batch.changes {
         let (place, value) = match change {
