@@ -42,8 +42,11 @@ pub(super) struct Follower {
 /// So many bytes are in the tree before it is synced, or what comes in a time that is a setting. Few,
 /// because the log's syncs wait for the disk meanwhile.
 const SYNC_BYTES: usize = 8 << 20;
-/// Between two rounds: what is written over and over in that time is written once.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Between two rounds, unless a generation is full before: what is written over and over in that time
+/// is written once, and what is read soon after it was written is in memory.
+const PAUSE: Duration = Duration::from_millis(250);
+/// The writer may itself be waiting for us, having sealed before.
+const SEALING: Duration = Duration::from_millis(50);
 
 impl Follower {
     /// The tree has all up to `applied`, durably.
@@ -109,8 +112,7 @@ impl Follower {
         if self.sealed().is_none() {
             let (seal, sealed) = sync_channel(1);
             if writer.send(Job::Seal(seal)).is_ok() {
-                // Not for ever: the writer may itself be waiting for us, having sealed before.
-                let _ = sealed.recv_timeout(PAUSE);
+                let _ = sealed.recv_timeout(SEALING);
             }
         }
         // Others may be sealed meanwhile, without end: it is synced between them, too.

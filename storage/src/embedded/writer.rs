@@ -39,7 +39,8 @@ pub(super) enum Job {
     Close(Option<Answer<()>>),
 }
 
-/// A generation is given to the follower when it has so many bytes.
+/// A generation is given to the follower when it has so many bytes, or half of what all may take: the
+/// other half is written while it goes.
 const GENERATION_BYTES: usize = 8 << 20;
 
 pub(super) struct Writer {
@@ -162,7 +163,7 @@ impl Writer {
         }
         decided.into_iter().for_each(Decided::tell);
         let begins = begins && !self.active.is_empty();
-        if self.active.bytes() > GENERATION_BYTES {
+        if self.active.bytes() > GENERATION_BYTES.min(self.overlay / 2) {
             self.seal();
         }
         begins
