@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use engine::conversation::Conversation;
 use engine::id::ContactId;
-use engine::message::Place;
+use engine::message::MessageRow;
 use engine::time::Timestamp;
 use storage::StoreError;
-use storage::conversations::FIRST_HOUR;
+use storage::conversations::{Conversations, FIRST_HOUR};
 use storage::keys::hour;
 use storage::search::{Round, SearchError, SearchWriter, Trust, behind_all};
 use tokio::sync::watch;
@@ -280,24 +280,38 @@ impl Keeper<'_> {
     }
 
     async fn put_marked(&mut self, marks: &[Mark]) -> Result<(), Failed> {
-        let conversations = &self.search.0.conversations;
-        for of_one in marks.chunk_by(|one, other| one.conversation() == other.conversation()) {
-            let head = match of_one[0].conversation() {
-                Some(conversation) => spared(conversations.folded(conversation)).await?.flatten(),
-                None => None,
-            };
-            for mark in of_one {
+        let of_one = |one: &Mark, other: &Mark| one.conversation() == other.conversation();
+        let all = marks.to_vec();
+        let read = async move |conversations: Conversations| {
+            let (mut heads, mut rows) = (Vec::new(), Vec::new());
+            for conversation in all.chunk_by(of_one).filter_map(|marks| marks[0].conversation()) {
+                heads.push(spared(conversations.folded(conversation)).await?.flatten());
+            }
+            for mark in &all {
+                if let Mark::Message(conversation, place) = *mark {
+                    rows.push(spared(conversations.row(conversation, place)).await?.flatten());
+                }
+            }
+            Ok((heads.into_iter(), rows.into_iter()))
+        };
+        let (mut heads, mut rows) = self.search.0.conversations.together(read).await?;
+        for marks in marks.chunk_by(of_one) {
+            let head = marks[0].conversation().and_then(|_| heads.next()?);
+            for mark in marks {
                 match (*mark, &head) {
                     (Mark::Contact { id, was_there }, _) => {
                         spared(self.put_contact(id, !was_there)).await?;
                     }
-                    (Mark::Message(_, place), Some(head)) => {
-                        spared(self.put(head, place, true)).await?;
+                    (Mark::Message(..), head) => {
+                        if let (Some(row), Some(head)) = (rows.next().flatten(), head) {
+                            let put = || self.put(head, &row, true);
+                            caught("search", put).unwrap_or_else(|_| left_out("it panicked"));
+                        }
                     }
                     (Mark::Commit(_, seq), Some(head)) => {
                         spared(self.put_commit(head, seq)).await?;
                     }
-                    (Mark::Message(..) | Mark::Commit(..), None) => {}
+                    (Mark::Commit(..), None) => {}
                 }
             }
         }
@@ -309,7 +323,9 @@ impl Keeper<'_> {
         for commit in self.search.0.conversations.commits(head.id, seq, 1).await? {
             let says = commit.facts.iter().filter(|recorded| recorded.fact.says());
             for (_, place) in says.filter_map(|says| says.fact.message()) {
-                self.put(head, place, false).await?;
+                if let Some(row) = self.search.0.conversations.row(head.id, place).await? {
+                    self.put(head, &row, false);
+                }
             }
         }
         Ok(())
@@ -326,20 +342,12 @@ impl Keeper<'_> {
 
     /// Brings in a message as it is now. One that was never changed is not in the index yet, unless
     /// it was told before.
-    async fn put(
-        &mut self,
-        head: &Conversation,
-        place: Place,
-        is_told: bool,
-    ) -> Result<(), StoreError> {
-        if place.ordinal > head.messages {
-            return Ok(());
-        }
-        if let Some(row) = self.search.0.conversations.row(head.id, place).await? {
+    fn put(&mut self, head: &Conversation, row: &MessageRow, is_told: bool) {
+        // What the head does not know of did not happen.
+        if row.place.ordinal <= head.messages {
             let is_new = is_told && row.message.rev == row.message.seq;
-            self.round.put(head.tenant, head.channel, &row, is_new);
+            self.round.put(head.tenant, head.channel, row, is_new);
         }
-        Ok(())
     }
 
     /// Brings in what was last changed in one hour of the conversations of one shard, and its contacts that
