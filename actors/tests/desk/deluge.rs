@@ -10,17 +10,16 @@ use actors::permits::{Amount, Share};
 use engine::channel::Inbound;
 use engine::id::TenantId;
 use engine::time::Timestamp;
-use simulator::{Cassandra, CommitLog};
-use storage::cql::{self, Cql};
 use storage::embedded::{Embedded, Options};
 use storage::faulty::{Call, Fate, Faulty};
 use storage::memory::Memory;
 use storage::seed::{Chance, seeds};
-use storage::{Stamp, Store, tables};
+use storage::{Stamp, Store};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::bench::{Bench, Tuning, account, block_on, permits, phone, receipt, says};
+use crate::beside::{Beside, at_once};
 
 const START: Timestamp = Timestamp(1_790_000_000_000);
 /// Somebody else, who fills the process.
@@ -302,39 +301,32 @@ async fn suffers(store: Arc<dyn Store>, seed: u64) {
     }
 }
 
-/// A keyspace of its own on a real cluster.
-async fn keyspace(server: &Cassandra) -> Arc<dyn Store> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).unwrap();
-    let options = cql::Options {
-        nodes: vec![server.address().to_string()],
-        keyspace: format!("desk_{}", Uuid::from_bytes(random).simple()),
-        replication_factor: 1,
-        consistency: cql::Consistency::Quorum,
-        login: None,
-        request_timeout: Duration::from_secs(30),
-        statements: 256,
-        slow: Duration::from_secs(60),
-    };
-    let cluster = Cql::open(options).await.unwrap();
-    cluster.complete(&tables::ALL).await.unwrap();
-    Arc::new(cluster)
+#[test]
+fn on_a_cluster_it_is_the_same_whatever_the_store_does() {
+    at_once(seeds(2, 6), |seed| {
+        let Some(cluster) = Beside::cluster() else { return };
+        block_on(suffers(cluster, seed));
+    });
+}
+
+#[test]
+fn on_a_disk_it_is_the_same_whatever_the_store_does() {
+    at_once(seeds(2, 2), |seed| {
+        let directory = tempfile::tempdir().unwrap();
+        block_on(suffers(Beside::embedded(&directory, Arc::new(|| START)), seed));
+    });
 }
 
 #[test]
 fn on_a_cluster_it_is_the_same_wherever_a_process_ends() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let Some(server) = Cassandra::for_test(CommitLog::Periodic).await else { return };
-        let seed = seeds(1, 1)[0];
-        let mut chance = Chance::of(seed);
-        let cluster = play(keyspace(&server).await, seed).await;
-        let writes = ends_at(keyspace(&server).await, None).await;
-        for _ in 0..4 {
-            let end = (chance.index(writes), chance.index(4));
-            ends_at(keyspace(&server).await, Some(end)).await;
-        }
-        let in_memory = std::thread::spawn(move || block_on(play(memory(), seed))).join().unwrap();
-        assert_eq!(cluster, in_memory, "TEST_SEED={seed}");
+    let seed = seeds(1, 1)[0];
+    let mut chance = Chance::of(seed);
+    let Some(cluster) = Beside::cluster() else { return };
+    let played = block_on(play(cluster, seed));
+    assert_eq!(played, block_on(play(memory(), seed)), "TEST_SEED={seed}");
+    let writes = block_on(ends_at(Beside::cluster().unwrap(), None));
+    let ends: [_; 4] = std::array::from_fn(|_| (chance.index(writes), chance.index(4)));
+    at_once(ends, |end| {
+        block_on(ends_at(Beside::cluster().unwrap(), Some(end)));
     });
 }

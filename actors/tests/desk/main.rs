@@ -1,10 +1,12 @@
-//! The desk over the memory store: what is acknowledged is there once, in order, for one customer
-//! in one conversation.
+//! The desk over the memory store, and in part over the others: what is acknowledged is there once,
+//! in order, for one customer in one conversation.
 
 #[cfg(test)]
 mod amendments;
 #[cfg(test)]
 mod bench;
+#[cfg(test)]
+mod beside;
 #[cfg(test)]
 mod costs;
 #[cfg(test)]

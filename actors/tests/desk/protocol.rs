@@ -11,11 +11,13 @@ use engine::fact::Fact;
 use engine::time::Timestamp;
 use storage::faulty::{Call, Fate, Faulty, Write, Writes};
 use storage::memory::Memory;
+use storage::seed::{Chance, seeds};
 use storage::tables::DIRTY;
 use storage::{Change, Store};
 use tokio::time::Instant;
 
 use crate::bench::{Bench, account, admin, block_on, phone, says};
+use crate::beside::{Beside, at_once};
 
 /// What a run shows in the end.
 #[derive(Debug, PartialEq)]
@@ -29,14 +31,22 @@ struct End {
 /// A fault: which write (counted from 0), and what becomes of it.
 type Fault = (usize, Fate);
 
+const START: Timestamp = Timestamp(1_790_000_000_000);
+
+fn memory() -> Arc<dyn Store> {
+    Arc::new(Memory::new(Arc::new(|| START)))
+}
+
 /// Three messages, the last two at once, each delivered until it is acknowledged, on a store with
 /// these faults; `dies_at`: from this write on nothing reaches the store any more. Then the process
 /// starts again, and everything is delivered once more. Answers the end, and how many writes the
 /// first process made.
-async fn run(faults: Vec<Fault>, dies_at: Option<(usize, usize)>) -> (End, usize) {
-    let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
-    let now = clock.clone();
-    let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(move || now.now())));
+async fn run(
+    store: Arc<dyn Store>,
+    faults: Vec<Fault>,
+    dies_at: Option<(usize, usize)>,
+) -> (End, usize) {
+    let clock = Clock::standing_at(START);
     let writes = Arc::new(Mutex::new(0_usize));
     let counted = writes.clone();
     let decide = move |call: &Call<'_>| {
@@ -53,7 +63,7 @@ async fn run(faults: Vec<Fault>, dies_at: Option<(usize, usize)>) -> (End, usize
             _ => faults.iter().find(|(at, _)| *at == n).map_or(Fate::Done, |(_, fate)| *fate),
         }
     };
-    let faulty = Arc::new(Faulty::new(memory.clone(), decide));
+    let faulty = Arc::new(Faulty::new(store.clone(), decide));
     let bench = Bench::over(faulty.clone(), clock.clone()).await;
     let mut acknowledged = Vec::new();
     for step in [&["a"][..], &["b", "c"]] {
@@ -81,7 +91,7 @@ async fn run(faults: Vec<Fault>, dies_at: Option<(usize, usize)>) -> (End, usize
     let made = *writes.lock().unwrap();
     drop(bench);
     // The same kind of store, without faults from now on.
-    let bench = Bench::over(Arc::new(Faulty::new(memory, |_| Fate::Done)), clock).await;
+    let bench = Bench::over(Arc::new(Faulty::new(store, |_| Fate::Done)), clock).await;
     bench.desk.recover().await.unwrap();
     check_log(&bench, &acknowledged).await;
     for text in ["a", "b", "c"] {
@@ -140,20 +150,21 @@ const FATES: [Fate; 8] = [
     Fate::Late(usize::MAX),
 ];
 
+/// Two faults near each other meet in one commit or one wake; far apart they do not meet.
+const NEAR: usize = 6;
+
 #[test]
 fn every_pair_of_faults_ends_as_an_undisturbed_run() {
-    let (undisturbed, writes) = block_on(run(Vec::new(), None));
+    let (undisturbed, writes) = block_on(run(memory(), Vec::new(), None));
     assert_eq!(undisturbed.texts, ["a", "b", "c"]);
-    // Two faults near each other meet in one commit or one wake; far apart they do not meet.
-    let near = 6;
     for first in 0..writes {
         for one in FATES {
-            let (end, _) = block_on(run(vec![(first, one)], None));
+            let (end, _) = block_on(run(memory(), vec![(first, one)], None));
             assert_eq!(end, undisturbed, "{one:?} at write {first}");
-            for second in first + 1..first + near {
+            for second in first + 1..first + NEAR {
                 for two in FATES {
                     let faults = vec![(first, one), (second, two)];
-                    let (end, _) = block_on(run(faults.clone(), None));
+                    let (end, _) = block_on(run(memory(), faults.clone(), None));
                     assert_eq!(end, undisturbed, "{faults:?}");
                 }
             }
@@ -163,13 +174,31 @@ fn every_pair_of_faults_ends_as_an_undisturbed_run() {
 
 #[test]
 fn a_stop_after_every_row_of_every_write_ends_as_an_undisturbed_run() {
-    let (undisturbed, writes) = block_on(run(Vec::new(), None));
+    let (undisturbed, writes) = block_on(run(memory(), Vec::new(), None));
     for write in 0..writes {
         for rows in 0..6 {
-            let (end, _) = block_on(run(Vec::new(), Some((write, rows))));
+            let (end, _) = block_on(run(memory(), Vec::new(), Some((write, rows))));
             assert_eq!(end, undisturbed, "stopped after {rows} partitions of write {write}");
         }
     }
+}
+
+#[test]
+fn on_a_cluster_faults_and_stops_end_as_an_undisturbed_run() {
+    let (undisturbed, writes) = block_on(run(memory(), Vec::new(), None));
+    at_once(seeds(2, 6), |seed| {
+        let Some(cluster) = Beside::cluster() else { return };
+        let mut chance = Chance::of(seed);
+        let first = chance.index(writes);
+        let second = first + 1 + chance.index(NEAR - 1);
+        let [one, two] = [(); 2].map(|()| FATES[chance.index(FATES.len())]);
+        let (faults, stop) = match chance.below(4) {
+            0 => (Vec::new(), Some((first, chance.index(6)))),
+            _ => (vec![(first, one), (second, two)], None),
+        };
+        let (end, _) = block_on(run(cluster, faults.clone(), stop));
+        assert_eq!(end, undisturbed, "TEST_SEED={seed}: {faults:?}, stopped at {stop:?}");
+    });
 }
 
 /// Whether a write is a commit of a conversation.
