@@ -29,6 +29,15 @@ pub struct CassandraOptions {
     pub port: Option<u16>,
     /// When what it has answered is on disk.
     pub commit_log: CommitLog,
+    /// It asks for a login, and what that may do. A moment after its first start there is one who may do
+    /// everything: `cassandra`, by its own name as password.
+    pub logins: bool,
+}
+
+impl From<CommitLog> for CassandraOptions {
+    fn from(commit_log: CommitLog) -> Self {
+        Self { commit_log, ..Self::default() }
+    }
 }
 
 /// When what a Cassandra has answered is on disk.
@@ -81,13 +90,12 @@ impl Cassandra {
         }
     }
 
-    /// The same for a test that kills it: never the one that `TEST_CQL` names.
+    /// The same for a test that kills it, or wants another one: never the one that `TEST_CQL` names.
     ///
     /// # Panics
     /// When none can be had though `TEST_REQUIRE_ALL` is set.
-    pub async fn own_for_test(commit_log: CommitLog) -> Option<Self> {
-        let options = CassandraOptions { commit_log, ..CassandraOptions::default() };
-        match Self::start(options).await {
+    pub async fn own_for_test(options: impl Into<CassandraOptions>) -> Option<Self> {
+        match Self::start(options.into()).await {
             Ok(cassandra) => Some(cassandra),
             Err(missing) => {
                 skipped(missing);

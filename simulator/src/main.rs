@@ -269,7 +269,8 @@ async fn mail(args: MailArgs) -> io::Result<ExitCode> {
 async fn cassandra(args: CassandraArgs) -> io::Result<ExitCode> {
     let CassandraArgs { port, batch } = args;
     let commit_log = if batch { CommitLog::Batch } else { CommitLog::Periodic };
-    let options = CassandraOptions { port: (port > 0).then_some(port), commit_log };
+    let port = (port > 0).then_some(port);
+    let options = CassandraOptions { port, ..commit_log.into() };
     let cassandra = Cassandra::start(options).await?;
     let address = cassandra.address();
     let settings = format!("STORAGE__BACKEND=cql OMNISTREAM__STORAGE__CQL__NODES={address}");

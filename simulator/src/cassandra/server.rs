@@ -49,16 +49,20 @@ impl Server {
                 .map_err(|error| Missing::because(format_args!("port {port}"), error))?,
             None => free_port().map_err(|error| Missing::because("no port is free", error))?,
         };
-        let written = Self::write(lib, &cql, options.commit_log);
+        let written = Self::write(lib, &cql, options);
         written.map_err(|error| Missing::because("Cassandra's settings cannot be written", error))
     }
 
-    fn write(lib: &Path, cql: &TcpListener, commit_log: CommitLog) -> io::Result<Self> {
+    fn write(lib: &Path, cql: &TcpListener, options: CassandraOptions) -> io::Result<Self> {
         let (storage, address) = (free_port()?.local_addr()?, cql.local_addr()?);
         let home = TempDir::with_prefix("omnistream-cassandra-")?;
-        let (commit_log, unsafe_system) = match commit_log {
+        let (commit_log, unsafe_system) = match options.commit_log {
             CommitLog::Periodic => ("periodic\ncommitlog_sync_period: 10s", "true"),
             CommitLog::Batch => ("batch", "false"),
+        };
+        let (authenticator, authorizer) = match options.logins {
+            true => ("PasswordAuthenticator", "CassandraAuthorizer"),
+            false => ("AllowAllAuthenticator", "AllowAllAuthorizer"),
         };
         let fill = |name: &str, template: &str| {
             let text = template
@@ -67,6 +71,8 @@ impl Server {
                 .replace("@STORAGE_PORT@", &storage.port().to_string())
                 .replace("@CQL_PORT@", &address.port().to_string())
                 .replace("@COMMIT_LOG@", commit_log)
+                .replace("@AUTHENTICATOR@", authenticator)
+                .replace("@AUTHORIZER@", authorizer)
                 .replace("@UNSAFE_SYSTEM@", unsafe_system);
             fs::write(home.path().join(name), text)
         };
