@@ -14,6 +14,8 @@ mod program;
 #[cfg(test)]
 mod standby;
 #[cfg(test)]
+mod starts;
+#[cfg(test)]
 mod world;
 
 #[cfg(test)]

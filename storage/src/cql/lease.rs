@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::{Cql, NotOpened, cluster_key, schema};
+use super::{Cql, NotOpened, cluster_key, not_opened, schema};
 use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::moving::{Pages, Source};
@@ -81,7 +81,7 @@ impl Lease {
     /// Waits until nobody else has the lease, and takes it. `waits` says when it has to.
     ///
     /// # Errors
-    /// The row cannot be read at all: it is not one of ours.
+    /// The row cannot be read at all: it is not one of ours, or there is no permission.
     pub async fn take(
         store: Cql,
         owner: Uuid,
@@ -105,7 +105,7 @@ impl Lease {
                     });
                     if is_over {
                         let taken = Self::try_take(&store, owner, &now, lasts, row.as_ref()).await;
-                        if let Some(lease) = taken {
+                        if let Some(lease) = taken? {
                             return Ok(lease);
                         }
                     } else {
@@ -113,6 +113,7 @@ impl Lease {
                     }
                     seen = row.map(|row| (row, since));
                 }
+                Err(error @ StoreError::Rejected(_)) => return Err(not_opened(error)),
                 Err(StoreError::Corrupt(cause)) => {
                     return Err(NotOpened(format!("who may write cannot be read: {cause}")));
                 }
@@ -128,7 +129,7 @@ impl Lease {
         now: &Now,
         lasts: Duration,
         there: Option<&Stored>,
-    ) -> Option<Self> {
+    ) -> Result<Option<Self>, NotOpened> {
         let sent = boot();
         let made = now().0;
         // Nobody wrote before the first.
@@ -137,13 +138,14 @@ impl Lease {
         let ours = Stored::of(LeaseRow { owner, from, until, lasts: micros(lasts), free: false });
         match exchange(store, there, &ours).await {
             Ok(Swap::Done) => {}
-            Ok(Swap::Stale(_)) => return None,
+            Ok(Swap::Stale(_)) => return Ok(None),
+            Err(error @ StoreError::Rejected(_)) => return Err(not_opened(error)),
             Err(error) => {
                 tracing::warn!(%error, "the right to write was not given");
-                return None;
+                return Ok(None);
             }
         }
-        Some(Self(Arc::new(Held {
+        Ok(Some(Self(Arc::new(Held {
             store: store.clone(),
             owner,
             now: now.clone(),
@@ -154,7 +156,7 @@ impl Lease {
             good_until: AtomicI64::new(sent + micros(lasts)),
             lost: watch::Sender::new(false),
             short: Notify::new(),
-        })))
+        }))))
     }
 
     /// The lowest stamp that may be made.

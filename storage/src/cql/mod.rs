@@ -39,7 +39,7 @@ use self::answers::{body_of, rows_of};
 pub use self::lease::{Lease, Leased, Now};
 use self::statements::{Value, Verb, parts};
 use crate::check;
-use crate::error::StoreError;
+use crate::error::{Cause, StoreError};
 use crate::port::{
     Batch, Change, Claim, Guarantees, Key, Part, Pending, Row, Scan, Stamp, Store, Swap, Table,
 };
@@ -237,7 +237,8 @@ impl Cql {
         match place {
             Ok(Ok(place)) => Ok(place),
             _ => Err(StoreError::Unavailable(
-                "the database does not keep up: too many statements wait".into(),
+                "the database does not keep up: too many statements wait (`limits.cql_statements`)"
+                    .into(),
             )),
         }
     }
@@ -458,11 +459,19 @@ fn cluster_key(name: &'static str) -> Key {
 }
 
 fn not_opened(error: StoreError) -> NotOpened {
-    NotOpened(format!("the database does not answer as it should: {error}"))
+    match error {
+        StoreError::Rejected(Cause(why)) => NotOpened(why),
+        error => NotOpened(format!("the database does not answer as it should: {error}")),
+    }
 }
 
 fn not_connected(error: &NewSessionError, options: &Options) -> NotOpened {
     let nodes = options.nodes.join(", ");
+    if let Some(said) = error::login_refused(error) {
+        return NotOpened(format!(
+            "the database does not take the login ({said}): correct `storage.cql.username` and `storage.cql.password`"
+        ));
+    }
     match error {
         NewSessionError::FailedToResolveAnyHostname(_) | NewSessionError::EmptyKnownNodesList => {
             NotOpened(format!(
@@ -470,8 +479,8 @@ fn not_connected(error: &NewSessionError, options: &Options) -> NotOpened {
             ))
         }
         error => NotOpened(format!(
-            "no node of `storage.cql.nodes` ({nodes}) answers: start the database, or correct the addresses and \
-             the login ({error})"
+            "no node of `storage.cql.nodes` ({nodes}) answers: start the database, or correct the addresses \
+             ({error})"
         )),
     }
 }

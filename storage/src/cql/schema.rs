@@ -40,11 +40,11 @@ pub(super) async fn begin(session: &Session, options: &Options) -> Result<(), No
     if !exists(session, &options.keyspace).await? {
         create_keyspace(session, options).await?;
     }
-    let text = create(&options.keyspace, &CLUSTER, Some(identity(&options.keyspace)));
-    run(session, &text, options).await
+    complete(session, &[&CLUSTER], options).await
 }
 
-/// Makes the tables that are not there. Only whoever holds the lease may.
+/// Makes the tables that are not there; but for [`CLUSTER`] only whoever holds the lease may. Where all
+/// are there, no permission is needed to make any.
 pub(super) async fn complete(
     session: &Session,
     tables: &[&Table],
@@ -61,7 +61,8 @@ pub(super) async fn complete(
     let rows = found.rows::<(String,)>().map_err(not_read)?;
     let there: Vec<String> = rows.filter_map(Result::ok).map(|(name,)| name).collect();
     for table in tables.iter().filter(|table| !there.iter().any(|name| name == table.name)) {
-        run(session, &create(&options.keyspace, table, None), options).await?;
+        let id = (**table == CLUSTER).then(|| identity(&options.keyspace));
+        run(session, &create(&options.keyspace, table, id), options).await?;
     }
     Ok(())
 }
