@@ -14,6 +14,8 @@ mod equal;
 #[expect(dead_code, reason = "shared with the tests of the edge, which use all of it")]
 mod harness;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod scenario;
 #[cfg(test)]
 mod stores;

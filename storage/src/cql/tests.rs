@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use simulator::{Cassandra, CommitLog, Wire, WireFaults};
 use tokio::sync::{OnceCell, watch};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::{Consistency, Cql, Lease, Leased, Now, Options, cluster_key, schema};
@@ -226,6 +227,36 @@ async fn a_start_that_cannot_work_says_what_to_do() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let refused = Cql::open(options(silent.to_string(), "k")).await.map(drop).unwrap_err();
     assert!(refused.0.contains("storage.cql.nodes"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_that_find_no_place_in_time_are_refused_and_there_is_one_again_later() {
+    let Some(server) = server().await else { return };
+    let below = keyspace(server).await;
+    below.complete(&[&THREADS]).await.unwrap();
+    let wire = Wire::start(server.address()).await.unwrap();
+    let patient = options(wire.address().to_string(), &below.0.options.keyspace);
+    let request_timeout = Duration::from_secs(2);
+    let cql = Cql::open(Options { statements: 2, request_timeout, ..patient }).await.unwrap();
+    // Prepared and connected.
+    while cql.get(&THREADS, &key(1)).await.is_err() {}
+    wire.set_faults(WireFaults { delay: Duration::from_hours(1), ..WireFaults::default() });
+    let mut asking = JoinSet::new();
+    for _ in 0..6 {
+        let cql = cql.clone();
+        asking.spawn(async move { cql.get(&THREADS, &key(1)).await });
+    }
+    let failures: Vec<_> =
+        asking.join_all().await.into_iter().map(|answer| answer.unwrap_err()).collect();
+    let is_refused = |failure: &&StoreError| match failure {
+        StoreError::Unavailable(cause) => cause.0.contains("`limits.cql_statements`"),
+        other => panic!("{other}"),
+    };
+    // Two were on their way, and perhaps two more when these were given up.
+    let refused = failures.iter().filter(is_refused).count();
+    assert!((2..=4).contains(&refused), "{failures:?}");
+    wire.set_faults(WireFaults::default());
+    while cql.get(&THREADS, &key(1)).await.is_err() {}
 }
 
 /// A name, and who claims it.
