@@ -25,7 +25,7 @@ pub enum Command {
     Demo(DemoOptions),
     /// Writes all that is stored to a file, but for the files that messages show. Nothing may serve it.
     Export {
-        /// A new one.
+        /// A new one; `-` is standard output.
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
     },

@@ -63,7 +63,13 @@ fn run(cli: Cli) -> Result<(), String> {
         Some(Command::Export { to }) => {
             log(&config)?;
             let exported = async { moving::export(&config, &to, stop()?).await };
-            print(&runtime()?.block_on(exported)?)
+            let told = runtime()?.block_on(exported)?;
+            if !moving::is_stdout(&to) {
+                return print(&told);
+            }
+            // Where stderr is gone there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "{told}");
+            Ok(())
         }
         Some(Command::Import { from }) => {
             log(&config)?;

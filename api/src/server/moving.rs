@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use actors::clock::{Clock, Stamps};
 use config::{Backend, Config};
+use storage::Stamp;
 use storage::memory::Now;
 use storage::moving::{self, Export, Imported, Moved, NotMoved, Source};
-use storage::{Stamp, Store};
 use tokio::fs::{self, File, OpenOptions};
-use tokio::io::BufWriter;
+use tokio::io::{AsyncWrite, BufWriter};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -23,19 +23,27 @@ use super::opening::{self, Own};
 /// How often it is said how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(3);
 
-/// Writes all rows of the store of these settings to a new file; answers what to tell.
+/// Whether a name of a file stands for standard output.
+pub fn is_stdout(name: &Path) -> bool {
+    name == Path::new("-")
+}
+
+/// Writes all rows of the store of these settings to a new file, or to standard output; answers what to
+/// tell.
 ///
 /// # Errors
-/// One sentence. There is no file then.
+/// One sentence. There is no file then; what went to standard output ends in the middle, which an
+/// import refuses.
 pub async fn export(
     config: &Config,
     to: &Path,
     stop: impl Future<Output = ()>,
 ) -> Result<String, String> {
-    let name = to.display();
-    if fs::try_exists(to).await.map_err(|error| unusable(to, &error))? {
-        return Err(format!("{name} is there already: name another file, or remove that one"));
-    }
+    let name = match is_stdout(to) {
+        true => "what went to standard output".to_owned(),
+        false => to.display().to_string(),
+    };
+    refuse_target(to, &name).await?;
     let path = &config.storage.path;
     if config.storage.backend == Backend::Embedded && !path.join("tree").exists() {
         return Err(format!(
@@ -43,14 +51,20 @@ pub async fn export(
             path.display()
         ));
     }
-    let part = part_of(to);
     let (clock, stamps) = (Clock::system(), Arc::new(Stamps::above(Stamp(0))));
     let (store, own) = opened(opening::open_to_move(config, stamps, standing(&clock)).await)?;
-    let exported = alone(&own, stop, write_out(store, &part, to, &clock)).await;
+    let exporting = async {
+        refuse_source(store.clone(), &clock).await?;
+        match is_stdout(to) {
+            true => write_rows(&*store, tokio::io::stdout()).await,
+            false => write_file(&*store, to).await,
+        }
+    };
+    let exported = alone(&own, stop, exporting).await;
     own.give_back().await;
-    if exported.is_err() {
+    if exported.is_err() && !is_stdout(to) {
         // Nobody takes it for an export, if it stays.
-        let _ = fs::remove_file(&part).await;
+        let _ = fs::remove_file(part_of(to)).await;
     }
     let Moved { tables, rows, bytes, .. } = exported?;
     Ok(format!(
@@ -103,27 +117,46 @@ pub async fn import(
     }
 }
 
-async fn write_out(
-    store: Arc<dyn Source>,
-    part: &Path,
-    to: &Path,
-    clock: &Clock,
-) -> Result<Moved, String> {
+/// Refuses to write over a file, and to show secrets at a terminal.
+async fn refuse_target(to: &Path, name: &str) -> Result<(), String> {
+    if is_stdout(to) {
+        return match std::io::stdout().is_terminal() {
+            true => {
+                Err("an export is not for a terminal: name a file, or send standard output to one"
+                    .to_owned())
+            }
+            false => Ok(()),
+        };
+    }
+    match fs::try_exists(to).await.map_err(|error| unusable(to, &error))? {
+        true => Err(format!("{name} is there already: name another file, or remove that one")),
+        false => Ok(()),
+    }
+}
+
+/// Refuses a store of which no part must be moved yet.
+async fn refuse_source(store: Arc<dyn Source>, clock: &Clock) -> Result<(), String> {
     let said = |error: NotMoved| error.0;
     moving::refuse_part(&*store).await.map_err(said)?;
-    let rows: Arc<dyn Store> = store.clone();
-    moving::refuse_unfinished(rows, clock.now()).await.map_err(said)?;
+    moving::refuse_unfinished(store, clock.now()).await.map_err(said)
+}
+
+async fn write_rows(store: &dyn Source, to: impl AsyncWrite + Unpin) -> Result<Moved, String> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| error.to_string())?;
-    let failed = |error: std::io::Error| unusable(to, &error);
+    let to = BufWriter::with_capacity(1 << 20, to);
+    let moved = moving::export(store, to, Uuid::from_bytes(id), tell()).await;
+    moved.map_err(|error| error.0)
+}
+
+async fn write_file(store: &dyn Source, to: &Path) -> Result<Moved, String> {
+    let (part, failed) = (part_of(to), |error: std::io::Error| unusable(to, &error));
     // It holds secrets.
     let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).clone();
-    let mut file = options.open(part).await.map_err(failed)?;
-    let to_disk = BufWriter::with_capacity(1 << 20, &mut file);
-    let moved = moving::export(&*store, to_disk, Uuid::from_bytes(id), tell()).await;
-    let moved = moved.map_err(said)?;
+    let mut file = options.open(&part).await.map_err(failed)?;
+    let moved = write_rows(store, &mut file).await?;
     file.sync_all().await.map_err(failed)?;
-    fs::rename(part, to).await.map_err(failed)?;
+    fs::rename(&part, to).await.map_err(failed)?;
     let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty());
     let directory = File::open(directory.unwrap_or(Path::new("."))).await.map_err(failed)?;
     directory.sync_all().await.map_err(failed)?;

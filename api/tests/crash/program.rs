@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -88,14 +88,25 @@ pub(crate) async fn run(
     env: &[(&str, &str)],
     arguments: &[&str],
 ) -> Result<String, String> {
-    let mut command = command(directory, owned(env));
-    command.args(arguments).stderr(Stdio::piped());
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let output = output(directory, env, arguments).await;
     let said = |bytes| String::from_utf8(bytes).unwrap();
     match output.status.code() {
         Some(0) => Ok(said(output.stdout)),
         _ => Err(said(output.stderr)),
     }
+}
+
+/// The same, with all that it says.
+pub(crate) async fn output(directory: &Path, env: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let child = begin(directory, env, arguments);
+    tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap().unwrap()
+}
+
+/// The same, which goes on by itself.
+pub(crate) fn begin(directory: &Path, env: &[(&str, &str)], arguments: &[&str]) -> Child {
+    let mut command = command(directory, owned(env));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
 }
 
 /// The settings by which it keeps its data at this node; one process takes over from another soon.
