@@ -274,9 +274,20 @@ impl Desk {
         bounds: (u64, u64),
         limit: usize,
     ) -> Result<Vec<MessageRow>, Failure> {
+        Ok(self.page(viewer, conversation, bounds, (0, limit)).await?.0)
+    }
+
+    /// The same behind the newest `skip` of them, and the newest one's number in the conversation.
+    pub async fn page(
+        &self,
+        viewer: Viewer,
+        conversation: ConversationId,
+        bounds: (u64, u64),
+        page: (usize, usize),
+    ) -> Result<(Vec<MessageRow>, u64), Failure> {
         let answer = self.ask(viewer, conversation, None, Command::Look).await?;
         let head = answer.conversation.ok_or(Refused::NotFound)?;
-        Ok(self.world.conversations.messages(&head, bounds, limit).await?)
+        Ok(self.world.conversations.page(&head, bounds, page).await?)
     }
 
     /// The newest messages of a conversation that was looked at, newest first.

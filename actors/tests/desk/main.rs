@@ -36,6 +36,8 @@ mod outbox;
 #[cfg(test)]
 mod overload;
 #[cfg(test)]
+mod pages;
+#[cfg(test)]
 mod persons;
 #[cfg(test)]
 mod poison;

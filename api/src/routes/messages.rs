@@ -7,7 +7,7 @@ use axum::http::{Method, StatusCode};
 use engine::channel::Channel;
 use engine::conversation::{Command, Draft, ReactionDraft, Refused};
 use engine::id::ConversationId;
-use engine::message::{Message, MessageRow, Sender, SenderKind};
+use engine::message::{Message, Sender, SenderKind};
 use engine::saying::{Asked, MAIL_FILES_MAX, NewMessage};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -58,18 +58,15 @@ async fn list(
 ) -> Result<Listed<Message>, ApiError> {
     let page = Page::of(query.page, query.per_page, &app)?;
     let (before, after) = (query.before_seq.unwrap_or(u64::MAX), query.after_seq.unwrap_or(0));
-    let limit = page.skip().saturating_add(page.per_page);
-    let rows = app.desk.messages(caller.viewer(), id, (before, after), limit).await?;
+    let asked = (page.skip(), page.per_page);
+    let (rows, newest) = app.desk.page(caller.viewer(), id, (before, after), asked).await?;
     // Messages are numbered without a hole: those in between are as many as their numbers say.
-    let number = |rows: &[MessageRow]| rows.first().map_or(0, |newest| newest.place.ordinal);
-    let left_out = match (after, number(&rows)) {
+    let left_out = match (after, newest) {
         (0, _) | (_, 0) => 0,
-        _ => {
-            number(&app.desk.messages(caller.viewer(), id, (after.saturating_add(1), 0), 1).await?)
-        }
+        _ => app.desk.page(caller.viewer(), id, (after.saturating_add(1), 0), (0, 1)).await?.1,
     };
-    let total = usize::try_from(number(&rows).saturating_sub(left_out)).unwrap_or(usize::MAX);
-    let items = rows.into_iter().skip(page.skip()).map(|row| row.message).collect();
+    let total = usize::try_from(newest.saturating_sub(left_out)).unwrap_or(usize::MAX);
+    let items = rows.into_iter().map(|row| row.message).collect();
     Ok(Listed { items, total, page, uri })
 }
 

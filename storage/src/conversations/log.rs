@@ -14,6 +14,15 @@ use crate::keys::{alone, id, int};
 use crate::port::{Part, Scan};
 use crate::tables::{KEYS, LOG, REFS};
 
+/// From where messages are read, newest first.
+struct Back {
+    block: u64,
+    /// Ordinals: less than this.
+    below: u64,
+    /// Seqs: less than the first, more than the second.
+    bounds: (u64, u64),
+}
+
 impl Conversations {
     /// Reads what a command needs.
     pub async fn load(
@@ -120,6 +129,69 @@ impl Conversations {
         self.read_messages(head, bounds, limit, |body| decode(body).map(Some)).await
     }
 
+    /// The same behind the newest `skip` of them, and the newest one's ordinal; 0: there are none. What
+    /// is passed over is not read: ordinals have no hole.
+    pub async fn page(
+        &self,
+        head: &Conversation,
+        bounds: (u64, u64),
+        (skip, limit): (usize, usize),
+    ) -> Result<(Vec<MessageRow>, u64), StoreError> {
+        let first = if skip == 0 { limit } else { 1 };
+        let rows = self.messages(head, bounds, first).await?;
+        let newest = rows.first().map_or(0, |row| row.place.ordinal);
+        if skip == 0 {
+            return Ok((rows, newest));
+        }
+        let Some(from @ 1..) = newest.checked_sub(skip as u64) else {
+            return Ok((Vec::new(), newest));
+        };
+        let block = self.block_with(head, from).await?;
+        let read = |body: &[u8]| decode(body).map(Some);
+        let back = Back { block, below: from + 1, bounds };
+        Ok((self.read_back(head, back, limit, read).await?, newest))
+    }
+
+    /// The block in which the message with this ordinal lies: the last one that does not begin behind
+    /// it. It is guessed, since messages mostly lie evenly; every other guess is the middle.
+    async fn block_with(&self, head: &Conversation, ordinal: u64) -> Result<u64, StoreError> {
+        // It is `found`, or one of those above `low`, up to `high`.
+        let (mut found, mut low, mut high) = (0, 0, u64::from(block_of(head.seq)));
+        let (mut begins, mut ends, mut is_even) = (1, head.messages + 1, true);
+        while low < high {
+            let blocks = high + 1 - low;
+            let share = blocks.saturating_mul(ordinal - begins) / (ends - begins);
+            let guess = low + if is_even { share } else { blocks / 2 };
+            is_even = !is_even;
+            let top = guess.clamp(low + 1, high);
+            // Where there is none, it is as if the next one below had been guessed.
+            let mut block = top;
+            let first = loop {
+                match self.begin_of(head, block).await? {
+                    None if block > low + 1 => block -= 1,
+                    first => break first,
+                }
+            };
+            match first {
+                Some(first) if first > ordinal => (high, ends) = (block - 1, first),
+                Some(first) => (found, low, begins) = (block, top, first),
+                None => low = top,
+            }
+        }
+        Ok(found)
+    }
+
+    /// The lowest ordinal of a message in a block.
+    async fn begin_of(&self, head: &Conversation, block: u64) -> Result<Option<u64>, StoreError> {
+        let partition = vec![id(head.id.0), int(block)];
+        let scan = Scan { prefix: vec![Part::Int(MESSAGE)], ..Scan::of(&LOG, partition, 1) };
+        let rows = self.store.scan(scan).await?;
+        Ok(match rows.first().and_then(|row| row.clustering.get(1)) {
+            Some(Part::Int(ordinal)) => u64::try_from(*ordinal).ok(),
+            _ => None,
+        })
+    }
+
     /// The same without those that cannot be read, and whether there are any.
     pub async fn readable(
         &self,
@@ -138,18 +210,30 @@ impl Conversations {
         head: &Conversation,
         (before, after): (u64, u64),
         limit: usize,
+        read: impl FnMut(&[u8]) -> Result<Option<MessageRow>, StoreError>,
+    ) -> Result<Vec<MessageRow>, StoreError> {
+        let bounds = (before.min(head.seq + 1), after);
+        // No ordinal is more than its message's seq.
+        let back = Back { block: u64::from(block_of(bounds.0)), below: bounds.0, bounds };
+        self.read_back(head, back, limit, read).await
+    }
+
+    async fn read_back(
+        &self,
+        head: &Conversation,
+        Back { block, below, bounds: (before, after) }: Back,
+        limit: usize,
         mut read: impl FnMut(&[u8]) -> Result<Option<MessageRow>, StoreError>,
     ) -> Result<Vec<MessageRow>, StoreError> {
-        let (conversation, before) = (head.id, before.min(head.seq + 1));
-        let mut found = Vec::new();
-        let mut block = i64::from(block_of(before));
+        let behind = Some(vec![Part::Int(MESSAGE), int(below)]);
         // A commit that begins in one block may reach into the seqs of the next.
-        let last = i64::from(block_of((after + 1).saturating_sub(COMMIT_FACTS_MAX as u64)));
-        while block >= last && found.len() < limit {
-            let partition = vec![id(conversation.0), Part::Int(block)];
+        let last = u64::from(block_of((after + 1).saturating_sub(COMMIT_FACTS_MAX as u64)));
+        let mut found = Vec::new();
+        for block in (last..=block).rev() {
+            let partition = vec![id(head.id.0), int(block)];
             let (prefix, reverse) = (vec![Part::Int(MESSAGE)], true);
             let whole = Scan::of(&LOG, partition, limit.max(64));
-            let mut next = Some(Scan { prefix, reverse, ..whole });
+            let mut next = Some(Scan { prefix, reverse, after: behind.clone(), ..whole });
             while let Some(scan) = next.take_if(|_| found.len() < limit) {
                 let rows = self.store.scan(scan.clone()).await?;
                 next = scan.behind(&rows);
@@ -162,7 +246,9 @@ impl Conversations {
                     }
                 }
             }
-            block -= 1;
+            if found.len() >= limit {
+                break;
+            }
         }
         Ok(found)
     }
