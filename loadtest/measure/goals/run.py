@@ -17,11 +17,11 @@ GROUPS = {
     "ingest": (ingest.round_of, 1.5),
     "live": (live.round_of, 2),
     "pages": (states.pages, 1.5),
-    "fanout": (fanout.round_of, 7),
+    "fanout": (fanout.round_of, 5),
     "memory": (memory.memory, 5),
     "spread": (states.spread, 1),
     "restart": (states.restart, 1),
-    "kills": (scenarios.kills, 15),
+    "kills": (scenarios.kills, 12),
 }
 STATES = {
     "pages": "a conversation of a million messages, made once: 3 minutes",
