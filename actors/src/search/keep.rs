@@ -1,6 +1,7 @@
 //! Keeps the index: brings in what is marked, and behind it what an earlier run, or a run of more than
 //! there was room for, left out. The index knows before when nothing is missing.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -8,10 +9,10 @@ use engine::conversation::Conversation;
 use engine::id::ContactId;
 use engine::message::MessageRow;
 use engine::time::Timestamp;
-use storage::StoreError;
 use storage::conversations::{Conversations, FIRST_HOUR};
 use storage::keys::hour;
 use storage::search::{Round, SearchError, SearchWriter, Trust, behind_all};
+use storage::{Store, StoreError, together};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -282,7 +283,8 @@ impl Keeper<'_> {
     async fn put_marked(&mut self, marks: &[Mark]) -> Result<(), Failed> {
         let of_one = |one: &Mark, other: &Mark| one.conversation() == other.conversation();
         let all = marks.to_vec();
-        let read = async move |conversations: Conversations| {
+        let read = async move |store: Arc<dyn Store>| {
+            let conversations = Conversations::new(store);
             let (mut heads, mut rows) = (Vec::new(), Vec::new());
             for conversation in all.chunk_by(of_one).filter_map(|marks| marks[0].conversation()) {
                 heads.push(spared(conversations.folded(conversation)).await?.flatten());
@@ -294,7 +296,8 @@ impl Keeper<'_> {
             }
             Ok((heads.into_iter(), rows.into_iter()))
         };
-        let (mut heads, mut rows) = self.search.0.conversations.together(read).await?;
+        let store = self.search.0.conversations.store();
+        let (mut heads, mut rows) = together(store, read).await?;
         for marks in marks.chunk_by(of_one) {
             let head = marks[0].conversation().and_then(|_| heads.next()?);
             for mark in marks {

@@ -26,7 +26,7 @@ fn edit(n: u64) -> Inbound {
         target: "message 0".to_owned(),
         provider_id: Some(format!("edit {n}")),
         at: Some(START),
-        what: Amend::Edit(Content::text(&format!("words {n}"))),
+        what: Amend::Edit(Content::text(format!("words {n}"))),
     })
 }
 
