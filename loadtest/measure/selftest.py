@@ -1,13 +1,16 @@
 """Tests of what judges and reads, without measuring anything."""
 
 import base64
+import json
+import pathlib
 import struct
+import tempfile
 import unittest
 import zlib
 
 from measure import histogram
 from measure.goals.bars import Bar, chosen, judge, ratio, shown, table, value
-from measure.goals.run import GROUPS
+from measure.goals.run import GROUPS, kept
 from measure.goals.wanted import BARS
 
 LESS = Bar("2", "less is better", "g", "<=", 1.0, 0.5, ratio("a", "b", "cost"))
@@ -75,6 +78,29 @@ class Tables(unittest.TestCase):
         numbers = {bar.goal.rstrip("b") for bar in BARS}
         self.assertEqual(numbers, {str(number) for number in range(1, 25)} - {"18", "23"})
         self.assertEqual({bar.group for bar in BARS}, set(GROUPS))
+
+
+class Rounds(unittest.TestCase):
+    def setUp(self):
+        self.file = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory())) / "goals.jsonl"
+        self.now = {"commit": "b", "release": 2, "seconds": 5, "shrink": 1}
+        for group, release in (("ingest", 2), ("pages", 2), ("ingest", 1)):
+            line = {"group": group, "settings": self.now | {"commit": "a", "release": release}, "rows": {group: {}}}
+            with self.file.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def test_a_run_goes_on_behind_the_rounds_of_the_same_program(self):
+        rounds = kept(self.file, self.now, True, ["ingest"])
+        self.assertEqual(rounds, {"ingest": [{"ingest": {}}], "pages": [{"pages": {}}]})
+
+    def test_a_new_run_forgets_only_what_it_measures(self):
+        self.assertEqual(kept(self.file, self.now, False, ["ingest"]), {"pages": [{"pages": {}}]})
+        self.assertEqual(len(self.file.read_text().splitlines()), 1)
+
+    def test_a_line_that_was_not_written_to_its_end_is_no_round(self):
+        with self.file.open("a") as file:
+            file.write('{"group": "pag')
+        self.assertEqual(len(kept(self.file, self.now, True, [])["pages"]), 1)
 
 
 class Histograms(unittest.TestCase):

@@ -59,17 +59,18 @@ def commit():
     return done.stdout.strip() or "unknown"
 
 
-def kept(path, settings, resume):
-    """Rounds of an earlier run of the same program in the same way; without `--resume` it begins anew."""
-    ways = ("release", "seconds", "shrink")
-    rounds = {}
-    if resume and path.exists():
-        for line in path.read_text().splitlines():
-            one = json.loads(line)
-            if all(one["settings"][way] == settings[way] for way in ways):
-                rounds.setdefault(one["group"], []).append(one["rows"])
-    else:
-        path.unlink(missing_ok=True)
+def kept(path, settings, resume, groups):
+    """Rounds of an earlier run of the same program in the same way; without `--resume` these groups begin anew,
+    and what is kept of others stays."""
+    ways, rounds = ("release", "seconds", "shrink"), {}
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    found = [(line, json.loads(line)) for line in lines if line.endswith("\n")]
+    if not resume:
+        found = [(line, one) for line, one in found if one["group"] not in groups]
+    path.write_text("".join(line for line, _ in found))
+    for _, one in found:
+        if all(one["settings"][way] == settings[way] for way in ways):
+            rounds.setdefault(one["group"], []).append(one["rows"])
     return rounds
 
 
@@ -89,9 +90,9 @@ def goals(args):
             print(f"{program} is not measured: {why}")
     settings = {"commit": commit(), "release": round((RELEASE / "omnistream").stat().st_mtime), "seconds": args.seconds, "shrink": args.shrink}
     path = args.dir / "goals.jsonl"
-    rounds = kept(path, settings, args.resume)
-    lab = Lab(args.dir, reference, args.seconds, args.quiet, args.shrink, rounds, {})
     groups = [group for group in GROUPS if any(bar.group == group for bar in wanted)]
+    rounds = kept(path, settings, args.resume, groups)
+    lab = Lab(args.dir, reference, args.seconds, args.quiet, args.shrink, rounds, {})
     try:
         for group in groups:
             measure(lab, group, args.rounds, path, settings)
