@@ -89,7 +89,10 @@ impl Desk {
 
     /// A reply over REST, with a key of its own.
     pub(crate) async fn say(&self, customer: usize, text: &str) -> Option<bool> {
-        let Some(id) = self.conversation(customer).await else { return Some(false) };
+        let Some(id) = self.conversation(customer).await else {
+            let there = self.client.get(self.at("/health/live")).send().await;
+            return there.ok().map(|_| false);
+        };
         let path = format!("/api/conversations/{id}/messages");
         taken(self.post(&path, &json!({"text": text}), Some(text)).await?).await
     }
