@@ -38,8 +38,12 @@ pub(crate) fn drops(body: &[u8]) -> bool {
 
 /// What a socket is to write in place of a frame of live events.
 pub(crate) fn frames(frame: Frame, socket: usize) -> Vec<Frame> {
+    // One event alone: a list would break the word once for each.
     let is_new = |frame: &Frame| {
-        says(frame.payload(), r#""k":"message.received""#) && conversation(frame).is_some()
+        let said = frame.payload();
+        said.starts_with(b"{")
+            && says(said, r#""k":"message.received""#)
+            && conversation(frame).is_some()
     };
     match *FAULT {
         Some(Fault::Double) if is_new(&frame) && is_due() => vec![frame.clone(), frame],
