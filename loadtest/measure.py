@@ -3,7 +3,7 @@
 people run instead; and by itself: webhooks a second, latency, webhooks a sync, memory per conversation, a
 flood, live sockets, the search, a large store, a cluster. Loopback only; every server it starts ends with it.
 
-    cargo build --release -p omnistream-api -p omnistream-loadtest
+    cargo build --release -p omnistream-api -p loadtest
     loadtest/measure.py peers  --bench BENCH --dir DIR
     loadtest/measure.py goals  --bench BENCH --dir DIR [--only 1,2,16b] [--rounds 3] [--resume]
     loadtest/measure.py scale  --dir DIR [--conversations 1000000] [--messages 10000000]

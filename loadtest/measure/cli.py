@@ -97,7 +97,7 @@ def main(text):
     if args.measure in (selftest.selftest, reference.peers):
         lacking = []
     if lacking:
-        raise SystemExit(f"{RELEASE} has no {' and no '.join(lacking)}: cargo build --release -p omnistream-api -p omnistream-loadtest -p omnistream-simulator")
+        raise SystemExit(f"{RELEASE} has no {' and no '.join(lacking)}: cargo build --release -p omnistream-api -p loadtest -p omnistream-simulator")
     try:
         return args.measure(args)
     except KeyboardInterrupt:
