@@ -191,7 +191,8 @@ impl Cql {
         let statement = self.prepared(table, verb).await?;
         let _place = self.place().await?;
         let began = Instant::now();
-        let outcome = self.0.session.execute_unpaged(&statement, values).await;
+        // The driver's futures are large, and would be moved with all that wait for them.
+        let outcome = Box::pin(self.0.session.execute_unpaged(&statement, values)).await;
         self.took(verb.word(), table, began, outcome.is_err());
         outcome.map_err(|error| error::failed(&error, verb.reads()))
     }
@@ -233,6 +234,9 @@ impl Cql {
 
     /// A place for a statement that leaves; nobody waits longer for one than for an answer.
     async fn place(&self) -> Result<tokio::sync::SemaphorePermit<'_>, StoreError> {
+        if let Ok(place) = self.0.statements.try_acquire() {
+            return Ok(place);
+        }
         let place = timeout(self.0.options.request_timeout, self.0.statements.acquire()).await;
         match place {
             Ok(Ok(place)) => Ok(place),
@@ -289,7 +293,7 @@ impl Cql {
         batch.set_retry_policy(Some(Arc::new(FallthroughRetryPolicy::new())));
         let _place = self.place().await?;
         let began = Instant::now();
-        let outcome = self.0.session.batch(&batch, rows).await;
+        let outcome = Box::pin(self.0.session.batch(&batch, rows)).await;
         self.took("batch", changes[0].place().0, began, outcome.is_err());
         outcome.map(drop).map_err(|error| error::failed(&error, false))
     }
