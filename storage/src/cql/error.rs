@@ -70,6 +70,17 @@ fn attempted(error: &RequestAttemptError, cause: Cause, reads: bool) -> StoreErr
     }
 }
 
+/// Whether the server knows the statement no more.
+pub(super) fn is_forgotten(error: &ExecutionError) -> bool {
+    matches!(
+        error,
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(
+            DbError::Unprepared { .. },
+            _
+        ))
+    )
+}
+
 /// Why a login was not taken, if that is why nobody could be asked.
 pub(super) fn login_refused(error: &NewSessionError) -> Option<String> {
     let NewSessionError::MetadataError(MetadataError::ConnectionPoolError(
@@ -100,7 +111,7 @@ mod tests {
     use scylla::errors::{DbError, ExecutionError, OperationType, RequestAttemptError, WriteType};
     use scylla::statement::Consistency;
 
-    use super::failed;
+    use super::{failed, is_forgotten};
     use crate::error::StoreError;
 
     fn answered(error: DbError, reads: bool) -> StoreError {
@@ -156,6 +167,16 @@ mod tests {
             let failure = answered(error.clone(), true);
             assert!(matches!(failure, StoreError::Unavailable(_)), "{error}: {failure}");
         }
+    }
+
+    #[test]
+    fn only_a_statement_that_the_server_forgot_is_asked_again() {
+        let failed = |error| {
+            let error = RequestAttemptError::DbError(error, "so it says".to_owned());
+            is_forgotten(&ExecutionError::LastAttemptError(error))
+        };
+        assert!(failed(DbError::Unprepared { statement_id: vec![1].into() }));
+        assert!(!failed(DbError::Overloaded));
     }
 
     #[test]

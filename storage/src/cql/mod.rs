@@ -26,7 +26,7 @@ use scylla::client::PoolSize;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
-use scylla::errors::NewSessionError;
+use scylla::errors::{ExecutionError, NewSessionError};
 use scylla::policies::retry::{DefaultRetryPolicy, FallthroughRetryPolicy};
 use scylla::response::query_result::QueryResult;
 use scylla::statement::batch::{Batch as CqlBatch, BatchType};
@@ -50,6 +50,8 @@ const TTL_MAX: Duration = Duration::from_secs(20 * 365 * 24 * 60 * 60);
 const BATCH_MAX: usize = 60_000;
 /// After so long what had no answer is asked again: by then there is another connection.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// How often a statement is sent again that the server had forgotten.
+const FORGOTTEN: usize = 5;
 /// How often a plain write is sent whose outcome is unknown: the same stamp makes it the same write.
 const WRITES: usize = 2;
 
@@ -192,7 +194,8 @@ impl Cql {
         let _place = self.place().await?;
         let began = Instant::now();
         // The driver's futures are large, and would be moved with all that wait for them.
-        let outcome = Box::pin(self.0.session.execute_unpaged(&statement, values)).await;
+        let execute = || Box::pin(self.0.session.execute_unpaged(&statement, &values));
+        let outcome = remembered(execute).await;
         self.took(verb.word(), table, began, outcome.is_err());
         outcome.map_err(|error| error::failed(&error, verb.reads()))
     }
@@ -293,7 +296,7 @@ impl Cql {
         batch.set_retry_policy(Some(Arc::new(FallthroughRetryPolicy::new())));
         let _place = self.place().await?;
         let began = Instant::now();
-        let outcome = Box::pin(self.0.session.batch(&batch, rows)).await;
+        let outcome = remembered(|| Box::pin(self.0.session.batch(&batch, &rows))).await;
         self.took("batch", changes[0].place().0, began, outcome.is_err());
         outcome.map(drop).map_err(|error| error::failed(&error, false))
     }
@@ -396,6 +399,23 @@ impl Store for Cql {
     fn guarantees(&self) -> Guarantees {
         Guarantees { atomic: false, settled: false }
     }
+}
+
+/// Asks until the server knows the statement. The driver prepares it once more by itself, and a
+/// server that is making tables forgets it between the two: nothing was done.
+async fn remembered<T, F>(mut ask: impl FnMut() -> F) -> Result<T, ExecutionError>
+where
+    F: Future<Output = Result<T, ExecutionError>>,
+{
+    let mut outcome = ask().await;
+    for _ in 0..FORGOTTEN {
+        if !outcome.as_ref().is_err_and(error::is_forgotten) {
+            break;
+        }
+        sleep(AGAIN_AFTER).await;
+        outcome = ask().await;
+    }
+    outcome
 }
 
 /// A write that goes on whether its outcome is awaited or not.
