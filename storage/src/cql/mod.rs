@@ -9,6 +9,7 @@
 
 mod answers;
 mod error;
+mod forgotten;
 mod guarded;
 mod lease;
 mod schema;
@@ -26,7 +27,7 @@ use scylla::client::PoolSize;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
-use scylla::errors::{ExecutionError, NewSessionError};
+use scylla::errors::NewSessionError;
 use scylla::policies::retry::{DefaultRetryPolicy, FallthroughRetryPolicy};
 use scylla::response::query_result::QueryResult;
 use scylla::statement::batch::{Batch as CqlBatch, BatchType};
@@ -36,6 +37,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::answers::{body_of, rows_of};
+use self::forgotten::remembered;
 pub use self::lease::{Lease, Leased, Now};
 use self::statements::{Value, Verb, parts};
 use crate::check;
@@ -50,8 +52,6 @@ const TTL_MAX: Duration = Duration::from_secs(20 * 365 * 24 * 60 * 60);
 const BATCH_MAX: usize = 60_000;
 /// After so long what had no answer is asked again: by then there is another connection.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// How often a statement is sent again that the server had forgotten.
-const FORGOTTEN: usize = 5;
 /// How often a plain write is sent whose outcome is unknown: the same stamp makes it the same write.
 const WRITES: usize = 2;
 
@@ -399,23 +399,6 @@ impl Store for Cql {
     fn guarantees(&self) -> Guarantees {
         Guarantees { atomic: false, settled: false }
     }
-}
-
-/// Asks until the server knows the statement. The driver prepares it once more by itself, and a
-/// server that is making tables forgets it between the two: nothing was done.
-async fn remembered<T, F>(mut ask: impl FnMut() -> F) -> Result<T, ExecutionError>
-where
-    F: Future<Output = Result<T, ExecutionError>>,
-{
-    let mut outcome = ask().await;
-    for _ in 0..FORGOTTEN {
-        if !outcome.as_ref().is_err_and(error::is_forgotten) {
-            break;
-        }
-        sleep(AGAIN_AFTER).await;
-        outcome = ask().await;
-    }
-    outcome
 }
 
 /// A write that goes on whether its outcome is awaited or not.
