@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use engine::id::AgentId;
 use tokio::time::Instant;
@@ -38,8 +39,9 @@ struct Waiting<W> {
     rest: Option<Box<Sight<W>>>,
     /// The writer will write what waits.
     called: Option<Called>,
-    /// When the writer wrote last.
-    written: Option<Instant>,
+    /// Each of the writer's writes moves this on by the hold: how far ahead of now it is says how many
+    /// there were lately.
+    paid: Option<Instant>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -88,6 +90,11 @@ pub enum Cut {
 const ROOM_KEPT: usize = 8;
 /// So many frames the writer writes at once.
 const BATCH: usize = 64;
+/// After so many writes, each within the hold after the one before, what comes is held: one thing that
+/// happens is told in several.
+const WRITES_IN_A_ROW: u32 = 4;
+/// When so much is held it is written: more in a write saves little.
+const JOINED: usize = 16;
 
 impl<W: Wire> Queue<W> {
     pub(super) fn new(
@@ -105,7 +112,7 @@ impl<W: Wire> Queue<W> {
             waker: None,
             rest: None,
             called: None,
-            written: None,
+            paid: None,
         };
         let (frames_max, bytes_max) = (limits.queue_frames.max(1), limits.queue_bytes);
         let waiting = Mutex::new(waiting);
@@ -184,7 +191,7 @@ impl<W: Wire> Queue<W> {
     pub(super) fn write(&self) {
         let mut waiting = self.waiting();
         waiting.called = None;
-        if !waiting.write(self.encoding, &*self.outlet) {
+        if !waiting.write(self.encoding, &*self.outlet, self.writer.hold) {
             wake(waiting);
         }
     }
@@ -211,12 +218,14 @@ impl<W: Wire> Queue<W> {
         if waiting.rest.is_none() || waiting.cut.is_some() {
             return wake(waiting);
         }
-        let is_close = |at: Instant| at.elapsed() * 2 < self.writer.hold;
+        let is_much = waiting.items.len() >= JOINED || self.is_half_full(&waiting);
+        let ahead = || waiting.paid.map(|paid| paid.saturating_duration_since(Instant::now()));
+        let is_often = |ahead: Duration| ahead > self.writer.hold * (WRITES_IN_A_ROW - 1);
         let called = match waiting.called {
             Some(Called::Now) => return,
-            _ if self.is_half_full(&waiting) => Called::Now,
+            _ if is_much => Called::Now,
             Some(Called::Later) => return,
-            None if waiting.written.is_some_and(is_close) => Called::Later,
+            None if ahead().is_some_and(is_often) => Called::Later,
             None => Called::Now,
         };
         if self.writer.add(self.clone(), called == Called::Later) {
@@ -260,7 +269,7 @@ impl<W: Wire> Waiting<W> {
     }
 
     /// Writes for a session that rests. Answers whether its task has nothing to do.
-    fn write(&mut self, encoding: Encoding, outlet: &dyn Outlet<W>) -> bool {
+    fn write(&mut self, encoding: Encoding, outlet: &dyn Outlet<W>, hold: Duration) -> bool {
         let Some(sight) = &mut self.rest else { return true };
         // What the task was woken for is not done here.
         let is_woken = self.cut.is_some() || self.poked || !sight.shows.is_empty();
@@ -288,7 +297,8 @@ impl<W: Wire> Waiting<W> {
             return false;
         }
         sight.written();
-        self.written = Some(Instant::now());
+        let now = Instant::now();
+        self.paid = Some(self.paid.map_or(now, |paid| paid.max(now)) + hold);
         self.items.is_empty()
     }
 
