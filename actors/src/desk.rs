@@ -457,8 +457,8 @@ impl Desk {
     }
 
     /// How many actors are in memory.
-    pub async fn actors(&self) -> usize {
-        self.shards.count().await
+    pub fn actors(&self) -> usize {
+        self.shards.count()
     }
 
     /// What is set aside.

@@ -126,7 +126,7 @@ impl Ingress {
         let items = self.routed(account, items).await?;
         match (share, turn) {
             (Ok(share), Some(_turn)) => self.take_now(items, &share, until).await,
-            _ => self.wait(items).await,
+            _ => Box::pin(self.wait(items)).await,
         }
     }
 
@@ -148,7 +148,7 @@ impl Ingress {
             match (late.is_empty(), again) {
                 (true, _) => return Ok(()),
                 (false, true) => items = late,
-                (false, false) => return self.wait(late).await,
+                (false, false) => return Box::pin(self.wait(late)).await,
             }
         }
     }
@@ -267,7 +267,9 @@ impl Ingress {
         match self.settle(sent, until, late).await? {
             Settled::Done => Ok(None),
             Settled::Late(item) => Ok(Some(item)),
-            Settled::Unplaced(item, reason) => self.bury_item(&item, reason).await.map(|()| None),
+            Settled::Unplaced(item, reason) => {
+                Box::pin(self.bury_item(&item, reason)).await.map(|()| None)
+            }
         }
     }
 
@@ -286,7 +288,7 @@ impl Ingress {
                 Err(Failure::Parked) => return Ok(Settled::Late(item)),
                 Err(Failure::Refused(Refused::Moved(_))) => {
                     let handles = customer(&item.envelope.command);
-                    let to = self.identities.settle(item.thread, &handles).await?;
+                    let to = Box::pin(self.identities.settle(item.thread, &handles)).await?;
                     let Owner { thread: to, contact } = to.ok_or(Failure::Unavailable)?;
                     tracing::debug!(from = %item.thread, %to, "a thread moved");
                     (item.thread, item.origin.contact) = (to, contact);

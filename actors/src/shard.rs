@@ -1,14 +1,15 @@
-//! Shard actors: each holds the virtual actors of some of the 256 virtual shards, wakes them,
-//! lets them go, and looks after them when they fail.
+//! Shards: each holds the virtual actors of some of the 256 virtual shards, wakes them and lets them
+//! go. Whoever has something for one finds it there; the shard's own actor looks after those that fail
+//! and those that are idle.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::contact::Contact;
 use engine::id::{ContactId, TenantId, ThreadId};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use storage::StoreError;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -20,31 +21,45 @@ use crate::slots::{End, Failed, Slots, Start};
 use crate::thread::{Order, ThreadActor, ThreadMessage};
 use crate::world::World;
 
-/// All shard actors: messages for a virtual actor go to the one that its id names.
+/// All shards: what is for a virtual actor goes to the one that its id names.
 #[derive(Clone)]
-pub struct Shards(Arc<Vec<ActorRef<ShardMessage>>>);
+pub struct Shards(Arc<Vec<Shard>>);
 
-/// What a shard actor is told.
-pub enum ShardMessage {
-    Thread(ThreadId, Box<Order>),
-    Contact(ContactId, ContactOrder),
+struct Shard {
+    actor: ActorRef<ShardMessage>,
+    held: Arc<Mutex<Held>>,
+}
+
+/// What a shard's actor is told.
+pub(crate) enum ShardMessage {
     /// A virtual actor is idle and has handled so many messages.
     Idle(Kind, Uuid, u64),
     /// The wait after a failure is over.
     Retry(Kind, Uuid),
     /// Time to let idle actors go.
     Tick,
-    /// How many actors are in memory.
-    Count(oneshot::Sender<usize>),
     /// Everybody is to leave as soon as nothing is under way.
     Empty,
 }
 
 /// The kinds of virtual actors.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     Thread,
     Contact,
+}
+
+/// The virtual actors of a shard.
+struct Held {
+    world: Arc<World>,
+    threads: Slots<ThreadActor>,
+    contacts: Slots<ContactActor>,
+    /// How many may be in memory,
+    most: usize,
+    /// and how many came since room was made for them.
+    woken: usize,
+    /// Nothing is taken any more.
+    closed: bool,
 }
 
 /// A contact's actor leaves so soon: it is spoken to when its customer first writes, and seldom
@@ -52,31 +67,32 @@ pub enum Kind {
 const CONTACT_IDLE: Duration = Duration::from_secs(1);
 
 impl Shards {
-    /// Starts so many shard actors, which keep so many virtual actors in memory.
+    /// Starts so many shards, which keep so many virtual actors in memory.
     pub async fn start(world: Arc<World>, count: usize, live_actors: usize) -> Self {
-        let (send, _) = tokio::sync::watch::channel(None::<Self>);
+        let (send, _) = watch::channel(None::<Self>);
         let count = count.clamp(1, 256);
-        let mut actors = Vec::with_capacity(count);
+        let mut all = Vec::with_capacity(count);
         for _ in 0..count {
-            let arguments = (world.clone(), send.subscribe(), live_actors.div_ceil(count));
-            let (actor, _) = Actor::spawn(None, ShardActor, arguments)
+            let held = Held::new(world.clone(), live_actors.div_ceil(count));
+            let held = Arc::new(Mutex::new(held));
+            let (actor, _) = Actor::spawn(None, ShardActor, (held.clone(), send.subscribe()))
                 .await
                 .expect("a shard actor's start has nothing that fails");
-            actors.push(actor);
+            all.push(Shard { actor, held });
         }
-        let shards = Self(Arc::new(actors));
+        let shards = Self(Arc::new(all));
         send.send_replace(Some(shards.clone()));
         shards
     }
 
     /// A command for a thread.
     pub fn tell_thread(&self, thread: ThreadId, order: Order) {
-        self.send(thread.shard(), ShardMessage::Thread(thread, Box::new(order)));
+        self.tell(thread.shard(), |held, start| held.tell_thread(thread, Box::new(order), start));
     }
 
     /// A command for a contact.
     pub fn tell_contact(&self, contact: ContactId, order: ContactOrder) {
-        self.send(contact.shard(), ShardMessage::Contact(contact, order));
+        self.tell(contact.shard(), |held, start| held.tell_contact(contact, order, start));
     }
 
     /// Has a thread do what is ordered, and answers what became of it.
@@ -102,78 +118,112 @@ impl Shards {
         answer.await.unwrap_or(Err(Failure::Unavailable.into()))
     }
 
+    /// Something for a virtual actor, on the caller's time: it is woken if it is not there.
+    fn tell(&self, shard: u8, tell: impl FnOnce(&mut Held, &Starting<'_>)) {
+        let shard = self.of(shard);
+        let start = Starting { shards: self, supervisor: &shard.actor };
+        let mut held = held(&shard.held);
+        // What is not taken is dropped: its waiter hears of it by that.
+        if !held.closed {
+            // A bug here must not end whoever tells, nor all actors of the shard.
+            let _ = caught("shard", || {
+                let before = held.live();
+                tell(&mut held, &start);
+                if held.live() > before {
+                    held.make_room();
+                }
+            });
+        }
+    }
+
     pub(crate) fn send(&self, shard: u8, message: ShardMessage) {
-        let at = usize::from(shard) % self.0.len();
-        // A shard actor that is gone drops the message: its waiter hears of it by that.
-        drop(self.0[at].send_message(message));
+        // A shard's actor that is gone has nobody to let go.
+        drop(self.of(shard).actor.send_message(message));
+    }
+
+    fn of(&self, shard: u8) -> &Shard {
+        &self.0[usize::from(shard) % self.0.len()]
     }
 
     /// How many virtual actors are in memory.
-    pub async fn count(&self) -> usize {
-        let mut count = 0;
-        for actor in self.0.iter() {
-            let (send, answer) = oneshot::channel();
-            drop(actor.send_message(ShardMessage::Count(send)));
-            count += answer.await.unwrap_or(0);
-        }
-        count
+    pub fn count(&self) -> usize {
+        self.0.iter().map(|shard| held(&shard.held).live()).sum()
     }
 
     /// Lets everybody go, for so long at most. Answers whether all went.
     pub async fn empty(&self, within: Duration) -> bool {
         let all_gone = async {
-            while self.count().await > 0 {
-                for actor in self.0.iter() {
-                    drop(actor.send_message(ShardMessage::Empty));
+            while self.count() > 0 {
+                for shard in self.0.iter() {
+                    drop(shard.actor.send_message(ShardMessage::Empty));
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         let gone = tokio::time::timeout(within, all_gone).await.is_ok();
-        for actor in self.0.iter() {
-            drop(actor.stop_and_wait(None, Some(Duration::from_secs(1))).await);
+        for shard in self.0.iter() {
+            held(&shard.held).closed = true;
+            drop(shard.actor.stop_and_wait(None, Some(Duration::from_secs(1))).await);
         }
         gone
     }
 }
 
+/// What a virtual actor is woken with.
+struct Starting<'a> {
+    shards: &'a Shards,
+    supervisor: &'a ActorRef<ShardMessage>,
+}
+
+impl Starting<'_> {
+    fn start(&self, world: &Arc<World>, id: Uuid) -> (Start, ActorCell) {
+        let (world, shards) = (world.clone(), self.shards.clone());
+        (Start { id, world, shards, again: false }, self.supervisor.get_cell())
+    }
+}
+
 struct ShardActor;
 
-struct Shard {
-    world: Arc<World>,
-    shards: tokio::sync::watch::Receiver<Option<Shards>>,
-    threads: Slots<ThreadActor>,
-    contacts: Slots<ContactActor>,
-    /// How many may be in memory,
-    most: usize,
-    /// and how many came since room was made for them.
-    woken: usize,
+struct Looking {
+    held: Arc<Mutex<Held>>,
+    shards: watch::Receiver<Option<Shards>>,
+}
+
+impl Looking {
+    /// Does something about its actors.
+    fn at_all(&self, myself: &ActorRef<ShardMessage>, look: impl FnOnce(&mut Held, &Starting<'_>)) {
+        // Nobody can have spoken to a shard before.
+        let Some(shards) = self.shards.borrow().clone() else { return };
+        let start = Starting { shards: &shards, supervisor: myself };
+        let mut held = held(&self.held);
+        // A bug here must not end all actors of the shard.
+        let _ = caught("shard", || look(&mut held, &start));
+    }
 }
 
 impl Actor for ShardActor {
     type Msg = ShardMessage;
-    type State = Shard;
-    type Arguments = (Arc<World>, tokio::sync::watch::Receiver<Option<Shards>>, usize);
+    type State = Looking;
+    type Arguments = (Arc<Mutex<Held>>, watch::Receiver<Option<Shards>>);
 
     async fn pre_start(
         &self,
         myself: ActorRef<ShardMessage>,
-        (world, shards, most): Self::Arguments,
-    ) -> Result<Shard, ActorProcessingErr> {
-        let every = (world.idle_after / 2).clamp(Duration::from_millis(10), CONTACT_IDLE);
+        (all, shards): Self::Arguments,
+    ) -> Result<Looking, ActorProcessingErr> {
+        let idle_after = held(&all).world.idle_after;
+        let every = (idle_after / 2).clamp(Duration::from_millis(10), CONTACT_IDLE);
         myself.send_interval(every, || ShardMessage::Tick);
-        let (threads, contacts) = (Slots::new(), Slots::new());
-        Ok(Shard { world, shards, threads, contacts, most, woken: 0 })
+        Ok(Looking { held: all, shards })
     }
 
     async fn handle(
         &self,
         myself: ActorRef<ShardMessage>,
         message: ShardMessage,
-        shard: &mut Shard,
+        looking: &mut Looking,
     ) -> Result<(), ActorProcessingErr> {
-        // A bug here must not end all actors of the shard.
-        let _ = caught("shard", || shard.told(&myself, message));
+        looking.at_all(&myself, |held, start| held.told(message, start));
         Ok(())
     }
 
@@ -181,65 +231,65 @@ impl Actor for ShardActor {
         &self,
         myself: ActorRef<ShardMessage>,
         event: SupervisionEvent,
-        shard: &mut Shard,
+        looking: &mut Looking,
     ) -> Result<(), ActorProcessingErr> {
-        let _ = caught("shard", || shard.heard(&myself, event));
+        looking.at_all(&myself, |held, start| held.heard(&myself, event, start));
         Ok(())
     }
 }
 
-impl Shard {
-    fn told(&mut self, myself: &ActorRef<ShardMessage>, message: ShardMessage) {
-        let before = self.live();
+impl Held {
+    fn new(world: Arc<World>, most: usize) -> Self {
+        let (threads, contacts) = (Slots::new(), Slots::new());
+        Self { world, threads, contacts, most, woken: 0, closed: false }
+    }
+
+    fn tell_thread(&mut self, id: ThreadId, order: Box<Order>, start: &Starting<'_>) {
+        let Self { world, threads, .. } = self;
+        threads.deliver(id.0, ThreadMessage::Do(order), || start.start(world, id.0));
+    }
+
+    fn tell_contact(&mut self, id: ContactId, order: ContactOrder, start: &Starting<'_>) {
+        let Self { world, contacts, .. } = self;
+        contacts.deliver(id.0, ContactMessage::Do(order), || start.start(world, id.0));
+    }
+
+    fn told(&mut self, message: ShardMessage, start: &Starting<'_>) {
+        let Self { world, threads, contacts, .. } = self;
         match message {
-            ShardMessage::Thread(id, order) => {
-                let Self { world, shards, threads, .. } = self;
-                threads
-                    .deliver(id.0, ThreadMessage::Do(order), || start(world, shards, id.0, myself));
-            }
-            ShardMessage::Contact(id, order) => {
-                let Self { world, shards, contacts, .. } = self;
-                contacts.deliver(id.0, ContactMessage::Do(order), || {
-                    start(world, shards, id.0, myself)
-                });
-            }
-            ShardMessage::Idle(Kind::Thread, id, handled) => self.threads.idle(id, handled),
-            ShardMessage::Idle(Kind::Contact, id, handled) => self.contacts.idle(id, handled),
+            ShardMessage::Idle(Kind::Thread, id, handled) => threads.idle(id, handled),
+            ShardMessage::Idle(Kind::Contact, id, handled) => contacts.idle(id, handled),
             ShardMessage::Retry(Kind::Thread, id) => {
-                let Self { world, shards, threads, .. } = self;
-                threads.retry(id, || start(world, shards, id, myself));
+                threads.retry(id, || start.start(world, id));
             }
             ShardMessage::Retry(Kind::Contact, id) => {
-                let Self { world, shards, contacts, .. } = self;
-                contacts.retry(id, || start(world, shards, id, myself));
+                contacts.retry(id, || start.start(world, id));
             }
             ShardMessage::Tick => {
-                let (now, idle_after) = (Instant::now(), self.world.idle_after);
+                let (now, idle_after) = (Instant::now(), world.idle_after);
                 if let Some(since) = now.checked_sub(idle_after) {
-                    self.threads.ask_idle(since);
+                    threads.ask_idle(since);
                 }
                 if let Some(since) = now.checked_sub(idle_after.min(CONTACT_IDLE)) {
-                    self.contacts.ask_idle(since);
+                    contacts.ask_idle(since);
                 }
-                self.threads.give_back();
-                self.contacts.give_back();
-            }
-            ShardMessage::Count(answer) => {
-                // Who asked may have gone.
-                let _ = answer.send(self.live());
+                threads.give_back();
+                contacts.give_back();
             }
             ShardMessage::Empty => {
-                self.threads.ask_all();
-                self.contacts.ask_all();
+                threads.ask_all();
+                contacts.ask_all();
             }
-        }
-        if self.live() > before {
-            self.make_room();
         }
     }
 
     /// Something became of one of its actors.
-    fn heard(&mut self, myself: &ActorRef<ShardMessage>, event: SupervisionEvent) {
+    fn heard(
+        &mut self,
+        myself: &ActorRef<ShardMessage>,
+        event: SupervisionEvent,
+        start: &Starting<'_>,
+    ) {
         let (cell, end) = match event {
             SupervisionEvent::ActorTerminated(cell, ..) => (cell, End::Left),
             // What our actors end with themselves is the store's.
@@ -250,11 +300,9 @@ impl Shard {
             SupervisionEvent::ActorFailed(cell, _) => (cell, End::Panicked),
             _ => return,
         };
-        let Self { world, shards, threads, contacts, .. } = self;
-        let begin = |id: Uuid| start(world, shards, id, myself);
-        let thread = threads.ended(cell.get_id(), end, begin);
-        let begin = |id: Uuid| start(world, shards, id, myself);
-        let contact = contacts.ended(cell.get_id(), end, begin);
+        let Self { world, threads, contacts, .. } = self;
+        let thread = threads.ended(cell.get_id(), end, |id| start.start(world, id));
+        let contact = contacts.ended(cell.get_id(), end, |id| start.start(world, id));
         let failed = thread
             .map(|failed| (Kind::Thread, failed))
             .or(contact.map(|failed| (Kind::Contact, failed)));
@@ -292,6 +340,10 @@ impl Shard {
     }
 }
 
+fn held(all: &Mutex<Held>) -> MutexGuard<'_, Held> {
+    all.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Parks a thread whose actor panics again and again, nobody knows on what.
 fn park(world: Arc<World>, thread: ThreadId) {
     tokio::spawn(async move {
@@ -301,14 +353,4 @@ fn park(world: Arc<World>, thread: ThreadId) {
             tracing::warn!(%thread, %failure, "a conversation could not be parked");
         }
     });
-}
-
-fn start(
-    world: &Arc<World>,
-    shards: &tokio::sync::watch::Receiver<Option<Shards>>,
-    id: Uuid,
-    myself: &ActorRef<ShardMessage>,
-) -> (Start, ActorCell) {
-    let shards = shards.borrow().clone().expect("set before anybody can speak to a shard");
-    (Start { id, world: world.clone(), shards, again: false }, myself.get_cell())
 }

@@ -70,6 +70,7 @@ fn secure(headers: &mut HeaderMap) {
         ),
         (header::CACHE_CONTROL, "no-store"),
     ];
+    headers.reserve(2 * fixed.len());
     for (name, value) in fixed {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }

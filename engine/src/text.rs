@@ -20,6 +20,16 @@ pub fn controls(text: &str) -> Option<&'static str> {
         .then_some("must not hold control characters other than line breaks and tabs")
 }
 
+/// The first so many characters of a text.
+pub fn beginning(text: &str, chars: usize) -> &str {
+    // Nothing has more characters than bytes.
+    if text.len() <= chars {
+        return text;
+    }
+    let end = text.char_indices().nth(chars).map_or(text.len(), |(end, _)| end);
+    &text[..end]
+}
+
 /// File names are cut behind so many characters.
 const FILENAME_CHARS_MAX: usize = 255;
 

@@ -27,8 +27,8 @@ pub(crate) struct Schedule {
     pub(crate) count: u64,
 }
 
-/// The pacer looks at the clock no more often.
-const STEP: Duration = Duration::from_micros(100);
+/// The pacer looks at the clock no more often: each look costs as much as a request.
+const STEP: Duration = Duration::from_micros(400);
 
 impl Arrivals {
     /// At the times of a schedule.

@@ -8,7 +8,7 @@ use crate::error::StoreError;
 
 /// A body of a value.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut body = Vec::with_capacity(512);
+    let mut body = Vec::with_capacity(1024);
     let mut to = rmp_serde::Serializer::new(&mut body).with_struct_map();
     value.serialize(&mut to).expect("writing to memory does not fail");
     body
@@ -58,7 +58,12 @@ mod tests {
             contact_name: Some("Ines".to_owned()),
             assignee: Some(AgentId(id)),
             closed_at: Some(Timestamp(1)),
-            unread_at: vec![(1, Place { block: 0, ordinal: 1 })],
+            unread_at: vec![
+                (1, Place { block: 0, ordinal: 1 }),
+                (300, Place { block: 1, ordinal: 200 }),
+                (u64::MAX, Place { block: u32::MAX, ordinal: u64::MAX }),
+                (2, Place { block: 0, ordinal: 0 }),
+            ],
             unsettled: vec![Place { block: 0, ordinal: 1 }],
             touched: true,
             clean: true,
@@ -67,6 +72,15 @@ mod tests {
         for head in [&empty, &full] {
             assert_eq!(decode::<Conversation>(&encode(head)).unwrap(), *head);
         }
+        #[derive(Serialize)]
+        struct Once {
+            #[serde(flatten)]
+            head: Conversation,
+            unread_at: Vec<(u64, Place)>,
+        }
+        let (head, unread_at) = (empty.clone(), full.unread_at.clone());
+        let read = decode::<Conversation>(&encode(&Once { head, unread_at })).unwrap();
+        assert_eq!(read.unread_at, full.unread_at, "as it was written once");
         let names = |head| String::from_utf8_lossy(&encode(head)).matches("unsettled").count();
         assert_eq!((names(&empty), names(&full)), (0, 1));
     }

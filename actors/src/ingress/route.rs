@@ -33,7 +33,7 @@ impl Ingress {
             let command = match item {
                 Inbound::Dead { reason, raw } => {
                     let whose = (Some(account.tenant), Some(account.id));
-                    self.keep(whose, Source::Decode, reason, raw).await?;
+                    Box::pin(self.keep(whose, Source::Decode, reason, raw)).await?;
                     continue;
                 }
                 Inbound::Ignored(what) => {
@@ -44,10 +44,14 @@ impl Ingress {
             };
             let Some(mut command) = command else { continue };
             count(kind(&command));
+            if let Some((thread, origin)) = self.familiar(account, &command) {
+                routed.push(Item { thread, origin, envelope: envelope(command) });
+                continue;
+            }
             let Ok(place) = self.place(account, &mut command).await else {
                 let raw = raw(&command);
                 let whose = (Some(account.tenant), Some(account.id));
-                self.keep(whose, Source::Place, UNPLACED.to_owned(), raw).await?;
+                Box::pin(self.keep(whose, Source::Place, UNPLACED.to_owned(), raw)).await?;
                 continue;
             };
             match place? {
@@ -61,13 +65,23 @@ impl Ingress {
             // What is behind an item may have had its thread moved: they keep their order.
             for item in &mut routed {
                 let (thread, contact) = (item.thread, item.origin.contact);
-                let owner = self.identities.root_of(Owner { thread, contact }).await?;
+                let owner = Box::pin(self.identities.root_of(Owner { thread, contact })).await?;
                 if goes_along(&item.envelope.command) {
                     (item.thread, item.origin.contact) = (owner.thread, owner.contact);
                 }
             }
         }
         Ok(routed)
+    }
+
+    /// Which thread a message is for whose sender's handles have just been looked up: as nearly all are.
+    fn familiar(&self, account: &Account, command: &Command) -> Option<(ThreadId, Origin)> {
+        let Command::Receive(message) = command else { return None };
+        if message.topic.is_some() || message.author.is_some() {
+            return None;
+        }
+        let owner = self.identities.familiar(account, &message.from)?;
+        Some((owner.thread, origin(account, owner)))
     }
 
     /// Which thread an item is for, if that can be said without a panic.

@@ -79,7 +79,7 @@ async fn a_cold_conversation_wakes_with_four_reads_at_most() {
     for n in 0..300 {
         say(n).await;
     }
-    while bench.desk.actors().await > 0 {
+    while bench.desk.actors() > 0 {
         tokio::time::sleep(Duration::from_secs(30)).await;
     }
     statements.take();

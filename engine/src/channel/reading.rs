@@ -37,9 +37,15 @@ pub(super) const LONG_ID: &str = "an id in it is too long";
 
 /// The same, where it is no longer than an id; of anything else no value is made.
 pub(super) fn sent_text(sent: &RawValue) -> Option<String> {
-    let is_short = sent.get().len() <= ID_BYTES_MAX + "\"\"".len();
-    let value = is_short.then(|| serde_json::from_str(sent.get()).ok())??;
-    text(&value).filter(|id| id.len() <= ID_BYTES_MAX)
+    let sent = sent.get();
+    if sent.len() > ID_BYTES_MAX + "\"\"".len() {
+        return None;
+    }
+    let quoted = sent.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    if let Some(plain) = quoted.filter(|quoted| !quoted.contains('\\')) {
+        return (!plain.is_empty()).then(|| plain.to_owned());
+    }
+    text(&serde_json::from_str(sent).ok()?).filter(|id| id.len() <= ID_BYTES_MAX)
 }
 
 /// An id, which some senders write as a number.

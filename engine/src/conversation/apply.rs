@@ -12,6 +12,7 @@ use crate::id::{ConversationId, MessageId};
 use crate::message::{
     Attachment, Content, Message, MessageError, MessageRow, MessageStatus, Place, Reacted, Reacting,
 };
+use crate::text::beginning;
 use crate::time::Timestamp;
 
 impl Conversation {
@@ -295,7 +296,7 @@ impl Preview {
             id: message.id,
             direction: message.direction,
             kind: message.kind,
-            text: message.text.as_ref().map(|text| text.chars().take(PREVIEW_CHARS).collect()),
+            text: message.text.as_deref().map(|text| beginning(text, PREVIEW_CHARS).to_owned()),
             at: message.created_at,
         }
     }

@@ -14,6 +14,7 @@ mod outbound;
 mod reactions;
 mod recent;
 mod turn;
+mod unread;
 mod view;
 mod watermark;
 
@@ -169,7 +170,7 @@ pub struct Conversation {
     pub unread: u32,
     /// The newest of those that are unread, oldest first, at most [`UNREAD_KEPT`]: the seq of each
     /// and where it lies.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "unread")]
     pub unread_at: Vec<(u64, Place)>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,

@@ -1,13 +1,15 @@
 //! Who a payload speaks of: handles in canonical order, and contacts found by them, never by their
 //! place in a list.
 
+use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::channel::Handle;
-use crate::channel::reading::value_of;
+use crate::channel::reading::{ITEM_BYTES_MAX, value_of};
 use crate::contact::IdentityKind;
 use crate::resource::NAME_CHARS_MAX;
+use crate::text::beginning;
 
 /// In canonical order, what is there of a business-scoped id, its parent, and a phone number.
 pub(super) fn handles(
@@ -33,7 +35,9 @@ pub(super) fn group(id: &str) -> Vec<Handle> {
 /// A phone number without all that is written between its digits.
 pub(super) fn digits(phone: &str) -> String {
     let mut digits = phone.to_owned();
-    digits.retain(|c| c.is_ascii_digit());
+    if !phone.bytes().all(|byte| byte.is_ascii_digit()) {
+        digits.retain(|c| c.is_ascii_digit());
+    }
     digits
 }
 
@@ -53,11 +57,7 @@ struct Contact {
 impl Contacts {
     /// As they were sent; one that is none is left out.
     pub(super) fn read(sent: &[&RawValue]) -> Self {
-        let read = |raw: &&RawValue| {
-            let value = value_of(raw)?;
-            Some(Contact { handles: handles_of(&value), name: name_of(&value) })
-        };
-        let all: Vec<_> = sent.iter().filter_map(read).collect();
+        let all: Vec<_> = sent.iter().filter_map(|raw| Some(Told::read(raw)?.into())).collect();
         let named = |(at, contact): (usize, &Contact)| {
             contact.handles.iter().map(|handle| (handle.clone(), at)).collect::<Vec<_>>()
         };
@@ -84,21 +84,58 @@ impl Contacts {
 /// A name as it is kept.
 pub(super) fn shown(name: &str) -> Option<String> {
     let name = name.trim();
-    let end = name.char_indices().nth(NAME_CHARS_MAX).map_or(name.len(), |(end, _)| end);
-    (!name.is_empty()).then(|| name[..end].to_owned())
+    (!name.is_empty()).then(|| beginning(name, NAME_CHARS_MAX).to_owned())
 }
 
-/// The provider's name for a contact: that of its profile, else its username as `@username`.
-fn name_of(contact: &Value) -> Option<String> {
-    let of = |key: &str| shown(contact.get("profile")?.get(key)?.as_str()?);
-    let username =
-        || of("username").and_then(|name| shown(&format!("@{}", name.trim_start_matches('@'))));
-    of("name").or_else(username)
+/// What a contact says of itself.
+#[derive(Deserialize)]
+struct Told {
+    user_id: Option<String>,
+    parent_user_id: Option<String>,
+    wa_id: Option<String>,
+    profile: Option<Profile>,
 }
 
-fn handles_of(contact: &Value) -> Vec<Handle> {
-    let of = |key: &str| contact.get(key).and_then(Value::as_str);
-    handles(of("user_id"), of("parent_user_id"), of("wa_id"))
+#[derive(Deserialize)]
+struct Profile {
+    name: Option<String>,
+    username: Option<String>,
+}
+
+impl Told {
+    fn read(sent: &RawValue) -> Option<Self> {
+        if sent.get().len() > ITEM_BYTES_MAX {
+            return None;
+        }
+        // Where something in it is not what it should be the rest counts.
+        serde_json::from_str(sent.get()).ok().or_else(|| Some(Self::of(&value_of(sent)?)))
+    }
+
+    fn of(contact: &Value) -> Self {
+        let text = |of: &Value, key: &str| of.get(key).and_then(Value::as_str).map(str::to_owned);
+        let profile = contact.get("profile").map(|profile| Profile {
+            name: text(profile, "name"),
+            username: text(profile, "username"),
+        });
+        let [user_id, parent_user_id, wa_id] =
+            ["user_id", "parent_user_id", "wa_id"].map(|key| text(contact, key));
+        Self { user_id, parent_user_id, wa_id, profile }
+    }
+}
+
+impl From<Told> for Contact {
+    /// Its name is that of its profile, else its username as `@username`.
+    fn from(Told { user_id, parent_user_id, wa_id, profile }: Told) -> Self {
+        let handles = handles(user_id.as_deref(), parent_user_id.as_deref(), wa_id.as_deref());
+        let name = profile.and_then(|Profile { name, username }| {
+            let of_user = || {
+                let name = shown(username.as_deref()?)?;
+                shown(&format!("@{}", name.trim_start_matches('@')))
+            };
+            name.as_deref().and_then(shown).or_else(of_user)
+        });
+        Self { handles, name }
+    }
 }
 
 /// The handles of a message's sender with those of its contact.
