@@ -29,6 +29,7 @@ use crate::contact::{ContactCommand, ContactFailure};
 use crate::failure::Failure;
 use crate::identity::Identities;
 use crate::ingress::Ingress;
+use crate::pages::Pages;
 use crate::parking::{Parking, Trials};
 use crate::permits::{Amount, Marks, Permit, PermitLimits, Permits};
 use crate::shard::Shards;
@@ -80,6 +81,8 @@ pub struct DeskOptions {
     pub known_handles: usize,
     /// How many others one contact may be suggested to be.
     pub merge_suggestions: usize,
+    /// Pages of messages that are kept as they were sent, in bytes.
+    pub page_bytes: usize,
     /// What is kept of one tenant's dead letters.
     pub dead_letters: LetterLimits,
     /// Webhooks with history that are imported at once.
@@ -116,6 +119,7 @@ impl Default for DeskOptions {
             live_actors: 100,
             known_handles: 1_000,
             merge_suggestions: 5,
+            page_bytes: 1 << 20,
             dead_letters: LetterLimits { letters: 100, bytes: 1 << 20 },
             imports: 1,
             poison_attempts: 3,
@@ -165,6 +169,7 @@ impl Desk {
             poison_attempts: options.poison_attempts,
             decide: options.decide,
             commits: Ages::new(),
+            pages: Arc::new(Pages::new(store.clone(), options.page_bytes)),
             merge_suggestions: options.merge_suggestions,
         });
         let shards = Shards::start(world.clone(), options.shards, options.live_actors).await;
@@ -223,6 +228,8 @@ impl Desk {
         let head = head.filter(|head| head.tenant == viewer.tenant).ok_or(Refused::NotFound)?;
         self.world.waiting.load(head.thread.shard()).await?;
         if self.world.parking.holds(head.thread) {
+            // What is stored of its head may lag behind: no page that is read by it is kept.
+            self.world.pages.forget(conversation);
             return parked(viewer, head, &command);
         }
         let permit = self.permits.take(viewer.tenant, head.thread).map_err(Failure::busy)?;
@@ -263,31 +270,6 @@ impl Desk {
     ) -> Result<Answer, Failure> {
         let envelope = Envelope { target, ..envelope(By::System, command) };
         self.order(thread, envelope, Permit::own()).await
-    }
-
-    /// Messages of a conversation with `after < seq < before` (the bounds), newest first, at most
-    /// `limit`.
-    pub async fn messages(
-        &self,
-        viewer: Viewer,
-        conversation: ConversationId,
-        bounds: (u64, u64),
-        limit: usize,
-    ) -> Result<Vec<MessageRow>, Failure> {
-        Ok(self.page(viewer, conversation, bounds, (0, limit)).await?.0)
-    }
-
-    /// The same behind the newest `skip` of them, and the newest one's number in the conversation.
-    pub async fn page(
-        &self,
-        viewer: Viewer,
-        conversation: ConversationId,
-        bounds: (u64, u64),
-        page: (usize, usize),
-    ) -> Result<(Vec<MessageRow>, u64), Failure> {
-        let answer = self.ask(viewer, conversation, None, Command::Look).await?;
-        let head = answer.conversation.ok_or(Refused::NotFound)?;
-        Ok(self.world.conversations.page(&head, bounds, page).await?)
     }
 
     /// The newest messages of a conversation that was looked at, newest first.

@@ -19,6 +19,7 @@ pub mod ingress;
 pub mod letters;
 pub mod mailer;
 pub mod outbox;
+pub mod pages;
 pub mod panics;
 pub mod parking;
 pub mod permits;

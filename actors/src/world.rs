@@ -15,6 +15,7 @@ use storage::conversations::Conversations;
 use crate::ages::Ages;
 use crate::clock::{Clock, Ids, Stamps};
 use crate::committed::Committed;
+use crate::pages::Pages;
 use crate::parking::Parking;
 use crate::waiting::Waiting;
 
@@ -36,6 +37,7 @@ pub struct World {
     pub decide: Decide,
     /// Commits on their way.
     pub commits: Ages,
+    pub pages: Arc<Pages>,
     /// How many others one contact may be suggested to be.
     pub merge_suggestions: usize,
 }

@@ -11,6 +11,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use engine::conversation::IdempotencyKey;
 use engine::resource::{FieldError, Invalid};
 use futures_util::StreamExt;
@@ -304,6 +305,36 @@ impl Page {
     pub fn skip(self) -> usize {
         (self.page - 1) * self.per_page
     }
+
+    /// The headers of this page, which has so many of all rows.
+    fn headers(self, rows: usize, total: usize, uri: &Uri) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-total-count", HeaderValue::from(total));
+        let link = |to: usize, relation: &str| {
+            let query = uri.query().unwrap_or_default();
+            let pairs = form_urlencoded::parse(query.as_bytes());
+            let kept = pairs.filter(|(name, _)| name != "page" && name != "per_page");
+            let mut query: Vec<(String, String)> =
+                kept.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+            query.push(("page".to_owned(), to.to_string()));
+            query.push(("per_page".to_owned(), self.per_page.to_string()));
+            let query = serde_urlencoded::to_string(query).unwrap_or_default();
+            format!("<{}?{query}>; rel=\"{relation}\"", uri.path())
+        };
+        let mut links = Vec::new();
+        if self.skip() + rows < total {
+            links.push(link(self.page + 1, "next"));
+        }
+        if self.page > 1 {
+            links.push(link(self.page - 1, "prev"));
+        }
+        if let Ok(value) = HeaderValue::from_str(&links.join(", "))
+            && !links.is_empty()
+        {
+            headers.insert(header::LINK, value);
+        }
+        headers
+    }
 }
 
 /// A page of a list, with the headers that lead on (RFC 8288).
@@ -315,35 +346,28 @@ pub struct Listed<T> {
     pub uri: Uri,
 }
 
+/// The same, with the items already as JSON.
+pub struct Encoded {
+    pub body: Bytes,
+    /// How many items it has.
+    pub items: usize,
+    pub total: usize,
+    pub page: Page,
+    pub uri: Uri,
+}
+
 impl<T: Serialize> IntoResponse for Listed<T> {
     fn into_response(self) -> Response {
-        let Self { items, total, page, uri } = self;
-        let mut headers = HeaderMap::new();
-        headers.insert("x-total-count", HeaderValue::from(total));
-        let link = |to: usize, relation: &str| {
-            let query = uri.query().unwrap_or_default();
-            let pairs = form_urlencoded::parse(query.as_bytes());
-            let kept = pairs.filter(|(name, _)| name != "page" && name != "per_page");
-            let mut query: Vec<(String, String)> =
-                kept.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
-            query.push(("page".to_owned(), to.to_string()));
-            query.push(("per_page".to_owned(), page.per_page.to_string()));
-            let query = serde_urlencoded::to_string(query).unwrap_or_default();
-            format!("<{}?{query}>; rel=\"{relation}\"", uri.path())
-        };
-        let mut links = Vec::new();
-        if page.skip() + items.len() < total {
-            links.push(link(page.page + 1, "next"));
-        }
-        if page.page > 1 {
-            links.push(link(page.page - 1, "prev"));
-        }
-        if let Ok(value) = HeaderValue::from_str(&links.join(", "))
-            && !links.is_empty()
-        {
-            headers.insert(header::LINK, value);
-        }
-        (headers, axum::Json(items)).into_response()
+        let headers = self.page.headers(self.items.len(), self.total, &self.uri);
+        (headers, axum::Json(self.items)).into_response()
+    }
+}
+
+impl IntoResponse for Encoded {
+    fn into_response(self) -> Response {
+        let mut headers = self.page.headers(self.items, self.total, &self.uri);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        (headers, self.body).into_response()
     }
 }
 

@@ -49,6 +49,7 @@ fn load(desk: &Desk) {
         ("omnistream_waiting_items", items),
         ("omnistream_waiting_bytes", bytes),
         ("omnistream_waiting_threads", waiting.threads()),
+        ("omnistream_pages_bytes", desk.pages().bytes()),
     ] {
         metrics::gauge!(name).set(value as f64);
     }

@@ -1,5 +1,6 @@
 //! Access tokens: JWTs (RFC 7519, HS256) that name a stored login and are checked against it.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use actors::tenants::{Caller, Tenants};
@@ -20,6 +21,14 @@ struct Claims {
     iat: i64,
     exp: i64,
 }
+
+/// Made once: it is of sets.
+static VALIDATION: LazyLock<Validation> = LazyLock::new(|| {
+    let mut validation = Validation::new(Algorithm::HS256);
+    // Compared with the tenants' clock.
+    validation.validate_exp = false;
+    validation
+});
 
 /// A token of a login, good for `ttl` from `now`.
 pub fn issue(
@@ -49,10 +58,7 @@ pub async fn check(keys: &JwtKeys, tenants: &Tenants, token: &str) -> Result<Che
         let caller = tenants.key_caller(id, &secret).await?.ok_or_else(ApiError::unauthorized)?;
         return Ok(Checked { expires_at: caller.until.0 / 1000, caller });
     }
-    let mut validation = Validation::new(Algorithm::HS256);
-    // Compared with the tenants' clock below.
-    validation.validate_exp = false;
-    let claims = jsonwebtoken::decode::<Claims>(token, &keys.check, &validation)
+    let claims = jsonwebtoken::decode::<Claims>(token, &keys.check, &VALIDATION)
         .map_err(|_| ApiError::unauthorized())?
         .claims;
     if tenants.now().0 / 1000 >= claims.exp {

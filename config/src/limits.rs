@@ -33,6 +33,7 @@ pub struct Limits {
     pub account_timeout: Duration,
     pub page_default: usize,
     pub page_max: usize,
+    pub page_cache_bytes: usize,
     pub inflight_node: usize,
     pub inflight_node_bytes: usize,
     pub inflight_unproven_bytes: usize,

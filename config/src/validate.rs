@@ -9,8 +9,13 @@ use crate::limits::Limits;
 use crate::{Backend, Config, ConfigError, Storage};
 
 /// Limits for which 0 means that there is none.
-const MAY_BE_ZERO: [&str; 4] =
-    ["tenant_requests_per_second", "agents_per_tenant", "accounts_per_tenant", "socket_hold"];
+const MAY_BE_ZERO: [&str; 5] = [
+    "tenant_requests_per_second",
+    "agents_per_tenant",
+    "accounts_per_tenant",
+    "socket_hold",
+    "page_cache_bytes",
+];
 
 /// No limit is higher: some count places that are made, or numbered, at the start.
 const LIMIT_MAX: i64 = 1 << 40;

@@ -68,6 +68,7 @@ impl State {
         batch.age = Some(world.commits.begin());
         let span = batch.span(self.id, &ready);
         self.phase = Phase::Committing(Box::new(batch));
+        let changing = world.pages.changing(ready.after.id);
         let writing = async move {
             let write = Write {
                 commit: &ready.commit,
@@ -79,7 +80,9 @@ impl State {
                 worked,
                 recent: recent.as_ref(),
             };
-            world.conversations.commit(&write, world.stamps.next()).await
+            let written = world.conversations.commit(&write, world.stamps.next()).await;
+            changing.ended(&written);
+            written
         };
         self.writing = Some(match span.is_disabled() {
             true => Box::pin(writing),

@@ -56,7 +56,10 @@ pub(super) async fn load_thread(world: &World, id: ThreadId) -> Result<Loading, 
         // A row that a lost answer left on its way would replace the one that was read.
         world.conversations.put_thread(&woken.thread, &[], None, world.stamps.next()).await?;
         if let (Some(newest), Some(case)) = (&woken.newest, &woken.case) {
-            world.conversations.redo(newest, case, world.stamps.next()).await?;
+            let changing = world.pages.changing(case.id);
+            let redone = world.conversations.redo(newest, case, world.stamps.next()).await;
+            changing.ended(&redone);
+            redone?;
         }
     }
     Ok(Loading { woken: Some(woken), contact: contact.map(Shown::of) })

@@ -1,14 +1,17 @@
 //! Messages of a conversation.
 
 use actors::failure::{Failure, Full};
+use actors::pages::{Asked, Sent};
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{Method, StatusCode};
+use bytes::Bytes;
 use engine::channel::Channel;
-use engine::conversation::{Command, Draft, ReactionDraft, Refused};
+use engine::conversation::{Command, Conversation, Draft, ReactionDraft, Refused};
 use engine::id::ConversationId;
 use engine::message::{Message, Sender, SenderKind};
-use engine::saying::{Asked, MAIL_FILES_MAX, NewMessage};
+use engine::permission::Viewer;
+use engine::saying::{self, MAIL_FILES_MAX, NewMessage};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -17,7 +20,7 @@ use super::{Access, Route, media, route};
 use crate::app::App;
 use crate::crud::state;
 use crate::error::ApiError;
-use crate::extract::{Body, Id, Key, Listed, Page, Query};
+use crate::extract::{Body, Encoded, Id, Key, Page, Query};
 use crate::guard::Me;
 
 pub fn routes() -> Vec<Route> {
@@ -55,19 +58,43 @@ async fn list(
     Id(id): Id<ConversationId>,
     OriginalUri(uri): OriginalUri,
     Query(query): Query<ListQuery>,
-) -> Result<Listed<Message>, ApiError> {
+) -> Result<Encoded, ApiError> {
     let page = Page::of(query.page, query.per_page, &app)?;
     let (before, after) = (query.before_seq.unwrap_or(u64::MAX), query.after_seq.unwrap_or(0));
-    let asked = (page.skip(), page.per_page);
-    let (rows, newest) = app.desk.page(caller.viewer(), id, (before, after), asked).await?;
+    let asked = Asked { before, after, skip: page.skip(), limit: page.per_page };
+    let (viewer, pages) = (caller.viewer(), app.desk.pages());
+    // Apart, so that what is kept takes no room for reading it.
+    let read = || Box::pin(read(&app, viewer, id, asked));
+    let sent = pages.get(viewer, id, asked, read).await?;
+    let Sent { body, rows: items, total, .. } = sent;
+    Ok(Encoded { body, items, total, page, uri })
+}
+
+async fn read(
+    app: &App,
+    viewer: Viewer,
+    id: ConversationId,
+    asked: Asked,
+) -> Result<Sent, ApiError> {
+    let found = app.desk.page(viewer, id, asked).await?;
     // Messages are numbered without a hole: those in between are as many as their numbers say.
-    let left_out = match (after, newest) {
+    let left_out = match (asked.after, found.newest) {
         (0, _) | (_, 0) => 0,
-        _ => app.desk.page(caller.viewer(), id, (after.saturating_add(1), 0), (0, 1)).await?.1,
+        (after, _) => {
+            let left_out = Asked { before: after.saturating_add(1), after: 0, skip: 0, limit: 1 };
+            app.desk.page(viewer, id, left_out).await?.newest
+        }
     };
-    let total = usize::try_from(newest.saturating_sub(left_out)).unwrap_or(usize::MAX);
-    let items = rows.into_iter().map(|row| row.message).collect();
-    Ok(Listed { items, total, page, uri })
+    let total = usize::try_from(found.newest.saturating_sub(left_out)).unwrap_or(usize::MAX);
+    let messages: Vec<_> = found.rows.iter().map(|row| &row.message).collect();
+    let body = serde_json::to_vec(&messages).map_err(|error| {
+        tracing::error!(%error, "messages cannot be written as JSON");
+        ApiError::unavailable("these messages cannot be shown now; try again shortly")
+    })?;
+    // As large as it is: it may be kept.
+    let body = Bytes::from(body.into_boxed_slice());
+    let Conversation { tenant, assignee, .. } = found.head;
+    Ok(Sent { tenant, assignee, body, rows: messages.len(), total })
 }
 
 async fn send(
@@ -97,7 +124,7 @@ async fn send(
     }
     let account_can_send = account.is_some_and(|account| account.can_send(app.tenants.now()));
     let command = match asked {
-        Asked::Message { mut saying, reply_to } => {
+        saying::Asked::Message { mut saying, reply_to } => {
             head.channel.check(&mut saying)?;
             let most = app.config.limits.mail_file_bytes as u64;
             if saying.file_bytes() > most {
@@ -106,7 +133,7 @@ async fn send(
             }
             Command::Send(Draft { saying, reply_to, sender, account_can_send })
         }
-        Asked::Reaction(reaction) => {
+        saying::Asked::Reaction(reaction) => {
             head.channel.check_reaction(&reaction)?;
             let emoji = Some(reaction.emoji).filter(|emoji| !emoji.is_empty());
             let message = reaction.message_id;

@@ -113,6 +113,7 @@ pub(super) fn desk_options(config: &Config) -> DeskOptions {
         decide: engine::conversation::decide,
         known_handles: HANDLES_MAX,
         merge_suggestions: limits.merge_suggestions,
+        page_bytes: limits.page_cache_bytes,
         shards: cores * 4,
         seed: None,
     }

@@ -45,6 +45,8 @@ mod integrations;
 #[cfg(test)]
 mod isolation;
 #[cfg(test)]
+mod kept_pages;
+#[cfg(test)]
 mod live;
 #[cfg(test)]
 mod logins;
