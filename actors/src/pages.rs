@@ -87,8 +87,8 @@ struct Kept {
 /// it is not.
 struct Ticket(Option<u64>);
 
-/// Something writes a conversation's messages, as long as this is there.
-pub(crate) struct Changing {
+/// A write of a conversation's messages, as long as it is under way.
+pub(crate) struct UnderWay {
     pages: Arc<Pages>,
     conversation: ConversationId,
     is_known: bool,
@@ -156,9 +156,9 @@ impl Pages {
     }
 
     /// Messages of a conversation are going to be written.
-    pub(crate) fn changing(self: &Arc<Self>, conversation: ConversationId) -> Changing {
+    pub(crate) fn begin(self: &Arc<Self>, conversation: ConversationId) -> UnderWay {
         self.forget(conversation);
-        Changing { pages: self.clone(), conversation, is_known: false }
+        UnderWay { pages: self.clone(), conversation, is_known: false }
     }
 
     /// Pages of a conversation are not what they were, and what is being read of it is not kept.
@@ -253,18 +253,19 @@ impl Kept {
 }
 
 fn place(conversation: ConversationId) -> usize {
-    let place = conversation.0.as_u128() % PLACES as u128;
+    // The end of an id is drawn.
+    let place = conversation.0.as_u64_pair().1 % PLACES as u64;
     usize::try_from(place).expect("a place is below their number")
 }
 
-impl Changing {
+impl UnderWay {
     /// It has ended so. Where that is not known, and the store may write it yet, no page is kept again.
     pub(crate) fn ended(mut self, outcome: &Result<(), StoreError>) {
         self.is_known = matches!(outcome, Ok(()) | Err(StoreError::Unavailable(_)));
     }
 }
 
-impl Drop for Changing {
+impl Drop for UnderWay {
     fn drop(&mut self) {
         if !self.is_known && !self.pages.settled {
             self.pages.doubt(self.conversation);
@@ -364,10 +365,10 @@ mod tests {
         let Ok(_) = pages.get(admin(), ONE, farther, read).await;
         assert!(!reads(&pages, admin(), ONE, "one").await);
         assert_eq!(pages.bytes(), 3 * PAGE_BYTES + "oneothermore".len());
-        let changing = pages.changing(ONE);
+        let under_way = pages.begin(ONE);
         assert_eq!(pages.bytes(), PAGE_BYTES + "other".len(), "all of it is gone at once");
         assert!(reads(&pages, admin(), ONE, "one").await);
-        changing.ended(&Ok(()));
+        under_way.ended(&Ok(()));
         assert!(reads(&pages, admin(), ONE, "new").await, "it was read before that ended");
         assert!(!reads(&pages, admin(), ONE, "new").await);
         assert!(!reads(&pages, admin(), OTHER, "other").await);
@@ -377,13 +378,13 @@ mod tests {
     async fn what_was_being_read_when_something_was_written_is_not_kept() {
         let pages = pages(true, 1 << 20);
         let read = async || {
-            drop(pages.changing(ONE));
+            drop(pages.begin(ONE));
             Ok::<_, Infallible>(sent("old"))
         };
         let Ok(_) = pages.get(admin(), ONE, NEWEST, read).await;
         assert!(reads(&pages, admin(), ONE, "new").await);
         let read = async || {
-            drop(pages.changing(OTHER));
+            drop(pages.begin(OTHER));
             Ok::<_, Infallible>(sent("as it is"))
         };
         let Ok(_) = pages.get(admin(), ONE, Asked { skip: 20, ..NEWEST }, read).await;
@@ -452,14 +453,14 @@ mod tests {
             (false, Err(unknown), false),
         ] {
             let pages = pages(settled, 1 << 20);
-            pages.changing(ONE).ended(&outcome);
+            pages.begin(ONE).ended(&outcome);
             reads(&pages, admin(), ONE, "page").await;
             assert_eq!(reads(&pages, admin(), ONE, "page").await, !keeps, "{settled} {outcome:?}");
         }
         let pages = pages(false, 1 << 20);
         for n in 0..DOUBTED_MAX as u128 {
             // Whoever writes it is gone.
-            drop(pages.changing(ConversationId(Uuid::from_u128(100 + n))));
+            drop(pages.begin(ConversationId(Uuid::from_u128(100 + n))));
         }
         for _ in 0..2 {
             assert!(reads(&pages, admin(), ONE, "page").await, "all are doubted");

@@ -68,7 +68,7 @@ impl State {
         batch.age = Some(world.commits.begin());
         let span = batch.span(self.id, &ready);
         self.phase = Phase::Committing(Box::new(batch));
-        let changing = world.pages.changing(ready.after.id);
+        let under_way = world.pages.begin(ready.after.id);
         let writing = async move {
             let write = Write {
                 commit: &ready.commit,
@@ -81,7 +81,7 @@ impl State {
                 recent: recent.as_ref(),
             };
             let written = world.conversations.commit(&write, world.stamps.next()).await;
-            changing.ended(&written);
+            under_way.ended(&written);
             written
         };
         self.writing = Some(match span.is_disabled() {

@@ -56,9 +56,9 @@ pub(super) async fn load_thread(world: &World, id: ThreadId) -> Result<Loading, 
         // A row that a lost answer left on its way would replace the one that was read.
         world.conversations.put_thread(&woken.thread, &[], None, world.stamps.next()).await?;
         if let (Some(newest), Some(case)) = (&woken.newest, &woken.case) {
-            let changing = world.pages.changing(case.id);
+            let under_way = world.pages.begin(case.id);
             let redone = world.conversations.redo(newest, case, world.stamps.next()).await;
-            changing.ended(&redone);
+            under_way.ended(&redone);
             redone?;
         }
     }
