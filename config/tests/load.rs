@@ -206,6 +206,7 @@ fn each_rule_is_one_sentence_that_names_its_key() {
         assert!(!error.contains("short"), "{error}");
     }
     assert!(from_env("OMNISTREAM__LIMITS__AGENTS_PER_TENANT", "0").is_ok());
+    assert!(from_env("OMNISTREAM__LIMITS__PAGE_CACHE_BYTES", "0").is_ok());
 }
 
 #[test]
