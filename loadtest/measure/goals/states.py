@@ -5,6 +5,7 @@ import subprocess
 import urllib.request
 
 from measure.machine import quiet, scratch, spent
+from measure.search import caught_up
 from measure.servers import beside, engine, loadtest
 from measure.state import fill, state
 from measure.webhooks import closed
@@ -20,6 +21,8 @@ def spread(lab):
     for name, conversations, messages in (("over many", lab.scaled(MANY), 1), ("over 1,000", FEW, 1)):
         place, _ = state(lab.dir, conversations, conversations * messages)
         with engine(place) as server:
+            # What the index has still to take in would be part of what a webhook costs.
+            caught_up(server)
             # Each round writes to others, in which nobody has written since the start.
             first = turn * conversations // 10 % conversations
             options = {"customers": conversations - first, "first_customer": first}
@@ -75,6 +78,7 @@ def pages(lab):
     for name, length in lengths.items():
         place, _ = state(lab.dir, 1, length, connections=1)
         with engine(place) as server:
+            caught_up(server)
             one = server.call("GET", "/api/conversations?per_page=1")[0]["id"]
             path = f"/api/conversations/{one}/messages?per_page={PAGE}"
             asked = {name: path}
