@@ -27,6 +27,7 @@ use tokio::task::yield_now;
 use crate::bench::{
     Bench, TENANT, Tuning, account, account_of, admin, block_on, phone, says, tuned,
 };
+use crate::pages::is_read_anew;
 
 /// What the decider panics on, and how often it did.
 static BUGS: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
@@ -115,6 +116,21 @@ async fn said(bench: &Bench, from: &str) -> (Vec<String>, ConversationId) {
 
 fn tags(word: &str) -> Command {
     Command::SetTags { tags: vec![word.to_owned()] }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_of_a_parked_conversation_is_read_each_time() {
+    let bench = bench().await;
+    breaks_on("unkept");
+    takes(&bench, vec![message("1", "before"), message("1", "unkept")]).await;
+    let id = said(&bench, "1").await.1;
+    for _ in 0..2 {
+        assert!(is_read_anew(&bench.desk, id).await);
+    }
+    mended("unkept");
+    assert_eq!(retry(&bench, letters(&bench).await.remove(0)).await, None);
+    assert!(is_read_anew(&bench.desk, id).await);
+    assert!(!is_read_anew(&bench.desk, id).await);
 }
 
 #[tokio::test(start_paused = true)]
