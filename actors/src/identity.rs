@@ -43,11 +43,6 @@ impl Identities {
         self.known.forgotten()
     }
 
-    /// Whose these handles are, where nothing need be read for it.
-    pub(crate) fn familiar(&self, account: &Account, handles: &[Handle]) -> Option<Owner> {
-        self.known.look(key(account.id, handles)).ok()
-    }
-
     /// Whose these handles are, if one of them is known; those that are not are learned from it.
     pub async fn recognise(
         &self,

@@ -15,6 +15,7 @@ use storage::dead_letters::Source;
 
 use super::{Ingress, Item, UNPLACED, command, count, envelope, kind};
 use crate::failure::Failure;
+use crate::handles::key;
 use crate::identity::{Owner, origin};
 use crate::panics::{Panicked, caught_in};
 use crate::parking::raw;
@@ -80,7 +81,7 @@ impl Ingress {
         if message.topic.is_some() || message.author.is_some() {
             return None;
         }
-        let owner = self.identities.familiar(account, &message.from)?;
+        let owner = self.identities.known.look(key(account.id, &message.from)).ok()?;
         Some((owner.thread, origin(account, owner)))
     }
 

@@ -46,6 +46,8 @@ mod profiles;
 #[cfg(test)]
 mod protocol;
 #[cfg(test)]
+mod retried;
+#[cfg(test)]
 mod search;
 #[cfg(test)]
 mod sends;

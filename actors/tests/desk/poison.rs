@@ -8,7 +8,6 @@ use std::time::Duration;
 use actors::clock::{Clock, Stamps};
 use actors::committed::Committed;
 use actors::failure::{Failure, Full};
-use actors::letters::NotRetried;
 use engine::account::Account;
 use engine::channel::{Import, Imported, Inbound};
 use engine::conversation::{
@@ -17,12 +16,10 @@ use engine::conversation::{
 use engine::id::{ConversationId, MessageId, ThreadId};
 use engine::message::{MessageKind, MessageRow, MessageStatus};
 use engine::time::Timestamp;
-use futures_util::future::join_all;
 use storage::dead_letters::{DeadLetter, LetterLimits, Source};
 use storage::faulty::{Call, Fate, Faulty};
 use storage::memory::Memory;
 use storage::{Stamp, Store, Table};
-use tokio::task::yield_now;
 
 use crate::bench::{
     Bench, TENANT, Tuning, account, account_of, admin, block_on, phone, says, tuned,
@@ -68,7 +65,7 @@ fn memory() -> (Arc<dyn Store>, Clock) {
     (Arc::new(Memory::new(Arc::new(move || now.now()))), clock)
 }
 
-async fn bench() -> Bench {
+pub(crate) async fn bench() -> Bench {
     let (store, clock) = memory();
     fragile_over(store, clock).await
 }
@@ -77,15 +74,15 @@ async fn fragile_over(store: Arc<dyn Store>, clock: Clock) -> Bench {
     Bench::tuned(store, clock, Tuning { decide: fragile, ..Tuning::default() }).await
 }
 
-fn message(from: &str, text: &str) -> Inbound {
+pub(crate) fn message(from: &str, text: &str) -> Inbound {
     says(vec![phone(from)], &format!("{from}-{text}"), text)
 }
 
-async fn takes(bench: &Bench, items: Vec<Inbound>) {
+pub(crate) async fn takes(bench: &Bench, items: Vec<Inbound>) {
     bench.desk.ingest(&account(), items).await.unwrap();
 }
 
-async fn letters(bench: &Bench) -> Vec<DeadLetter> {
+pub(crate) async fn letters(bench: &Bench) -> Vec<DeadLetter> {
     bench.desk.letters(TENANT, None, (0, 100)).await.unwrap().0
 }
 
@@ -93,7 +90,7 @@ async fn retry(bench: &Bench, letter: DeadLetter) -> Option<DeadLetter> {
     retry_with(bench, &letter, Some(&account()), |_| Vec::new()).await
 }
 
-async fn retry_with(
+pub(crate) async fn retry_with(
     bench: &Bench,
     letter: &DeadLetter,
     account: Option<&Account>,
@@ -108,7 +105,7 @@ async fn ask(bench: &Bench, id: ConversationId, command: Command) -> Result<Answ
 }
 
 /// The texts of a customer's conversation, and its id.
-async fn said(bench: &Bench, from: &str) -> (Vec<String>, ConversationId) {
+pub(crate) async fn said(bench: &Bench, from: &str) -> (Vec<String>, ConversationId) {
     let open = bench.open().await;
     let head = open.iter().find(|head| head.contact_phone.as_deref() == Some(from)).unwrap();
     (bench.texts(head.id).await, head.id)
@@ -347,62 +344,6 @@ async fn a_part_of_a_history_on_which_the_decider_panics_is_a_dead_letter_and_pa
         async move { conversations.reference(account().id, id).await.unwrap().is_some() }
     };
     assert!(known("old-1").await && known("old-2").await);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_was_not_understood_is_taken_once_it_is_and_stays_with_its_reason_until_then() {
-    let bench = bench().await;
-    let (reason, raw) = ("it is odd".to_owned(), "{\"odd\": true}".to_owned());
-    takes(&bench, vec![Inbound::Dead { reason, raw: raw.clone() }]).await;
-    let letter = letters(&bench).await.remove(0);
-    assert_eq!((letter.source, &*letter.reason), (Source::Decode, "it is odd"));
-    let dead = |reason: &str| Inbound::Dead { reason: reason.to_owned(), raw: String::new() };
-    let half = |_: &str| vec![message("1", "understood"), dead("half of it is odd")];
-    let account = account();
-    let still = retry_with(&bench, &letter, Some(&account), half).await.unwrap();
-    assert_eq!((still.attempts, &*still.reason, &still.raw), (1, "half of it is odd", &raw));
-    assert_eq!(letters(&bench).await, std::slice::from_ref(&still));
-    let gone = retry_with(&bench, &still, None, |_| Vec::new()).await.unwrap();
-    assert_eq!(gone.reason, "its channel account is not there any more");
-    let all = |_: &str| vec![message("1", "understood"), message("1", "now")];
-    assert_eq!(retry_with(&bench, &gone, Some(&account), all).await, None);
-    assert_eq!(said(&bench, "1").await.0, ["understood", "now"]);
-    assert_eq!(letters(&bench).await, []);
-}
-
-#[tokio::test(start_paused = true)]
-async fn of_those_who_retry_a_letter_at_once_one_does_it_and_the_others_are_told() {
-    let bench = bench().await;
-    let (reason, raw) = ("it is odd".to_owned(), "{\"odd\": true}".to_owned());
-    takes(&bench, vec![Inbound::Dead { reason, raw }]).await;
-    let letter = letters(&bench).await.remove(0);
-    let (account, tried) = (account(), AtomicUsize::new(0));
-    let all_try = async |understood: bool| {
-        join_all((0..8).map(async |_| {
-            let retrying = bench.desk.take_up(TENANT, letter.id).await?;
-            // The store of tests answers at once: here the others come in between.
-            yield_now().await;
-            let decode = |_: &str| {
-                tried.fetch_add(1, Ordering::Relaxed);
-                let (reason, raw) = ("still odd".to_owned(), String::new());
-                let item = message("1", "once");
-                vec![if understood { item } else { Inbound::Dead { reason, raw } }]
-            };
-            Ok::<_, NotRetried>(bench.desk.retry(retrying, Some(&account), decode).await.unwrap())
-        }))
-        .await
-    };
-    for understood in [false, true] {
-        let answers = all_try(understood).await;
-        let done: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().ok()).collect();
-        assert_eq!(done.len(), 1, "{answers:?}");
-        assert_eq!(done[0].as_ref().map(|still| still.attempts), (!understood).then_some(1));
-        let told = |answer: &Result<_, _>| matches!(answer, Err(NotRetried::UnderWay));
-        assert_eq!(answers.iter().filter(|answer| told(answer)).count(), 7, "{answers:?}");
-    }
-    assert_eq!(tried.load(Ordering::Relaxed), 2);
-    assert!(matches!(bench.desk.take_up(TENANT, letter.id).await, Err(NotRetried::Gone)));
-    assert_eq!(said(&bench, "1").await.0, ["once"]);
 }
 
 /// What happens outside, with a bug while the switch is on.
