@@ -25,23 +25,32 @@ async fn is_kept(org: &Org, id: &str) -> bool {
     app.desk.pages().get(viewer, id, asked, async || Err(())).await.is_ok()
 }
 
-/// Asks for the page twice; it is the same as one that nobody asked for before.
+/// Asks for the page twice, until it is kept; it is the same as one that nobody asked for before.
 async fn page(org: &Org, id: &str) -> Value {
     static ASKED: AtomicU64 = AtomicU64::new(1 << 40);
     let path = at(id);
-    let before = ASKED.fetch_add(1, Ordering::SeqCst);
-    let new = org.admin.get(&format!("{path}?before_seq={before}")).await;
+    let new = async || {
+        let before = ASKED.fetch_add(1, Ordering::SeqCst);
+        org.admin.get(&format!("{path}?before_seq={before}")).await
+    };
     let told = |answer: &Answer| {
         let headers = ["content-type", "content-length", "x-total-count", "cache-control"];
         let headers = headers.map(|name| answer.headers[name].to_str().unwrap().to_owned());
         (answer.status, answer.text.clone(), headers)
     };
-    for _ in 0..2 {
-        let known = org.admin.get(&path).await;
-        assert_eq!(told(&known), told(&new));
-        assert!(is_kept(org, id).await);
-    }
-    new.is(200)
+    eventually(async || {
+        let first = new().await;
+        let known = [org.admin.get(&path).await, org.admin.get(&path).await];
+        let last = new().await;
+        // A message that is being sent gets on by itself, and what its sending still writes
+        // when it is read already drives out the page once more.
+        if told(&first) != told(&last) {
+            return None;
+        }
+        known.iter().for_each(|known| assert_eq!(told(known), told(&last)));
+        is_kept(org, id).await.then(|| last.is(200))
+    })
+    .await
 }
 
 #[tokio::test]
