@@ -1,5 +1,6 @@
 //! Keys, tables, logs. `port` is what a backend does; everything above it is named questions.
 
+mod behind;
 mod check;
 #[cfg(feature = "testing")]
 pub mod conformance;

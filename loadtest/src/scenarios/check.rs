@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::crowd::{Crowd, Order};
 use super::findings::{Findings, Kind};
 use super::follow::Follow;
+use super::server::Server;
 use super::world::World;
 use crate::ledger::{Author, Comparison};
 use crate::readback::Read;
@@ -40,11 +41,13 @@ const STREAMS: usize = 100;
 const RAMP: f64 = 100.0;
 
 /// Reads everything back, by REST, until all that was acknowledged is there or patience ends; then
-/// listens until subscribers were told of it; then has new ones go on from where these began.
+/// listens until subscribers were told of it; then has new ones go on from where these began, with a server
+/// of our own behind a restart.
 pub(super) async fn check(
     world: &Arc<World>,
     crowd: impl Future<Output = io::Result<Crowd>>,
     orders: std::sync::mpsc::Sender<Order>,
+    server: Option<&mut Server>,
 ) -> io::Result<(Checked, Crowd)> {
     let give_up = Instant::now() + Duration::from_secs_f64(world.scenario.phases.patience);
     let There { comparison, conversations } = loop {
@@ -70,6 +73,9 @@ pub(super) async fn check(
         live.enumerate().flat_map(|(at, one)| one.follows.iter().map(move |f| (at, f)))
     {
         of_follow(world, follow, &format!("subscriber {at}"), &conversations, &mut findings);
+    }
+    if let Some(server) = server {
+        server.remember_all().await?;
     }
     let (resumed, notes) = resume(world, &crowd, &tops, &conversations, &mut findings).await?;
     Ok((Checked { comparison, findings, resumed, notes }, crowd))

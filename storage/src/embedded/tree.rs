@@ -1,7 +1,7 @@
 //! The tree that follows the log: all rows, searchable, never waited for. Behind a trait, so that
 //! tests can lose what it did not sync.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Sl
 
 use super::frame::Lsn;
 use super::value::{Value, expired};
+use crate::behind::{Niceness, behind};
 use crate::error::StoreError;
 use crate::memory::Now;
 use crate::port::{Shape, Stamp};
@@ -46,6 +47,11 @@ pub(super) struct Mark {
     /// Something of this group is in the tree, so that the log has it.
     pub(super) applied: Lsn,
 }
+
+/// The tree writes out and merges for seconds on end, and webhooks do not wait for it: it gets what they
+/// leave, and a tenth of it when they leave nothing. Where that is too little the follower waits for the
+/// tree, then the log's writer for the follower.
+const GIVING_WAY: Niceness = Niceness(10);
 
 const DURABLE: &[u8] = b"\0\0durable";
 const APPLIED: &[u8] = b"\0\0applied";
@@ -113,14 +119,16 @@ impl Fjall {
         now: Now,
     ) -> Result<Self, fjall::Error> {
         let expiry: Arc<dyn Factory> = Arc::new(Expiry(AssertUnwindSafe(now)));
-        let database = Database::builder(path)
+        let builder = Database::builder(path)
             .cache_size(cache)
             .worker_threads(2)
             // Ours is the log: its journal only has to be there when it is synced.
             .manual_journal_persist(true)
             .max_journaling_size(256 << 20)
-            .with_compaction_filter_factories(Arc::new(move |_| Some(expiry.clone())))
-            .open()?;
+            .with_compaction_filter_factories(Arc::new(move |_| Some(expiry.clone())));
+        // Its threads have the priority of the one that starts them.
+        let opened = behind("tree", GIVING_WAY, || builder.open())?;
+        let database = opened.unwrap_or_else(|panic| resume_unwind(panic))?;
         let part = |name| {
             let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable);
             database.keyspace(name, options)
