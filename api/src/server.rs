@@ -49,6 +49,8 @@ use crate::unproven::Unproven;
 use crate::{edge, scrape};
 
 /// Tenants, inboxes and sessions that stay in memory.
+/// Below it a round, and the writer that is woken for it, saves nothing.
+const ROUNDS_FROM: usize = 16;
 const TENANTS_MAX: usize = 1_000;
 const SESSIONS_MAX: usize = 100_000;
 /// How often a store that takes no writes is asked again.
@@ -395,6 +397,7 @@ async fn feed_limits(config: &Config, names: &Names) -> Result<FeedLimits, NotSt
         queue_frames: limits.socket_queue_frames,
         queue_bytes: limits.socket_queue_bytes,
         hold: limits.socket_hold,
+        rounds_from: ROUNDS_FROM,
         sessions_per_agent: limits.sockets_per_user,
         streams_per_session: limits.subscriptions_per_socket,
         incarnation,

@@ -1,5 +1,6 @@
 //! Who follows what, in all tenants. Fan-out happens in the turn of whoever made the commit
-//! durable: a queue never waits, so a commit costs its followers and not their sockets.
+//! durable: a queue never waits, so a commit costs its followers and not their sockets; where many follow
+//! one stream, not even all of these.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -67,6 +68,8 @@ pub struct FeedLimits {
     /// Hints that wait for one session, and bytes of their frames.
     pub queue_frames: usize,
     pub queue_bytes: usize,
+    /// So many followers of one stream are told in rounds; to fewer each event is passed on by itself.
+    pub rounds_from: usize,
     /// Sessions of one person; one more ends the oldest.
     pub sessions_per_agent: usize,
     /// What comes close upon what was written to a session waits so long, and is written as one.
@@ -93,7 +96,7 @@ impl<W: Wire> Hub<W> {
     pub fn new(limits: FeedLimits, inboxes: Inboxes) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self(Arc::new(Inner {
-            writers: (0..processors.div_ceil(2)).map(|_| Writer::new(limits.hold)).collect(),
+            writers: (0..processors.div_ceil(2)).map(|_| Writer::new(&limits)).collect(),
             turn: AtomicUsize::new(0),
             limits,
             inboxes,

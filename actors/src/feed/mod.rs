@@ -8,11 +8,15 @@
 
 mod follow;
 mod frame;
+mod group;
 mod hub;
+mod pace;
 mod presence;
 mod queue;
 mod session;
 mod sight;
+#[cfg(test)]
+mod stand_ins;
 mod topic;
 mod writer;
 

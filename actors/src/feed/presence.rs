@@ -143,9 +143,10 @@ mod tests {
 
     use super::super::frame::Encoding;
     use super::super::queue::Queue;
+    use super::super::stand_ins::{Nowhere, narrow};
     use super::super::topic::Topic;
     use super::super::writer::Writer;
-    use super::super::{Event, FeedLimits, Outlet, Passing, Stream, Wire};
+    use super::super::{Event, Passing, Stream, Wire};
     use super::{GONE_AFTER, Leaving};
 
     /// What says nothing, and fails on one who left.
@@ -170,32 +171,13 @@ mod tests {
         }
     }
 
-    struct Nowhere;
-
-    impl Outlet<Fragile> for Nowhere {
-        fn push(&self, _: Fragile) {}
-        fn write(&self) -> bool {
-            true
-        }
-    }
-
     #[tokio::test(start_paused = true)]
     async fn who_leaves_behind_one_whose_leaving_cannot_be_told_is_seen_off_all_the_same() {
-        let limits = FeedLimits {
-            replay_events: 1,
-            replay_bytes: 1,
-            queue_frames: 9,
-            queue_bytes: 99,
-            sessions_per_agent: 1,
-            streams_per_session: 1,
-            incarnation: String::new(),
-            hold: Duration::ZERO,
-        };
         let stream = Stream::Conversation(ConversationId(Uuid::nil()));
         let topic = Arc::new(Topic::<Fragile>::new(stream, "epoch".into()));
         let [other, stays] = [2, 3].map(|n| AgentId(Uuid::from_u128(n)));
-        let writer = Writer::new(limits.hold);
-        topic.join(&Queue::new(stays, Encoding::Json, &limits, Arc::new(Nowhere), writer), None);
+        let writer = Writer::new(&narrow());
+        topic.join(&Queue::new(stays, Encoding::Json, Arc::new(Nowhere), writer), None);
         let leaving = Arc::new(Leaving::new());
         for agent in [FAILS, other] {
             topic.arrive(agent, Default::default(), true);

@@ -7,20 +7,18 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use engine::id::AgentId;
-use tokio::time::Instant;
 
 use super::frame::{Encoding, Shared};
+use super::pace::{Called, JOINED, Pace};
 use super::sight::{Own, Plain, Sight};
 use super::topic::{Hint, Topic};
-use super::writer::Writer;
-use super::{FeedLimits, Outlet, Stream, Wire};
+use super::writer::{Job, Writer};
+use super::{Outlet, Stream, Wire};
 
 /// A session's queue, as hub and topics see the session.
 pub(super) struct Queue<W> {
     pub(super) agent: AgentId,
     pub(super) encoding: Encoding,
-    frames_max: usize,
-    bytes_max: usize,
     outlet: Arc<dyn Outlet<W>>,
     /// Writes what waits while the session rests.
     writer: Arc<Writer<W>>,
@@ -39,16 +37,8 @@ struct Waiting<W> {
     rest: Option<Box<Sight<W>>>,
     /// The writer will write what waits.
     called: Option<Called>,
-    /// Each of the writer's writes moves this on by the hold: how far ahead of now it is says how many
-    /// there were lately.
-    paid: Option<Instant>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Called {
-    Now,
-    /// After the hold.
-    Later,
+    /// Of what is written past the session's task.
+    pace: Pace,
 }
 
 /// Something that waits, from [`Session::wait`](super::Session::wait) to
@@ -90,17 +80,11 @@ pub enum Cut {
 const ROOM_KEPT: usize = 8;
 /// So many frames the writer writes at once.
 const BATCH: usize = 64;
-/// After so many writes, each within the hold after the one before, what comes is held: one thing that
-/// happens is told in several.
-const WRITES_IN_A_ROW: u32 = 4;
-/// When so much is held it is written: more in a write saves little.
-const JOINED: usize = 16;
 
 impl<W: Wire> Queue<W> {
     pub(super) fn new(
         agent: AgentId,
         encoding: Encoding,
-        limits: &FeedLimits,
         outlet: Arc<dyn Outlet<W>>,
         writer: Arc<Writer<W>>,
     ) -> Arc<Self> {
@@ -112,33 +96,66 @@ impl<W: Wire> Queue<W> {
             waker: None,
             rest: None,
             called: None,
-            paid: None,
+            pace: Pace::default(),
         };
-        let (frames_max, bytes_max) = (limits.queue_frames.max(1), limits.queue_bytes);
         let waiting = Mutex::new(waiting);
-        Arc::new(Self { agent, encoding, frames_max, bytes_max, outlet, writer, waiting })
+        Arc::new(Self { agent, encoding, outlet, writer, waiting })
+    }
+
+    /// Who writes for it while its session rests.
+    pub(super) fn writer(&self) -> &Arc<Writer<W>> {
+        &self.writer
     }
 
     /// Adds a hint; who does not keep up is cut, and resumes where it was.
     pub(super) fn push(self: &Arc<Self>, topic: &Arc<Topic<W>>, hint: &Hint<W>) {
+        let mut waiting = self.waiting();
+        self.add(&mut waiting, topic, hint);
+        self.call(waiting);
+    }
+
+    /// The same of several, from the writer: what is plain is written at once while the session rests and
+    /// nothing else waits. Answers whether something was.
+    pub(super) fn take(self: &Arc<Self>, topic: &Arc<Topic<W>>, hints: &[Hint<W>]) -> bool {
+        let mut waiting = self.waiting();
+        let is_much = hints.len() >= JOINED;
+        let may_write =
+            waiting.is_at_rest() && (is_much || !waiting.pace.is_fast(self.writer.hold));
+        let written = match may_write {
+            true => waiting.write_through(topic, hints, &*self.outlet),
+            false => None,
+        };
+        let (taken, is_done) = written.unwrap_or_default();
+        if is_done && taken == hints.len() {
+            waiting.pace.wrote(self.writer.hold);
+            return true;
+        }
+        for hint in &hints[taken..] {
+            self.add(&mut waiting, topic, hint);
+        }
+        match written {
+            Some(_) => wake(waiting),
+            None => self.call(waiting),
+        }
+        taken > 0
+    }
+
+    fn add(&self, waiting: &mut Waiting<W>, topic: &Arc<Topic<W>>, hint: &Hint<W>) {
         let mut hint = hint.clone();
         let bytes = hint.bytes(self.encoding);
-        let mut waiting = self.waiting();
         if waiting.cut.is_some() {
             return;
         }
-        if self.is_half_full(&waiting) {
+        if self.is_half_full(waiting) {
             waiting.make_way(topic, &mut hint, self.encoding);
         }
-        let is_full = waiting.items.len() >= self.frames_max
-            || (waiting.bytes + bytes > self.bytes_max && !waiting.items.is_empty());
+        let is_full = waiting.items.len() >= self.writer.frames_max
+            || (waiting.bytes + bytes > self.writer.bytes_max && !waiting.items.is_empty());
         if is_full {
-            waiting.end(Cut::Slow);
-        } else {
-            waiting.bytes += bytes;
-            waiting.items.push_back(Item { topic: topic.clone(), told: Told::Hint(hint) });
+            return waiting.end(Cut::Slow);
         }
-        self.call(waiting);
+        waiting.bytes += bytes;
+        waiting.items.push_back(Item { topic: topic.clone(), told: Told::Hint(hint) });
     }
 
     /// Adds something that passes, while there is plenty of room.
@@ -188,12 +205,14 @@ impl<W: Wire> Queue<W> {
     }
 
     /// Writes what waits while the session rests. Its task does what is not plain, or not taken whole.
-    pub(super) fn write(&self) {
+    /// Answers that something was done.
+    pub(super) fn write(&self) -> bool {
         let mut waiting = self.waiting();
         waiting.called = None;
         if !waiting.write(self.encoding, &*self.outlet, self.writer.hold) {
             wake(waiting);
         }
+        true
     }
 
     /// Whether the session is ended. The task that asked last is woken.
@@ -219,16 +238,10 @@ impl<W: Wire> Queue<W> {
             return wake(waiting);
         }
         let is_much = waiting.items.len() >= JOINED || self.is_half_full(&waiting);
-        let ahead = || waiting.paid.map(|paid| paid.saturating_duration_since(Instant::now()));
-        let is_often = |ahead: Duration| ahead > self.writer.hold * (WRITES_IN_A_ROW - 1);
-        let called = match waiting.called {
-            Some(Called::Now) => return,
-            _ if is_much => Called::Now,
-            Some(Called::Later) => return,
-            None if ahead().is_some_and(is_often) => Called::Later,
-            None => Called::Now,
+        let Some(called) = waiting.pace.call(waiting.called, is_much, self.writer.hold) else {
+            return;
         };
-        if self.writer.add(self.clone(), called == Called::Later) {
+        if self.writer.add(Job::Queue(self.clone()), called) {
             waiting.called = Some(called);
         } else {
             wake(waiting);
@@ -236,7 +249,8 @@ impl<W: Wire> Queue<W> {
     }
 
     fn is_half_full(&self, waiting: &Waiting<W>) -> bool {
-        waiting.items.len() * 2 >= self.frames_max || waiting.bytes * 2 >= self.bytes_max
+        let Writer { frames_max, bytes_max, .. } = &*self.writer;
+        waiting.items.len() * 2 >= *frames_max || waiting.bytes * 2 >= *bytes_max
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting<W>> {
@@ -268,16 +282,16 @@ impl<W: Wire> Waiting<W> {
         metrics::counter!("omnistream_feed_coalesced_total").increment(1);
     }
 
+    /// Whether its session rests, and nothing waits for it.
+    fn is_at_rest(&self) -> bool {
+        self.rest.is_some() && self.items.is_empty() && self.cut.is_none() && !self.poked
+    }
+
     /// Writes for a session that rests. Answers whether its task has nothing to do.
     fn write(&mut self, encoding: Encoding, outlet: &dyn Outlet<W>, hold: Duration) -> bool {
         let Some(sight) = &mut self.rest else { return true };
         // What the task was woken for is not done here.
-        let is_woken = self.cut.is_some() || self.poked || !sight.shows.is_empty();
-        if is_woken {
-            return false;
-        }
-        sight.mark = sight.mark();
-        if !sight.is_current() {
+        if self.cut.is_some() || self.poked || !sight.begin_past() {
             return false;
         }
         let mut left = BATCH;
@@ -285,21 +299,38 @@ impl<W: Wire> Waiting<W> {
             match sight.plain(item) {
                 Plain::Not => break,
                 Plain::Nothing => {}
-                Plain::Frame(frame, shows) => {
-                    sight.shows.push(shows);
-                    outlet.push(frame);
-                }
+                Plain::Frame(frame, shows) => sight.push_past(outlet, frame, shows),
             }
             left -= 1;
             pop(&mut self.items, &mut self.bytes, encoding);
         }
-        if !sight.has_looked() || !outlet.write() {
-            return false;
+        let is_done = sight.write_past(outlet);
+        self.pace.wrote(hold);
+        is_done && self.items.is_empty()
+    }
+
+    /// Writes these for a session that rests, as far as they are plain. Answers how many that were, and
+    /// whether its task has nothing to do; `None`: it was not begun.
+    fn write_through(
+        &mut self,
+        topic: &Arc<Topic<W>>,
+        hints: &[Hint<W>],
+        outlet: &dyn Outlet<W>,
+    ) -> Option<(usize, bool)> {
+        let sight = self.rest.as_mut()?;
+        if !sight.begin_past() {
+            return Some((0, false));
         }
-        sight.written();
-        let now = Instant::now();
-        self.paid = Some(self.paid.map_or(now, |paid| paid.max(now)) + hold);
-        self.items.is_empty()
+        let mut taken = 0;
+        for hint in hints.iter().take(BATCH) {
+            match sight.plain_hint(topic, hint) {
+                Plain::Not => break,
+                Plain::Nothing => {}
+                Plain::Frame(frame, shows) => sight.push_past(outlet, frame, shows),
+            }
+            taken += 1;
+        }
+        Some((taken, sight.write_past(outlet)))
     }
 
     fn next(&mut self, encoding: Encoding) -> Option<Next<W>> {

@@ -92,7 +92,7 @@ impl<W: Wire> Session<W> {
         let epoch = owner.epoch();
         let Some(caller) = sources.tenants.caller(caller.session).await? else { return Ok(None) };
         let (hub, feed) = (hub.clone(), hub.enter(caller.tenant).await?);
-        let queue = Queue::new(caller.agent, encoding, hub.limits(), outlet, hub.writer());
+        let queue = Queue::new(caller.agent, encoding, outlet, hub.writer());
         hub.opened(&feed, &queue);
         let sight = Sight::new(feed, owner, caller, encoding, epoch);
         Ok(Some(Self { hub, sources, queue, sight: Own(Some(Box::new(sight))) }))

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use engine::permission::{Permission, Viewer};
 use tokio::time::Instant;
 
-use super::frame::Encoding;
+use super::frame::{Encoding, Shared};
 use super::hub::Feed;
 use super::queue::{Item, Told};
 use super::session::Push;
 use super::topic::{About, Hint, Topic};
-use super::{Stream, Wire};
+use super::{Outlet, Stream, Wire};
 use crate::inbox::List;
 use crate::tenants::{Caller, Owner};
 
@@ -87,32 +87,61 @@ impl<W: Wire> Sight<W> {
 
     /// What becomes of this now. A frame that goes out moves the cursor.
     pub(super) fn plain(&mut self, Item { topic, told }: &Item<W>) -> Plain<W> {
-        let (stream, viewer) = (topic.stream, self.caller.viewer());
-        let about = match told {
-            Told::Hint(hint) => hint.about,
-            Told::Passing(_) => None,
-        };
-        let is_withheld = self.is_withheld(about);
-        let Some(followed) = self.followed.get_mut(&stream) else { return Plain::Nothing };
-        if !Arc::ptr_eq(&followed.topic, topic) {
-            return Plain::Nothing;
+        match told {
+            Told::Hint(hint) => self.plain_hint(topic, hint),
+            Told::Passing(frame) => self.plain_passing(topic, frame),
         }
-        let frame = match told {
-            Told::Passing(_) if !may_see(viewer, topic) => return Plain::Nothing,
-            Told::Passing(frame) => frame,
-            Told::Hint(hint) if hint.last <= followed.cursor => return Plain::Nothing,
-            Told::Hint(Hint { first, shown, last, frame: Some(frame), .. })
-                if *first == followed.cursor + 1
-                    && shown == first
-                    && !is_withheld
-                    && may_see(viewer, topic) =>
+    }
+
+    /// The same of a hint.
+    pub(super) fn plain_hint(&mut self, topic: &Arc<Topic<W>>, hint: &Hint<W>) -> Plain<W> {
+        let (stream, about) = (topic.stream, hint.about);
+        let may_be_shown = !self.is_withheld(about) && may_see(self.caller.viewer(), topic);
+        let Some(followed) = self.followed(topic) else { return Plain::Nothing };
+        match hint {
+            Hint { last, .. } if *last <= followed.cursor => Plain::Nothing,
+            Hint { first, shown, last, frame: Some(frame), .. }
+                if *first == followed.cursor + 1 && shown == first && may_be_shown =>
             {
                 followed.cursor = *last;
-                frame
+                Plain::Frame(frame.of(self.encoding).clone(), Shows { stream, about })
             }
-            Told::Hint(_) => return Plain::Not,
-        };
-        Plain::Frame(frame.of(self.encoding).clone(), Shows { stream, about })
+            _ => Plain::Not,
+        }
+    }
+
+    fn plain_passing(&mut self, topic: &Arc<Topic<W>>, frame: &Shared<W>) -> Plain<W> {
+        if self.followed(topic).is_none() || !may_see(self.caller.viewer(), topic) {
+            return Plain::Nothing;
+        }
+        Plain::Frame(frame.of(self.encoding).clone(), Shows::all_of(topic.stream))
+    }
+
+    /// What is followed, if it was followed as long as this topic is it.
+    fn followed(&mut self, topic: &Arc<Topic<W>>) -> Option<&mut Followed<W>> {
+        self.followed.get_mut(&topic.stream).filter(|one| Arc::ptr_eq(&one.topic, topic))
+    }
+
+    /// From here on something is decided on and written past the task. Answers whether that may be:
+    /// nothing else is on its way out, and the caller was looked at.
+    pub(super) fn begin_past(&mut self) -> bool {
+        self.mark = self.mark();
+        self.shows.is_empty() && self.is_current()
+    }
+
+    /// A frame goes out past the task.
+    pub(super) fn push_past(&mut self, outlet: &dyn Outlet<W>, frame: W, shows: Shows) {
+        self.shows.push(shows);
+        outlet.push(frame);
+    }
+
+    /// Writes what goes out past the task. Answers whether that was everything.
+    pub(super) fn write_past(&mut self, outlet: &dyn Outlet<W>) -> bool {
+        let is_done = self.has_looked() && outlet.write();
+        if is_done {
+            self.written();
+        }
+        is_done
     }
 
     /// Whether nobody's sight was changed since the caller was looked at.

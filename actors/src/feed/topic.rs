@@ -10,8 +10,10 @@ use tokio::time::Instant;
 
 use super::follow::Position;
 use super::frame::{Encoding, Shared, Users};
+use super::group::{Group, Round};
 use super::presence::Presence;
 use super::queue::Queue;
+use super::writer::Writer;
 use super::{FeedLimits, Passing, Stream, Wire};
 
 /// A stream of one tenant while somebody follows it, or may come back to it.
@@ -24,8 +26,9 @@ pub(super) struct Topic<W> {
 }
 
 struct State<W> {
-    queues: Vec<Arc<Queue<W>>>,
-    /// Of the queues' encodings.
+    /// The followers, by who writes for them.
+    groups: Vec<Group<W>>,
+    /// Of the followers' encodings.
     users: Users,
     present: Presence,
     ring: Ring<W>,
@@ -82,15 +85,15 @@ impl<W> Clone for Hint<W> {
 impl<W: Wire> Topic<W> {
     pub(super) fn new(stream: Stream, epoch: Arc<str>) -> Self {
         let ring = Ring { epoch, top: 0, hints: VecDeque::new(), bytes: 0 };
-        let (queues, users, present) = (Vec::new(), Users::NONE, Presence::default());
-        let state = State { queues, users, present, ring, left: Instant::now() };
+        let (groups, users, present) = (Vec::new(), Users::NONE, Presence::default());
+        let state = State { groups, users, present, ring, left: Instant::now() };
         Self { stream, assignee: Mutex::default(), state: Mutex::new(state) }
     }
 
     /// Adds a follower: what happens from now on goes to it.
     pub(super) fn join(&self, queue: &Arc<Queue<W>>, since: Option<&Position>) -> Joined<W> {
         let mut state = self.state();
-        state.queues.push(queue.clone());
+        state.group(queue.writer()).join(queue);
         state.users.add(queue.encoding);
         let ring = &state.ring;
         let missed = since.and_then(|since| {
@@ -107,23 +110,23 @@ impl<W: Wire> Topic<W> {
     /// Removes a follower. Answers whether anybody is left.
     pub(super) fn leave(&self, queue: &Arc<Queue<W>>) -> bool {
         let mut state = self.state();
-        if let Some(at) = state.queues.iter().position(|other| Arc::ptr_eq(other, queue)) {
-            state.queues.swap_remove(at);
+        if state.group(queue.writer()).leave(queue) {
             state.users.remove(queue.encoding);
         }
+        state.groups.retain(|group| !group.is_empty());
         state.left = Instant::now();
-        !state.queues.is_empty()
+        !state.groups.is_empty()
     }
 
     /// Whether nobody followed it for so long.
     pub(super) fn is_left_for(&self, time: Duration) -> bool {
         let state = self.state();
-        state.queues.is_empty() && state.left.elapsed() >= time
+        state.groups.is_empty() && state.left.elapsed() >= time
     }
 
     /// Whether anybody follows it.
     pub(super) fn is_followed(&self) -> bool {
-        !self.state().queues.is_empty()
+        !self.state().groups.is_empty()
     }
 
     /// Whose the conversation is.
@@ -142,18 +145,18 @@ impl<W: Wire> Topic<W> {
     /// Passes on that there is something to be read.
     pub(super) fn stir(self: &Arc<Self>, top: u64) {
         let hint = Hint { first: top, shown: top, last: top, frame: None, about: None };
-        self.state().queues.iter().for_each(|queue| queue.push(self, &hint));
+        self.state().groups.iter_mut().for_each(|group| group.tell(self, &hint));
     }
 
     /// Passes on the events of these offsets.
     pub(super) fn tell(self: &Arc<Self>, first: u64, last: u64, encode: impl Fn(Encoding) -> W) {
-        let state = self.state();
-        if state.queues.is_empty() {
+        let mut state = self.state();
+        if state.groups.is_empty() {
             return;
         }
         let frame = Some(Arc::new(Shared::new(state.users, encode)));
         let hint = Hint { first, shown: first, last, frame, about: None };
-        state.queues.iter().for_each(|queue| queue.push(self, &hint));
+        state.groups.iter_mut().for_each(|group| group.tell(self, &hint));
     }
 
     /// Adds an event to the ring, encoded for its offset, and passes it on.
@@ -164,7 +167,7 @@ impl<W: Wire> Topic<W> {
         encode: impl Fn(Encoding, u64) -> W,
     ) {
         let mut state = self.state();
-        let State { queues, users, ring, .. } = &mut *state;
+        let State { groups, users, ring, .. } = &mut *state;
         ring.top += 1;
         let top = ring.top;
         let frame = Shared::new(*users, |encoding| encode(encoding, top));
@@ -172,11 +175,24 @@ impl<W: Wire> Topic<W> {
         let bytes = frame.bytes();
         ring.bytes += bytes;
         let hint = Hint { first: top, shown: top, last: top, frame: Some(Arc::new(frame)), about };
-        queues.iter().for_each(|queue| queue.push(self, &hint));
+        groups.iter_mut().for_each(|group| group.tell(self, &hint));
         ring.hints.push_back((bytes, hint));
         while ring.hints.len() > limits.replay_events || ring.bytes > limits.replay_bytes {
             let Some((bytes, _)) = ring.hints.pop_front() else { break };
             ring.bytes -= bytes;
+        }
+    }
+
+    /// What a writer's followers are not told yet, if they are to be told of it now.
+    pub(super) fn begin_round(&self, writer: &Arc<Writer<W>>) -> Option<Round<W>> {
+        self.state().groups.iter_mut().find(|group| group.is_of(writer))?.begin_round()
+    }
+
+    /// They were.
+    pub(super) fn end_round(&self, writer: &Arc<Writer<W>>) {
+        let mut state = self.state();
+        if let Some(group) = state.groups.iter_mut().find(|group| group.is_of(writer)) {
+            group.end_round();
         }
     }
 
@@ -243,6 +259,15 @@ impl<W: Wire> Topic<W> {
 }
 
 impl<W: Wire> State<W> {
+    /// Those for whom somebody writes, which may be nobody yet.
+    fn group(&mut self, writer: &Arc<Writer<W>>) -> &mut Group<W> {
+        let at = self.groups.iter().position(|group| group.is_of(writer)).unwrap_or_else(|| {
+            self.groups.push(Group::new(writer.clone()));
+            self.groups.len() - 1
+        });
+        &mut self.groups[at]
+    }
+
     /// Tells the others that somebody came, left or changed; where too many are there, how many.
     fn announce(&mut self, topic: &Arc<Topic<W>>, agent: AgentId, what: Passing) {
         match self.present.crowd() {
@@ -253,7 +278,8 @@ impl<W: Wire> State<W> {
     }
 
     fn pass(&self, topic: &Arc<Topic<W>>, from: AgentId, what: Passing) {
-        let others = || self.queues.iter().filter(|queue| queue.agent != from);
+        let all = || self.groups.iter().flat_map(|group| group.queues());
+        let others = || all().filter(|queue| queue.agent != from);
         if others().next().is_none() {
             return;
         }

@@ -8,26 +8,45 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::Wire;
+use super::pace::Called;
 use super::queue::{Cut, Queue};
+use super::topic::Topic;
+use super::{FeedLimits, Wire};
 use crate::panics::caught;
 
-/// Queues of resting sessions for which something waits.
+/// Writes for resting sessions, one after another.
 pub(super) struct Writer<W> {
     lists: Mutex<Lists<W>>,
     /// Something is due earlier than what is held.
     early: Notify,
     /// So long is held what comes close upon what was written.
     pub(super) hold: Duration,
+    /// Hints that wait for one session, and bytes of their frames.
+    pub(super) frames_max: usize,
+    pub(super) bytes_max: usize,
+    /// So many followers of one stream are told in rounds.
+    pub(super) rounds_from: usize,
+}
+
+/// Something to be written.
+pub(super) enum Job<W> {
+    /// What waits for a session.
+    Queue(Arc<Queue<W>>),
+    /// What the followers of a stream are not told yet.
+    Round(Arc<Topic<W>>),
 }
 
 struct Lists<W> {
-    due: Vec<Arc<Queue<W>>>,
+    due: Vec<Job<W>>,
     /// Until when, in that order.
-    held: VecDeque<(Instant, Arc<Queue<W>>)>,
+    held: VecDeque<(Instant, Job<W>)>,
     /// Somebody writes what is in the lists.
     runs: bool,
 }
+
+/// What was done since others had a turn.
+#[derive(Default)]
+struct Turn(usize);
 
 /// So many writes at a time, then others have a turn.
 const TURN: usize = 32;
@@ -35,13 +54,20 @@ const TURN: usize = 32;
 const ROOM_KEPT: usize = 64;
 
 impl<W: Wire> Writer<W> {
-    pub(super) fn new(hold: Duration) -> Arc<Self> {
+    pub(super) fn new(limits: &FeedLimits) -> Arc<Self> {
         let lists = Lists { due: Vec::new(), held: VecDeque::new(), runs: false };
-        Arc::new(Self { lists: Mutex::new(lists), early: Notify::new(), hold })
+        Arc::new(Self {
+            lists: Mutex::new(lists),
+            early: Notify::new(),
+            hold: limits.hold,
+            frames_max: limits.queue_frames.max(1),
+            bytes_max: limits.queue_bytes,
+            rounds_from: limits.rounds_from,
+        })
     }
 
-    /// Something waits in a queue, and is written now or after the hold. Answers whether it will be.
-    pub(super) fn add(self: &Arc<Self>, queue: Arc<Queue<W>>, is_held: bool) -> bool {
+    /// Something is to be written. Answers whether it will be.
+    pub(super) fn add(self: &Arc<Self>, job: Job<W>, called: Called) -> bool {
         let mut lists = self.lists();
         if !lists.runs {
             // Without a runtime everything ends.
@@ -49,10 +75,10 @@ impl<W: Wire> Writer<W> {
             lists.runs = true;
             runtime.spawn(self.clone().run());
         }
-        match is_held {
-            true => lists.held.push_back((Instant::now() + self.hold, queue)),
-            false => {
-                lists.due.push(queue);
+        match called {
+            Called::Later => lists.held.push_back((Instant::now() + self.hold, job)),
+            Called::Now => {
+                lists.due.push(job);
                 if lists.due.len() == 1 && !lists.held.is_empty() {
                     self.early.notify_one();
                 }
@@ -63,18 +89,16 @@ impl<W: Wire> Writer<W> {
 
     /// Writes until nothing is left in the lists.
     async fn run(self: Arc<Self>) {
-        let mut due = Vec::new();
+        let (mut due, mut turn) = (Vec::new(), Turn::default());
         loop {
             let next = self.take(&mut due);
             if due.is_empty() && next.is_none() {
                 return;
             }
-            for (n, queue) in due.drain(..).enumerate() {
-                if n % TURN == TURN - 1 {
-                    tokio::task::yield_now().await;
-                }
-                if caught("write", || queue.write()).is_err() {
-                    queue.cut(Cut::Failed);
+            for job in due.drain(..) {
+                match job {
+                    Job::Queue(queue) => turn.takes(|| written(&queue, || queue.write())).await,
+                    Job::Round(topic) => self.round(&topic, &mut turn).await,
                 }
             }
             // What was written took its time: more may be due.
@@ -87,12 +111,22 @@ impl<W: Wire> Writer<W> {
         }
     }
 
+    /// Tells all followers of a stream for whom this one writes. What is told meanwhile waits for the next
+    /// round, so that everybody hears it in order.
+    async fn round(self: &Arc<Self>, topic: &Arc<Topic<W>>, turn: &mut Turn) {
+        let Some(round) = topic.begin_round(self) else { return };
+        for queue in &*round.queues {
+            turn.takes(|| written(queue, || queue.take(topic, &round.hints))).await;
+        }
+        topic.end_round(self);
+    }
+
     /// Takes what is due. Answers until when the next is held, if any is.
-    fn take(&self, due: &mut Vec<Arc<Queue<W>>>) -> Option<Instant> {
+    fn take(&self, due: &mut Vec<Job<W>>) -> Option<Instant> {
         let (mut lists, now) = (self.lists(), Instant::now());
         std::mem::swap(due, &mut lists.due);
-        while let Some((_, queue)) = lists.held.pop_front_if(|(until, _)| *until <= now) {
-            due.push(queue);
+        while let Some((_, job)) = lists.held.pop_front_if(|(until, _)| *until <= now) {
+            due.push(job);
         }
         let next = lists.held.front().map(|(until, _)| *until);
         lists.due.shrink_to(ROOM_KEPT);
@@ -104,4 +138,23 @@ impl<W: Wire> Writer<W> {
     fn lists(&self) -> MutexGuard<'_, Lists<W>> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Turn {
+    /// Does something for one session, which tells whether that was a write.
+    async fn takes(&mut self, work: impl FnOnce() -> bool) {
+        self.0 += usize::from(work());
+        if self.0 >= TURN {
+            self.0 = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Writes for a session: one for which that panics is ended.
+fn written<W: Wire>(queue: &Queue<W>, work: impl FnOnce() -> bool) -> bool {
+    caught("write", work).unwrap_or_else(|_| {
+        queue.cut(Cut::Failed);
+        true
+    })
 }

@@ -15,6 +15,8 @@ mod random;
 #[cfg(test)]
 mod rest;
 #[cfg(test)]
+mod rounds;
+#[cfg(test)]
 mod shop;
 #[cfg(test)]
 mod slow;

@@ -122,7 +122,8 @@ async fn settle() {
 
 async fn run(seed: u64, steps: u64, below: Below, run: &Run) {
     let is_wide = run.limits.queue_frames > 100;
-    let mut shop = Shop::open(seed, below, run.limits.clone()).await;
+    let rounds_from = [1, 16][usize::from(seed % 4 < 2)];
+    let mut shop = Shop::open(seed, below, FeedLimits { rounds_from, ..run.limits.clone() }).await;
     if run.has_clerk {
         shop.make_ben_a_clerk().await;
     }

@@ -90,6 +90,7 @@ pub(crate) fn limits() -> FeedLimits {
         queue_frames: 1_000,
         queue_bytes: 10_000_000,
         hold: Duration::ZERO,
+        rounds_from: 16,
         sessions_per_agent: 3,
         streams_per_session: 100,
         incarnation: "one".into(),
