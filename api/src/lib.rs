@@ -16,6 +16,7 @@ pub mod form;
 pub mod guard;
 pub mod holders;
 pub mod lasting;
+mod linger;
 pub mod listener;
 pub mod login_limits;
 pub mod mail_files;

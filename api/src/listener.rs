@@ -21,6 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, timeout};
 
+use crate::linger::Linger;
+
 /// Takes connections while there is a place for them; one more is closed at once.
 pub struct Limited {
     listener: TcpListener,
@@ -33,6 +35,9 @@ pub(crate) struct Connection {
     pub(crate) tcp: TcpStream,
     pub(crate) stall: Stall,
     pub(crate) place: OwnedSemaphorePermit,
+    /// Since the last answer is written.
+    linger: Option<Linger>,
+    stopping: watch::Receiver<bool>,
 }
 
 /// That the other side takes nothing, and for how long it may.
@@ -62,7 +67,7 @@ impl Limited {
         let until = stopping.clone();
         loop {
             let (connection, peer) = tokio::select! {
-                accepted = self.accept() => accepted,
+                accepted = self.accept(&until) => accepted,
                 Some(_) = open.join_next() => continue,
                 () = stopped(&mut stopping) => break,
             };
@@ -89,7 +94,7 @@ impl Limited {
         let _ = timeout(drain, open.join_all()).await;
     }
 
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+    async fn accept(&mut self, stopping: &watch::Receiver<bool>) -> (Connection, SocketAddr) {
         loop {
             let (tcp, peer) = Listener::accept(&mut self.listener).await;
             let Ok(place) = self.places.clone().try_acquire_owned() else {
@@ -99,7 +104,8 @@ impl Limited {
             // An answer is small and complete: nothing is gained by waiting for more.
             let _ = tcp.set_nodelay(true);
             let stall = Stall { most: self.stall, since: None };
-            return (Connection { tcp, stall, place }, peer);
+            let stopping = stopping.clone();
+            return (Connection { tcp, stall, place, linger: None, stopping }, peer);
         }
     }
 }
@@ -151,7 +157,12 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(context)
+        let Self { tcp, linger, stopping, .. } = &mut *self;
+        if linger.is_none() {
+            ready!(Pin::new(&mut *tcp).poll_shutdown(context))?;
+        }
+        let linger = linger.get_or_insert_with(|| Linger::new(*stopping.borrow()));
+        linger.poll(tcp, context).map(Ok)
     }
 
     fn poll_write_vectored(

@@ -52,7 +52,7 @@ impl Pipe {
             .write_buffer_size(WRITE_BUFFER_BYTES)
             .max_message_size(Some(most))
             .max_frame_size(Some(most));
-        let Connection { tcp, stall, place } = connection;
+        let Connection { tcp, stall, place, .. } = connection;
         let out = Arc::new(Out::new(tcp, place));
         let (io, role) = (Io::new(out.clone(), stall), Role::Server);
         // A copy: what was read lies in the request's buffer, which is large.

@@ -6,11 +6,12 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::small::{Person, error, first_line, server, unfinished};
 
 const ALIVE: &[u8] = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+const LAST: &[u8] = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 const HANDSHAKE: &[u8] =
     b"GET /api/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -47,6 +48,38 @@ async fn a_body_that_is_too_large_is_refused_by_the_limit_of_its_route() {
         let mut larger = unfinished(&server, path, most + 1).await;
         assert_eq!(first_line(&mut larger).await, "HTTP/1.1 413 Payload Too Large", "{path}");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_reads_only_after_writing_a_body_that_is_too_large_reads_why_it_is_refused() {
+    let server = server(|config| config.limits.rest_body_bytes = 1_000).await;
+    // More than all buffers between the two sides hold.
+    let most = 16 << 20;
+    let mut deaf = unfinished(&server, "/api/auth/login", most).await;
+    let body = vec![b' '; most];
+    deaf.write_all(&body).await.unwrap();
+    assert_eq!(first_line(&mut deaf).await, "HTTP/1.1 413 Payload Too Large");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_stays_after_the_last_answer_is_waited_for_a_second() {
+    let server = server(|config| config.limits.connections = 1).await;
+    let connect = async || TcpStream::connect(server.address).await.unwrap();
+    let mut stays = connect().await;
+    stays.write_all(LAST).await.unwrap();
+    assert_eq!(first_line(&mut stays).await, "HTTP/1.1 200 OK");
+    let finds_a_place = async {
+        loop {
+            let mut next = connect().await;
+            if next.write_all(ALIVE).await.is_ok() && !first_line(&mut next).await.is_empty() {
+                break;
+            }
+        }
+    };
+    timeout(Duration::from_secs(20), finds_a_place).await.expect("its place is free again");
+    drop(stays);
     server.stop().await;
 }
 
@@ -132,7 +165,7 @@ async fn a_connection_whose_request_does_not_come_makes_room_for_others() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), trickle).await.expect("it is closed");
+    timeout(Duration::from_secs(20), trickle).await.expect("it is closed");
     assert_eq!(first_line(&mut idle).await, "", "it is closed");
     let mut next = connect().await;
     next.write_all(ALIVE).await.unwrap();
@@ -152,7 +185,7 @@ async fn a_connection_whose_answers_are_not_taken_makes_room_for_others() {
         let ask = b"GET /api/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
         while deaf.write_all(&ask).await.is_ok() {}
     };
-    tokio::time::timeout(Duration::from_secs(20), asks).await.expect("it is closed");
+    timeout(Duration::from_secs(20), asks).await.expect("it is closed");
     let mut next = TcpStream::connect(server.address).await.unwrap();
     next.write_all(ALIVE).await.unwrap();
     assert_eq!(first_line(&mut next).await, "HTTP/1.1 200 OK");
