@@ -53,6 +53,8 @@ pub struct SearchOptions {
     pub directory: Option<PathBuf>,
     /// The index is written so often, at most.
     pub every: Duration,
+    /// Who commits tells of it within this time.
+    pub told_within: Duration,
     /// So many new messages and contacts wait for that one by one.
     pub marks: usize,
     /// So many matches of one search are looked at, the newest.

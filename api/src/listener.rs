@@ -36,7 +36,7 @@ pub(crate) struct Connection {
     pub(crate) stall: Stall,
     pub(crate) place: OwnedSemaphorePermit,
     /// Since the last answer is written.
-    linger: Option<Linger>,
+    linger: Option<Box<Linger>>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -161,7 +161,7 @@ impl AsyncWrite for Connection {
         if linger.is_none() {
             ready!(Pin::new(&mut *tcp).poll_shutdown(context))?;
         }
-        let linger = linger.get_or_insert_with(|| Linger::new(*stopping.borrow()));
+        let linger = linger.get_or_insert_with(|| Box::new(Linger::new(*stopping.borrow())));
         linger.poll(tcp, context).map(Ok)
     }
 

@@ -53,6 +53,8 @@ use crate::{edge, scrape};
 const ROUNDS_FROM: usize = 16;
 const TENANTS_MAX: usize = 1_000;
 const SESSIONS_MAX: usize = 100_000;
+/// What was left undone and could not be read is looked for again after this long.
+const SWEEP_AGAIN: Duration = Duration::from_secs(5);
 /// How often a store that takes no writes is asked again.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// Connections of those who look at the metrics.
@@ -269,10 +271,6 @@ impl Server {
             store,
             config,
         });
-        if let Ok(recovered) = caught_in("sweep", Box::pin(app.desk.recover())).await {
-            let threads = recovered.map_err(not_started)?;
-            tracing::info!(threads, "what was left undone is taken up");
-        }
         if let Ok(resumed) = caught_in("fetch", Box::pin(app.fetcher.resume())).await {
             let messages = resumed.map_err(not_started)?;
             tracing::info!(messages, "files that were not fetched are fetched");
@@ -404,8 +402,9 @@ async fn feed_limits(config: &Config, names: &Names) -> Result<FeedLimits, NotSt
     })
 }
 
-/// Does for accounts what is due at their providers, at the start and every hour, and then moves the
-/// mark of what is done. A stop does not wait for it: whatever is left is done by the next one.
+/// Takes up what was left undone, and does for accounts what is due at their providers, at the start and
+/// every hour. Nobody waits for it: a thread that is spoken to before takes up its own. A stop does not wait
+/// for it either: whatever is left is done by the next one.
 fn sweep(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
     tokio::spawn(async move {
         tokio::select! {
@@ -417,17 +416,23 @@ fn sweep(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
 
 async fn by_the_hour(app: &App) {
     let mut hours = tokio::time::interval(Duration::from_secs(3600));
-    hours.tick().await;
     loop {
+        hours.tick().await;
+        take_up(app).await;
         let looked = Box::pin(app.outbox.look_after_accounts());
         if let Ok(Err(error)) = caught_in("accounts", looked).await {
             tracing::warn!(%error, "accounts were not looked after; it is tried again");
         }
-        hours.tick().await;
-        let swept = caught_in("sweep", Box::pin(app.desk.recover())).await;
-        if let Ok(Err(error)) = swept {
-            tracing::warn!(%error, "the hourly sweep failed; the next one repeats it");
+    }
+}
+
+async fn take_up(app: &App) {
+    while let Ok(swept) = caught_in("sweep", Box::pin(app.desk.recover())).await {
+        match swept {
+            Ok(threads) => return tracing::info!(threads, "what was left undone is taken up"),
+            Err(error) => tracing::warn!(%error, "what was left undone is looked for again"),
         }
+        tokio::time::sleep(SWEEP_AGAIN).await;
     }
 }
 

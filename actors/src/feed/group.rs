@@ -64,9 +64,8 @@ impl<W: Wire> Group<W> {
         at.map(|at| Arc::make_mut(&mut self.queues).swap_remove(at)).is_some()
     }
 
-    /// Passes on a hint, now or with the next round. What would be much for a queue is passed on right
-    /// here. While a round is under way, which comes first, it waits; when that is too much, all are cut,
-    /// and resume where they were.
+    /// Passes on a hint, now or with the next round. When as much waits once for all of them as may wait
+    /// for each of the fewest that are told in rounds, all are cut, and resume where they were.
     pub(super) fn tell(&mut self, topic: &Arc<Topic<W>>, hint: &Hint<W>) {
         let Writer { frames_max, bytes_max, hold, rounds_from, .. } = *self.writer;
         // Nothing is passed on before what waits.
@@ -75,19 +74,13 @@ impl<W: Wire> Group<W> {
         }
         self.bytes += hint.frame.as_ref().map_or(0, |frame| frame.bytes());
         self.hints.push(hint.clone());
-        let is_more_than =
-            |part| self.hints.len() * part > frames_max || self.bytes * part > bytes_max;
-        if is_more_than(2) && !self.is_told {
-            let hints = self.take();
-            let pass_on =
-                |queue: &Arc<Queue<W>>| hints.iter().for_each(|hint| queue.push(topic, hint));
-            return self.queues.iter().for_each(pass_on);
-        }
-        if is_more_than(1) && self.hints.len() > 1 {
+        let (frames, bytes) = (self.hints.len(), self.bytes);
+        let is_full = frames > frames_max * rounds_from || bytes > bytes_max * rounds_from;
+        if is_full && frames > 1 {
             self.take();
             return self.queues.iter().for_each(|queue| queue.cut(Cut::Slow));
         }
-        let is_much = self.hints.len() >= JOINED;
+        let is_much = frames >= JOINED || frames * 2 >= frames_max || bytes * 2 >= bytes_max;
         let Some(called) = self.pace.call(self.called, is_much, hold) else { return };
         // Without a runtime everything ends.
         if self.writer.add(Job::Round(topic.clone()), called) {
@@ -167,7 +160,7 @@ mod tests {
         assert!(queue.next().is_none() && is_cut().is_pending(), "the first is on its way");
         tell(11);
         assert_eq!(is_cut(), Poll::Ready(Cut::Slow));
-        assert!(!queue.take(&topic, &round.hints));
+        assert_eq!(queue.take(&topic, &round.hints), 0);
         topic.end_round(&writer);
         assert!(topic.begin_round(&writer).is_none(), "nobody is to be told of what was dropped");
     }

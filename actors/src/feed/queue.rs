@@ -115,8 +115,8 @@ impl<W: Wire> Queue<W> {
     }
 
     /// The same of several, from the writer: what is plain is written at once while the session rests and
-    /// nothing else waits. Answers whether something was.
-    pub(super) fn take(self: &Arc<Self>, topic: &Arc<Topic<W>>, hints: &[Hint<W>]) -> bool {
+    /// nothing else waits. Answers in how many writes.
+    pub(super) fn take(self: &Arc<Self>, topic: &Arc<Topic<W>>, hints: &[Hint<W>]) -> usize {
         let mut waiting = self.waiting();
         let is_much = hints.len() >= JOINED;
         let may_write =
@@ -128,7 +128,7 @@ impl<W: Wire> Queue<W> {
         let (taken, is_done) = written.unwrap_or_default();
         if is_done && taken == hints.len() {
             waiting.pace.wrote(self.writer.hold);
-            return true;
+            return taken.div_ceil(BATCH);
         }
         for hint in &hints[taken..] {
             self.add(&mut waiting, topic, hint);
@@ -137,7 +137,7 @@ impl<W: Wire> Queue<W> {
             Some(_) => wake(waiting),
             None => self.call(waiting),
         }
-        taken > 0
+        taken.div_ceil(BATCH)
     }
 
     fn add(&self, waiting: &mut Waiting<W>, topic: &Arc<Topic<W>>, hint: &Hint<W>) {
@@ -205,14 +205,14 @@ impl<W: Wire> Queue<W> {
     }
 
     /// Writes what waits while the session rests. Its task does what is not plain, or not taken whole.
-    /// Answers that something was done.
-    pub(super) fn write(&self) -> bool {
+    /// Answers in how many writes.
+    pub(super) fn write(&self) -> usize {
         let mut waiting = self.waiting();
         waiting.called = None;
         if !waiting.write(self.encoding, &*self.outlet, self.writer.hold) {
             wake(waiting);
         }
-        true
+        1
     }
 
     /// Whether the session is ended. The task that asked last is woken.
@@ -322,15 +322,26 @@ impl<W: Wire> Waiting<W> {
             return Some((0, false));
         }
         let mut taken = 0;
-        for hint in hints.iter().take(BATCH) {
-            match sight.plain_hint(topic, hint) {
-                Plain::Not => break,
-                Plain::Nothing => {}
-                Plain::Frame(frame, shows) => sight.push_past(outlet, frame, shows),
+        for batch in hints.chunks(BATCH) {
+            let mut is_plain = true;
+            for hint in batch {
+                match sight.plain_hint(topic, hint) {
+                    Plain::Not => is_plain = false,
+                    Plain::Nothing => taken += 1,
+                    Plain::Frame(frame, shows) => {
+                        sight.push_past(outlet, frame, shows);
+                        taken += 1;
+                    }
+                }
+                if !is_plain {
+                    break;
+                }
             }
-            taken += 1;
+            if !sight.write_past(outlet) || !is_plain {
+                return Some((taken, false));
+            }
         }
-        Some((taken, sight.write_past(outlet)))
+        Some((taken, true))
     }
 
     fn next(&mut self, encoding: Encoding) -> Option<Next<W>> {

@@ -125,8 +125,12 @@ impl<W: Wire> Sight<W> {
     /// From here on something is decided on and written past the task. Answers whether that may be:
     /// nothing else is on its way out, and the caller was looked at.
     pub(super) fn begin_past(&mut self) -> bool {
+        // What is on its way was looked at as of its own mark.
+        if !self.shows.is_empty() {
+            return false;
+        }
         self.mark = self.mark();
-        self.shows.is_empty() && self.is_current()
+        self.is_current()
     }
 
     /// A frame goes out past the task.

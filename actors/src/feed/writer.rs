@@ -97,7 +97,7 @@ impl<W: Wire> Writer<W> {
             }
             for job in due.drain(..) {
                 match job {
-                    Job::Queue(queue) => turn.takes(|| written(&queue, || queue.write())).await,
+                    Job::Queue(queue) => turn.takes(writes(&queue, || queue.write())).await,
                     Job::Round(topic) => self.round(&topic, &mut turn).await,
                 }
             }
@@ -116,7 +116,7 @@ impl<W: Wire> Writer<W> {
     async fn round(self: &Arc<Self>, topic: &Arc<Topic<W>>, turn: &mut Turn) {
         let Some(round) = topic.begin_round(self) else { return };
         for queue in &*round.queues {
-            turn.takes(|| written(queue, || queue.take(topic, &round.hints))).await;
+            turn.takes(writes(queue, || queue.take(topic, &round.hints))).await;
         }
         topic.end_round(self);
     }
@@ -141,9 +141,9 @@ impl<W: Wire> Writer<W> {
 }
 
 impl Turn {
-    /// Does something for one session, which tells whether that was a write.
-    async fn takes(&mut self, work: impl FnOnce() -> bool) {
-        self.0 += usize::from(work());
+    /// So many writes were made.
+    async fn takes(&mut self, writes: usize) {
+        self.0 += writes;
         if self.0 >= TURN {
             self.0 = 0;
             tokio::task::yield_now().await;
@@ -151,10 +151,10 @@ impl Turn {
     }
 }
 
-/// Writes for a session: one for which that panics is ended.
-fn written<W: Wire>(queue: &Queue<W>, work: impl FnOnce() -> bool) -> bool {
+/// Writes for a session, and answers how often: one for which that panics is ended.
+fn writes<W: Wire>(queue: &Queue<W>, work: impl FnOnce() -> usize) -> usize {
     caught("write", work).unwrap_or_else(|_| {
         queue.cut(Cut::Failed);
-        true
+        1
     })
 }

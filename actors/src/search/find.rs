@@ -216,6 +216,7 @@ mod tests {
             let options = SearchOptions {
                 directory: None,
                 every: Duration::from_secs(1),
+                told_within: Duration::from_secs(120),
                 marks: 1,
                 matches: 1,
                 conversations: 1,

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine::conversation::Conversation;
+use engine::fact::Commit;
 use engine::id::ContactId;
 use engine::message::MessageRow;
 use engine::time::Timestamp;
@@ -25,9 +26,6 @@ const BATCH: usize = 64;
 const GATHERING: Duration = Duration::from_millis(500);
 /// After a failure it is opened again; each time later, at most so much.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
-/// Who commits tells of it within this time, in milliseconds: a commit that takes longer than
-/// `limits.commit_stall` ends the process.
-const TOLD_MS: i64 = 600_000;
 const HOUR_MS: i64 = 3_600_000;
 
 /// Why the index does not go on as it is.
@@ -133,7 +131,7 @@ impl Search {
             None => self.open(trust).await?,
         };
         self.0.is_doubted.store(false, Ordering::Relaxed);
-        let (now, sure) = (Instant::now(), told(self.0.clock.now()));
+        let (now, sure) = (Instant::now(), self.told());
         let began = self.began().await?;
         let (from, is_new) = match writer.position()? {
             // One that is still to come is of a clock that was ahead.
@@ -177,6 +175,12 @@ impl Search {
         Ok(began)
     }
 
+    /// What was committed before is told by now.
+    fn told(&self) -> Timestamp {
+        let within = i64::try_from(self.0.options.told_within.as_millis()).unwrap_or(i64::MAX);
+        Timestamp(self.0.clock.now().0.saturating_sub(within))
+    }
+
     /// The newest commit of all is not later, whatever the clock says.
     fn newest(&self) -> Timestamp {
         self.0.clock.now().max(self.marks().newest)
@@ -185,11 +189,6 @@ impl Search {
 
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
     drop(stopping.wait_for(|stopping| *stopping).await);
-}
-
-/// What was committed before is told by now.
-fn told(now: Timestamp) -> Timestamp {
-    Timestamp(now.0 - TOLD_MS)
 }
 
 /// What cannot be read, or fails the program, is not found, and is in nobody's way.
@@ -274,7 +273,7 @@ impl Keeper<'_> {
             self.behind = marks.lost.take().map(Behind::new);
         }
         drop(marks);
-        self.until = told(self.search.0.clock.now());
+        self.until = self.search.told();
         self.taken = waiting.into_iter().collect();
         // What is read one behind the other lies one behind the other.
         self.taken.sort_unstable();
@@ -324,11 +323,22 @@ impl Keeper<'_> {
     /// Brings in what one commit says.
     async fn put_commit(&mut self, head: &Conversation, seq: u64) -> Result<(), StoreError> {
         for commit in self.search.0.conversations.commits(head.id, seq, 1).await? {
-            let says = commit.facts.iter().filter(|recorded| recorded.fact.says());
-            for (_, place) in says.filter_map(|says| says.fact.message()) {
-                if let Some(row) = self.search.0.conversations.row(head.id, place).await? {
-                    self.put(head, &row, false);
-                }
+            self.put_what_it_says(head, &commit).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_what_it_says(
+        &mut self,
+        head: &Conversation,
+        commit: &Commit,
+    ) -> Result<(), StoreError> {
+        let says = commit.facts.iter().filter(|recorded| recorded.fact.says());
+        for (_, place) in says.filter_map(|says| says.fact.message()) {
+            let row = spared(self.search.0.conversations.row(head.id, place)).await?;
+            if let Some(row) = row.flatten() {
+                let put = || self.put(head, &row, false);
+                caught("search", put).unwrap_or_else(|_| left_out("it panicked"));
             }
         }
         Ok(())
@@ -371,8 +381,10 @@ impl Keeper<'_> {
             // Of each conversation once: it may have been at work in many hours.
             let is_due =
                 |head: &Conversation| hour(head.updated_at) == at && head.updated_at >= since;
-            if let Some(head) = head.filter(is_due) {
-                self.put_whole(&head).await?;
+            match head.filter(is_due) {
+                Some(head) if head.created_at >= since => self.put_whole(&head).await?,
+                Some(head) => self.put_since(&head, since).await?,
+                None => {}
             }
         }
         let contacts = spared(self.search.0.contacts.dirty(shard, at)).await?;
@@ -382,6 +394,28 @@ impl Keeper<'_> {
         }
         self.behind = Some(behind.step());
         Ok(())
+    }
+
+    /// Brings in what the commits since then say: what those before say is in the index.
+    async fn put_since(&mut self, head: &Conversation, since: Timestamp) -> Result<(), Failed> {
+        let mut before = head.seq + 1;
+        loop {
+            let conversations = &self.search.0.conversations;
+            let commits = spared(conversations.commits_before(head.id, before, BATCH)).await?;
+            let Some(commits) = commits else { return self.put_whole(head).await };
+            let Some(oldest) = commits.last() else { return Ok(()) };
+            before = oldest.first;
+            let mut is_older = true;
+            for commit in commits.iter().filter(|commit| commit.at >= since) {
+                is_older = false;
+                self.put_what_it_says(head, commit).await?;
+            }
+            self.write_full().await?;
+            // One may be older than the one before it: a clock was set back in between. So many are not.
+            if is_older {
+                return Ok(());
+            }
+        }
     }
 
     async fn put_whole(&mut self, head: &Conversation) -> Result<(), Failed> {

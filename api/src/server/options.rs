@@ -1,5 +1,7 @@
 //! What the parts of a server take from its settings.
 
+use std::time::Duration;
+
 use actors::desk::DeskOptions;
 use actors::downloads::{DownloadOptions, Downloads};
 use actors::mailer::{Mailer, MailerOptions};
@@ -66,6 +68,9 @@ pub(super) fn search_options(config: &Config) -> SearchOptions {
     SearchOptions {
         directory,
         every: limits.search_every,
+        // A commit that takes longer than the stall ends the process; one of which nobody knows whether it
+        // came about is looked up within a minute.
+        told_within: limits.commit_stall * 2 + Duration::from_secs(100),
         marks: limits.search_marks,
         matches: limits.search_matches,
         conversations: limits.search_conversations,

@@ -90,7 +90,7 @@ async fn one_who_takes_little_holds_up_nobody_and_misses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_would_be_too_much_to_wait_for_a_round_is_passed_on_at_once() {
+async fn when_half_of_what_a_queue_holds_waits_for_a_round_it_begins() {
     let narrow = FeedLimits { queue_frames: 10, rounds_from: 1, ..limits() };
     let (shop, owners, mut crowd) = crowd(narrow).await;
     for n in 0..40 {

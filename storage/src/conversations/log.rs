@@ -304,6 +304,29 @@ impl Conversations {
         Ok(found)
     }
 
+    /// The commits that begin before this fact, newest first, at most `limit`.
+    pub async fn commits_before(
+        &self,
+        conversation: ConversationId,
+        before: u64,
+        limit: usize,
+    ) -> Result<Vec<Commit>, StoreError> {
+        let mut after = Some(vec![Part::Int(COMMIT), int(before)]);
+        let mut found = Vec::new();
+        for block in (0..=block_of(before)).rev() {
+            let (prefix, reverse) = (vec![Part::Int(COMMIT)], true);
+            let whole = Scan::of(&LOG, log_partition(conversation, block), limit - found.len());
+            let scan = Scan { prefix, reverse, after: after.take(), ..whole };
+            for row in self.store.scan(scan).await? {
+                found.push(decode(&row.body)?);
+            }
+            if found.len() >= limit {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
     /// The newest commits of a block, oldest first, at most `most`.
     async fn newest(
         &self,
@@ -370,6 +393,23 @@ mod tests {
         let firsts: Vec<_> = found.iter().map(|commit| commit.first).collect();
         let behind = all.iter().filter(|commit| commit.last() >= from).take(limit);
         assert_eq!(firsts, behind.map(|commit| commit.first).collect::<Vec<_>>(), "{from} {limit}");
+    }
+
+    #[tokio::test]
+    async fn commits_are_read_from_the_end_over_all_blocks() {
+        let blocks = u64::from(block_of(BLOCK_SEQS * 5 / 2)) + 1;
+        let sizes = std::iter::repeat_n(7, usize::try_from(BLOCK_SEQS * 5 / 2 / 7).unwrap());
+        let (conversations, all) = written(sizes).await;
+        assert_eq!(blocks, 3);
+        let (mut before, mut found) = (all.last().unwrap().last() + 1, Vec::new());
+        loop {
+            let page = conversations.commits_before(CONVERSATION, before, 50).await.unwrap();
+            let Some(oldest) = page.last() else { break };
+            before = oldest.first;
+            found.extend(page);
+        }
+        found.reverse();
+        assert_eq!(found, all);
     }
 
     #[tokio::test]
