@@ -415,8 +415,14 @@ impl Desk {
         self.shards.ask_contact(tenant, contact, command).await
     }
 
+    /// Comes before anything is committed.
+    pub async fn begin(&self) -> Result<(), StoreError> {
+        crate::sweep::begin(&self.world).await
+    }
+
     /// Wakes what an earlier run left undone. Answers how many threads.
     pub async fn recover(&self) -> Result<usize, StoreError> {
+        self.begin().await?;
         self.world.waiting.tidy().await?;
         crate::sweep::sweep(&self.world, &self.shards, &self.ingress.identities).await
     }

@@ -5,7 +5,7 @@ use engine::conversation::{Command, Thread};
 use engine::fact::By;
 use engine::id::ThreadId;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use storage::conversations::Conversations;
+use storage::conversations::{Conversations, FIRST_HOUR};
 use storage::keys::hour;
 use storage::{StoreError, together};
 
@@ -17,6 +17,17 @@ use crate::world::World;
 /// Shards that are looked at at once.
 const SHARDS: usize = 16;
 
+/// Remembers of a new store that nothing was committed before now: comes before the first commit.
+pub async fn begin(world: &World) -> Result<(), StoreError> {
+    let conversations = &world.conversations;
+    // A first run that was killed before it had swept has begun all the same.
+    let is_new = conversations.began().await? == FIRST_HOUR;
+    if is_new && conversations.swept(0).await?.is_none() {
+        conversations.set_began(hour(world.clock.now()), world.stamps.next()).await?;
+    }
+    Ok(())
+}
+
 /// Wakes what was left undone, and moves the mark. Answers how many threads were woken.
 pub async fn sweep(
     world: &World,
@@ -27,9 +38,6 @@ pub async fn sweep(
     let now = hour(world.clock.now());
     // One process owns all shards: one mark does for all of them.
     let swept = conversations.swept(0).await?;
-    if swept.is_none() {
-        conversations.set_began(now, world.stamps.next()).await?;
-    }
     // A mark that is still to come is of a clock that was ahead.
     let from = swept.unwrap_or(now).min(now);
     let (mut mark, mut woken) = (from, 0);

@@ -271,6 +271,13 @@ impl Server {
             store,
             config,
         });
+        app.desk.begin().await.map_err(not_started)?;
+        if !app.store.guarantees().settled {
+            // A write of the process before may still land: nobody reads before it is settled.
+            if let Ok(recovered) = caught_in("sweep", Box::pin(app.desk.recover())).await {
+                recovered.map_err(not_started)?;
+            }
+        }
         if let Ok(resumed) = caught_in("fetch", Box::pin(app.fetcher.resume())).await {
             let messages = resumed.map_err(not_started)?;
             tracing::info!(messages, "files that were not fetched are fetched");
