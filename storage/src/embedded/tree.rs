@@ -241,6 +241,26 @@ mod tests {
     use super::{Fjall, Tree};
     use crate::port::Shape;
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_threads_of_the_tree_give_way() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let tree = Fjall::open(directory.path(), 3 << 20, 1 << 20, Arc::new(|| Timestamp(0)));
+        let _tree = tree.expect("it opens");
+        let mut niceness = Vec::new();
+        for thread in std::fs::read_dir("/proc/self/task").expect("threads") {
+            // One may have ended meanwhile.
+            let stat = std::fs::read_to_string(thread.expect("one").path().join("stat"));
+            let stat = stat.unwrap_or_default();
+            let Some((before, after)) = stat.rsplit_once(") ") else { continue };
+            if before.contains("(fjall:worker") {
+                niceness.push(after.split(' ').nth(16).map(str::to_owned));
+            }
+        }
+        let wanted = Some(super::GIVING_WAY.0.to_string());
+        assert!(!niceness.is_empty() && niceness.iter().all(|one| *one == wanted), "{niceness:?}");
+    }
+
     #[test]
     fn what_the_tree_has_taken_is_written_out_once_it_is_too_much_for_memory() {
         let open = |memtable| {
