@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep};
 use super::crowd::{Crowd, Order};
 use super::findings::{Findings, Kind};
 use super::follow::Follow;
-use super::server::Server;
 use super::world::World;
 use crate::ledger::{Author, Comparison};
 use crate::readback::Read;
@@ -37,17 +36,18 @@ struct There {
 const AGAIN: Duration = Duration::from_secs(1);
 /// Streams of one socket that goes on.
 const STREAMS: usize = 100;
+/// So many events of a conversation they are told again: less than what a server of our own goes back. What
+/// lies before was compared as it was told, and by REST.
+const RESUMED: u64 = 10_000;
 /// Such sockets that are opened a second.
 const RAMP: f64 = 100.0;
 
 /// Reads everything back, by REST, until all that was acknowledged is there or patience ends; then
-/// listens until subscribers were told of it; then has new ones go on from where these began, with a server
-/// of our own behind a restart.
+/// listens until subscribers were told of it; then has new ones go on from where these began.
 pub(super) async fn check(
     world: &Arc<World>,
     crowd: impl Future<Output = io::Result<Crowd>>,
     orders: std::sync::mpsc::Sender<Order>,
-    server: Option<&mut Server>,
 ) -> io::Result<(Checked, Crowd)> {
     let give_up = Instant::now() + Duration::from_secs_f64(world.scenario.phases.patience);
     let There { comparison, conversations } = loop {
@@ -73,9 +73,6 @@ pub(super) async fn check(
         live.enumerate().flat_map(|(at, one)| one.follows.iter().map(move |f| (at, f)))
     {
         of_follow(world, follow, &format!("subscriber {at}"), &conversations, &mut findings);
-    }
-    if let Some(server) = server {
-        server.remember_all().await?;
     }
     let (resumed, notes) = resume(world, &crowd, &tops, &conversations, &mut findings).await?;
     Ok((Checked { comparison, findings, resumed, notes }, crowd))
@@ -144,7 +141,8 @@ fn of_follow(
     }
 }
 
-/// New subscribers go on from where each began; from where several did, one does for all.
+/// New subscribers go on from where each began, or from so many events before the end; from where several
+/// would, one does for all.
 async fn resume(
     world: &Arc<World>,
     crowd: &Crowd,
@@ -157,21 +155,23 @@ async fn resume(
         let of_conversations =
             member.follows.iter().filter(|follow| follow.stream.starts_with("c:"));
         for follow in of_conversations.filter(|follow| follow.begun) {
-            let key = (member.tenant, follow.stream.as_str(), follow.epoch.as_str(), follow.start);
+            let top = tops.get(&follow.stream).copied().unwrap_or_default();
+            let start = follow.start.max(top.saturating_sub(RESUMED));
+            let key = (member.tenant, follow.stream.as_str(), follow.epoch.as_str(), start);
             cursors.insert(key, follow);
         }
     }
     // A socket follows a stream once: each cursor of it is another socket's.
     let mut members: Vec<(usize, Vec<Follow>)> = Vec::new();
-    for ((tenant, stream, ..), follow) in cursors {
+    for ((tenant, stream, _, start), follow) in cursors {
         let has_room = |(of, follows): &&mut (usize, Vec<Follow>)| {
             *of == tenant
                 && follows.len() < STREAMS
                 && follows.iter().all(|other| other.stream != stream)
         };
         match members.iter_mut().rev().find(has_room) {
-            Some((_, follows)) => follows.push(follow.anew()),
-            None => members.push((tenant, vec![follow.anew()])),
+            Some((_, follows)) => follows.push(follow.anew(start)),
+            None => members.push((tenant, vec![follow.anew(start)])),
         }
     }
     let mut again = Crowd::new(world, members, 0, false)?;

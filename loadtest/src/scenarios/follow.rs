@@ -40,10 +40,10 @@ impl Follow {
         Self { stream, epoch: String::new(), start: 0, last: 0, missing, told, begun: false }
     }
 
-    /// The same stream from where this one began.
-    pub(super) fn anew(&self) -> Self {
+    /// The same stream from here on.
+    pub(super) fn anew(&self, start: u64) -> Self {
         let mut again = Self::new(self.stream.clone());
-        again.began(&self.epoch, self.start);
+        again.began(&self.epoch, start);
         again
     }
 
@@ -173,7 +173,7 @@ mod tests {
         follow.began("f", 3);
         assert_eq!(follow.event(4, Some(2)), Ok(()));
         assert_eq!((follow.missing(), follow.told.as_slice()), (0, &[(4, 2)][..]));
-        let again = follow.anew();
+        let again = follow.anew(3);
         assert_eq!((again.start, again.last, again.epoch.as_str()), (3, 3, "f"));
     }
 }

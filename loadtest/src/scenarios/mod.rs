@@ -174,8 +174,7 @@ impl Run<'_> {
         // Whoever does not listen any more has failed, and is asked why.
         let _told = orders.send(Order::Calm);
         let crowd = async { watching.await.map_err(io::Error::other)? };
-        let (checked, crowd) =
-            check::check(&world, crowd, orders, self.phases.server.as_mut()).await?;
+        let (checked, crowd) = check::check(&world, crowd, orders).await?;
         Ok((phases, checked, crowd))
     }
 

@@ -66,8 +66,9 @@ pub(super) const SECRET: &str = "loadtest-app-secret";
 const START_WITHIN: Duration = Duration::from_secs(300);
 
 /// What differs from the settings of a server that is on its own: many sockets of one person, many
-/// organizations at once, agents who are not slowed down.
-const SETTINGS: [(&str, &str); 13] = [
+/// organizations at once, agents who are not slowed down, and cursors that are good for a kill or a pause: lists keep as much
+/// in memory.
+const SETTINGS: [(&str, &str); 15] = [
     ("METRICS__LISTEN", "127.0.0.1:0"),
     ("LOG__FILTER", "warn"),
     ("AUTH__TOKEN_TTL", "12h"),
@@ -76,19 +77,14 @@ const SETTINGS: [(&str, &str); 13] = [
     ("LIMITS__REGISTRATIONS_PER_MINUTE", "10000"),
     ("LIMITS__SOCKETS_PER_USER", "100000"),
     ("LIMITS__HANDSHAKES_PER_SECOND", "100000"),
+    ("LIMITS__REPLAY_EVENTS", "20000"),
+    ("LIMITS__REPLAY_BYTES", "67108864"),
     ("LIMITS__SEND_RATE_PER_SECOND", "1000"),
     ("LIMITS__PAIR_BURST", "1000000"),
     ("LIMITS__PAIR_EVERY", "1ms"),
     ("LIMITS__SOCKET_COMMANDS_PER_SECOND", "1000"),
     ("LIMITS__SOCKET_COMMANDS_BURST", "1000"),
 ];
-
-/// Under load cursors are good for a kill, or a pause of a subscriber: lists keep as much in memory.
-const UNDER_LOAD: Replay = [("REPLAY_EVENTS", "20000"), ("REPLAY_BYTES", "67108864")];
-/// Afterwards for all that was ever told of a conversation, which is read from the disk.
-const AFTERWARDS: Replay = [("REPLAY_EVENTS", "100000000"), ("REPLAY_BYTES", "100000000000")];
-
-type Replay = [(&'static str, &'static str); 2];
 
 impl Server {
     /// Starts it; it serves when this returns.
@@ -107,7 +103,7 @@ impl Server {
         let (child, process) = (None, Process::default());
         let mut server =
             Self { programs, address, directory, child, provider, provider_url, process };
-        server.rise(UNDER_LOAD).await?;
+        server.rise().await?;
         Ok(server)
     }
 
@@ -117,16 +113,7 @@ impl Server {
         if let Some(mut child) = self.child.take() {
             child.kill().await?;
         }
-        self.rise(UNDER_LOAD).await
-    }
-
-    /// Ends it in order and starts it again, so that subscribers may go on from wherever they were.
-    pub(super) async fn remember_all(&mut self) -> io::Result<()> {
-        self.process.ends();
-        if let Some(child) = self.child.take() {
-            end(child).await;
-        }
-        self.rise(AFTERWARDS).await
+        self.rise().await
     }
 
     /// Ends it in order; its scratch goes. Answers how it had ended by itself, if it had.
@@ -139,14 +126,13 @@ impl Server {
         ended.map(|status| format!("the server ended by itself ({status}): {last}"))
     }
 
-    async fn rise(&mut self, replay: Replay) -> io::Result<()> {
+    async fn rise(&mut self) -> io::Result<()> {
         let directory = self.directory.path();
         let log = File::options().create(true).append(true).open(directory.join("log"))?;
         let mut command = Command::new(&self.programs.server);
         command
             .arg("serve")
             .envs(SETTINGS.map(|(key, value)| (format!("OMNISTREAM__{key}"), value)))
-            .envs(replay.map(|(key, value)| (format!("OMNISTREAM__LIMITS__{key}"), value)))
             .env("OMNISTREAM__SERVER__LISTEN", self.address.to_string())
             .env("OMNISTREAM__STORAGE__PATH", directory.join("data"))
             .env("OMNISTREAM__META__GRAPH_URL", &self.provider_url)
