@@ -26,6 +26,8 @@ mod left_behind;
 #[cfg(test)]
 mod links;
 #[cfg(test)]
+mod looked_through;
+#[cfg(test)]
 mod loose;
 #[cfg(test)]
 mod mail_servers;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actors::clock::{Clock, Stamps};
@@ -12,8 +12,7 @@ use actors::contact::ContactCommand;
 use actors::desk::Desk;
 use actors::search::{Asked, Search, SearchOptions};
 use actors::world::Outside;
-use engine::account::Account;
-use engine::channel::{Channel, Handle, Inbound};
+use engine::channel::Handle;
 use engine::contact::{Contact, ContactPatch};
 use engine::conversation::{Command, Conversation, Effect};
 use engine::id::{ContactId, MessageId, ThreadId};
@@ -24,7 +23,6 @@ use engine::search::contact::Sought;
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
 use storage::conversations::{Conversations, FIRST_HOUR};
-use storage::faulty::{Call, Fate, Faulty};
 use storage::keys::hour;
 use storage::memory::Memory;
 use storage::tables::{HEADS, LOG};
@@ -34,15 +32,14 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::bench::{TENANT, account, admin, bsuid, desk, phone, says};
-use crate::topics::mail;
 
-const HOUR: i64 = 3_600_000;
-const NOW: i64 = 1_790_000_000_000;
+pub(crate) const HOUR: i64 = 3_600_000;
+pub(crate) const NOW: i64 = 1_790_000_000_000;
 
 /// Commits go to the search, as long as it is told of them.
-struct Searched {
+pub(crate) struct Searched {
     search: Search,
-    is_told: AtomicBool,
+    pub(crate) is_told: AtomicBool,
 }
 
 impl Outside for Searched {
@@ -70,21 +67,21 @@ impl Outside for Searched {
 }
 
 /// A process over a store.
-struct Process {
-    outside: Arc<Searched>,
-    desk: Desk,
+pub(crate) struct Process {
+    pub(crate) outside: Arc<Searched>,
+    pub(crate) desk: Desk,
     stop: watch::Sender<bool>,
     keeping: JoinHandle<()>,
 }
 
 impl Process {
     /// With an index that is new.
-    async fn start(store: &Arc<dyn Store>, clock: &Clock, marks: usize) -> Self {
+    pub(crate) async fn start(store: &Arc<dyn Store>, clock: &Clock, marks: usize) -> Self {
         Self::start_in(None, store, clock, Timestamp(0), marks).await
     }
 
     /// With the index in this directory, over a store with stamps up to this time.
-    async fn start_in(
+    pub(crate) async fn start_in(
         directory: Option<&Path>,
         store: &Arc<dyn Store>,
         clock: &Clock,
@@ -114,12 +111,12 @@ impl Process {
     }
 
     /// Leaves the index as it is.
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.send_replace(true);
         self.keeping.await.unwrap();
     }
 
-    async fn hears(&self, from: &str, text: &str) {
+    pub(crate) async fn hears(&self, from: &str, text: &str) {
         self.hears_of(vec![phone(from)], text).await;
     }
 
@@ -155,7 +152,7 @@ impl Process {
         self.outside.search.find(admin(), asked, (0, 0)).await.unwrap().total
     }
 
-    async fn finds(&self, typed: &str, wanted: usize) {
+    pub(crate) async fn finds(&self, typed: &str, wanted: usize) {
         let finding = async {
             while self.count(typed).await != wanted {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -406,77 +403,6 @@ async fn what_cannot_be_read_is_in_nobody_s_way() {
     process.outside.search.woke(headless);
     process.hears("4915550003", "whole five").await;
     process.finds("whole", 4).await;
-}
-
-/// A store of which is counted how often it is read.
-fn counted() -> (Arc<dyn Store>, Clock, Arc<AtomicUsize>) {
-    let clock = Clock::standing_at(Timestamp(NOW));
-    let now = clock.clone();
-    let (memory, reads) = (Memory::new(Arc::new(move || now.now())), Arc::new(AtomicUsize::new(0)));
-    let counted = reads.clone();
-    let count = move |call: &Call<'_>| {
-        counted.fetch_add(usize::from(!matches!(call, Call::Write(_))), Ordering::Relaxed);
-        Fate::Done
-    };
-    let store = Faulty::new(Arc::new(memory), count).promising_as_below();
-    (Arc::new(store), clock, reads)
-}
-
-/// How much is read after a kill for the last message of one who wrote so many before.
-async fn reads_after_a_kill(written: usize) -> usize {
-    let (store, clock, reads) = counted();
-    let directory = tempfile::tempdir().unwrap();
-    let start = async || {
-        Process::start_in(Some(directory.path()), &store, &clock, Timestamp(NOW), 1000).await
-    };
-    let process = start().await;
-    for n in 0..written {
-        process.hears("4915550001", &format!("early {n}")).await;
-    }
-    process.finds("early", written.min(100)).await;
-    clock.set(Timestamp(NOW + HOUR));
-    process.hears("4915550001", "in time").await;
-    process.finds("time", 1).await;
-    clock.set(Timestamp(NOW + HOUR + 1_000));
-    process.outside.is_told.store(false, Ordering::Relaxed);
-    process.hears("4915550001", "at last").await;
-    process.stop().await;
-    let process = start().await;
-    let before = reads.load(Ordering::Relaxed);
-    process.finds("last", 1).await;
-    process.finds("early", written.min(100)).await;
-    process.stop().await;
-    reads.load(Ordering::Relaxed) - before
-}
-
-#[tokio::test(start_paused = true)]
-async fn after_a_kill_a_long_conversation_is_not_read_whole_again() {
-    let (some, more) = (reads_after_a_kill(10).await, reads_after_a_kill(1_000).await);
-    // Both are the last commits, as many as are read at once, and what the start needs.
-    assert!(more < some + 100, "{some} reads behind 10 messages, {more} behind 1,000");
-}
-
-/// How much is read for a new index of so many mails of one sender, each a matter of its own.
-async fn reads_for(mails: usize) -> usize {
-    let (store, clock, reads) = counted();
-    let process = Process::start(&store, &clock, 1000).await;
-    clock.set(Timestamp(NOW + HOUR));
-    let inbox = Account { channel: Channel::Email, ..account() };
-    for n in 0..mails {
-        let mail = Inbound::Message(Box::new(mail("mei", &format!("matter{n}"), &[])));
-        process.desk.ingest(&inbox, vec![mail]).await.unwrap();
-    }
-    process.stop().await;
-    let process = Process::start(&store, &clock, 1000).await;
-    let before = reads.load(Ordering::Relaxed);
-    process.finds("", mails).await;
-    reads.load(Ordering::Relaxed) - before
-}
-
-#[tokio::test(start_paused = true)]
-async fn twice_as_many_mails_of_one_sender_are_twice_as_much_to_look_through() {
-    let (some, twice) = (reads_for(45).await, reads_for(90).await);
-    assert!(twice < some * 5 / 2, "{some} reads for 45 mails, {twice} for 90");
 }
 
 #[test]
