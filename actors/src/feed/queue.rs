@@ -10,7 +10,7 @@ use engine::id::AgentId;
 
 use super::frame::{Encoding, Shared};
 use super::pace::{Called, JOINED, Pace};
-use super::sight::{Own, Plain, Sight};
+use super::sight::{Own, Sight};
 use super::topic::{Hint, Topic};
 use super::writer::{Job, Writer};
 use super::{Outlet, Stream, Wire};
@@ -296,10 +296,9 @@ impl<W: Wire> Waiting<W> {
         }
         let mut left = BATCH;
         while let Some(item) = self.items.front().filter(|_| left > 0) {
-            match sight.plain(item) {
-                Plain::Not => break,
-                Plain::Nothing => {}
-                Plain::Frame(frame, shows) => sight.push_past(outlet, frame, shows),
+            let plain = sight.plain(item);
+            if !sight.push_past(outlet, plain) {
+                break;
             }
             left -= 1;
             pop(&mut self.items, &mut self.bytes, encoding);
@@ -323,21 +322,13 @@ impl<W: Wire> Waiting<W> {
         }
         let mut taken = 0;
         for batch in hints.chunks(BATCH) {
-            let mut is_plain = true;
-            for hint in batch {
-                match sight.plain_hint(topic, hint) {
-                    Plain::Not => is_plain = false,
-                    Plain::Nothing => taken += 1,
-                    Plain::Frame(frame, shows) => {
-                        sight.push_past(outlet, frame, shows);
-                        taken += 1;
-                    }
-                }
-                if !is_plain {
-                    break;
-                }
-            }
-            if !sight.write_past(outlet) || !is_plain {
+            let is_plain = |hint: &&Hint<W>| {
+                let plain = sight.plain_hint(topic, hint);
+                sight.push_past(outlet, plain)
+            };
+            let plain = batch.iter().take_while(is_plain).count();
+            taken += plain;
+            if !sight.write_past(outlet) || plain < batch.len() {
                 return Some((taken, false));
             }
         }

@@ -133,10 +133,14 @@ impl<W: Wire> Sight<W> {
         self.is_current()
     }
 
-    /// A frame goes out past the task.
-    pub(super) fn push_past(&mut self, outlet: &dyn Outlet<W>, frame: W, shows: Shows) {
-        self.shows.push(shows);
-        outlet.push(frame);
+    /// What is plain goes out past the task. Answers whether it was.
+    pub(super) fn push_past(&mut self, outlet: &dyn Outlet<W>, plain: Plain<W>) -> bool {
+        if let Plain::Frame(frame, shows) = plain {
+            self.shows.push(shows);
+            outlet.push(frame);
+            return true;
+        }
+        matches!(plain, Plain::Nothing)
     }
 
     /// Writes what goes out past the task. Answers whether that was everything.
