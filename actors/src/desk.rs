@@ -482,7 +482,7 @@ fn parked(viewer: Viewer, head: Conversation, command: &Command) -> Result<Answe
         return Err(Refused::NotFound.into());
     }
     match command {
-        Command::Look => Ok(Answer { conversation: Some(head), ..Answer::default() }),
+        Command::Look => Ok(Answer { conversation: Some(Arc::new(head)), ..Answer::default() }),
         _ => Err(Failure::Parked),
     }
 }

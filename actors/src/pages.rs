@@ -288,7 +288,7 @@ impl Desk {
         asked: Asked,
     ) -> Result<Page, Failure> {
         let answer = self.ask(viewer, conversation, None, Command::Look).await?;
-        let head = answer.conversation.ok_or(Refused::NotFound)?;
+        let head = Arc::unwrap_or_clone(answer.conversation.ok_or(Refused::NotFound)?);
         let Asked { before, after, skip, limit } = asked;
         let conversations = &self.world().conversations;
         let (rows, newest) = conversations.page(&head, (before, after), (skip, limit)).await?;

@@ -232,8 +232,9 @@ impl State {
         let panics = self.forget_own();
         self.contact = contact;
         let Some(Woken { thread, case, recent, newest }) = woken else { return Ok(()) };
+        let case = case.map(Arc::new);
         let current = case.as_ref().map(|case| case.id);
-        let shows = |shown: &Shown| shown.contact == thread.contact && shown.is_in(case.as_ref());
+        let shows = |shown: &Shown| shown.contact == thread.contact && shown.is_in(case.as_deref());
         let other = self.contact.clone().filter(|shown| !shows(shown));
         // A store that may still write what it was told must see something newer first.
         let settled = self.world.conversations.guarantees().settled;
@@ -420,7 +421,7 @@ impl State {
             let before = core.take(&decision, self.world.rules.recent_ids);
             if !decision.facts.is_empty() && batch.commit.is_none() {
                 let id = decision.head.id;
-                let earlier = || self.loaded.cases.get(&id)?.clone();
+                let earlier = || self.loaded.cases.get(&id)?.clone().map(Arc::new);
                 batch.before = before.filter(|case| case.id == id).or_else(earlier);
             }
             if !self.queue.is_empty() {
@@ -447,7 +448,7 @@ impl State {
         if settled.atomic && settled.settled && self.recent_at == (Some(case.id), case.seq) {
             return;
         }
-        let head = Conversation { clean: true, ..case };
+        let head = Conversation { clean: true, ..Arc::unwrap_or_clone(case) };
         let result = self.world.conversations.rest(&head, &row, self.world.stamps.next()).await;
         if let Err(error) = result {
             tracing::warn!(thread = %thread.id, %error, "a thread left without its snapshot");

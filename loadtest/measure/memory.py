@@ -10,11 +10,11 @@ def per_conversation(directory, conversations, chosen=(), wait=0):
     """What one more conversation takes: first half of them come and are closed, then the other half. So what
     a server takes anyway does not count, and caches are made small. A conversation's actor is what memory
     rises by while the last quarter comes alive, with the room of contacts' actors, which leave at once, in
-    use already. What is not active is told by servers that have just started. Their allocator gives back at
-    once what is freed."""
+    use already. What is not active is told by servers that have just started. Their allocator gives back
+    within a second what is freed."""
     half, found = conversations // 2, {"idle_before": quiet(wait)}
     small = settings(["limits.tree_cache_bytes=1048576", "limits.tree_memtable_bytes=1048576"]) | settings(chosen)
-    small["MIMALLOC_PURGE_DELAY"] = "0"
+    small["_RJEM_MALLOC_CONF"] = "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0"
     patient = small | {"OMNISTREAM__LIMITS__IDLE_PASSIVATION": "1h"}
     brisk = small | {"OMNISTREAM__LIMITS__IDLE_PASSIVATION": "2s"}
 

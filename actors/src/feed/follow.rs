@@ -212,7 +212,7 @@ impl<W: Wire> Session<W> {
     async fn look(&self, id: ConversationId) -> Result<Conversation, Failure> {
         let answer =
             self.sources.desk.ask(self.sight.caller.viewer(), id, None, Command::Look).await?;
-        answer.conversation.ok_or(Failure::Refused(Refused::NotFound))
+        answer.conversation.map(Arc::unwrap_or_clone).ok_or(Failure::Refused(Refused::NotFound))
     }
 
     /// The events of a conversation behind `after`, up to `until`; `None`: too much for one who

@@ -224,7 +224,7 @@ impl<W: Wire> Session<W> {
         }
         let command = Command::MarkRead { up_to: Some(seq) };
         let answer = self.sources.desk.ask(self.sight.caller.viewer(), id, None, command).await?;
-        answer.conversation.ok_or(Failure::Refused(Refused::NotFound))
+        answer.conversation.map(Arc::unwrap_or_clone).ok_or(Failure::Refused(Refused::NotFound))
     }
 
     /// Whether its person may still do anything, as of now.

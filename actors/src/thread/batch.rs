@@ -21,8 +21,8 @@ use crate::reply::Reply;
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) waiters: Vec<Waiter>,
-    pub(super) before: Option<Conversation>,
-    pub(super) after: Option<Conversation>,
+    pub(super) before: Option<Arc<Conversation>>,
+    pub(super) after: Option<Arc<Conversation>>,
     pub(super) thread: Option<Thread>,
     pub(super) commit: Option<Commit>,
     pub(super) rows: Vec<MessageRow>,
@@ -87,23 +87,23 @@ impl Batch {
             return;
         }
         let conversation = decision.head.id;
-        let commit = self.commit.get_or_insert_with(|| Commit {
-            conversation,
-            first,
-            at,
-            facts: Vec::new(),
-            keys: Vec::new(),
-        });
+        self.bytes += decision.rows.iter().map(MessageRow::bytes).sum::<usize>();
+        self.after = Some(decision.head);
+        let Some(commit) = &mut self.commit else {
+            // Most commits are of one decision, whose rows are large to move one by one.
+            let (facts, keys) = (decision.facts, decision.key.into_iter().collect());
+            self.commit = Some(Commit { conversation, first, at, facts, keys });
+            self.rows = decision.rows;
+            return;
+        };
         commit.facts.extend(decision.facts);
         commit.keys.extend(decision.key);
         for row in decision.rows {
-            self.bytes += row.bytes();
             match self.rows.iter_mut().find(|known| known.place == row.place) {
                 Some(known) => *known = row,
                 None => self.rows.push(row),
             }
         }
-        self.after = Some(decision.head);
     }
 
     /// The span of its commit. It is the first one's for whom it is made; the others lead to it.

@@ -55,8 +55,8 @@ impl State {
         let ready = Ready {
             commit: Arc::new(commit),
             rows: std::mem::take(&mut batch.rows).into(),
-            before: batch.before.take().map(Arc::new),
-            after: Arc::new(after),
+            before: batch.before.take(),
+            after,
         };
         if recent.is_some() {
             self.recent_at = (Some(ready.after.id), ready.after.seq);

@@ -201,7 +201,7 @@ impl Desktop {
 
     pub(crate) async fn says(&self, conversation: ConversationId, draft: Command) -> Message {
         let answer = self.desk.ask(admin(), conversation, None, draft).await.unwrap();
-        answer.message.unwrap()
+        *answer.message.unwrap()
     }
 
     /// Waits until a message is that far.

@@ -40,7 +40,7 @@ async fn opened() -> (Bench, ConversationId) {
 
 async fn send(bench: &Bench, id: ConversationId, key: Option<u8>, text: &str) -> Message {
     let key = key.map(|key| IdempotencyKey { key: [key; 16], digest: [0; 16] });
-    bench.desk.ask(admin(), id, key, draft(text)).await.unwrap().message.unwrap()
+    *bench.desk.ask(admin(), id, key, draft(text)).await.unwrap().message.unwrap()
 }
 
 async fn status(bench: &Bench, id: ConversationId, message: &Message) -> MessageStatus {

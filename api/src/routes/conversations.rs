@@ -1,5 +1,7 @@
 //! Conversations: lists, and what people do with one.
 
+use std::sync::Arc;
+
 use actors::failure::Failure;
 use actors::inbox::Filter;
 use axum::Json;
@@ -370,7 +372,7 @@ async fn bulk(
 }
 
 fn head(answer: Answer) -> Result<Conversation, ApiError> {
-    answer.conversation.ok_or_else(|| Refused::NotFound.into())
+    answer.conversation.map(Arc::unwrap_or_clone).ok_or_else(|| Refused::NotFound.into())
 }
 
 async fn active_agent(

@@ -142,6 +142,6 @@ async fn send(
     };
     let key = key.of(caller.agent.0, &format!("POST messages {id}"), digest);
     let answer = app.desk.ask(caller.viewer(), id, key, command).await?;
-    let message = answer.message.ok_or(Refused::NoSuchMessage)?;
+    let message = *answer.message.ok_or(Refused::NoSuchMessage)?;
     Ok((StatusCode::CREATED, Json(message)))
 }

@@ -1,6 +1,7 @@
 //! What a fact changes: the head of its case, the row of its message, the ids known in memory.
 //! The same code follows a decision and replays the log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
@@ -403,7 +404,7 @@ fn unknown_reaction() -> MessageError {
 
 impl State {
     /// The thread and its current case after a decision. Answers the case that stood here before.
-    pub fn take(&mut self, decision: &Decision, recent_ids: usize) -> Option<Conversation> {
+    pub fn take(&mut self, decision: &Decision, recent_ids: usize) -> Option<Arc<Conversation>> {
         if let Some(thread) = &decision.thread {
             self.thread = thread.clone();
         }
@@ -435,7 +436,7 @@ impl Loaded {
             self.keys.insert(used.key, Some(used.clone()));
         }
         if state.thread.current != Some(id) && !id.0.is_nil() {
-            self.cases.insert(id, Some(decision.head.clone()));
+            self.cases.insert(id, Some(Conversation::clone(&decision.head)));
         }
     }
 }

@@ -191,6 +191,6 @@ fn system(turn: &Turn<'_>, context: &mut Context<'_>, text: &str) -> MessageRow 
 /// A turn on the case at hand, or on none where the thread has none.
 fn turn<'a>(state: &State, context: &Context<'a>) -> Turn<'a> {
     let none = || Conversation::blank(ConversationId(Uuid::nil()), &state.thread);
-    let head = state.case.clone().unwrap_or_else(none);
+    let head = state.case.as_deref().cloned().unwrap_or_else(none);
     Turn::new(head, context.loaded, By::System, context.now, context.commit_first)
 }

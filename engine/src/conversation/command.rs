@@ -1,5 +1,6 @@
 //! What somebody wants of a conversation, what it answers, and why it refuses.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::channel::{
@@ -181,7 +182,7 @@ pub struct ReactionDraft {
 #[derive(Clone, Debug)]
 pub struct Decision {
     /// The case it is about, as it is after the facts.
-    pub head: Conversation,
+    pub head: Arc<Conversation>,
     /// The thread's row, when it changes: the case is its next one, or it moved.
     pub thread: Option<Thread>,
     pub facts: Vec<Recorded>,
@@ -198,15 +199,16 @@ pub struct Decision {
 /// conversation's; what came before its thread had one, among the thread's.
 pub type ContentAt = (ConversationId, Place);
 
-/// What a command answers, once what it depends on is durable.
+/// What a command answers, once what it depends on is durable. A provider's command is answered little,
+/// and its answer is handed on often: it is small.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
     /// Whether it changed anything.
     pub changed: bool,
     /// The message it made or had made; not for a provider's commands.
-    pub message: Option<Message>,
+    pub message: Option<Box<Message>>,
     /// The conversation as it is then; not for a provider's commands.
-    pub conversation: Option<Conversation>,
+    pub conversation: Option<Arc<Conversation>>,
     /// How many edits and deletions did not count: they were of somebody else than the author.
     pub foreign: u32,
 }

@@ -142,7 +142,7 @@ fn turn<'a>(
     envelope: &Envelope,
     context: &Context<'a>,
 ) -> Result<Turn<'a>, Refused> {
-    let current = state.case.as_ref();
+    let current = state.case.as_deref();
     let case = match envelope.target {
         Target::Current => current,
         Target::Conversation(id) => {

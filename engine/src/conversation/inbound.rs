@@ -235,7 +235,7 @@ pub(super) fn case<'a>(
     context: &'a Context<'_>,
     id: ConversationId,
 ) -> Option<&'a Conversation> {
-    let current = state.case.as_ref().filter(|case| case.id == id);
+    let current = state.case.as_deref().filter(|case| case.id == id);
     current
         .or_else(|| context.loaded.cases.get(&id)?.as_ref())
         .filter(|case| case.thread == state.thread.id)
@@ -259,7 +259,8 @@ pub(super) fn open<'a>(state: &State, context: &mut Context<'a>, by: By) -> Turn
         let recent = case.closed_at.is_none_or(|closed| now < closed + context.rules.reopen_within);
         // What is still to be sent keeps its case current: only that one is looked after.
         if recent || !case.pending.is_empty() {
-            let mut turn = Turn::new(case.clone(), context.loaded, By::Provider, now, first);
+            let mut turn =
+                Turn::new(Conversation::clone(case), context.loaded, By::Provider, now, first);
             match case.status {
                 ConversationStatus::Open => {}
                 from @ ConversationStatus::Pending => {

@@ -19,6 +19,7 @@ mod view;
 mod watermark;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -265,8 +266,9 @@ pub struct Pending {
 #[derive(Clone, Debug)]
 pub struct State {
     pub thread: Thread,
-    /// The case at hand: the current one, or an earlier one for the time of a commit.
-    pub case: Option<Conversation>,
+    /// The case at hand: the current one, or an earlier one for the time of a commit. Shared with those
+    /// who tell of the commit that made it what it is.
+    pub case: Option<Arc<Conversation>>,
     pub recent: Recent,
 }
 

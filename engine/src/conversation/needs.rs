@@ -184,7 +184,7 @@ fn known_case<'a>(
     loaded: &'a Loaded,
     id: ConversationId,
 ) -> Option<&'a Conversation> {
-    let current = state.case.as_ref().filter(|case| case.id == id);
+    let current = state.case.as_deref().filter(|case| case.id == id);
     current.or_else(|| loaded.cases.get(&id)?.as_ref())
 }
 

@@ -1,6 +1,8 @@
 //! A decision in the making: every fact is followed as it is recorded, so that what comes later in
 //! the same decision sees it.
 
+use std::sync::Arc;
+
 use super::contents::Changed;
 use super::{Answer, ContentAt, Conversation, Decision, Effect, Loaded, Pending, Refused, Thread};
 use crate::fact::{By, Fact, ParkedReceipt, Recorded};
@@ -239,13 +241,15 @@ impl<'a> Turn<'a> {
     pub(super) fn done(self, message: Option<Place>) -> Decision {
         let (changed, foreign) = (!self.facts.is_empty(), self.foreign);
         let mut answer = Answer { changed, foreign, ..Answer::default() };
-        if self.by != By::Provider {
+        let is_told = self.by != By::Provider;
+        if is_told {
             let row = message.and_then(|place| self.row(place).ok());
-            answer.message = row.map(|row| row.message.clone());
-            answer.conversation = Some(self.head.clone());
+            answer.message = row.map(|row| Box::new(row.message.clone()));
         }
+        let head = Arc::new(self.head);
+        answer.conversation = is_told.then(|| head.clone());
         Decision {
-            head: self.head,
+            head,
             thread: self.thread,
             facts: self.facts,
             rows: self.rows,

@@ -1,6 +1,7 @@
 //! One thread in memory: commands in, commits kept, everything read back from what was kept.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::channel::{
@@ -117,7 +118,7 @@ impl Desk {
         let mut answers = Vec::new();
         let mut state = State {
             thread: self.thread.clone(),
-            case: self.thread.current.and_then(|id| self.heads.get(&id).cloned()),
+            case: self.thread.current.and_then(|id| self.heads.get(&id).cloned().map(Arc::new)),
             recent: self.recent.clone(),
         };
         let mut loaded = Loaded::default();
@@ -161,7 +162,7 @@ impl Desk {
             contents.extend(decision.contents);
             self.keys.extend(decision.key.map(|key| (key.key, key)));
             if !decision.facts.is_empty() {
-                self.heads.insert(decision.head.id, decision.head);
+                self.heads.insert(decision.head.id, Arc::unwrap_or_clone(decision.head));
             }
             self.effects.extend(decision.effects);
             answers.push(Ok(decision.answer));
