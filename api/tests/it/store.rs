@@ -93,3 +93,29 @@ async fn a_store_that_cannot_be_read_ends_no_login_but_a_hello_that_may_be_repea
     unreadable.store(false, Ordering::SeqCst);
     Live::following(&org.admin, &["i:all"]).await;
 }
+
+#[tokio::test]
+async fn a_start_serves_before_it_has_found_what_was_left_undone() {
+    let (unreadable, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (is_unreadable, was_asked) = (unreadable.clone(), asked.clone());
+    let clock = actors::clock::Clock::system();
+    let memory = Memory::new(Arc::new(move || clock.now()));
+    let store = Faulty::new(Arc::new(memory), move |call| match call {
+        Call::Scan(scan)
+            if scan.table.name == "dirty_conversations" && is_unreadable.load(Ordering::SeqCst) =>
+        {
+            was_asked.store(true, Ordering::SeqCst);
+            Fate::Unavailable
+        }
+        _ => Fate::Done,
+    });
+    let server = Server::over(Arc::new(store.promising_as_below())).await;
+    let org = Org::on(&server).await;
+    let phone = unique("1555");
+    let id = org.hears(&phone, "one").await;
+    unreadable.store(true, Ordering::SeqCst);
+    server.restart().await;
+    server.anonymous().get("/health/ready").await.is(200);
+    assert_eq!(org.hears(&phone, "two").await, id);
+    eventually(async || asked.load(Ordering::SeqCst).then_some(())).await;
+}
