@@ -85,7 +85,8 @@ const SECRETS_OF_TENANT_MAX: usize = 4;
 const STRANGERS_MAX: usize = 64;
 
 async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiError> {
-    delayed(&app, take(&app, request).await).await
+    // On its way to the connection a handler's future is moved six times.
+    delayed(&app, Box::pin(take(&app, request)).await).await
 }
 
 /// An answer, late where something is full.
