@@ -444,8 +444,7 @@ impl State {
     async fn rest(&mut self) {
         let Some(Core { thread, case: Some(case), recent }) = self.core.take() else { return };
         let row = RecentRow { recent, conversation: case.id, seq: case.seq };
-        let settled = self.world.conversations.guarantees();
-        if settled.atomic && settled.settled && self.recent_at == (Some(case.id), case.seq) {
+        if self.world.conversations.keeps_up() && self.recent_at == (Some(case.id), case.seq) {
             return;
         }
         let head = Conversation { clean: true, ..Arc::unwrap_or_clone(case) };

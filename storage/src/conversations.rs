@@ -76,7 +76,8 @@ pub struct Woken {
     pub newest: Option<Newest>,
 }
 
-/// The newest commit of a case: the only one that may not have been answered.
+/// The newest commit of a case: the only one that may not have been answered, where the store may still
+/// write what it did not answer.
 #[derive(Clone, Debug)]
 pub struct Newest {
     pub commit: Commit,
@@ -163,17 +164,23 @@ impl Conversations {
         self.store.apply(Batch { stamp, changes }).await
     }
 
-    /// Writes the snapshots of a thread that leaves memory.
+    /// Whether a head that was written is never behind, nor ahead of, what was committed.
+    pub fn keeps_up(&self) -> bool {
+        let Guarantees { atomic, settled } = self.store.guarantees();
+        atomic && settled
+    }
+
+    /// Writes the snapshots of a thread that leaves memory, as far as its commits have not.
     pub async fn rest(
         &self,
         head: &Conversation,
         recent: &RecentRow,
         stamp: Stamp,
     ) -> Result<(), StoreError> {
-        let changes = vec![
-            put(&HEADS, alone(id(head.id.0)), encode(head)),
-            put(&RECENT, alone(id(head.thread.0)), encode(recent)),
-        ];
+        let mut changes = vec![put(&RECENT, alone(id(head.thread.0)), encode(recent))];
+        if !self.keeps_up() {
+            changes.push(put(&HEADS, alone(id(head.id.0)), encode(head)));
+        }
         self.store.apply(Batch { stamp, changes }).await
     }
 
@@ -204,10 +211,8 @@ impl Conversations {
     /// Whether a start has to look at a thread with this head and row: something may be on its way,
     /// or not be derived.
     pub fn leaves_undone(&self, head: &Conversation, row: Option<&Thread>) -> bool {
-        let Guarantees { atomic, settled } = self.store.guarantees();
         let is_moving = |row: &Thread| row.moved_to.is_some() && !row.settled;
-        let is_derived = atomic && settled;
-        let is_done = is_derived && head.pending.is_empty();
+        let is_done = self.keeps_up() && head.pending.is_empty();
         !is_done || row.is_some_and(is_moving)
     }
 
@@ -291,9 +296,11 @@ impl Conversations {
         };
         let mut newest = None;
         let mut from = head.seq.min(learned) + 1;
-        // One commit further back: the newest one is wanted even when everything is derived.
-        from = from.min(head.seq.max(1));
-        loop {
+        if !self.keeps_up() {
+            // The newest one may have to be written again even when everything is derived.
+            from = from.min(head.seq.max(1));
+        }
+        while !self.keeps_up() || from <= head.seq {
             let commits = self.commits(current, from, COMMITS).await?;
             let Some(last) = commits.last() else { break };
             from = last.last() + 1;

@@ -1,4 +1,5 @@
-//! What a message costs where each partition is a statement of its own: on a cluster.
+//! What a message costs: where each partition is a statement of its own, on a cluster, and where all that it
+//! changes is one write.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -43,6 +44,15 @@ impl Statements {
 }
 
 async fn bench() -> (Bench, Statements) {
+    over(|store| store).await
+}
+
+/// The same where a commit is written as one and nothing lands later.
+async fn bench_of_one_process() -> (Bench, Statements) {
+    over(Faulty::promising_as_below).await
+}
+
+async fn over(promises: impl FnOnce(Faulty) -> Faulty) -> (Bench, Statements) {
     let statements = Statements::default();
     let counted = statements.clone();
     let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
@@ -52,7 +62,7 @@ async fn bench() -> (Bench, Statements) {
         counted.count(call);
         Fate::Done
     });
-    (Bench::over(Arc::new(store), clock).await, statements)
+    (Bench::over(Arc::new(promises(store)), clock).await, statements)
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,20 +82,42 @@ async fn a_message_in_an_open_conversation_reads_nothing_and_writes_four_stateme
 #[tokio::test(start_paused = true)]
 async fn a_cold_conversation_wakes_with_four_reads_at_most() {
     let (bench, statements) = bench().await;
-    let say = async |n: u32| {
-        let item = says(vec![phone("15550001")], &format!("m{n}"), "hello");
-        bench.desk.ingest(&account(), vec![item]).await.unwrap();
-    };
-    for n in 0..300 {
-        say(n).await;
+    rests(&bench, 300).await;
+    statements.take();
+    say(&bench, 300).await;
+    let (reads, _) = statements.take();
+    let of_it = of_its_own(&reads);
+    assert!(of_it.len() <= 4, "{of_it:?} of {reads:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_lands_later_a_cold_conversation_wakes_without_its_log() {
+    let (bench, statements) = bench_of_one_process().await;
+    rests(&bench, 300).await;
+    let (_, writes) = statements.take();
+    assert_eq!(of_its_own(&writes).last(), Some(&"recent_ids"), "its head was written before");
+    say(&bench, 300).await;
+    let (reads, _) = statements.take();
+    assert_eq!(of_its_own(&reads), ["threads", "recent_ids", "conversations"], "of {reads:?}");
+}
+
+async fn say(bench: &Bench, n: u32) {
+    let item = says(vec![phone("15550001")], &format!("m{n}"), "hello");
+    bench.desk.ingest(&account(), vec![item]).await.unwrap();
+}
+
+/// Somebody writes so often, and is silent until the conversation has left memory.
+async fn rests(bench: &Bench, messages: u32) {
+    for n in 0..messages {
+        say(bench, n).await;
     }
     while bench.desk.actors() > 0 {
         tokio::time::sleep(Duration::from_secs(30)).await;
     }
-    statements.take();
-    say(300).await;
-    let (reads, _) = statements.take();
-    let wakes = ["threads", "recent_ids", "conversations", "conversation_log"];
-    let of_it: Vec<_> = reads.iter().filter(|table| wakes.contains(*table)).collect();
-    assert!(of_it.len() <= 4, "{of_it:?} of {reads:?}");
+}
+
+/// What of this is a conversation's.
+fn of_its_own(tables: &[&'static str]) -> Vec<&'static str> {
+    let own = ["threads", "recent_ids", "conversations", "conversation_log"];
+    tables.iter().copied().filter(|table| own.contains(table)).collect()
 }
