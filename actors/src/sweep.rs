@@ -3,9 +3,9 @@
 
 use engine::conversation::{Command, Thread};
 use engine::fact::By;
-use engine::id::ThreadId;
+use engine::id::{ConversationId, ThreadId};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use storage::conversations::{Conversations, FIRST_HOUR};
+use storage::conversations::{Conversations, FIRST_HOUR, Worked};
 use storage::keys::hour;
 use storage::{StoreError, together};
 
@@ -23,7 +23,10 @@ pub async fn begin(world: &World) -> Result<(), StoreError> {
     // A first run that was killed before it had swept has begun all the same.
     let is_new = conversations.began().await? == FIRST_HOUR;
     if is_new && conversations.swept(0).await?.is_none() {
-        conversations.set_began(hour(world.clock.now()), world.stamps.next()).await?;
+        let now = hour(world.clock.now());
+        conversations.set_began(now, world.stamps.next()).await?;
+        // Or a start after a kill in this hour would not look at it.
+        conversations.set_swept(0, now, world.stamps.next()).await?;
     }
     Ok(())
 }
@@ -55,6 +58,11 @@ pub async fn sweep(
                         tracing::warn!(%thread, %error, "a thread's move is not settled yet");
                     }
                 }
+                Undone::Head(case) => {
+                    // What the thread writes meanwhile is newer.
+                    let stamp = world.stamps.next();
+                    conversations.catch_up(case, stamp).await?;
+                }
                 Undone::Case => {
                     let look = envelope(By::System, Command::Look);
                     // Whatever it answers, it was woken.
@@ -79,6 +87,8 @@ enum Undone {
     Move,
     /// Messages on their way, or facts of which something may not be derived.
     Case,
+    /// An earlier case has a head that lags behind, which no wake looks at.
+    Head(ConversationId),
 }
 
 /// Threads of a shard that were at work in an hour and left something undone.
@@ -89,21 +99,44 @@ async fn undone_in(
 ) -> Result<Vec<(ThreadId, Undone)>, StoreError> {
     let mut worked = conversations.worked(shard, hour).await?;
     worked.retain(|(_, worked)| worked.undone);
-    worked.dedup_by_key(|(thread, _)| *thread);
     let mut found = Vec::new();
-    for (thread, _) in worked {
-        let Some(row) = conversations.thread(thread).await? else { continue };
-        if row.moved_to.is_some() && !row.settled {
-            found.push((thread, Undone::Move));
-        } else if is_undone(conversations, &row).await? {
-            found.push((thread, Undone::Case));
+    for of_one in worked.chunk_by(|(one, _), (other, _)| one == other) {
+        let thread = of_one[0].0;
+        match undone_of(conversations, thread, of_one).await {
+            Ok(undone) => found.extend(undone.into_iter().map(|undone| (thread, undone))),
+            // What cannot be read is in nobody else's way.
+            Err(StoreError::Corrupt(why)) => {
+                tracing::error!(%thread, why = %why.0, "what a thread left undone cannot be read");
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(found)
 }
 
+/// What a thread left undone, which was at work in these cases.
+async fn undone_of(
+    conversations: &Conversations,
+    thread: ThreadId,
+    worked: &[(ThreadId, Worked)],
+) -> Result<Vec<Undone>, StoreError> {
+    let Some(row) = conversations.thread(thread).await? else { return Ok(Vec::new()) };
+    let mut undone = Vec::new();
+    for case in worked.iter().filter_map(|(_, worked)| worked.case) {
+        if row.current != Some(case) && conversations.lags(case).await? {
+            undone.push(Undone::Head(case));
+        }
+    }
+    if row.is_moving() {
+        undone.push(Undone::Move);
+    } else if is_undone(conversations, &row).await? {
+        undone.push(Undone::Case);
+    }
+    Ok(undone)
+}
+
 async fn is_undone(conversations: &Conversations, row: &Thread) -> Result<bool, StoreError> {
     let Some(current) = row.current else { return Ok(false) };
     let Some(head) = conversations.head(current).await? else { return Ok(true) };
-    Ok(!head.clean && conversations.leaves_undone(&head, None) || !head.pending.is_empty())
+    Ok(!head.clean && conversations.leaves_undone(&head, row) || !head.pending.is_empty())
 }

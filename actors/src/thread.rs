@@ -422,7 +422,10 @@ impl State {
             if !decision.facts.is_empty() && batch.commit.is_none() {
                 let id = decision.head.id;
                 let earlier = || self.loaded.cases.get(&id)?.clone().map(Arc::new);
-                batch.before = before.filter(|case| case.id == id).or_else(earlier);
+                (batch.before, batch.left) = match before {
+                    Some(case) if case.id != id => (earlier(), Some(case)),
+                    before => (before.or_else(earlier), None),
+                };
             }
             if !self.queue.is_empty() {
                 self.loaded.take(core, &decision);

@@ -425,11 +425,14 @@ async fn by_the_hour(app: &App) {
     let mut hours = tokio::time::interval(Duration::from_secs(3600));
     loop {
         hours.tick().await;
-        take_up(app).await;
-        let looked = Box::pin(app.outbox.look_after_accounts());
-        if let Ok(Err(error)) = caught_in("accounts", looked).await {
-            tracing::warn!(%error, "accounts were not looked after; it is tried again");
-        }
+        tokio::join!(take_up(app), look_after_accounts(app));
+    }
+}
+
+async fn look_after_accounts(app: &App) {
+    let looked = Box::pin(app.outbox.look_after_accounts());
+    if let Ok(Err(error)) = caught_in("accounts", looked).await {
+        tracing::warn!(%error, "accounts were not looked after; it is tried again");
     }
 }
 

@@ -57,6 +57,10 @@ pub struct Write<'a> {
     pub worked: Option<Worked>,
     /// To be written from time to time.
     pub recent: Option<&'a RecentRow>,
+    /// The case is its thread's current one: a wake folds what its stored head does not know.
+    pub is_current: bool,
+    /// The head of the case before, which ends as this one begins.
+    pub left: Option<&'a Conversation>,
 }
 
 /// A thread's newest provider ids, as of a fact of one of its cases.
@@ -132,8 +136,12 @@ impl Conversations {
         derived.extend(files(write));
         let mut snapshots = Vec::new();
         // Where it is a write of its own the head is lazy: a wake folds what is behind it.
-        if atomic || write.before.is_none() || write.recent.is_some() {
+        let is_folded = write.is_current && write.before.is_some() && write.recent.is_none();
+        if atomic || !is_folded {
             snapshots.push(put(&HEADS, alone(id(conversation.0)), encode(write.head)));
+        }
+        if let Some(left) = write.left.filter(|_| !atomic) {
+            snapshots.push(put(&HEADS, alone(id(left.id.0)), encode(left)));
         }
         if let Some(recent) = write.recent {
             snapshots.push(put(&RECENT, alone(id(write.head.thread.0)), encode(recent)));
@@ -210,10 +218,9 @@ impl Conversations {
 
     /// Whether a start has to look at a thread with this head and row: something may be on its way,
     /// or not be derived.
-    pub fn leaves_undone(&self, head: &Conversation, row: Option<&Thread>) -> bool {
-        let is_moving = |row: &Thread| row.moved_to.is_some() && !row.settled;
+    pub fn leaves_undone(&self, head: &Conversation, row: &Thread) -> bool {
         let is_done = self.keeps_up() && head.pending.is_empty();
-        !is_done || row.is_some_and(is_moving)
+        !is_done || row.is_moving()
     }
 
     /// What the store promises.
@@ -260,6 +267,8 @@ impl Conversations {
             head,
             worked: None,
             recent: None,
+            is_current: true,
+            left: None,
         };
         derived.extend(let_go(&write));
         derived.extend(references(&write));
@@ -308,18 +317,10 @@ impl Conversations {
             for commit in commits {
                 let before = (head.seq > 0).then(|| head.clone());
                 let underived = commit.last() > head.seq;
-                for (seq, recorded) in commit.numbered() {
-                    if seq > learned {
-                        recent.learn(current, &recorded.fact, usize::MAX);
-                    }
-                    if seq == head.seq + 1 {
-                        let row = match recorded.fact.message() {
-                            Some((_, place)) => self.row(current, place).await?,
-                            None => None,
-                        };
-                        head.apply(recorded, commit.at, row.as_ref());
-                    }
+                for (_, recorded) in commit.numbered().filter(|(seq, _)| *seq > learned) {
+                    recent.learn(current, &recorded.fact, usize::MAX);
                 }
+                self.fold(&mut head, &commit).await?;
                 newest = Some(Newest { commit, before, underived });
             }
             if is_all {
@@ -342,14 +343,45 @@ impl Conversations {
 
     /// A conversation's head up to its newest fact, also where the stored one may lag behind.
     pub async fn folded(&self, id: ConversationId) -> Result<Option<Conversation>, StoreError> {
-        let Some(head) = self.head(id).await? else { return Ok(None) };
-        if self.store.guarantees().atomic {
-            return Ok(Some(head));
+        let Some(mut head) = self.head(id).await? else { return Ok(None) };
+        let mut is_behind = !self.store.guarantees().atomic;
+        while is_behind {
+            let commits = self.commits(id, head.seq + 1, COMMITS).await?;
+            for commit in &commits {
+                self.fold(&mut head, commit).await?;
+            }
+            is_behind = commits.len() == COMMITS;
         }
-        let woken = self.wake(head.thread).await?;
-        let current = woken.and_then(|woken| woken.case).filter(|case| case.id == id);
-        // An earlier case was left in order.
-        Ok(current.or(Some(head)))
+        Ok(Some(head))
+    }
+
+    /// Follows a commit as far as a head has not.
+    async fn fold(&self, head: &mut Conversation, commit: &Commit) -> Result<(), StoreError> {
+        for (seq, recorded) in commit.numbered() {
+            if seq == head.seq + 1 {
+                let row = match recorded.fact.message() {
+                    Some((_, place)) => self.row(commit.conversation, place).await?,
+                    None => None,
+                };
+                head.apply(recorded, commit.at, row.as_ref());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a head as it is by now where it lags behind: one of a case that no wake looks at.
+    pub async fn catch_up(&self, case: ConversationId, stamp: Stamp) -> Result<(), StoreError> {
+        if !self.lags(case).await? {
+            return Ok(());
+        }
+        let Some(head) = self.folded(case).await? else { return Ok(()) };
+        self.apply(vec![put(&HEADS, alone(id(head.id.0)), encode(&head))], stamp).await
+    }
+
+    /// Whether something was committed that a stored head does not know of.
+    pub async fn lags(&self, id: ConversationId) -> Result<bool, StoreError> {
+        let stored = self.head(id).await?.map(|head| head.seq);
+        Ok(self.folded(id).await?.map(|head| head.seq) > stored)
     }
 
     /// The heads of these, as [`Conversations::folded`] has them, of those that are there.

@@ -191,9 +191,11 @@ impl<W: Wire> Hub<W> {
             let Some(topic) = feed.topic(Stream::List(list)).filter(|_| was || is) else {
                 continue;
             };
-            let about = About { conversation: head.id, moves: is.then(|| feed.moves()) };
-            let (stream, counters) = (topic.stream, feed.inbox.counters(list));
+            let about = About::Conversation { id: head.id, moves: is.then(|| feed.moves()) };
+            let stream = topic.stream;
             topic.add(Some(about), &self.0.limits, |encoding, offset| {
+                // As of this offset, or later: another row may have been counted meanwhile.
+                let counters = feed.inbox.counters(list);
                 let what = match is {
                     true => What::Row { head, counters },
                     false => What::Gone { conversation: head.id, seq: head.seq, counters },
@@ -306,9 +308,9 @@ impl<W: Wire> Hub<W> {
 impl<W: Wire> Following for Hub<W> {
     fn changed(&self, before: &TenantState, after: &TenantState, at: Timestamp) {
         let Some(feed) = self.feed(after.tenant.id) else { return };
-        let tell = |stream: Stream, what: What<'_>| {
+        let tell = |stream: Stream, needs: Option<Permission>, what: What<'_>| {
             let Some(topic) = feed.topic(stream) else { return };
-            topic.add(None, &self.0.limits, |encoding, offset| {
+            topic.add(needs.map(About::Needs), &self.0.limits, |encoding, offset| {
                 W::events(encoding, &[Event { stream, offset, at, by: None, what }])
             });
         };
@@ -319,11 +321,11 @@ impl<W: Wire> Following for Hub<W> {
                 Some(_) => continue,
             };
             for stream in [Stream::Agents, Stream::Agent(agent.id)] {
-                tell(stream, What::Agent { name, agent, state: after });
+                tell(stream, None, What::Agent { name, agent, state: after });
             }
         }
         for agent in before.agents.keys().filter(|id| !after.agents.contains_key(id)) {
-            tell(Stream::Agents, What::AgentGone { agent: *agent });
+            tell(Stream::Agents, None, What::AgentGone { agent: *agent });
         }
         for account in after.accounts.values() {
             let known = before.accounts.get(&account.id);
@@ -331,7 +333,7 @@ impl<W: Wire> Following for Hub<W> {
                 continue;
             };
             for agent in managers(after) {
-                tell(Stream::Agent(agent), What::Account { account, before: known });
+                tell(Stream::Agent(agent), MANAGES, What::Account { account, before: known });
             }
         }
         let counts = |state: &TenantState, id: &IntegrationId| {
@@ -345,7 +347,7 @@ impl<W: Wire> Following for Hub<W> {
                 continue;
             }
             for agent in managers(after) {
-                tell(Stream::Agent(agent), What::Integration { integration, is_active });
+                tell(Stream::Agent(agent), MANAGES, What::Integration { integration, is_active });
             }
         }
         for agent in after.agents.values() {
@@ -368,10 +370,12 @@ impl<W: Wire> Following for Hub<W> {
     }
 }
 
+/// Who looks after the channels may do this.
+const MANAGES: Option<Permission> = Some(Permission::IntegrationsManage);
+
 /// Those who look after the channels.
 fn managers(state: &TenantState) -> impl Iterator<Item = AgentId> {
-    let manages =
-        |agent: &&Arc<Agent>| state.permissions(agent).has(Permission::IntegrationsManage);
+    let manages = |agent: &&Arc<Agent>| MANAGES.is_some_and(|it| state.permissions(agent).has(it));
     state.agents.values().filter(manages).map(|agent| agent.id)
 }
 
@@ -399,7 +403,7 @@ impl<W: Wire> Feed<W> {
 
     /// That something shows a conversation, as of now.
     pub(super) fn about(&self, conversation: ConversationId) -> About {
-        About { conversation, moves: Some(self.moves()) }
+        About::Conversation { id: conversation, moves: Some(self.moves()) }
     }
 
     /// Tells wherever an agent is present that it takes work, or does not any more.

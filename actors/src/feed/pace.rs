@@ -35,7 +35,9 @@ impl Pace {
     /// It is written.
     pub(super) fn wrote(&mut self, hold: Duration) {
         let now = Instant::now();
-        self.paid = Some(self.paid.map_or(now, |paid| paid.max(now)) + hold);
+        // However many there were: a pause of as many holds ends it.
+        let most = now + hold * (WRITES_IN_A_ROW - 1);
+        self.paid = Some(self.paid.map_or(now, |paid| paid.clamp(now, most)) + hold);
     }
 
     /// When it is written now that so much waits; `None`: that is known.
@@ -52,5 +54,25 @@ impl Pace {
             None if self.is_fast(hold) => Some(Called::Later),
             None => Some(Called::Now),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+
+    use super::{Pace, WRITES_IN_A_ROW};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_after_a_pause_is_written_at_once_however_much_was_written_before() {
+        let (mut pace, hold) = (Pace::default(), Duration::from_millis(20));
+        for _ in 0..1_000 {
+            pace.wrote(hold);
+        }
+        assert!(pace.is_fast(hold));
+        advance(hold * WRITES_IN_A_ROW).await;
+        assert!(!pace.is_fast(hold));
     }
 }

@@ -191,15 +191,21 @@ impl<W: Wire> Sight<W> {
         }
     }
 
-    /// Whether a row shows a conversation that is another's by now.
+    /// Whether a row shows a conversation that is another's by now, or something is for those only who may
+    /// do what its person may not do by now.
     fn is_withheld(&self, about: Option<About>) -> bool {
         let viewer = self.caller.viewer();
-        let Some(About { conversation, moves: Some(moves) }) = about else { return false };
-        if sees_all(viewer) || moves == self.feed.moves() {
-            return false;
+        match about {
+            Some(About::Conversation { id, moves: Some(moves) }) => {
+                if sees_all(viewer) || moves == self.feed.moves() {
+                    return false;
+                }
+                let assignee = self.feed.inbox.assignee(id);
+                !assignee.is_some_and(|assignee| viewer.may_see(assignee))
+            }
+            Some(About::Needs(permission)) => !viewer.permissions.has(permission),
+            Some(About::Conversation { moves: None, .. }) | None => false,
         }
-        let assignee = self.feed.inbox.assignee(conversation);
-        !assignee.is_some_and(|assignee| viewer.may_see(assignee))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use engine::id::{AgentId, ConversationId};
 use engine::identity::agent::Availability;
+use engine::permission::Permission;
 use tokio::time::Instant;
 
 use super::follow::Position;
@@ -67,12 +68,23 @@ pub(super) struct Hint<W> {
     pub(super) about: Option<About>,
 }
 
-/// The conversation that an event is about, where the stream is not the conversation's own.
+/// What decides who may see an event, where its stream does not.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct About {
-    pub(super) conversation: ConversationId,
-    /// How often conversations had changed hands when it was made; `None`: it shows nothing of it.
-    pub(super) moves: Option<u64>,
+pub(super) enum About {
+    /// The conversation that it is about; how often conversations had changed hands when it was made, or
+    /// `None`: it shows nothing of it.
+    Conversation { id: ConversationId, moves: Option<u64> },
+    /// It is for those who may do this, whoever that is by now.
+    Needs(Permission),
+}
+
+impl About {
+    fn conversation(self) -> Option<ConversationId> {
+        match self {
+            Self::Conversation { id, .. } => Some(id),
+            Self::Needs(_) => None,
+        }
+    }
 }
 
 impl<W> Clone for Hint<W> {
@@ -202,7 +214,7 @@ impl<W: Wire> Topic<W> {
         let mut state = self.state();
         let ring = &mut state.ring;
         let is_of_it = |(_, hint): &(usize, Hint<W>)| {
-            hint.about.is_some_and(|about| about.conversation == conversation)
+            hint.about.and_then(About::conversation) == Some(conversation)
         };
         let until = ring.hints.iter().rposition(is_of_it).map_or(0, |last| last + 1);
         let forgotten: usize = ring.hints.drain(..until).map(|(bytes, _)| bytes).sum();
@@ -299,7 +311,7 @@ impl<W: Wire> Hint<W> {
 
     /// Whether the two are about one conversation.
     pub(super) fn is_about_the_same(&self, other: &Self) -> bool {
-        let conversation = |hint: &Self| hint.about.map(|about| about.conversation);
+        let conversation = |hint: &Self| hint.about.and_then(About::conversation);
         conversation(self).is_some() && conversation(self) == conversation(other)
     }
 }

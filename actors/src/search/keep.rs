@@ -74,11 +74,6 @@ impl Behind {
         Self { since, hour: hour(since), shard: 0 }
     }
 
-    /// Nothing is missing that was committed before.
-    fn position(&self) -> Timestamp {
-        self.since.max(Timestamp(self.hour * HOUR_MS))
-    }
-
     fn step(self) -> Self {
         match self.shard.checked_add(1) {
             Some(shard) => Self { shard, ..self },
@@ -449,7 +444,9 @@ impl Keeper<'_> {
         if self.taken.is_empty() {
             self.sure = self.until;
         }
-        let behind = self.behind.map_or(self.sure, |behind| behind.position());
+        // A conversation is looked through in the hour of its last change alone: until all hours are done
+        // what it said before may be missing.
+        let behind = self.behind.map_or(self.sure, |behind| behind.since);
         let lost = self.search.marks().lost.unwrap_or(self.sure);
         self.sure.min(behind).min(lost)
     }

@@ -22,6 +22,8 @@ use crate::reply::Reply;
 pub(super) struct Batch {
     pub(super) waiters: Vec<Waiter>,
     pub(super) before: Option<Arc<Conversation>>,
+    /// The case that was current until this one began.
+    pub(super) left: Option<Arc<Conversation>>,
     pub(super) after: Option<Arc<Conversation>>,
     pub(super) thread: Option<Thread>,
     pub(super) commit: Option<Commit>,

@@ -46,7 +46,9 @@ impl State {
             };
         };
         let Some(commit) = batch.commit.take() else { return self.finish(batch) };
-        let undone = self.world.conversations.leaves_undone(&after, batch.thread.as_ref());
+        // A move that is not settled stays undone, whatever is committed meanwhile.
+        let undone = self.world.conversations.leaves_undone(&after, &core.thread);
+        let is_current = core.thread.current == Some(after.id);
         let (hour, case) = (hour(commit.at), Some(commit.conversation));
         let worked = news_of(self.worked, Worked { hour, case, undone });
         let recent = (self.recent_at.0 != Some(after.id)
@@ -62,7 +64,7 @@ impl State {
             self.recent_at = (Some(ready.after.id), ready.after.seq);
         }
         self.worked = worked.or(self.worked);
-        let (world, thread) = (self.world.clone(), batch.thread.take());
+        let (world, thread, left) = (self.world.clone(), batch.thread.take(), batch.left.take());
         let contents = std::mem::take(&mut batch.contents);
         batch.ready = Some(ready.clone());
         batch.age = Some(world.commits.begin());
@@ -79,6 +81,8 @@ impl State {
                 head: &ready.after,
                 worked,
                 recent: recent.as_ref(),
+                is_current,
+                left: left.as_deref(),
             };
             let written = world.conversations.commit(&write, world.stamps.next()).await;
             under_way.ended(&written);
@@ -111,8 +115,7 @@ impl State {
         let contents = std::mem::take(&mut batch.contents);
         self.phase = Phase::Committing(Box::new(batch));
         tokio::spawn(async move {
-            let is_undone = thread.moved_to.is_some() && !thread.settled;
-            let hour = is_undone.then(|| hour(world.clock.now()));
+            let hour = thread.is_moving().then(|| hour(world.clock.now()));
             let stamp = world.stamps.next();
             let result = world.conversations.put_thread(&thread, &contents, hour, stamp).await;
             drop(myself.send_message(ThreadMessage::Committed(result)));

@@ -53,7 +53,7 @@ impl Outside for Heard {
 
 pub(crate) struct Bench {
     pub(crate) store: Arc<dyn Store>,
-    clock: Clock,
+    pub(crate) clock: Clock,
     pub(crate) heard: Arc<Heard>,
     pub(crate) desk: Desk,
     stamps: Arc<Stamps>,

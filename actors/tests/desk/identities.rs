@@ -328,7 +328,8 @@ fn however_a_customer_s_handles_change_it_stays_one_contact_with_one_open_conver
 }
 
 /// Seeds of runs that once failed.
-const FAILED_ONCE: [u64; 1] = [9_033_918_580_612_579_174];
+const FAILED_ONCE: [u64; 3] =
+    [9_033_918_580_612_579_174, 9_186_878_737_106_334_027, 10_990_561_322_264_718_665];
 
 #[test]
 fn a_thread_is_moved_with_its_newest_commit_settled() {

@@ -12,6 +12,8 @@ mod costs;
 #[cfg(test)]
 mod deluge;
 #[cfg(test)]
+mod earlier;
+#[cfg(test)]
 mod effects;
 #[cfg(test)]
 mod fetcher;

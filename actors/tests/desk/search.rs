@@ -23,10 +23,11 @@ use engine::search::contact::Sought;
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
 use storage::conversations::{Conversations, FIRST_HOUR};
+use storage::faulty::{Call, Fate, Faulty};
 use storage::keys::hour;
 use storage::memory::Memory;
-use storage::tables::{HEADS, LOG};
-use storage::{Batch, Key, Part, Stamp, Store, Table};
+use storage::tables::{DIRTY, HEADS, LOG};
+use storage::{Batch, Key, Part, Scan, Stamp, Store, Table};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -440,4 +441,32 @@ fn what_is_shown_of_a_page_is_cut_where_it_holds_up_nobody() {
         let found = finding.await.unwrap().unwrap();
         assert_eq!(found.messages[0].highlights[0].len(), 3);
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_through_that_breaks_off_begins_again_where_it_began() {
+    let (memory, clock) = store();
+    let process = Process::start(&memory, &clock, 100).await;
+    process.hears("4915550001", "oldest").await;
+    clock.set(Timestamp(NOW + 2 * HOUR));
+    process.hears("4915550001", "newest").await;
+    process.stop().await;
+    // The hour in between takes longer than a round, and behind it the store cannot be read once.
+    let (slow, failing) = (hour(Timestamp(NOW + HOUR)), hour(Timestamp(NOW + 2 * HOUR)));
+    let mut scans = 0;
+    let is_of = |scan: &Scan, hour| *scan.table == DIRTY && scan.partition[1] == Part::Int(hour);
+    let store = Faulty::new(memory, move |call| match call {
+        Call::Scan(scan) if is_of(scan, slow) => Fate::Slow(Duration::from_millis(100)),
+        Call::Scan(scan) if is_of(scan, failing) => {
+            scans += 1;
+            // The start itself has looked at each of the shards.
+            if scans == 257 { Fate::Unavailable } else { Fate::Done }
+        }
+        _ => Fate::Done,
+    });
+    let store: Arc<dyn Store> = Arc::new(store.promising_as_below());
+    let directory = tempfile::tempdir().unwrap();
+    let process = Process::start_in(Some(directory.path()), &store, &clock, clock.now(), 100).await;
+    process.finds("newest", 1).await;
+    process.finds("oldest", 1).await;
 }

@@ -14,10 +14,10 @@ use engine::permission::Viewer;
 use engine::saying::{Interactive, Saying};
 use engine::time::Timestamp;
 use serde_json::Map;
-use storage::Change;
 use storage::faulty::{Call, Fate, Faulty, Write};
 use storage::memory::Memory;
-use storage::tables::LOG;
+use storage::tables::{HEADS, LOG};
+use storage::{Batch, Change, Key, Part, Stamp};
 use uuid::Uuid;
 
 use crate::bench::{Bench, account, admin, phone, receipt, says};
@@ -217,4 +217,66 @@ async fn large_messages_at_once_are_cut_into_small_commits() {
     all.join_all().await;
     let largest = largest.load(Ordering::Relaxed);
     assert!((40_000..100_000).contains(&largest), "{largest} bytes in one write");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_passes_over_what_it_cannot_read_and_takes_up_all_else() {
+    let (bench, first) = opened().await;
+    bench.desk.ingest(&account(), vec![says(vec![phone("2")], "m2", "hello")]).await.unwrap();
+    let other = bench.open().await.into_iter().find(|head| head.id != first).unwrap().id;
+    for id in [first, other] {
+        send(&bench, id, None, "Hi").await;
+    }
+    let key = Key::new(vec![Part::Uuid(*first.0.as_bytes())], Vec::new());
+    let damaged = Change::Put { table: &HEADS, key, body: b"damaged".to_vec(), ttl: None };
+    let batch = Batch { stamp: Stamp(i64::MAX), changes: vec![damaged] };
+    bench.store.apply(batch).await.unwrap();
+    assert_eq!(bench.desk.recover().await.unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_first_run_left_that_was_killed_before_it_had_looked_is_taken_up_hours_later() {
+    let bench = Bench::new().await;
+    bench.desk.begin().await.unwrap();
+    bench.desk.ingest(&account(), vec![says(vec![phone("1")], "m1", "hello")]).await.unwrap();
+    send(&bench, bench.open().await[0].id, None, "Hi").await;
+    bench.clock.set(bench.clock.now() + Duration::from_secs(2 * 3600));
+    let next = Bench::over(bench.store.clone(), bench.clock.clone()).await;
+    assert_eq!(next.desk.recover().await.unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_of_a_commit_that_came_too_late_is_taken_when_it_is_delivered_again() {
+    let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
+    let memory = Arc::new(Memory::new(Arc::new(|| Timestamp(1_790_000_000_000))));
+    let is_message = |write: &Write| {
+        let Write::Apply(batch) = write else { return false };
+        batch.changes.iter().any(|change| {
+            matches!(change, Change::Put { body, .. } if body.windows(7).any(|at| at == b"belated"))
+        })
+    };
+    let mut is_late = false;
+    let store = Arc::new(Faulty::new(memory, move |call| match call {
+        Call::Write(write) if !is_late && is_message(write) => {
+            is_late = true;
+            Fate::Late(usize::MAX)
+        }
+        _ => Fate::Done,
+    }));
+    let bench = Bench::over(store.clone(), clock).await;
+    let hears = async |id: &str, text: &str| {
+        bench.desk.ingest(&account(), vec![says(vec![phone("1")], id, text)]).await
+    };
+    // So many that an id which is not remembered is looked up, also after a wake.
+    for n in 0..300 {
+        hears(&format!("m{n}"), "hello").await.unwrap();
+    }
+    hears("late", "belated").await.unwrap_err();
+    let id = bench.open().await[0].id;
+    let tags = Command::SetTags { tags: vec!["meanwhile".to_owned()] };
+    bench.desk.ask(admin(), id, None, tags).await.unwrap();
+    assert_eq!(store.land().await, 1);
+    hears("late", "belated").await.unwrap();
+    let texts = bench.texts(id).await;
+    assert_eq!((texts.len(), &*texts[300]), (301, "belated"));
 }

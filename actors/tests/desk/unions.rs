@@ -330,6 +330,15 @@ fn puts(batch: &Batch, name: &str) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_behind_the_move_of_a_thread_is_made_up_for_by_the_next_start_alone() {
+    stops_behind_the_move(false).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn also_where_somebody_works_on_its_conversation_before_the_start_has_come_to_it() {
+    stops_behind_the_move(true).await;
+}
+
+async fn stops_behind_the_move(and_is_worked_on: bool) {
     let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
     let now = clock.clone();
     let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(move || now.now())));
@@ -355,6 +364,14 @@ async fn a_stop_behind_the_move_of_a_thread_is_made_up_for_by_the_next_start_alo
     drop(bench);
     let bench = Bench::over(memory, clock).await;
     assert_eq!(bench.contacts().await.len(), 2, "it stopped half way");
+    if and_is_worked_on {
+        for contact in bench.contacts().await {
+            for id in bench.conversations().of_contact(contact.id, None, 10).await.unwrap() {
+                let tags = Command::SetTags { tags: vec!["seen".to_owned()] };
+                bench.desk.ask(admin(), id, None, tags).await.unwrap();
+            }
+        }
+    }
     bench.desk.recover().await.unwrap();
     let contact = is_one(&bench, &["id", "phone"].map(str::to_owned), 0, "after a start").await;
     assert_eq!(contact.identities.len(), 2);

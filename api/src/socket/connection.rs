@@ -134,9 +134,10 @@ impl<'a> Connection<'a> {
 
     async fn welcome(&mut self, number: Option<u32>, mut subs: Vec<Sub>) -> Result<(), End> {
         self.last_number = number.unwrap_or(0);
-        if subs.iter().all(|sub| sub.s != Sub::OWN) {
-            // One's own stream is followed without being asked for.
-            subs.push(Sub::own());
+        let is_own_added = subs.iter().all(|sub| sub.s != Sub::OWN);
+        if is_own_added {
+            // One's own stream is followed without being asked for, and before there are too many.
+            subs.insert(0, Sub::own());
         }
         self.session.begin();
         let (mut answers, mut missed) = (Vec::with_capacity(subs.len()), Vec::new());
@@ -148,6 +149,10 @@ impl<'a> Connection<'a> {
                 }
                 Err(refusal) => json!({"s": sub.s, "err": refusal.json()}),
             });
+        }
+        if is_own_added {
+            // What was asked for is answered in its order.
+            answers.rotate_left(1);
         }
         let (limits, caller) = (&self.app.config.limits, self.session.caller());
         let ok = json!({

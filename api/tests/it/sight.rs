@@ -138,3 +138,38 @@ async fn a_lower_role_and_a_logout_count_at_once_on_open_sockets() {
     boss.post("/api/auth/logout", json!({})).await.is(200);
     assert_eq!(live.end().await.1, 4003);
 }
+
+#[tokio::test]
+async fn who_managed_the_channels_is_told_nothing_of_them_afterwards() {
+    let org = Org::found().await;
+    let boss = org.hire("admin").await;
+    let at = Live::following(&boss, &["u:me"]).await.vanish();
+    let integration = "/api/integrations/whatsapp";
+    let secret = json!({"config": {"app_secret": "one"}});
+    org.admin.call(reqwest::Method::PUT, integration, Some(&secret)).await.is(200);
+    org.admin.patch(&format!("/api/agents/{}", boss.id), json!({"role": "agent"})).await.is(200);
+    let since = json!({"epoch": at["u:me"].0, "off": at["u:me"].1});
+    let (mut live, ok) = Live::hello(&boss, json!([{"s": "u:me", "since": since}])).await;
+    assert_eq!(ok["subs"][0]["recovered"], true);
+    loop {
+        let told = live.next().await;
+        assert_ne!(told["k"], "integration.status_changed", "{told}");
+        if told["k"] == "agent.updated" {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_s_own_stream_is_followed_however_many_others_are_asked_for() {
+    let org = strict(|config| config.limits.subscriptions_per_socket = 2).await;
+    let ana = org.hire("agent").await;
+    let (mut live, ok) = Live::hello(&ana, json!([{"s": "i:mine"}, {"s": "i:unassigned"}])).await;
+    let refused = |stream: &str| {
+        let all = ok["subs"].as_array().unwrap();
+        all.iter().find(|sub| sub["s"] == stream).unwrap()["err"].is_object()
+    };
+    assert_eq!(["u:me", "i:mine", "i:unassigned"].map(refused), [false, false, true]);
+    org.admin.patch(&format!("/api/agents/{}", ana.id), json!({"name": "Ana B."})).await.is(200);
+    assert_eq!(live.event("u:me", "agent.updated").await["name"], "Ana B.");
+}

@@ -110,6 +110,11 @@ impl Thread {
         }
     }
 
+    /// Whether it turned out to be another one, and not all is done that follows from that.
+    pub fn is_moving(&self) -> bool {
+        self.moved_to.is_some() && !self.settled
+    }
+
     /// Whether a message of that time may have been taken by a thread that was moved here since.
     pub fn may_have_joined(&self, sent_at: Option<Timestamp>) -> bool {
         self.joined_at.is_some_and(|joined| sent_at.is_none_or(|at| at <= joined + AHEAD_MAX))

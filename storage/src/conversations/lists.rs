@@ -171,8 +171,8 @@ impl Conversations {
                 let Some(thread) = uuid(row.clustering.first()).map(ThreadId) else { continue };
                 let case = uuid(row.clustering.get(1)).filter(|case| !case.is_nil());
                 let case = case.map(ConversationId);
-                // Rows used to say no more than that.
-                let undone = row.body.is_empty() || decode(&row.body)?;
+                // Rows used to say no more than that; one that is damaged says nothing either.
+                let undone = decode(&row.body).unwrap_or(true);
                 all.push((thread, Worked { hour, case, undone }));
             }
             next = scan.behind(&page);
@@ -182,11 +182,17 @@ impl Conversations {
 
     /// Whether something is not derived of the newest commit of a thread that was at work since the mark.
     pub async fn is_behind(&self, now: i64) -> Result<bool, StoreError> {
-        let from = self.swept(0).await?.unwrap_or(now);
+        let from = self.swept(0).await?.unwrap_or(now).min(now);
         for (hour, shard) in (from..=now).flat_map(|hour| (0..=u8::MAX).map(move |of| (hour, of))) {
-            for (thread, _) in self.worked(shard, hour).await? {
+            for (thread, worked) in self.worked(shard, hour).await? {
                 let newest = self.wake(thread).await?.and_then(|woken| woken.newest);
                 if newest.is_some_and(|newest| newest.underived) {
+                    return Ok(true);
+                }
+                // One that is no thread's current case any more is no wake's.
+                if let Some(case) = worked.case
+                    && self.lags(case).await?
+                {
                     return Ok(true);
                 }
             }

@@ -53,7 +53,7 @@ impl Conversations {
                 into.messages.insert((conversation, message), place);
             }
             Need::Case(conversation) => {
-                let head = self.head(conversation).await?;
+                let head = self.folded(conversation).await?;
                 into.cases.insert(conversation, head);
             }
             Need::Person(contact) => {
@@ -78,9 +78,16 @@ impl Conversations {
             return Ok(Some((conversation, place)));
         }
         let there = self.row(conversation, place).await?;
-        // Of a commit that never was the place is another message's by now.
+        // Of a commit that never was the place is another message's by now,
         let is_it = |row: &MessageRow| message.is_none_or(|id| row.message.id == id);
-        Ok(there.filter(is_it).map(|_| (conversation, place)))
+        if !there.is_some_and(|row| is_it(&row)) {
+            return Ok(None);
+        }
+        // or nobody's yet: of what was written late the commit loses against what took its seq meanwhile,
+        // and its message stays, which the head does not know of.
+        let head = self.folded(conversation).await?;
+        let has = |head: &Conversation| place.ordinal <= head.messages;
+        Ok(head.filter(has).map(|_| (conversation, place)))
     }
 
     /// A message's row.

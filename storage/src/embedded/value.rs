@@ -1,6 +1,7 @@
 //! A row's value as the log, the overlay and the tree hold it: format (1 byte), stamp (8), the
 //! second in which it expires (4; 0: never), body.
 
+use byteview::ByteView;
 use engine::time::Timestamp;
 use fjall::Slice;
 
@@ -62,12 +63,12 @@ impl Value {
     }
 
     fn new(format: Format, stamp: Stamp, expires: Expiry, body: &[u8]) -> Self {
-        let mut bytes = Vec::with_capacity(HEAD + body.len());
-        bytes.push(format as u8);
-        bytes.extend_from_slice(&stamp.0.to_le_bytes());
-        bytes.extend_from_slice(&expires.to_le_bytes());
-        bytes.extend_from_slice(body);
-        Self(bytes.into())
+        let mut head = [0; HEAD];
+        head[0] = format as u8;
+        head[1..9].copy_from_slice(&stamp.0.to_le_bytes());
+        head[9..].copy_from_slice(&expires.to_le_bytes());
+        // The bytes of a `Vec` would be copied once more.
+        Self(ByteView::fused(&head, body).into())
     }
 
     /// What was read from a disk.
