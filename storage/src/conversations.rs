@@ -178,17 +178,18 @@ impl Conversations {
         atomic && settled
     }
 
-    /// Writes the snapshots of a thread that leaves memory, as far as its commits have not.
+    /// Writes the snapshots of a thread that leaves memory. The head, too, where it is stored already: that
+    /// the thread left in order is for whoever the store is moved to.
     pub async fn rest(
         &self,
         head: &Conversation,
         recent: &RecentRow,
         stamp: Stamp,
     ) -> Result<(), StoreError> {
-        let mut changes = vec![put(&RECENT, alone(id(head.thread.0)), encode(recent))];
-        if !self.keeps_up() {
-            changes.push(put(&HEADS, alone(id(head.id.0)), encode(head)));
-        }
+        let changes = vec![
+            put(&HEADS, alone(id(head.id.0)), encode(head)),
+            put(&RECENT, alone(id(head.thread.0)), encode(recent)),
+        ];
         self.store.apply(Batch { stamp, changes }).await
     }
 

@@ -94,8 +94,7 @@ async fn a_cold_conversation_wakes_with_four_reads_at_most() {
 async fn where_nothing_lands_later_a_cold_conversation_wakes_without_its_log() {
     let (bench, statements) = bench_of_one_process().await;
     rests(&bench, 300).await;
-    let (_, writes) = statements.take();
-    assert_eq!(of_its_own(&writes).last(), Some(&"recent_ids"), "its head was written before");
+    statements.take();
     say(&bench, 300).await;
     let (reads, _) = statements.take();
     assert_eq!(of_its_own(&reads), ["threads", "recent_ids", "conversations"], "of {reads:?}");
