@@ -370,11 +370,8 @@ impl Conversations {
         Ok(())
     }
 
-    /// Writes a head as it is by now where it lags behind: one of a case that no wake looks at.
+    /// Writes a head as it is by now: that of a case that no wake looks at.
     pub async fn catch_up(&self, case: ConversationId, stamp: Stamp) -> Result<(), StoreError> {
-        if !self.lags(case).await? {
-            return Ok(());
-        }
         let Some(head) = self.folded(case).await? else { return Ok(()) };
         self.apply(vec![put(&HEADS, alone(id(head.id.0)), encode(&head))], stamp).await
     }

@@ -333,7 +333,7 @@ impl<W: Wire> Following for Hub<W> {
                 continue;
             };
             for agent in managers(after) {
-                tell(Stream::Agent(agent), MANAGES, What::Account { account, before: known });
+                tell(Stream::Agent(agent), Some(MANAGES), What::Account { account, before: known });
             }
         }
         let counts = |state: &TenantState, id: &IntegrationId| {
@@ -347,7 +347,11 @@ impl<W: Wire> Following for Hub<W> {
                 continue;
             }
             for agent in managers(after) {
-                tell(Stream::Agent(agent), MANAGES, What::Integration { integration, is_active });
+                tell(
+                    Stream::Agent(agent),
+                    Some(MANAGES),
+                    What::Integration { integration, is_active },
+                );
             }
         }
         for agent in after.agents.values() {
@@ -371,11 +375,11 @@ impl<W: Wire> Following for Hub<W> {
 }
 
 /// Who looks after the channels may do this.
-const MANAGES: Option<Permission> = Some(Permission::IntegrationsManage);
+const MANAGES: Permission = Permission::IntegrationsManage;
 
 /// Those who look after the channels.
 fn managers(state: &TenantState) -> impl Iterator<Item = AgentId> {
-    let manages = |agent: &&Arc<Agent>| MANAGES.is_some_and(|it| state.permissions(agent).has(it));
+    let manages = |agent: &&Arc<Agent>| state.permissions(agent).has(MANAGES);
     state.agents.values().filter(manages).map(|agent| agent.id)
 }
 
