@@ -100,7 +100,8 @@ impl Plan {
         let (server, process, target, tenants) = match subject {
             Subject::Own(programs) => {
                 tell(Told::Step(format!("starts {}", programs.server.display())));
-                let server = Server::start(programs).await.map_err(sentence)?;
+                let accounts = organizations::accounts(&people, count);
+                let server = Server::start(programs, &accounts).await.map_err(sentence)?;
                 let url = format!("http://{}", server.address);
                 let target = Target::new(&url, "/").map_err(|wrong| wrong.to_string())?;
                 let tenants = organizations::found(&target, &people, count).await;

@@ -120,6 +120,12 @@ pub(super) async fn found(
     Ok(tenants)
 }
 
+/// The accounts that so many new organizations will have: their keys.
+pub(super) fn accounts(people: &Population, count: u64) -> Vec<(Channel, String)> {
+    let of = |number| people.channels().map(move |channel| (channel, account(channel, number).0));
+    (0..count).flat_map(of).collect()
+}
+
 /// An account of a tenant: its key, and what connects it.
 fn account(channel: Channel, tenant: u64) -> (String, Value) {
     let meta =
@@ -151,9 +157,9 @@ fn account(channel: Channel, tenant: u64) -> (String, Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::people::Population;
+    use super::super::people::{Channel, Population};
     use super::super::scenario::{Channels, People};
-    use super::{Credentials, named};
+    use super::{Credentials, accounts, named};
 
     const ONE: &str = "[[tenant]]\ntoken = \"t\"\nwhatsapp = { key = \"7\", secret = \"s\" }\n";
 
@@ -171,6 +177,22 @@ mod tests {
         let no_mail = Channels { email: 1, ..by_phone };
         let none = named(&credentials, &population(no_mail), 1).err().unwrap().to_string();
         assert!(none.contains("no account on email") && none.contains("people.channels.email"));
+    }
+
+    #[test]
+    fn whoever_stands_in_for_the_providers_hears_of_each_account_whose_it_is() {
+        let both = Channels { whatsapp: 0, messenger: 1, instagram: 1, email: 0 };
+        let all = accounts(&population(both), 2);
+        let of = |channel, key: &str| (channel, key.to_owned());
+        for known in [
+            of(Channel::Messenger, "2065000000"),
+            of(Channel::Instagram, "3065000000"),
+            of(Channel::Messenger, "2065000001"),
+            of(Channel::Instagram, "3065000001"),
+        ] {
+            assert!(all.contains(&known), "{all:?}");
+        }
+        assert_eq!(all.len(), 4);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use super::people::Channel;
 use crate::process::{self, Cpu};
 
 /// What is started.
@@ -87,8 +88,12 @@ const SETTINGS: [(&str, &str); 15] = [
 ];
 
 impl Server {
-    /// Starts it; it serves when this returns.
-    pub(super) async fn start(programs: Programs) -> io::Result<Self> {
+    /// Starts it; it serves when this returns. `accounts`: those that it will have, so that whoever stands
+    /// in for Meta knows whose they are.
+    pub(super) async fn start(
+        programs: Programs,
+        accounts: &[(Channel, String)],
+    ) -> io::Result<Self> {
         let mut directory = tempfile::Builder::new();
         let directory = directory.prefix("omnistream-loadtest-").tempdir_in(&programs.scratch)?;
         // Whoever stands in for Meta has to know where it will be.
@@ -96,7 +101,7 @@ impl Server {
         let (provider, provider_url) = match &programs.provider {
             Provider::At(url) => (None, url.clone()),
             Provider::Program(program) => {
-                let (child, url) = simulator(program, address, directory.path()).await?;
+                let (child, url) = simulator(program, address, accounts, directory.path()).await?;
                 (Some(child), url)
             }
         };
@@ -199,14 +204,22 @@ fn last_line(directory: &Path) -> String {
 async fn simulator(
     program: &Path,
     server: SocketAddr,
+    accounts: &[(Channel, String)],
     directory: &Path,
 ) -> io::Result<(Child, String)> {
+    let known = accounts.iter().filter_map(|(channel, key)| match channel {
+        Channel::Messenger => Some(["--page-id", key]),
+        Channel::Instagram => Some(["--ig-user-id", key]),
+        // Every number is one, and mails go elsewhere.
+        Channel::Whatsapp | Channel::Email => None,
+    });
     let mut command = Command::new(program);
     command
         .args(["graph", "--listen", "127.0.0.1:0", "--secret", SECRET])
         .args(["--webhook", &format!("http://{server}/webhook")])
         .args(["--per-second", "1000000", "--pair-burst", "1000000", "--pair-every", "1"])
         .args(["--sent-after", "20", "--delivered-after", "60", "--read-after", "200"])
+        .args(known.flatten())
         .current_dir(directory)
         .stderr(Stdio::null());
     listening(command, program).await
