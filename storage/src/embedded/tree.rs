@@ -8,6 +8,7 @@ use std::sync::Arc;
 use fjall::compaction::filter::{
     CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
 };
+use fjall::config::PartitioningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice};
 
 use super::frame::Lsn;
@@ -130,7 +131,14 @@ impl Fjall {
         let opened = behind("tree", GIVING_WAY, || builder.open())?;
         let database = opened.unwrap_or_else(|panic| resume_unwind(panic))?;
         let part = |name| {
-            let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable);
+            let options = || {
+                let options = KeyspaceCreateOptions::default().max_memtable_size(memtable);
+                // Of a table that was merged the whole filter is half a megabyte, and of the index one:
+                // too much for the cache, and each look-up would read it anew.
+                let in_pieces = PartitioningPolicy::new([false, true]);
+                let options = options.filter_block_partitioning_policy(in_pieces.clone());
+                options.index_block_partitioning_policy(in_pieces)
+            };
             database.keyspace(name, options)
         };
         let parts = Parts { appended: part("appended")?, overwritten: part("overwritten")? };
