@@ -38,7 +38,9 @@ impl Ingress {
                 Err(failure @ (Failure::Panicked | Failure::Parked)) => {
                     let whose = (Some(account.tenant), Some(account.id));
                     let reason = format!("a part of a history was not taken: {failure}");
-                    self.keep(whose, Source::Place, reason, raw(&envelope.command)).await?;
+                    let raw = raw(&envelope.command);
+                    let letter = self.parking.dead(whose, Source::Place, reason, raw);
+                    self.keep(&[letter]).await?;
                 }
                 Err(failure) => return Err(failure),
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use engine::consent::ContactSaid;
 use engine::contact::{Contact, ContactPatch, Identity, MergeSuggestion};
-use engine::conversation::Command;
+use engine::conversation::{Command, IdempotencyKey};
 use engine::id::{AccountId, ContactId, TenantId, ThreadId};
 use engine::resource::Invalid;
 use engine::time::Timestamp;
@@ -68,8 +68,8 @@ pub enum ContactCommand {
     },
     /// Another one may be this one.
     Suggest(MergeSuggestion),
-    /// A person changes it.
-    Patch(ContactPatch),
+    /// A person changes it, by one key once.
+    Patch(ContactPatch, Option<IdempotencyKey>),
     Look,
 }
 
@@ -207,8 +207,16 @@ impl State {
         let mut contact = known.clone().unwrap_or_else(|| Contact::new(self.id, tenant, now));
         let changed = match command {
             ContactCommand::Look => false,
-            ContactCommand::Patch(patch) => {
-                contact.patch(patch, now).map_err(ContactFailure::Invalid)?
+            ContactCommand::Patch(patch, key) => {
+                let used = key.map(|key| contact.is_used(key)).transpose();
+                match used.map_err(Failure::Refused)? {
+                    Some(true) => false,
+                    // That a key is used is written also where nothing else is.
+                    None | Some(false) => {
+                        let patched = contact.patch(patch, now).map_err(ContactFailure::Invalid)?;
+                        patched || key.is_some()
+                    }
+                }
             }
             ContactCommand::Learn { identities, thread, name } => {
                 contact.learn(&identities, thread, name.as_deref(), now)

@@ -90,6 +90,8 @@ pub struct DeskOptions {
     /// Something that panics so often is not tried any more.
     pub poison_attempts: u8,
     pub decide: Decide,
+    /// Nothing in the store was written later, unless the clock says that it is.
+    pub newest: Timestamp,
     /// Shard actors; at most 256.
     pub shards: usize,
     /// Ids are minted from this seed instead of the machine's randomness.
@@ -124,6 +126,7 @@ impl Default for DeskOptions {
             imports: 1,
             poison_attempts: 3,
             decide: engine::conversation::decide,
+            newest: Timestamp(0),
             shards: 4,
             seed: None,
         }
@@ -154,12 +157,15 @@ impl Desk {
             stamps: stamps.clone(),
             ids: ids.clone(),
             trials: Trials::default(),
+            last: std::sync::Mutex::default(),
+            parks: tokio::sync::Mutex::default(),
         });
         let world = Arc::new(World {
             conversations,
             contacts: Contacts::new(store.clone()),
             clock: clock.clone(),
             stamps,
+            newest: options.newest,
             rules: Arc::new(options.rules),
             outside,
             waiting: waiting.clone(),

@@ -29,6 +29,20 @@ pub(crate) struct Held {
     /// When its owner left it. It still finds them, but somebody else may have it since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ended_at: Option<Timestamp>,
+    /// Whose it was before they left it: what was sent by then is still theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<Before>,
+}
+
+/// Who had a handle that is somebody else's now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Before {
+    thread: ThreadId,
+    contact: ContactId,
+    /// Since when at the earliest, where somebody had it before them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<Timestamp>,
+    until: Timestamp,
 }
 
 /// An account of a tenant: where handles of one provider count.
@@ -164,7 +178,7 @@ impl Handles {
 
 impl Owner {
     pub(crate) fn held(self) -> Held {
-        Held { thread: self.thread, contact: self.contact, ended_at: None }
+        Held { thread: self.thread, contact: self.contact, ended_at: None, before: None }
     }
 }
 
@@ -172,6 +186,26 @@ impl Held {
     /// Whether its owner had it when something was sent; what does not say is of now.
     pub(crate) fn counts(self, sent_at: Option<Timestamp>) -> bool {
         self.ended_at.is_none_or(|ended| sent_at.is_some_and(|at| at <= ended))
+    }
+
+    /// As it was when something was sent; what does not say is of now.
+    pub(crate) fn as_of(self, sent_at: Option<Timestamp>) -> Self {
+        match self.before.zip(sent_at) {
+            Some((Before { thread, contact, since, until }, at))
+                if at <= until && since.is_none_or(|since| since < at) =>
+            {
+                Self { thread, contact, ended_at: Some(until), ..self }
+            }
+            _ => self,
+        }
+    }
+
+    /// It as somebody else's, who has it since its owner left it.
+    pub(crate) fn given_to(self, to: Owner) -> Self {
+        let Self { thread, contact, ended_at, before } = self;
+        let since = before.map(|before| before.until);
+        let before = ended_at.map(|until| Before { thread, contact, since, until });
+        Self { before, ..to.held() }
     }
 
     pub(crate) fn owner(self) -> Owner {

@@ -55,7 +55,8 @@ impl Identities {
         }
         let mut found = Vec::with_capacity(handles.len());
         for handle in handles {
-            found.push(self.held(Scope::of(account), handle).await?);
+            let held = self.held(Scope::of(account), handle).await?;
+            found.push(held.map(|held| held.as_of(sent_at)));
         }
         let Some(first) = found.iter().flatten().next().copied() else { return Ok(None) };
         let is_one = found.iter().all(|held| held.is_some_and(|held| held.thread == first.thread));
@@ -101,13 +102,17 @@ impl Identities {
             Err(looked) => looked,
         };
         let found = self.claimed(account, handles, sent_at).await?;
-        let mut owner = found.first().ok_or(Failure::Unavailable)?.1;
-        let mut mine = Vec::with_capacity(handles.len());
-        for (handle, other) in found {
+        let mut owner = found.first().ok_or(Failure::Unavailable)?.1.owner();
+        // Whose a number is that somebody had before depends on when something was sent.
+        let is_lasting = found.iter().all(|(_, held)| held.before.is_none());
+        let (mut mine, mut left) = (Vec::with_capacity(handles.len()), Vec::new());
+        for (handle, held) in found {
+            let other = held.owner();
             match self.unite(account, owner, other, Evidence::Together, handles).await? {
                 United::One(one) => {
                     owner = one;
                     mine.push(handle);
+                    left.extend(held.ended_at.map(|_| handle));
                 }
                 United::Two => {
                     let reason = MergeReason::NamedTogether;
@@ -117,25 +122,30 @@ impl Identities {
             }
         }
         self.learn(account, &mine, owner, name).await?;
+        // On other accounts somebody else may have by now what they have left.
+        mine.retain(|handle| !left.contains(handle));
         for handle in mine {
             self.name_everywhere(account, handle, owner, MergeReason::NamedTogether).await?;
         }
-        self.known.remember(key, owner, looked);
+        if is_lasting {
+            self.known.remember(key, owner, looked);
+        }
         Ok(owner)
     }
 
-    /// The handles, each with who holds it: those that nobody held are claimed for who holds the
-    /// others, or for somebody new.
+    /// The handles, each with who held it then: those that nobody held are claimed for who holds
+    /// the others, or for somebody new.
     async fn claimed<'a>(
         &self,
         account: &Account,
         handles: &'a [Handle],
         sent_at: Option<Timestamp>,
-    ) -> Result<Vec<(&'a Handle, Owner)>, Failure> {
+    ) -> Result<Vec<(&'a Handle, Held)>, Failure> {
         let scope = Scope::of(account);
         let mut found = Vec::with_capacity(handles.len());
         for handle in handles {
-            found.push((handle, self.held(scope, handle).await?));
+            let held = self.held(scope, handle).await?;
+            found.push((handle, held.map(|held| held.as_of(sent_at))));
         }
         let held = || found.iter().filter_map(|(_, held)| *held);
         // If they are of two who stay two, the first one decides: it has what is new, too.
@@ -158,12 +168,12 @@ impl Identities {
                         // Whoever came first is the owner.
                         (owner, is_first) = (held.owner(), false);
                     }
-                    held.owner()
+                    held
                 }
                 Some(held) if !held.counts(sent_at) && !is_gone => {
-                    self.hand_over(scope, handle, held, owner).await?
+                    self.hand_over(scope, handle, held, owner).await?.held()
                 }
-                Some(held) => held.owner(),
+                Some(held) => held,
             };
             claimed.push((handle, held));
         }
@@ -197,7 +207,7 @@ impl Identities {
         if held.thread == to.thread {
             return Ok(to);
         }
-        let swapped = self.handles.swap(scope, handle, (held, to.held())).await?;
+        let swapped = self.handles.swap(scope, handle, (held, held.given_to(to))).await?;
         self.known.forget();
         let held = if swapped { None } else { self.handles.get(scope, handle).await? };
         Ok(held.map_or(to, Held::owner))
@@ -303,14 +313,17 @@ impl Identities {
         let (numbers, ids): (Vec<_>, Vec<_>) =
             current.iter().partition(|handle| handle.kind.is_recycled());
         let same: Vec<_> = previous.iter().chain(of).chain(ids).collect();
-        let Some(mut owner) = self.whose(account, &same, &numbers).await? else { return Ok(None) };
+        let Some(mut owner) = self.whose(account, &same, &numbers, at).await? else {
+            return Ok(None);
+        };
         let scope = Scope::of(account);
         let all: Vec<_> = same.iter().map(|handle| (*handle).clone()).collect();
         let mut begun = Vec::with_capacity(current.len());
         for handle in same {
             let ends = previous.contains(handle) && handle.kind.is_recycled();
             let held = Held { ended_at: ends.then_some(at), ..owner.held() };
-            let other = self.holder(scope, handle, held).await?.owner();
+            // A number that they had then may be somebody else's by now.
+            let other = self.holder(scope, handle, held).await?.as_of(Some(at)).owner();
             match self.unite(account, owner, other, Evidence::Said, &all).await? {
                 United::One(one) => {
                     owner = one;
@@ -373,17 +386,18 @@ impl Identities {
         Ok(is_followed.then(|| held.owner()))
     }
 
-    /// Who is changed: whom the first handle names that is known. One who is known by an id alone
-    /// that changes before anything else is heard of them is nobody yet, but has both ids.
+    /// Who is changed: whom the first handle named then that is known. One who is known by an id
+    /// alone that changes before anything else is heard of them is nobody yet, but has both ids.
     async fn whose(
         &self,
         account: &Account,
         same: &[&Handle],
         numbers: &[&Handle],
+        at: Timestamp,
     ) -> Result<Option<Owner>, Failure> {
         for handle in same.iter().chain(numbers) {
             if let Some(held) = self.handles.get(Scope::of(account), handle).await? {
-                return Ok(Some(held.owner()));
+                return Ok(Some(held.as_of(Some(at)).owner()));
             }
         }
         let all: Vec<Handle> = same.iter().chain(numbers).map(|h| (*h).clone()).collect();

@@ -11,15 +11,15 @@ use engine::account::Account;
 use engine::channel::Inbound;
 use engine::conversation::{Command, Envelope, Refused};
 use engine::fact::By;
-use engine::id::{AccountId, TenantId, ThreadId};
+use engine::id::ThreadId;
 use engine::time::Timestamp;
 use storage::conversations::Conversations;
-use storage::dead_letters::Source;
+use storage::dead_letters::{DeadLetter, Source};
 use storage::waiting::{Body, WaitingItem};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use self::route::customer;
+use self::route::{NotPlaced, customer};
 use crate::clock::Clock;
 use crate::failure::{Failure, Full};
 use crate::identity::{Identities, Owner};
@@ -123,11 +123,14 @@ impl Ingress {
         if turn.is_none() {
             self.waiting.room(account.tenant).map_err(Failure::busy)?;
         }
-        let items = self.routed(account, items).await?;
-        match (share, turn) {
-            (Ok(share), Some(_turn)) => self.take_now(items, &share, until).await,
+        let (items, dead) = self.routed(account, items).await?;
+        let taken = match (&share, &turn) {
+            (Ok(share), Some(_)) => self.take_now(items, share, until).await,
             _ => Box::pin(self.wait(items)).await,
-        }
+        };
+        // Nobody who is understood waits for what is not.
+        let kept = if dead.is_empty() { Ok(()) } else { Box::pin(self.keep(&dead)).await };
+        taken.and(kept)
     }
 
     async fn take_now(
@@ -136,21 +139,30 @@ impl Ingress {
         share: &Arc<Share>,
         until: Instant,
     ) -> Result<(), Failure> {
+        let mut dead = Vec::new();
         loop {
             let (sent, rest) = self.send_all(items, share).await?;
             let (some_went, mut late) = (!sent.is_empty(), Vec::new());
             for sent in sent {
-                late.extend(self.settled(sent, until, &late).await?);
+                match self.settle(sent, until, &late).await? {
+                    Settled::Done => {}
+                    Settled::Late(item) => late.push(item),
+                    Settled::Unplaced(item, reason) => dead.push(self.unplaced(&item, reason)),
+                }
             }
             // What came before it in this very webhook may be all that was in the way.
             let again = some_went && late.is_empty();
             late.extend(rest);
             match (late.is_empty(), again) {
-                (true, _) => return Ok(()),
+                (true, _) => break,
                 (false, true) => items = late,
-                (false, false) => return Box::pin(self.wait(late)).await,
+                (false, false) => {
+                    Box::pin(self.wait(late)).await?;
+                    break;
+                }
             }
         }
+        if dead.is_empty() { Ok(()) } else { Box::pin(self.keep(&dead)).await }
     }
 
     /// Sends what can be sent now, each thread's in order; the rest cannot go yet.
@@ -204,10 +216,12 @@ impl Ingress {
         first: bool,
     ) -> Result<Option<String>, Failure> {
         let Some(mut command) = command(item) else { return Ok(None) };
-        let Ok(place) = self.place(account, &mut command).await else {
-            return Ok(Some(UNPLACED.to_owned()));
+        let (thread, origin) = match self.place(account, &mut command).await {
+            Ok(Some(place)) => place,
+            Ok(None) => return Ok(None),
+            Err(NotPlaced::For(reason)) => return Ok(Some(reason.to_owned())),
+            Err(NotPlaced::Failed(failure)) => return Err(failure),
         };
-        let Some((thread, origin)) = place? else { return Ok(None) };
         let item = Item { thread, origin, envelope: envelope(command) };
         self.waiting.load(thread.shard()).await?;
         let until = Instant::now() + self.patience;
@@ -249,26 +263,14 @@ impl Ingress {
     /// Waits for the answer of an item that waited.
     pub(crate) async fn end(&self, sent: Sent, until: Instant) -> Result<(), Failure> {
         let thread = sent.item.thread;
-        match self.settled(sent, until, &[]).await? {
-            None => Ok(()),
-            Some(late) if late.thread == thread => Err(Failure::Unavailable),
+        match self.settle(sent, until, &[]).await? {
+            Settled::Done => Ok(()),
+            Settled::Late(late) if late.thread == thread => Err(Failure::Unavailable),
             // Its thread moved, and the other one cannot take it now.
-            Some(moved) => self.wait(vec![moved]).await,
-        }
-    }
-
-    /// Waits for an answer; what finds no place is kept. Answers the item when it has to wait.
-    async fn settled(
-        &self,
-        sent: Sent,
-        until: Instant,
-        late: &[Item],
-    ) -> Result<Option<Item>, Failure> {
-        match self.settle(sent, until, late).await? {
-            Settled::Done => Ok(None),
-            Settled::Late(item) => Ok(Some(item)),
+            Settled::Late(moved) => self.wait(vec![moved]).await,
             Settled::Unplaced(item, reason) => {
-                Box::pin(self.bury_item(&item, reason)).await.map(|()| None)
+                let letter = self.unplaced(&item, reason);
+                Box::pin(self.keep(&[letter])).await
             }
         }
     }
@@ -320,6 +322,7 @@ impl Ingress {
     /// Lets items wait, durably. What a thread that is held has no room for is kept as dead letters.
     async fn wait(&self, items: Vec<Item>) -> Result<(), Failure> {
         let (at, mut entered) = (self.clock.now(), Vec::with_capacity(items.len()));
+        let mut dead = Vec::new();
         for item in items {
             self.waiting.load(item.thread.shard()).await?;
             let Some(waiting) = item.waiting(at) else { return Err(Failure::Unavailable) };
@@ -331,42 +334,41 @@ impl Ingress {
                 }
                 Err(_) if self.waiting.is_held(item.thread) => {
                     let reason = "its conversation is parked, and too much waits for it";
-                    self.bury_item(&item, reason.to_owned()).await?;
+                    dead.push(self.unplaced(&item, reason.to_owned()));
                 }
                 Err(full) => return Err(Failure::busy(full)),
             }
         }
-        self.waiting.write(entered).await
+        self.waiting.write(entered).await?;
+        self.keep(&dead).await
     }
 
-    /// Keeps an item that was understood and finds no place.
-    async fn bury_item(&self, item: &Item, reason: String) -> Result<(), Failure> {
+    /// An item that was understood and finds no place, as it is kept.
+    fn unplaced(&self, item: &Item, reason: String) -> DeadLetter {
         let Origin { tenant, account, .. } = item.origin;
         let raw = raw(&item.envelope.command);
-        self.keep((Some(tenant), Some(account)), Source::Place, reason, raw).await
+        self.parking.dead((Some(tenant), Some(account)), Source::Place, reason, raw)
     }
 
     /// Keeps a row that waited and cannot be read.
     pub(crate) async fn bury_waiting(&self, body: &Body) -> Result<(), Failure> {
         let reason = "what waited cannot be read any more".to_owned();
         let raw = String::from_utf8_lossy(body.bytes()).into_owned();
-        self.keep((None, None), Source::Place, reason, raw).await
+        let letter = self.parking.dead((None, None), Source::Place, reason, raw);
+        self.keep(&[letter]).await
     }
 
     /// Keeps what was delivered and is nobody's.
-    pub async fn bury(&self, reason: String, raw: String) -> Result<(), Failure> {
-        self.keep((None, None), Source::Decode, reason, raw).await
+    pub async fn bury(&self, reason: &str, raw: Vec<String>) -> Result<(), Failure> {
+        let dead = |raw| self.parking.dead((None, None), Source::Decode, reason.to_owned(), raw);
+        let letters: Vec<_> = raw.into_iter().map(dead).collect();
+        self.keep(&letters).await
     }
 
-    pub(crate) async fn keep(
-        &self,
-        whose: (Option<TenantId>, Option<AccountId>),
-        source: Source,
-        reason: String,
-        raw: String,
-    ) -> Result<(), Failure> {
-        count("dead");
-        Ok(self.parking.bury(whose, source, reason, raw).await?)
+    /// Keeps letters, all of one organization or of the installation.
+    pub(crate) async fn keep(&self, letters: &[DeadLetter]) -> Result<(), Failure> {
+        letters.iter().for_each(|_| count("dead"));
+        Ok(self.parking.bury(letters).await?)
     }
 }
 

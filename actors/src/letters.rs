@@ -1,12 +1,15 @@
 //! Dead letters as people at the desk handle them: looked at, and tried again.
 
+use std::collections::BTreeMap;
+
 use engine::account::Account;
-use engine::channel::messaging::Introduction;
+use engine::channel::messaging::{Introduction, KEPT_BYTES_MAX};
 use engine::channel::{Inbound, webhook};
 use engine::conversation::{Command, Target};
 use engine::id::{TenantId, ThreadId};
 use storage::StoreError;
 use storage::dead_letters::{DeadLetter, Source};
+use tokio::task::yield_now;
 use uuid::Uuid;
 
 use crate::desk::Desk;
@@ -113,10 +116,10 @@ impl Desk {
         account: &Account,
         introductions: Vec<Introduction>,
     ) -> Result<(), Failure> {
-        let mut known = Vec::with_capacity(introductions.len());
+        let mut known = BTreeMap::new();
         for introduction in introductions {
             let person = self.ingress().identities.introduce(account, &introduction).await?;
-            known.push(Introduction { person, ..introduction });
+            known.insert(introduction.reference, person);
         }
         self.meet(account, &known).await
     }
@@ -129,26 +132,38 @@ impl Desk {
         account: &Account,
         references: impl IntoIterator<Item = String>,
     ) -> Result<(), Failure> {
-        let mut known = Vec::new();
+        let mut known = BTreeMap::new();
         for reference in references {
             let person = self.ingress().identities.introduced(account, &reference).await?;
-            known.extend(person.map(|person| Introduction { reference, person }));
+            known.extend(person.map(|person| (reference, person)));
         }
         self.meet(account, &known).await
     }
 
-    /// Takes what was kept of them, now that they are known, the oldest first.
-    async fn meet(&self, account: &Account, known: &[Introduction]) -> Result<(), Failure> {
+    /// Takes what was kept of them, now that they are known (persons by their references), the
+    /// oldest first.
+    async fn meet(
+        &self,
+        account: &Account,
+        known: &BTreeMap<String, String>,
+    ) -> Result<(), Failure> {
         if known.is_empty() {
             return Ok(());
         }
-        let (source, now) = (Some(Source::Decode), self.world().clock.now());
-        let (letters, _) = self.letters(account.tenant, source, (0, MET_MAX)).await?;
-        let of_account = letters.into_iter().filter(|letter| letter.account == Some(account.id));
-        for letter in of_account.rev() {
-            let met = |one| webhook::met(account, &letter.raw, one, now);
-            let Some(items) = known.iter().find_map(met) else { continue };
-            match self.take_up(account.tenant, letter.id).await {
+        let (tenant, now) = (account.tenant, self.world().clock.now());
+        let letters = self.world().parking.letters();
+        // However much is kept of an organization, it is looked through in a turn of its own.
+        let _turn = self.ingress().turns.take(tenant, 0).await;
+        let most = (MET_MAX, KEPT_BYTES_MAX);
+        let kept = letters.newest(tenant, Source::Decode, most, now).await?;
+        for id in kept.into_iter().rev() {
+            // Each may be large: whoever else waits for this worker has it in between.
+            yield_now().await;
+            let letter = letters.get(Some(tenant), id).await?;
+            let letter = letter.filter(|letter| letter.account == Some(account.id));
+            let items = letter.and_then(|letter| webhook::met(account, &letter.raw, known, now));
+            let Some(items) = items else { continue };
+            match self.take_up(tenant, id).await {
                 Ok(retrying) => drop(self.retry(retrying, Some(account), |_| items).await?),
                 // Whoever tries it, or has done it, does not know who it is of.
                 Err(NotRetried::Gone | NotRetried::UnderWay) => {}

@@ -202,7 +202,8 @@ impl Outbox {
     /// A paused account's line stands still, for as long as the provider has said.
     fn stop_if_paused(&self, line: &Line, account: &Account) {
         let now = self.0.tenants.now();
-        if account.is_paused(now) {
+        // What one that is not active has to send fails at once.
+        if account.is_active && account.is_paused(now) {
             line.stop(account.paused_until.map(|until| Instant::now() + until.since(now)));
         }
     }
@@ -301,19 +302,40 @@ impl Outbox {
 
     /// Everything of the account would fail: it stops until [`Outbox::resume`], and says why.
     pub fn stop_account(&self, head: &Conversation, code: String, message: String) {
-        self.line(head).stop(None);
+        let line = self.line(head);
+        line.stop(None);
         let of_token = head.channel.is_of_token(&code);
         let words = MessageError { code, message }.to_string();
         let trouble = Trouble { words, pauses: true, of_token, denies: false };
-        let change = |account: &mut Account, _| {
-            account.stands(Err(trouble));
-            true
-        };
         let (outbox, slip) = (self.clone(), Slip::of(head));
         tokio::spawn(async move {
-            let tenants = &outbox.0.tenants;
-            if tenants.change_account(slip.tenant, slip.account, change).await.is_err() {
-                tracing::warn!(account = %slip.account, "an account's stop could not be noted");
+            let (tenants, mut wait) = (&outbox.0.tenants, PATIENCE);
+            let refused = outbox.account(slip.tenant, slip.account).await.ok().flatten();
+            loop {
+                let change = |account: &mut Account, now| {
+                    let is_same =
+                        refused.as_ref().is_none_or(|refused| refused.config == account.config);
+                    // What stopped it before says more: until when, or what ends it.
+                    let is_news = account.is_active && is_same && !account.is_paused(now);
+                    if is_news {
+                        account.stands(Err(trouble.clone()));
+                    }
+                    is_news
+                };
+                match tenants.change_account(slip.tenant, slip.account, change).await {
+                    Ok(Some(account)) if account.is_active && account.is_paused(tenants.now()) => {
+                        return outbox.stop_if_paused(&line, &account);
+                    }
+                    // What waits goes on; or it fails, and says so.
+                    Ok(_) => return line.resume(),
+                    Err(error) => {
+                        tracing::warn!(account = %slip.account, %error, "an account's stop is noted later");
+                    }
+                }
+                tokio::select! {
+                    () = outbox.stops() => return,
+                    () = sleep(wait) => wait = (wait * 2).min(PATIENCE_MAX),
+                }
             }
         });
     }

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use engine::conversation::Command;
 use engine::id::{AccountId, TenantId, ThreadId};
 use engine::mint::Mint;
+use engine::time::Timestamp;
 use storage::StoreError;
 use storage::conversations::Conversations;
-use storage::dead_letters::{DeadLetter, DeadLetters, NotKept, Source};
+use storage::dead_letters::{DeadLetter, DeadLetters, Kept, NotKept, Source};
 use uuid::Uuid;
 
 use crate::clock::{Clock, Ids, Stamps};
@@ -26,7 +27,14 @@ pub struct Parking {
     pub(crate) ids: Ids,
     /// Letters that are tried again right now.
     pub(crate) trials: Trials,
+    /// When the last letter was made that parks nothing, and which of its millisecond it was.
+    pub(crate) last: Mutex<(Timestamp, u16)>,
+    /// Held while a thread is parked: whoever finds it held finds its letter, too.
+    pub(crate) parks: tokio::sync::Mutex<()>,
 }
+
+/// So many letters of one millisecond are in the order in which they came.
+const NTH_MAX: u16 = 4_095;
 
 pub(crate) type Trials = Arc<Mutex<HashSet<(TenantId, Uuid)>>>;
 
@@ -76,15 +84,19 @@ impl Parking {
             },
         };
         self.waiting.load(thread.shard()).await?;
-        if self.holds(thread) {
+        let _turn = self.parks.lock().await;
+        let (letter, was_held) = (self.letter(thread, of, command), self.holds(thread));
+        // An item that was there before its thread was parked is kept all the same.
+        if was_held && letter.raw.is_empty() {
             return Ok(());
         }
-        let letter = self.letter(thread, of, command);
         // From here on new items wait: none of them overtakes this one.
         self.waiting.hold(thread);
         if let Err(error) = self.letters.put(&letter, || self.stamps.next()).await {
             // Perhaps it is there: then its thread is parked by the next start, and not before.
-            self.waiting.release(thread);
+            if !was_held {
+                self.waiting.release(thread);
+            }
             return Err(error.into());
         }
         tracing::error!(
@@ -113,28 +125,33 @@ impl Parking {
         Ok(letter)
     }
 
-    /// Keeps what could not be understood, or placed; where there is no room for it, it is gone.
-    pub(crate) async fn bury(
+    /// What could not be understood, or placed, as it is kept.
+    pub(crate) fn dead(
         &self,
-        (tenant, account): (Option<TenantId>, Option<AccountId>),
+        whose: (Option<TenantId>, Option<AccountId>),
         source: Source,
         reason: String,
         raw: String,
-    ) -> Result<(), StoreError> {
-        let (id, at) = (self.ids.clone().uuid(), self.clock.now());
-        let (thread, attempts) = (None, 0);
-        let letter = DeadLetter { id, tenant, account, source, thread, reason, raw, attempts, at };
-        match self.letters.put(&letter, || self.stamps.next()).await {
-            Ok(()) => tracing::info!(%id, reason = letter.reason, "a dead letter"),
-            Err(NotKept::Full) => {
-                tracing::warn!(reason = letter.reason, "no room for a dead letter");
-                metrics::counter!("omnistream_dead_letters_lost_total").increment(1);
-                return Ok(());
-            }
-            Err(NotKept::Store(error)) => return Err(error),
+    ) -> DeadLetter {
+        let at = self.clock.now();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let nth = if last.0 == at { (last.1 + 1).min(NTH_MAX) } else { 0 };
+        *last = (at, nth);
+        DeadLetter::of(whose, source, reason, raw, (at, nth))
+    }
+
+    /// Keeps such letters, all of one organization or of the installation; those for which there is
+    /// no room are gone.
+    pub(crate) async fn bury(&self, letters: &[DeadLetter]) -> Result<(), StoreError> {
+        let Some(DeadLetter { id, tenant, reason, .. }) = letters.first() else { return Ok(()) };
+        let Kept { new, lost } = self.letters.put_all(letters, || self.stamps.next()).await?;
+        tracing::info!(new, first = %id, reason, "dead letters");
+        if lost > 0 {
+            tracing::warn!(lost, reason, "no room for dead letters");
+            metrics::counter!("omnistream_dead_letters_lost_total").increment(lost as u64);
         }
         let whose = if tenant.is_some() { "organization" } else { "installation" };
-        metrics::counter!("omnistream_dead_letters_total", "whose" => whose).increment(1);
+        metrics::counter!("omnistream_dead_letters_total", "whose" => whose).increment(new as u64);
         Ok(())
     }
 

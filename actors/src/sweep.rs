@@ -16,6 +16,10 @@ use crate::world::World;
 
 /// Shards that are looked at at once.
 const SHARDS: usize = 16;
+/// Threads that are taken up at once.
+const THREADS: usize = 64;
+/// So many hours ahead a clock may have been.
+const AHEAD_MAX: i64 = 31 * 24;
 
 /// Remembers of a new store that nothing was committed before now: comes before the first commit.
 pub async fn begin(world: &World) -> Result<(), StoreError> {
@@ -39,37 +43,27 @@ pub async fn sweep(
 ) -> Result<usize, StoreError> {
     let conversations = &world.conversations;
     let now = hour(world.clock.now());
+    // Where the clock of whoever wrote before is ahead of this one, that was in hours still to come.
+    let newest = now.max(hour(world.newest)).min(now + AHEAD_MAX);
     // One process owns all shards: one mark does for all of them.
     let swept = conversations.swept(0).await?;
     // A mark that is still to come is of a clock that was ahead.
     let from = swept.unwrap_or(now).min(now);
     let (mut mark, mut woken) = (from, 0);
-    for hour in from..=now {
+    for hour in from..=newest {
         let found = stream::iter(0..=u8::MAX).map(|shard| {
             let look = async move |store| undone_in(&Conversations::new(store), shard, hour).await;
             together(conversations.store(), look)
         });
         let found: Vec<_> = found.buffered(SHARDS).try_concat().await?;
         let undone = found.len();
-        for (thread, undone) in found {
-            match undone {
-                Undone::Move => {
-                    if let Err(error) = identities.settle(thread, &[]).await {
-                        tracing::warn!(%thread, %error, "a thread's move is not settled yet");
-                    }
-                }
-                Undone::Head(case) => {
-                    // What the thread writes meanwhile is newer.
-                    let stamp = world.stamps.next();
-                    conversations.catch_up(case, stamp).await?;
-                }
-                Undone::Case => {
-                    let look = envelope(By::System, Command::Look);
-                    // Whatever it answers, it was woken.
-                    drop(shards.ask_thread(thread, |reply| Order::new(look, reply)).await);
-                }
-            }
-        }
+        // Each waits for several answers of the store: one after another they would take minutes.
+        let found = stream::iter(found.into_iter().map(Ok::<_, StoreError>));
+        found
+            .try_for_each_concurrent(THREADS, |(thread, undone)| {
+                take_up(world, shards, identities, thread, undone)
+            })
+            .await?;
         woken += undone;
         // A commit of the hour before this one may still be on its way.
         if undone == 0 && mark == hour && hour + 1 < now {
@@ -82,6 +76,36 @@ pub async fn sweep(
     Ok(woken)
 }
 
+/// Takes up what a thread left undone.
+async fn take_up(
+    world: &World,
+    shards: &Shards,
+    identities: &Identities,
+    thread: ThreadId,
+    undone: Vec<Undone>,
+) -> Result<(), StoreError> {
+    for undone in undone {
+        match undone {
+            Undone::Move => {
+                if let Err(error) = identities.settle(thread, &[]).await {
+                    tracing::warn!(%thread, %error, "a thread's move is not settled yet");
+                }
+            }
+            Undone::Head(case) => {
+                // What the thread writes meanwhile is newer.
+                let stamp = world.stamps.next();
+                world.conversations.catch_up(case, stamp).await?;
+            }
+            Undone::Case => {
+                let look = envelope(By::System, Command::Look);
+                // Whatever it answers, it was woken.
+                drop(shards.ask_thread(thread, |reply| Order::new(look, reply)).await);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What is left undone of a thread.
 enum Undone {
     Move,
@@ -91,19 +115,20 @@ enum Undone {
     Head(ConversationId),
 }
 
-/// Threads of a shard that were at work in an hour and left something undone.
+/// Threads of a shard that were at work in an hour and left something undone, each once.
 async fn undone_in(
     conversations: &Conversations,
     shard: u8,
     hour: i64,
-) -> Result<Vec<(ThreadId, Undone)>, StoreError> {
+) -> Result<Vec<(ThreadId, Vec<Undone>)>, StoreError> {
     let mut worked = conversations.worked(shard, hour).await?;
     worked.retain(|(_, worked)| worked.undone);
     let mut found = Vec::new();
     for of_one in worked.chunk_by(|(one, _), (other, _)| one == other) {
         let thread = of_one[0].0;
         match undone_of(conversations, thread, of_one).await {
-            Ok(undone) => found.extend(undone.into_iter().map(|undone| (thread, undone))),
+            Ok(undone) if undone.is_empty() => {}
+            Ok(undone) => found.push((thread, undone)),
             // What cannot be read is in nobody else's way.
             Err(StoreError::Corrupt(why)) => {
                 tracing::error!(%thread, why = %why.0, "what a thread left undone cannot be read");

@@ -336,8 +336,9 @@ impl Identities {
         match self.ask_there(row, &command).await {
             Err(Failure::Refused(refused)) => {
                 let (whose, raw) = ((Some(row.tenant), Some(row.account)), raw(&command));
-                let reason = refused.to_string();
-                Ok(self.world.parking.bury(whose, Source::Place, reason, raw).await?)
+                let parking = &self.world.parking;
+                let letter = parking.dead(whose, Source::Place, refused.to_string(), raw);
+                Ok(parking.bury(&[letter]).await?)
             }
             answer => answer.map(drop),
         }
@@ -356,7 +357,7 @@ impl Identities {
         for handle in handles {
             let held = self.handles.get(scope, handle).await?;
             if let Some(held) = held.filter(|held| held.thread == row.id) {
-                let new = Held { ended_at: held.ended_at, ..to.held() };
+                let new = Held { thread: to.thread, contact: to.contact, ..held };
                 renamed |= self.handles.swap(scope, handle, (held, new)).await?;
             }
         }

@@ -25,6 +25,8 @@ pub struct World {
     pub contacts: Contacts,
     pub clock: Clock,
     pub stamps: Arc<Stamps>,
+    /// Nothing that was there at the start was written later, unless the clock says that it is.
+    pub newest: Timestamp,
     pub rules: Arc<Rules>,
     pub outside: Arc<dyn Outside>,
     pub waiting: Arc<Waiting>,

@@ -1,6 +1,6 @@
 //! What every handler reaches.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -60,7 +60,7 @@ pub struct Parts {
     pub jwt: JwtKeys,
     pub login_limits: LoginLimits,
     /// Passwords are hashed by so many at once.
-    pub hashing: Semaphore,
+    pub hashing: Arc<Semaphore>,
     /// Mails are taken apart by so many at once.
     pub mails: Arc<Semaphore>,
     /// So many are being fetched from their providers, tenant by tenant,
@@ -110,15 +110,31 @@ impl App {
 
     /// Whose address counts: the peer's, unless it is a configured proxy that names another.
     pub fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let proxies = &self.config.server.trusted_proxies;
-        if !proxies.contains(&peer) {
-            return peer;
-        }
-        let forwarded = headers.get("x-forwarded-for").and_then(|list| list.to_str().ok());
-        let addresses = forwarded.unwrap_or_default().rsplit(',');
-        let mut addresses = addresses.filter_map(|address| address.trim().parse().ok());
-        addresses.find(|address| !proxies.contains(address)).unwrap_or(peer)
+        client_address(&self.config.server.trusted_proxies, peer, headers)
     }
+}
+
+/// The nearest address that is no proxy's. Each proxy has written from whom it has the request
+/// behind what was written before it; where that cannot be read it is the proxy that counts: what
+/// stands further left may be anybody's words.
+fn client_address(proxies: &[IpAddr], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let is_proxy = |address: IpAddr| proxies.iter().any(|proxy| proxy.to_canonical() == address);
+    let lines = headers.get_all("x-forwarded-for").iter().rev();
+    let parts = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
+    let (mut nearest, mut addresses) = (peer.to_canonical(), parts.map(address));
+    while is_proxy(nearest)
+        && let Some(Some(next)) = addresses.next()
+    {
+        nearest = next;
+    }
+    nearest
+}
+
+/// An address with its port or without.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let with_port = |_| text.parse::<SocketAddr>().map(|at| at.ip());
+    text.parse::<IpAddr>().or_else(with_port).ok().map(|address| address.to_canonical())
 }
 
 impl std::ops::Deref for App {
@@ -133,5 +149,40 @@ impl JwtKeys {
     /// Of a secret.
     pub fn new(secret: &[u8]) -> Self {
         Self { sign: EncodingKey::from_secret(secret), check: DecodingKey::from_secret(secret) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use axum::http::{HeaderMap, HeaderValue};
+
+    use super::client_address;
+
+    #[test]
+    fn the_address_that_counts_is_the_nearest_that_is_no_proxy_s() {
+        let proxies = ["10.0.0.1", "::ffff:10.0.0.2"].map(|proxy| proxy.parse::<IpAddr>().unwrap());
+        for (peer, lines, wanted) in [
+            ("192.0.2.1", vec!["203.0.113.7"], "192.0.2.1"),
+            ("::ffff:192.0.2.1", vec![], "192.0.2.1"),
+            ("10.0.0.1", vec![], "10.0.0.1"),
+            ("10.0.0.1", vec!["6.6.6.6, 203.0.113.7"], "203.0.113.7"),
+            ("10.0.0.1", vec!["6.6.6.6", "203.0.113.7"], "203.0.113.7"),
+            ("10.0.0.1", vec!["6.6.6.6, 203.0.113.7,10.0.0.2"], "203.0.113.7"),
+            ("10.0.0.1", vec!["6.6.6.6, 203.0.113.7", "10.0.0.2:80"], "203.0.113.7"),
+            ("::ffff:10.0.0.1", vec!["6.6.6.6, 203.0.113.7:51324"], "203.0.113.7"),
+            ("10.0.0.2", vec!["6.6.6.6, [2001:db8::7]:51324 , ::ffff:10.0.0.1"], "2001:db8::7"),
+            ("10.0.0.1", vec!["6.6.6.6, unknown"], "10.0.0.1"),
+            ("10.0.0.1", vec!["6.6.6.6", "\u{e9}", "10.0.0.2"], "10.0.0.2"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in &lines {
+                let line = HeaderValue::from_bytes(line.as_bytes()).unwrap();
+                headers.append("x-forwarded-for", line);
+            }
+            let counts = client_address(&proxies, peer.parse().unwrap(), &headers);
+            assert_eq!(counts.to_string(), wanted, "{peer} says {lines:?}");
+        }
     }
 }

@@ -187,7 +187,7 @@ pub async fn change(
         naming = Some(app.naming.lock().await);
         holders::remember(app, &after.config, (caller.tenant, id)).await?;
     }
-    let mut is_paused = after.paused;
+    let mut waits = after.paused;
     let change = |account: &mut Account, changing: &mut Changing| {
         changes.apply(account, &pin)?;
         if changes.is_default && !account.is_default {
@@ -201,12 +201,13 @@ pub async fn change(
             }
             account.asked(said);
         }
-        is_paused = account.paused;
+        waits = account.paused && account.is_active;
         Ok(())
     };
     let changed = crud::change_once(app, caller, id, once, change).await?;
     drop(naming);
-    if !is_paused {
+    if !waits {
+        // What waits goes on, or fails where the account is not active any more.
         app.outbox.resume(id);
     }
     let Some(Ok(known)) = said else { return Ok(changed) };
@@ -253,13 +254,17 @@ impl Changes {
 }
 
 /// Removes an account, so that it may be connected elsewhere; its webhooks are delivered no more, as
-/// far as they are its alone. Answers why they are all the same.
+/// far as they are its alone. Answers why they are all the same. The same request does it once.
 pub async fn disconnect(
     app: &App,
     caller: &Caller,
     id: AccountId,
+    once: Once,
 ) -> Result<Option<String>, ApiError> {
     let state = state(app, caller).await?;
+    if once.done(&state)?.is_some() {
+        return Ok(None);
+    }
     let account = state.accounts.get(&id).ok_or_else(|| ApiError::not_found(Account::NAME))?;
     let mut detail = None;
     if account.channel.unsubscribe(account).is_some() {
@@ -269,12 +274,16 @@ pub async fn disconnect(
             detail = Some(words.to_owned());
         } else {
             // Written down before it is so: whatever comes between, it is subscribed again.
-            let once = Once::of(caller, &Key::none(), NO_BODY);
+            let first = Once::of(caller, &Key::none(), NO_BODY);
             let leaves = |account: &mut Account, _: &mut Changing| {
                 account.resubscribe();
                 Ok(())
             };
-            let Json(_) = crud::change_once(app, caller, id, once, leaves).await?;
+            if let Err(error) = crud::change_once(app, caller, id, first, leaves).await {
+                // The same request, at the same time, may have removed it meanwhile.
+                let is_done = once.done(&*self::state(app, caller).await?)?.is_some();
+                return if is_done { Ok(None) } else { Err(error) };
+            }
             detail = app.outbox.unsubscribe(account).await;
         }
     }
@@ -288,9 +297,14 @@ pub async fn disconnect(
             next.touch(changing.now);
             changing.put(next);
         }
+        changing.keep_history(account);
         Ok(())
     };
-    let account: Account = crud::remove(app, caller, id, hand_on).await?;
+    let Some(account) = crud::remove(app, caller, id, once, hand_on).await? else {
+        return Ok(None);
+    };
+    // What still waits to be sent fails, and says so.
+    app.outbox.resume(id);
     let name = account_name(account.channel, &account.account_key);
     app.tenants.names().release(&name, &(caller.tenant, id)).await?;
     Ok(detail)

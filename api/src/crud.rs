@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::activity;
 use crate::app::App;
 use crate::error::ApiError;
-use crate::extract::{Id, Key, Listed, Page, Paging, Query};
+use crate::extract::{Id, Key, Listed, NO_BODY, Page, Paging, Query};
 use crate::fields::{Draft, Patch, View};
 use crate::guard::Me;
 use crate::routes::{Access, Route, route};
@@ -163,11 +163,13 @@ async fn discard<F: Plain>(
     State(app): State<App>,
     Me(caller): Me,
     Id(id): Id<F::Id>,
+    key: Key,
 ) -> Result<Json<Deleted>, ApiError>
 where
     Row<F>: Held<Id = F::Id>,
 {
-    remove::<Row<F>>(&app, &caller, id, |_, _| Ok(())).await?;
+    let once = Once::of(&caller, &key, NO_BODY);
+    remove::<Row<F>>(&app, &caller, id, once, |_, _| Ok(())).await?;
     Ok(deleted())
 }
 
@@ -215,6 +217,12 @@ impl Once {
         Self { key: key.derived(caller.agent.0, &key.route), digest }
     }
 
+    /// The row that the same request made, changed or removed before, if it did.
+    pub fn done(self, state: &TenantState) -> Result<Option<Uuid>, ApiError> {
+        let Some(key) = self.key else { return Ok(None) };
+        state.used_by(key, self.digest).map_err(|_| Refused::KeyReused.into())
+    }
+
     /// Whether what this request does to a row is done already; otherwise it is from now on.
     fn is_done(self, changing: &mut Changing, row: Uuid) -> Result<bool, ApiError> {
         let Some(key) = self.key else { return Ok(false) };
@@ -243,10 +251,8 @@ impl<T: Shown> New<T> {
         app: &App,
         caller: &Caller,
     ) -> Result<Option<(StatusCode, Json<T::View>)>, ApiError> {
-        let Some(key) = self.once.key else { return Ok(None) };
-        let used = state(app, caller).await?.used_by(key, self.once.digest);
-        let made = used.map_err(|_| ApiError::from(Refused::KeyReused))?;
-        let Some(row) = made else { return Ok(None) };
+        let state = state(app, caller).await?;
+        let Some(row) = self.once.done(&state)? else { return Ok(None) };
         Ok(Some((StatusCode::CREATED, shown::<T>(app, caller, row.into()).await?)))
     }
 
@@ -329,18 +335,23 @@ pub async fn change_or_make<T: Shown>(
     shown::<T>(app, caller, id).await
 }
 
-/// Removes one, unless `refuse` says why not. Answers what it was.
+/// Removes one, unless `refuse` says why not. Answers what it was; `None`: the same request has
+/// removed it before.
 pub async fn remove<T: Held>(
     app: &App,
     caller: &Caller,
     id: T::Id,
+    once: Once,
     refuse: impl FnOnce(&T, &mut Changing) -> Result<(), ApiError>,
-) -> Result<T, ApiError> {
+) -> Result<Option<T>, ApiError> {
     noted(app, caller, |changing| {
+        if once.is_done(changing, id.into())? {
+            return Ok(None);
+        }
         let row: T = found(changing, id)?;
         refuse(&row, changing)?;
         changing.delete::<T>(id);
-        Ok(row)
+        Ok(Some(row))
     })
     .await
 }

@@ -1,7 +1,8 @@
 //! How often somebody may fail to log in, and register: counted in memory, by person and address.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,24 +10,29 @@ use engine::time::Timestamp;
 
 /// Counts within windows.
 pub struct LoginLimits {
-    window: Duration,
     failures_account: u32,
     failures_address: u32,
     registrations: u32,
-    counts: Mutex<Counts>,
+    failures: Mutex<Counts<Whose>>,
+    /// Apart: whoever has no password hashed makes no failure be forgotten.
+    registered: Mutex<Counts<IpAddr>>,
 }
 
-/// Since when, and how many.
-type Counts = HashMap<What, (Timestamp, u32)>;
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum What {
+#[derive(PartialEq, Eq, Hash)]
+enum Whose {
     Account(String),
     Address(IpAddr),
-    Registration(IpAddr),
 }
 
-/// So many counts are kept; beyond it those whose window is over leave, then all.
+/// What is counted in windows of a length.
+struct Counts<K> {
+    window: Duration,
+    /// Since when, and how many.
+    all: HashMap<K, (Timestamp, u32)>,
+}
+
+/// So many counts are kept; beyond it those whose window is over leave, then the half that has the
+/// fewest, of as many the oldest.
 const COUNTS_MAX: usize = 100_000;
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -34,17 +40,17 @@ impl LoginLimits {
     /// With these limits.
     pub fn new(limits: &config::Limits) -> Self {
         Self {
-            window: limits.login_window,
             failures_account: limits.login_failures_account,
             failures_address: limits.login_failures_address,
             registrations: limits.registrations_per_minute,
-            counts: Mutex::default(),
+            failures: Mutex::new(Counts::new(limits.login_window)),
+            registered: Mutex::new(Counts::new(MINUTE)),
         }
     }
 
     /// Whether a login may be tried; `Err`: again after so long.
     pub fn check(&self, email: &str, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
-        self.is_allowed(&mut self.counts(), email, address, now)
+        self.is_allowed(&lock(&self.failures), email, address, now)
     }
 
     /// A login was tried, and counts as failed, or forgets the person's failures. It is judged once
@@ -56,36 +62,32 @@ impl LoginLimits {
         fits: bool,
         now: Timestamp,
     ) -> Result<(), Duration> {
-        let mut counts = self.counts();
-        self.is_allowed(&mut counts, email, address, now)?;
-        let account = What::Account(email.to_owned());
+        let mut failures = lock(&self.failures);
+        self.is_allowed(&failures, email, address, now)?;
+        let account = Whose::Account(email.to_owned());
         if fits {
-            counts.remove(&account);
+            failures.all.remove(&account);
         } else {
-            self.count(&mut counts, account, self.window, now);
-            self.count(&mut counts, What::Address(address), self.window, now);
+            failures.count(account, now);
+            failures.count(Whose::Address(network(address)), now);
         }
         Ok(())
     }
 
     fn is_allowed(
         &self,
-        counts: &mut Counts,
+        failures: &Counts<Whose>,
         email: &str,
         address: IpAddr,
         now: Timestamp,
     ) -> Result<(), Duration> {
-        let account = What::Account(email.to_owned());
-        let limits =
-            [(account, self.failures_account), (What::Address(address), self.failures_address)];
-        for (what, limit) in limits {
-            if let Some((since, count)) = counts.get(&what).copied() {
-                let over = since + self.window;
-                if now >= over {
-                    counts.remove(&what);
-                } else if count >= limit {
-                    return Err(over.since(now));
-                }
+        let account = (Whose::Account(email.to_owned()), self.failures_account);
+        let address = (Whose::Address(network(address)), self.failures_address);
+        for (whose, limit) in [account, address] {
+            if let Some((over, count)) = failures.get(&whose, now)
+                && count >= limit
+            {
+                return Err(over.since(now));
             }
         }
         Ok(())
@@ -93,37 +95,64 @@ impl LoginLimits {
 
     /// Whether a registration may be tried, which counts it; `Err`: again after so long.
     pub fn register(&self, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
-        let mut counts = self.counts();
-        let count = self.count(&mut counts, What::Registration(address), MINUTE, now);
-        if count > self.registrations {
+        if lock(&self.registered).count(network(address), now) > self.registrations {
             return Err(MINUTE);
         }
         Ok(())
     }
+}
 
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<K>(counts: &Mutex<Counts<K>>) -> MutexGuard<'_, Counts<K>> {
+    counts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whose an address is: an IPv6 network has more of them than anybody could count.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+impl<K: Eq + Hash> Counts<K> {
+    fn new(window: Duration) -> Self {
+        Self { window, all: HashMap::new() }
     }
 
-    fn count(&self, counts: &mut Counts, what: What, window: Duration, now: Timestamp) -> u32 {
-        if counts.len() >= COUNTS_MAX {
-            counts.retain(|_, (since, _)| now < *since + self.window);
-            if counts.len() >= COUNTS_MAX {
-                counts.clear();
-            }
+    /// How many there are, and when they are over.
+    fn get(&self, key: &K, now: Timestamp) -> Option<(Timestamp, u32)> {
+        let (since, count) = *self.all.get(key)?;
+        let over = since + self.window;
+        (now < over).then_some((over, count))
+    }
+
+    /// One more. Answers how many there are.
+    fn count(&mut self, key: K, now: Timestamp) -> u32 {
+        if self.all.len() >= COUNTS_MAX && !self.all.contains_key(&key) {
+            self.make_room(now);
         }
-        let entry = counts.entry(what).or_insert((now, 0));
-        if now >= entry.0 + window {
+        let entry = self.all.entry(key).or_insert((now, 0));
+        if now >= entry.0 + self.window {
             *entry = (now, 0);
         }
         entry.1 = entry.1.saturating_add(1);
         entry.1
     }
+
+    fn make_room(&mut self, now: Timestamp) {
+        let window = self.window;
+        self.all.retain(|_, (since, _)| now < *since + window);
+        if self.all.len() >= COUNTS_MAX {
+            let mut all: Vec<_> = self.all.drain().collect();
+            all.select_nth_unstable_by_key(COUNTS_MAX / 2, |(_, (since, count))| (*count, *since));
+            self.all.extend(all.drain(COUNTS_MAX / 2..));
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::LoginLimits;
+    use super::{COUNTS_MAX, LoginLimits, lock};
     use engine::time::Timestamp;
     use std::net::IpAddr;
     use std::time::Duration;
@@ -186,5 +215,43 @@ mod tests {
         assert_eq!(limits.register(address, now), Err(Duration::from_secs(60)));
         assert_eq!(limits.register(IpAddr::from([127, 0, 0, 2]), now), Ok(()));
         assert_eq!(limits.register(address, Timestamp(60_000)), Ok(()));
+    }
+
+    #[test]
+    fn the_addresses_of_an_ipv6_network_count_as_one_and_a_mapped_one_as_what_it_is() {
+        let (limits, now) = (LoginLimits::new(&config::Config::default().limits), Timestamp(0));
+        let at = |address: &str| address.parse::<IpAddr>().unwrap();
+        for n in 0..100 {
+            let address = at(&format!("2001:db8::{n}:7"));
+            limits.tried(&format!("{n}@b.c"), address, false, now).unwrap();
+        }
+        assert!(limits.check("new@b.c", at("2001:db8:0:0:ffff::1"), now).is_err());
+        assert_eq!(limits.check("new@b.c", at("2001:db8:0:1::1"), now), Ok(()));
+        for _ in 0..30 {
+            limits.register(at("::ffff:192.0.2.1"), now).unwrap();
+        }
+        assert!(limits.register(at("192.0.2.1"), now).is_err());
+        assert_eq!(limits.register(at("192.0.2.2"), now), Ok(()));
+    }
+
+    #[test]
+    fn nobody_makes_a_lockout_be_forgotten_by_doing_a_little_from_everywhere() {
+        let limits = LoginLimits::new(&config::Config::default().limits);
+        let (address, now) = (IpAddr::from([127, 0, 0, 1]), Timestamp(0));
+        for _ in 0..10 {
+            limits.tried("a@b.c", address, false, now).unwrap();
+        }
+        let many = u32::try_from(COUNTS_MAX).unwrap();
+        let everywhere = || (0..many).map(|n| IpAddr::from(n.to_be_bytes()));
+        let later = Timestamp(1);
+        everywhere().for_each(|from| limits.register(from, later).unwrap());
+        assert!(limits.check("a@b.c", address, later).is_err());
+        for from in everywhere() {
+            limits.tried(&from.to_string(), from, false, later).unwrap();
+        }
+        assert!(limits.check("a@b.c", address, later).is_err());
+        assert!(lock(&limits.failures).all.len() <= COUNTS_MAX);
+        limits.register(address, later + Duration::from_secs(60)).unwrap();
+        assert_eq!(lock(&limits.registered).all.len(), 1, "the others' minute is over");
     }
 }

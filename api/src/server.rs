@@ -33,10 +33,11 @@ use storage::media::{Media, MediaLimits, NotReached};
 use storage::names::{Name, Names};
 use storage::settings::Settings;
 use storage::watched::Watched;
-use storage::{Stamp, Store};
+use storage::{Guarantees, Stamp, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use self::opening::{Opened, Own};
 use self::options::{bucket, desk_options, downloads, mailer, search_options};
@@ -55,6 +56,12 @@ const TENANTS_MAX: usize = 1_000;
 const SESSIONS_MAX: usize = 100_000;
 /// What was left undone and could not be read is looked for again after this long.
 const SWEEP_AGAIN: Duration = Duration::from_secs(5);
+/// A start asks a store that did not answer again after this long, and each time later, up to that.
+const ASKS_AGAIN: Duration = Duration::from_millis(100);
+/// After this long it ends: somebody else may fare better.
+const ASKS_FOR: Duration = Duration::from_secs(60);
+/// So much of `server.drain`, at most a quarter, is kept for giving back what only one process has.
+const GIVES_BACK: Duration = Duration::from_secs(1);
 /// How often a store that takes no writes is asked again.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// Connections of those who look at the metrics.
@@ -106,12 +113,32 @@ impl Server {
     /// The same over this store.
     pub async fn over(config: Config, store: Arc<dyn Store>) -> Result<Self, NotStarted> {
         let parts = Beginning::new(&config)?;
-        Self::begin(config, parts, Opened { store, own: Own::Nothing }).await
+        Self::begin(config, parts, Opened::new(store, Own::Nothing)).await
     }
 
+    /// What it has for itself is given back where it does not begin.
     async fn begin(config: Config, parts: Beginning, opened: Opened) -> Result<Self, NotStarted> {
+        let own = opened.own.clone();
+        let begun = tokio::select! {
+            begun = Box::pin(Self::begin_with(config, parts, opened)) => begun,
+            () = own.lost() => Err(NotStarted(
+                "another process has taken over: start this one again, and it stands by".to_owned(),
+            )),
+        };
+        if begun.is_err() {
+            own.give_back().await;
+        }
+        begun
+    }
+
+    async fn begin_with(
+        config: Config,
+        parts: Beginning,
+        opened: Opened,
+    ) -> Result<Self, NotStarted> {
         let Beginning { listener, metrics_listener, clock, stamps } = parts;
-        let Opened { store, own } = opened;
+        let Opened { store, own, standby } = opened;
+        let promised = store.guarantees();
         let recorder = scrape::recorder();
         let address = listener.local_addr().map_err(not_started)?;
         let metrics = metrics_listener.local_addr().map_err(not_started)?;
@@ -119,10 +146,10 @@ impl Server {
         let public_url =
             config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let (settings, names) = (Settings::new(store.clone()), Names::new(store.clone()));
-        let secret = jwt_secret(&config, &names).await?;
+        let secret = jwt_secret(&config, &names, promised).await?;
         let limits = &config.limits;
         let inboxes = Inboxes::new(Conversations::new(store.clone()), TENANTS_MAX);
-        let hub = Hub::new(feed_limits(&config, &names).await?, inboxes.clone());
+        let hub = Hub::new(feed_limits(&config, &names, promised).await?, inboxes.clone());
         let tenants = Tenants::new(
             settings,
             names,
@@ -229,7 +256,7 @@ impl Server {
             fetcher: fetcher.clone(),
             profiles: profiles.clone(),
         };
-        let options = desk_options(&config);
+        let options = desk_options(&config, stamps.newest());
         let activity = Activities::new(store.clone());
         let desk = Desk::start(store.clone(), clock, stamps, Arc::new(effects), options).await;
         outbox.connect(desk.clone());
@@ -254,7 +281,7 @@ impl Server {
             search,
             jwt: JwtKeys::new(&secret),
             login_limits: LoginLimits::new(limits),
-            hashing: Semaphore::new(limits.password_hashes),
+            hashing: Arc::new(Semaphore::new(limits.password_hashes)),
             mails: Arc::new(Semaphore::new(limits.mails)),
             mail_fetches: Turns::new(limits.mail_fetches),
             mail_keeps: Turns::new(limits.mails),
@@ -271,15 +298,17 @@ impl Server {
             store,
             config,
         });
-        app.desk.begin().await.map_err(not_started)?;
-        if !app.store.guarantees().settled {
+        answered(promised, || Box::pin(app.desk.begin())).await?;
+        if !promised.settled {
             // A write of the process before may still land: nobody reads before it is settled.
-            if let Ok(recovered) = caught_in("sweep", Box::pin(app.desk.recover())).await {
-                recovered.map_err(not_started)?;
+            let recovered = answered(promised, || Box::pin(app.desk.recover()));
+            if let Ok(recovered) = caught_in("sweep", recovered).await {
+                recovered?;
             }
         }
-        if let Ok(resumed) = caught_in("fetch", Box::pin(app.fetcher.resume())).await {
-            let messages = resumed.map_err(not_started)?;
+        let resumed = answered(promised, || Box::pin(app.fetcher.resume()));
+        if let Ok(resumed) = caught_in("fetch", resumed).await {
+            let messages = resumed?;
             tracing::info!(messages, "files that were not fetched are fetched");
         }
         let (stop, stopping) = watch::channel(false);
@@ -290,6 +319,9 @@ impl Server {
         let scraped = limited(metrics_listener, METRICS_CONNECTIONS);
         // Whoever holds a connection does not take the time of what has to be finished.
         let drain = app.config.server.drain / 2;
+        if let Some(standby) = standby {
+            standby.end().await;
+        }
         let tasks = vec![
             tokio::spawn(served.serve(edge::router(&app), stopping.clone(), drain)),
             tokio::spawn(scraped.serve(metrics_text, stopping.clone(), drain)),
@@ -310,22 +342,25 @@ impl Server {
     /// Stops taking work, finishes what was taken, within `server.drain`. Answers whether all of it
     /// was.
     pub async fn stop(self) -> bool {
-        let drain = self.app.config.server.drain;
-        self.app.ready.store(false, Ordering::Release);
-        self.stop.send_replace(true);
+        let Self { app, stop, tasks, own, .. } = self;
+        let drain = app.config.server.drain;
+        let until = Instant::now() + drain;
+        app.ready.store(false, Ordering::Release);
+        stop.send_replace(true);
         let finish = async {
-            self.app.hub.stop().await;
-            for task in self.tasks {
+            app.hub.stop().await;
+            for task in tasks {
                 // A server's task ends when its connections have.
                 let _ = task.await;
             }
-            self.app.fetcher.stop().await;
-            self.app.profiles.stop().await;
-            self.app.outbox.stop().await;
-            self.app.desk.stop(drain).await;
-            self.own.give_back().await;
+            app.fetcher.stop().await;
+            app.profiles.stop().await;
+            app.outbox.stop().await;
+            app.desk.stop(drain).await;
         };
-        let is_finished = tokio::time::timeout(drain, finish).await.is_ok();
+        let is_done = timeout_at(until - GIVES_BACK.min(drain / 4), finish).await.is_ok();
+        // Also where not all of it is done: nothing is written from here on.
+        let is_finished = timeout_at(until, own.give_back()).await.is_ok() && is_done;
         if !is_finished {
             tracing::warn!("not everything was finished in `server.drain`");
         }
@@ -335,6 +370,27 @@ impl Server {
 
 fn not_started(error: impl std::fmt::Display) -> NotStarted {
     NotStarted(format!("the server cannot start: {error}"))
+}
+
+/// What a store answers. A cluster is asked until it does: whoever has taken over from another process
+/// does not leave everybody without any for one read that failed.
+async fn answered<T, A: Future<Output = Result<T, StoreError>>>(
+    promised: Guarantees,
+    ask: impl Fn() -> A,
+) -> Result<T, NotStarted> {
+    let (began, mut wait) = (Instant::now(), ASKS_AGAIN);
+    loop {
+        match ask().await {
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_)))
+                if !promised.settled && began.elapsed() < ASKS_FOR =>
+            {
+                tracing::warn!(%error, "the start goes on once the store answers");
+            }
+            answer => return answer.map_err(not_started),
+        }
+        sleep(wait).await;
+        wait = (wait * 2).min(SWEEP_AGAIN);
+    }
 }
 
 fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, NotStarted> {
@@ -356,6 +412,7 @@ async fn media(
         tenant: config.limits.media_tenant_bytes as u64,
         reserve: config.limits.media_reserve_bytes as u64,
     };
+    let promised = store.guarantees();
     let stamp = move || stamps.next();
     let media = match (config.storage.backend, bucket(config)) {
         (Backend::Memory, _) => Media::in_memory(store, limits, stamp),
@@ -369,7 +426,7 @@ async fn media(
     };
     match media.reach().await {
         Ok(()) => {
-            let (kept, orphans) = media.settle().await.map_err(not_started)?;
+            let (kept, orphans) = answered(promised, || Box::pin(media.settle())).await?;
             tracing::info!(kept, orphans, "files that were on their way are settled");
         }
         // The next start settles them.
@@ -380,21 +437,30 @@ async fn media(
 }
 
 /// The configured secret, or one that is made once and kept in the store.
-async fn jwt_secret(config: &Config, names: &Names) -> Result<Vec<u8>, NotStarted> {
+async fn jwt_secret(
+    config: &Config,
+    names: &Names,
+    promised: Guarantees,
+) -> Result<Vec<u8>, NotStarted> {
     if let Some(secret) = &config.auth.jwt_secret {
         return Ok(secret.expose().as_bytes().to_vec());
     }
     let mut fresh = vec![0; 32];
     getrandom::fill(&mut fresh).map_err(not_started)?;
-    names.claim(&Name::global("secret", "jwt"), fresh).await.map_err(not_started)
+    let name = Name::global("secret", "jwt");
+    answered(promised, || names.claim(&name, fresh.clone())).await
 }
 
-async fn feed_limits(config: &Config, names: &Names) -> Result<FeedLimits, NotStarted> {
+async fn feed_limits(
+    config: &Config,
+    names: &Names,
+    promised: Guarantees,
+) -> Result<FeedLimits, NotStarted> {
     let mut fresh = [0; 4];
     getrandom::fill(&mut fresh).map_err(not_started)?;
     // Of the store, not of the run: logs go on after a restart.
     let name = Name::global("store", "incarnation");
-    let incarnation = names.claim(&name, hex::encode(fresh)).await.map_err(not_started)?;
+    let incarnation = answered(promised, || names.claim(&name, hex::encode(fresh))).await?;
     let limits = &config.limits;
     Ok(FeedLimits {
         replay_events: limits.replay_events,
@@ -442,7 +508,7 @@ async fn take_up(app: &App) {
             Ok(threads) => return tracing::info!(threads, "what was left undone is taken up"),
             Err(error) => tracing::warn!(%error, "what was left undone is looked for again"),
         }
-        tokio::time::sleep(SWEEP_AGAIN).await;
+        sleep(SWEEP_AGAIN).await;
     }
 }
 
@@ -480,7 +546,7 @@ fn probe(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
                     "the store takes no writes: free space, or look at the disk or the cluster"
                 );
                 while !*takes.borrow() {
-                    tokio::time::sleep(PROBE_EVERY).await;
+                    sleep(PROBE_EVERY).await;
                     // Once it is claimed nothing is written, but it would be refused all the same.
                     let _ = app.tenants.names().claim(&Name::global("store", "probe"), ()).await;
                 }

@@ -32,7 +32,7 @@ pub struct Told {
     references: Vec<String>,
 }
 
-/// Introductions of a body that are followed: what was kept is looked at for each.
+/// Introductions of a body that are followed: each costs a claim.
 const INTRODUCTIONS_MAX: usize = 100;
 
 impl Told {

@@ -9,6 +9,7 @@ pub use merge::{ABSORBED_MAX, MergeReason, MergeSuggestion};
 
 use crate::channel::Handle;
 use crate::consent::Wish;
+use crate::conversation::{IdempotencyKey, Refused};
 use crate::id::{AccountId, ContactId, TenantId, ThreadId};
 use crate::resource::{self, Change, Invalid, NAME_CHARS_MAX};
 use crate::time::Timestamp;
@@ -45,6 +46,9 @@ pub struct Contact {
     /// Those that may be this one: for people to decide.
     #[serde(default)]
     pub merge_suggestions: Vec<MergeSuggestion>,
+    /// The keys by which people changed it last, oldest first, at most [`USED_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub used: Vec<IdempotencyKey>,
     /// Raised by every change.
     pub rev: u64,
     pub created_at: Timestamp,
@@ -154,6 +158,9 @@ pub const IDENTITIES_MAX: usize = 100;
 /// its new name when it wakes.
 pub const THREADS_MAX: usize = 200;
 
+/// The most idempotency keys that a contact knows.
+pub const USED_MAX: usize = 16;
+
 /// What people may change of a contact.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -186,6 +193,7 @@ impl Contact {
             handed_over: false,
             absorbed: Vec::new(),
             merge_suggestions: Vec::new(),
+            used: Vec::new(),
             rev: 1,
             created_at: now,
             updated_at: now,
@@ -310,6 +318,19 @@ impl Contact {
         changed
     }
 
+    /// Whether people changed it by this key before; otherwise they do now.
+    pub fn is_used(&mut self, key: IdempotencyKey) -> Result<bool, Refused> {
+        match self.used.iter().find(|used| used.key == key.key) {
+            Some(used) if used.digest == key.digest => Ok(true),
+            Some(_) => Err(Refused::KeyReused),
+            None => {
+                self.used.push(key);
+                self.used.drain(..self.used.len().saturating_sub(USED_MAX));
+                Ok(false)
+            }
+        }
+    }
+
     /// A person's change. Answers whether anything changed.
     pub fn patch(&mut self, patch: ContactPatch, now: Timestamp) -> Result<bool, Invalid> {
         let mut next = self.clone();
@@ -338,8 +359,9 @@ impl Contact {
 mod tests {
     use uuid::Uuid;
 
-    use super::{Contact, IDENTITIES_MAX, Identity, IdentityKind};
+    use super::{Contact, IDENTITIES_MAX, Identity, IdentityKind, USED_MAX};
     use crate::channel::Handle;
+    use crate::conversation::IdempotencyKey;
     use crate::id::{AccountId, ContactId, TenantId};
     use crate::time::Timestamp;
 
@@ -356,6 +378,22 @@ mod tests {
     fn contact() -> Contact {
         let id = ContactId(Uuid::from_u128(3));
         Contact::new(id, TenantId(Uuid::from_u128(1)), Timestamp(0))
+    }
+
+    #[test]
+    fn so_many_keys_are_known_by_which_people_changed_it_and_the_oldest_leave() {
+        let (mut contact, key) = (contact(), |n| IdempotencyKey { key: [n; 16], digest: [0; 16] });
+        for n in 0..17 {
+            assert!(!contact.is_used(key(n)).unwrap());
+        }
+        assert_eq!(contact.used.len(), USED_MAX);
+        assert!(contact.is_used(key(1)).unwrap(), "the oldest that is known");
+        assert!(contact.is_used(IdempotencyKey { digest: [1; 16], ..key(1) }).is_err());
+        assert!(!contact.is_used(key(0)).unwrap(), "it has left");
+        // Also once it is part of another one.
+        let mut other = self::contact();
+        other.absorb(&contact, None, 20, Timestamp(1));
+        assert!(other.is_used(key(5)).unwrap());
     }
 
     /// Which of its handles have not ended.

@@ -4,7 +4,7 @@ mod asked;
 
 use serde::{Deserialize, Serialize};
 
-use crate::conversation::Joined;
+use crate::conversation::{Joined, Marks};
 use crate::id::{AgentId, ContactId, ConversationId, MediaId, MessageId, ThreadId};
 use crate::media::Stored;
 use crate::message::{MessageError, MessageStatus, Place, Sender};
@@ -35,6 +35,12 @@ pub enum Fact {
         /// What still waits for a message of the thread.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         waiting: Vec<ParkedAmendment>,
+        /// Receipts that do so.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        parked: Vec<ParkedReceipt>,
+        /// What the channel said so far of all messages of ours up to a time.
+        #[serde(default, skip_serializing_if = "Marks::is_empty")]
+        marks: Marks,
         /// It holds what was written before the account was connected, since then.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         history_since: Option<Timestamp>,

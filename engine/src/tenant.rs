@@ -14,6 +14,9 @@ pub struct Tenant {
     /// From its name; unique in the installation.
     pub slug: String,
     pub status: TenantStatus,
+    /// When the oldest message was written in the history of accounts that are removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_since: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }

@@ -32,6 +32,7 @@ const PLAIN: Table = Table {
     writes: Writes::Plain,
     shape: Shape::Overwritten,
     expires: None,
+    grace: None,
 };
 
 static ALONE: Table = Table { number: 60_001, name: "conformance_alone", ..PLAIN };

@@ -230,7 +230,8 @@ impl Conversations {
     }
 
     /// Writes the newest commit again, alone, so that no older write of it can land after this;
-    /// then what follows from it, as far as that may be missing.
+    /// then what follows from it, as far as that may be missing; and the head, of which an older
+    /// write may be on its way, too.
     pub async fn redo(
         &self,
         newest: &Newest,
@@ -240,10 +241,12 @@ impl Conversations {
         let commit = &newest.commit;
         let block = block_of(commit.first);
         let key = log_key(commit.conversation, block, COMMIT, commit.first);
-        self.apply(vec![put(&LOG, key, encode(commit))], stamp).await?;
+        let again = put(&LOG, key, encode(commit));
+        let head_again = put(&HEADS, alone(id(head.id.0)), encode(head));
         if !newest.underived {
-            return Ok(());
+            return self.apply(vec![again, head_again], stamp).await;
         }
+        self.apply(vec![again], stamp).await?;
         let mut derived = Vec::new();
         for (seq, recorded) in commit.numbered() {
             let Some((_, place)) = recorded.fact.message() else { continue };
@@ -275,7 +278,7 @@ impl Conversations {
         derived.extend(references(&write));
         derived.extend(lists(&write));
         self.apply(derived, stamp).await?;
-        self.apply(vec![put(&HEADS, alone(id(head.id.0)), encode(head))], stamp).await
+        self.apply(vec![head_again], stamp).await
     }
 
     /// Where they are kept.

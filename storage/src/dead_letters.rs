@@ -3,13 +3,15 @@
 
 mod shelf;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::id::{AccountId, TenantId, ThreadId};
 use engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 pub use self::shelf::LetterLimits;
@@ -70,6 +72,15 @@ pub enum NotKept {
     Store(#[from] StoreError),
 }
 
+/// What became of several letters; the others are there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// So many are there now.
+    pub new: usize,
+    /// For so many there is no room.
+    pub lost: usize,
+}
+
 /// All dead letters. Clones are the same.
 #[derive(Clone)]
 pub struct DeadLetters {
@@ -93,6 +104,8 @@ struct Parked {
 const SHELVES_MAX: usize = 1_000;
 /// Rows of one read: each may be as large as a webhook.
 const PAGE: usize = 64;
+/// So much is written at once, or one letter that is larger.
+const WRITE_BYTES: usize = 1 << 20;
 /// The month under which letters lie for which threads are parked: they do not leave by their age.
 const PARKING: i64 = -1;
 
@@ -100,6 +113,32 @@ impl Source {
     /// Whether a thread is parked until it is retried.
     pub fn parks(self) -> bool {
         matches!(self, Self::Decide | Self::Load)
+    }
+}
+
+impl DeadLetter {
+    /// One that parks nothing, of this millisecond the `nth` (from 0 to 4,095). Behind that it is named by
+    /// what it is about: delivered again, it is the same.
+    pub fn of(
+        (tenant, account): (Option<TenantId>, Option<AccountId>),
+        source: Source,
+        reason: String,
+        raw: String,
+        (at, nth): (Timestamp, u16),
+    ) -> Self {
+        let mut hash = Sha256::new();
+        for whose in [tenant.map(|tenant| tenant.0), account.map(|account| account.0)] {
+            hash.update(whose.unwrap_or(Uuid::nil()).as_bytes());
+        }
+        hash.update(&raw);
+        let hash = hash.finalize();
+        let mut named = [0; 10];
+        named[..2].copy_from_slice(&nth.to_be_bytes());
+        named[2..].copy_from_slice(&hash[..8]);
+        let millis = u64::try_from(at.0).unwrap_or(0);
+        let id = uuid::Builder::from_unix_timestamp_millis(millis, &named).into_uuid();
+        let (thread, attempts) = (None, 0);
+        Self { id, tenant, account, source, thread, reason, raw, attempts, at }
     }
 }
 
@@ -139,6 +178,53 @@ impl DeadLetters {
         kept.add(label);
         *shelf = Some(kept);
         Ok(())
+    }
+
+    /// Keeps several of one tenant that park nothing, each once however often it comes; the oldest
+    /// leave. Those for which there is no room are lost.
+    pub async fn put_all(
+        &self,
+        letters: &[DeadLetter],
+        stamp: impl Fn() -> Stamp,
+    ) -> Result<Kept, StoreError> {
+        let mut outcome = Kept::default();
+        let Some(first) = letters.first() else { return Ok(outcome) };
+        let (tenant, now) = (first.tenant, first.at);
+        let shelf = self.shelf(tenant);
+        let mut shelf = shelf.lock().await;
+        let mut kept = self.taken(&mut shelf, tenant, now).await?;
+        let mut known: HashSet<u128> = kept.letters().map(|label| untimed(label.id)).collect();
+        let (mut changes, mut bytes) = (Vec::new(), 0);
+        for letter in letters {
+            if !known.insert(untimed(letter.id)) {
+                continue;
+            }
+            let label = Label::of(letter);
+            let Some(surplus) = kept.surplus(label, self.limits) else {
+                outcome.lost += 1;
+                continue;
+            };
+            for left in surplus {
+                kept.remove(left);
+                let key = key(tenant, left, false);
+                changes.push(Change::Delete { table: &DEAD_LETTERS, key });
+            }
+            kept.add(label);
+            let size = label.bytes as usize;
+            if bytes > 0 && bytes + size > WRITE_BYTES {
+                bytes = 0;
+                let changes = mem::take(&mut changes);
+                self.store.apply(Batch { stamp: stamp(), changes }).await?;
+            }
+            changes.push(written(letter, now));
+            outcome.new += 1;
+            bytes += size;
+        }
+        if !changes.is_empty() {
+            self.store.apply(Batch { stamp: stamp(), changes }).await?;
+        }
+        *shelf = Some(kept);
+        Ok(outcome)
     }
 
     /// Writes one that is there again, with another reason or count.
@@ -234,6 +320,25 @@ impl DeadLetters {
         Ok((letters, total))
     }
 
+    /// The ids of a tenant's newest letters of one source, at most so many; none that takes more
+    /// than so many bytes.
+    pub async fn newest(
+        &self,
+        tenant: TenantId,
+        source: Source,
+        (most, bytes): (usize, usize),
+        now: Timestamp,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        let shelf = self.shelf(Some(tenant));
+        let mut shelf = shelf.lock().await;
+        let kept = self.taken(&mut shelf, Some(tenant), now).await?;
+        let fits = |label: &&Label| label.source == source && bytes >= label.bytes as usize;
+        let newest = kept.letters().rev().filter(fits).take(most);
+        let newest = newest.map(|label| label.id).collect();
+        *shelf = Some(kept);
+        Ok(newest)
+    }
+
     /// The threads of a shard that are parked.
     pub async fn parked(&self, shard: u8) -> Result<Vec<ThreadId>, StoreError> {
         let mut threads = Vec::new();
@@ -300,6 +405,11 @@ impl DeadLetters {
     }
 }
 
+/// An id without its time and its place in that: by it a letter is known that is delivered again.
+fn untimed(id: Uuid) -> u128 {
+    id.as_u128() & u128::from(u64::MAX)
+}
+
 /// The row of a letter, which leaves 30 days after it came, unless it parks a thread.
 fn written(letter: &DeadLetter, now: Timestamp) -> Change {
     let parks = letter.source.parks();
@@ -335,7 +445,7 @@ mod tests {
     use engine::time::Timestamp;
     use uuid::Uuid;
 
-    use super::{DEAD_LETTERS_KEPT, DeadLetter, DeadLetters, LetterLimits, NotKept, Source};
+    use super::{DEAD_LETTERS_KEPT, DeadLetter, DeadLetters, Kept, LetterLimits, NotKept, Source};
     use crate::memory::Memory;
     use crate::port::{Stamp, Store};
 
@@ -437,6 +547,36 @@ mod tests {
         put(&letters, &letter(OURS, hours)).await.unwrap();
         put(&letters, &letter(OURS, hours + 1)).await.unwrap();
         assert_eq!(kept(&letters, OURS, hours + 1).await, [&*(hours + 1).to_string(), "1"]);
+    }
+
+    #[tokio::test]
+    async fn letters_that_come_together_are_kept_once_each_and_the_oldest_leave() {
+        let (store, limits) = (memory(), LetterLimits { letters: 3, bytes: 1_000_000 });
+        let put = async |hour: u64, numbers: &[u64]| {
+            let letters = DeadLetters::new(store.clone(), limits);
+            let at = letter(OURS, hour).at;
+            let about = |(nth, n): (u16, &u64)| {
+                let (reason, raw) = ("no reason".to_owned(), n.to_string());
+                DeadLetter::of((OURS, None), Source::Decode, reason, raw, (at, nth))
+            };
+            let all: Vec<_> = (0..).zip(numbers).map(about).collect();
+            assert!(all.is_sorted_by_key(|letter| letter.id), "in the order in which they came");
+            let outcome = letters.put_all(&all, || Stamp(at.0)).await.unwrap();
+            let mut kept = kept(&letters, OURS, hour).await;
+            kept.sort();
+            (outcome, kept.concat())
+        };
+        let of = |new, lost| Kept { new, lost };
+        assert_eq!(put(0, &[1, 2, 2]).await, (of(2, 0), "12".to_owned()));
+        // Also when a month has ended between.
+        assert_eq!(put(2, &[2, 1]).await, (of(0, 0), "12".to_owned()));
+        assert_eq!(put(3, &[1, 2, 3, 4]).await.0, of(2, 0));
+        let (outcome, kept) = put(4, &[5, 6, 7, 8]).await;
+        assert_eq!((outcome, kept.len()), (of(4, 0), 3));
+        let large = DeadLetter { raw: "x".repeat(2_000_000), ..letter(OURS, 5) };
+        let letters = DeadLetters::new(store, limits);
+        let outcome = letters.put_all(&[large], || Stamp(START.0)).await.unwrap();
+        assert_eq!(outcome, of(0, 1));
     }
 
     #[tokio::test]

@@ -217,8 +217,7 @@ impl Media {
             return Ok(());
         }
         let left = self.counted(tenant, &mut bytes).await?.saturating_sub(medium.size);
-        let gone = Change::Delete { table: &MEDIA, key: key(tenant, id) };
-        let changes = [announced.written(object), gone].into_iter();
+        let changes = [announced.written(object), gone(tenant, id)].into_iter();
         let changes = changes.chain(Loose::of_gone(medium)).collect();
         self.write(tenant, &mut bytes, changes, left).await?;
         // Nobody waits for the object store.
@@ -287,6 +286,11 @@ impl Media {
         }
         tenants.entry(tenant).or_default().clone()
     }
+}
+
+/// What takes a file's row away.
+fn gone(tenant: TenantId, medium: MediaId) -> Change {
+    Change::Delete { table: &MEDIA, key: key(tenant, medium) }
 }
 
 fn key(tenant: TenantId, medium: MediaId) -> Key {

@@ -84,6 +84,9 @@ pub struct Table {
     pub shape: Shape,
     /// When rows expire unless a put says otherwise; `None`: never.
     pub expires: Option<Duration>,
+    /// How long a cluster keeps that a row was deleted, over which reads go; `None`: as long as it does by
+    /// itself. A copy that was away for longer brings the row back.
+    pub grace: Option<Duration>,
 }
 
 /// The type of a key column.

@@ -9,6 +9,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a row is kept that somebody deletes, in a table whose other rows expire.
 pub(crate) const FOR_EVER: Duration = Duration::from_secs(100 * 365 * DAY.as_secs());
 
+/// Of a table whose rows come and go, and do no harm when they come back: they are looked at once more.
+const GRACE: Duration = Duration::from_secs(3 * 60 * 60);
+
 /// What every table begins from.
 const PLAIN: Table = Table {
     number: 0,
@@ -19,6 +22,7 @@ const PLAIN: Table = Table {
     writes: Writes::Plain,
     shape: Shape::Overwritten,
     expires: None,
+    grace: None,
 };
 
 /// A conversation's log: `kind` 0, `n` = first seq: a commit; `kind` 1, `n` = ordinal: a message.
@@ -228,6 +232,7 @@ pub static UNFETCHED: Table = Table {
     partition: &[("shard", Kind::Int)],
     clustering: &[("conversation", Kind::Uuid), ("ordinal", Kind::Int)],
     shape: Shape::Appended,
+    grace: Some(GRACE),
     ..PLAIN
 };
 
@@ -257,6 +262,7 @@ pub static LOOSE: Table = Table {
     partition: &[("shard", Kind::Int)],
     clustering: &[("since", Kind::Int), ("medium", Kind::Uuid)],
     shape: Shape::Appended,
+    grace: Some(GRACE),
     ..PLAIN
 };
 
@@ -270,7 +276,8 @@ pub static DIRTY_CONTACTS: Table = Table {
     ..PLAIN
 };
 
-/// Bytes of files that are on their way in or out: what a start looks at.
+/// Bytes of files that are on their way in or out: what a start looks at. A row that came back as it was
+/// before it was known whose they are would take them from a file that has them by now: no `grace`.
 pub static MEDIA_COMING: Table = Table {
     number: 31,
     name: "media_coming",

@@ -287,8 +287,9 @@ impl<W: Wire> Session<W> {
         let cursor = followed.cursor;
         let passed = match (&hint.frame, stream) {
             _ if !may_see(viewer, topic) => Err(Push::Forbidden(stream)),
-            (Some(_), _) if hint.first == cursor + 1 => {
-                if hint.shown > hint.first {
+            // What made way for it may be older than the time since which its stream is followed.
+            (Some(_), _) if hint.first <= cursor + 1 && hint.shown > cursor => {
+                if hint.shown > cursor + 1 {
                     out.push(Push::Skip { stream, offset: hint.shown - 1 });
                 }
                 out.push(self.sight.shown(stream, &hint));

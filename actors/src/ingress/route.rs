@@ -11,30 +11,54 @@ use engine::id::{ConversationId, ThreadId};
 use engine::message::{Direction, Place};
 use engine::time::Timestamp;
 use storage::StoreError;
-use storage::dead_letters::Source;
+use storage::dead_letters::{DeadLetter, Source};
 
 use super::{Ingress, Item, UNPLACED, command, count, envelope, kind};
 use crate::failure::Failure;
 use crate::handles::key;
 use crate::identity::{Owner, origin};
-use crate::panics::{Panicked, caught_in};
+use crate::panics::caught_in;
 use crate::parking::raw;
 use crate::thread::Origin;
 
+/// Why an item has no place.
+pub(super) enum NotPlaced {
+    /// For this reason: it is kept.
+    For(&'static str),
+    Failed(Failure),
+}
+
+impl From<Failure> for NotPlaced {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<StoreError> for NotPlaced {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Why an item is kept that somebody amends a message by whom nobody knows.
+const UNKNOWN: &str =
+    "it is not known yet who changes or deletes this message; retry it once they are known";
+
 impl Ingress {
-    /// The items that are for threads, in order; what is for none is done with.
+    /// The items that are for threads, in order, and what is to be kept of the others; what is for
+    /// none is done with.
     pub(super) async fn routed(
         &self,
         account: &Account,
         items: Vec<Inbound>,
-    ) -> Result<Vec<Item>, Failure> {
+    ) -> Result<(Vec<Item>, Vec<DeadLetter>), Failure> {
         let mut routed: Vec<Item> = Vec::with_capacity(items.len());
+        let (mut kept, whose) = (Vec::new(), (Some(account.tenant), Some(account.id)));
         let changes = self.identities.changes();
         for item in items {
             let command = match item {
                 Inbound::Dead { reason, raw } => {
-                    let whose = (Some(account.tenant), Some(account.id));
-                    Box::pin(self.keep(whose, Source::Decode, reason, raw)).await?;
+                    kept.push(self.parking.dead(whose, Source::Decode, reason, raw));
                     continue;
                 }
                 Inbound::Ignored(what) => {
@@ -49,17 +73,16 @@ impl Ingress {
                 routed.push(Item { thread, origin, envelope: envelope(command) });
                 continue;
             }
-            let Ok(place) = self.place(account, &mut command).await else {
-                let raw = raw(&command);
-                let whose = (Some(account.tenant), Some(account.id));
-                Box::pin(self.keep(whose, Source::Place, UNPLACED.to_owned(), raw)).await?;
-                continue;
-            };
-            match place? {
-                Some((thread, origin)) => {
+            match self.place(account, &mut command).await {
+                Ok(Some((thread, origin))) => {
                     routed.push(Item { thread, origin, envelope: envelope(command) });
                 }
-                None => count("unroutable"),
+                Ok(None) => count("unroutable"),
+                Err(NotPlaced::For(reason)) => {
+                    let raw = raw(&command);
+                    kept.push(self.parking.dead(whose, Source::Place, reason.to_owned(), raw));
+                }
+                Err(NotPlaced::Failed(failure)) => return Err(failure),
             }
         }
         if self.identities.changes() != changes {
@@ -72,7 +95,7 @@ impl Ingress {
                 }
             }
         }
-        Ok(routed)
+        Ok((routed, kept))
     }
 
     /// Which thread a message is for whose sender's handles have just been looked up: as nearly all are.
@@ -90,16 +113,17 @@ impl Ingress {
         &self,
         account: &Account,
         command: &mut Command,
-    ) -> Result<Result<Option<(ThreadId, Origin)>, Failure>, Panicked> {
+    ) -> Result<Option<(ThreadId, Origin)>, NotPlaced> {
         let mut attempts = 1;
         loop {
             match caught_in("place", Box::pin(self.route(account, command))).await {
-                Err(_) | Ok(Err(Failure::Panicked)) if attempts < self.poison_attempts => {
+                Err(_) | Ok(Err(NotPlaced::Failed(Failure::Panicked))) => {
+                    if attempts >= self.poison_attempts {
+                        return Err(NotPlaced::For(UNPLACED));
+                    }
                     attempts += 1;
                 }
-                Err(panicked) => return Err(panicked),
-                Ok(Err(Failure::Panicked)) => return Err(Panicked),
-                Ok(place) => return Ok(place),
+                Ok(place) => return place,
             }
         }
     }
@@ -110,7 +134,7 @@ impl Ingress {
         &self,
         account: &Account,
         command: &mut Command,
-    ) -> Result<Option<(ThreadId, Origin)>, Failure> {
+    ) -> Result<Option<(ThreadId, Origin)>, NotPlaced> {
         if let Command::Receive(message) = command
             && let Some(topic) = message.topic.clone()
         {
@@ -251,7 +275,7 @@ impl Ingress {
         account: &Account,
         amendment: &mut Amendment,
         owner: Option<Owner>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), NotPlaced> {
         let Amendment { customer, by, at, what, .. } = amendment;
         let (mut author, customer) = match (&*by, owner) {
             (Amender::Business, _) | (Amender::Customer, None) => return Ok(()),
@@ -266,8 +290,11 @@ impl Ingress {
         match self.identities.recognise(account, &author.handles, *at).await? {
             Some(known) if customer == Some(known.contact) => return Ok(()),
             Some(known) => author.contact = Some(self.identities.root(known.contact).await?),
-            // Nobody who is not known has written it, nor is known for this.
-            None if owner.is_some() && !matches!(what, Amend::Reaction(_)) => {}
+            // Whoever wrote it was known, perhaps by an id that is theirs no more: who has this one
+            // may turn out to be them. Nobody is known for this alone.
+            None if owner.is_some() && !matches!(what, Amend::Reaction(_)) => {
+                return Err(NotPlaced::For(UNKNOWN));
+            }
             None => self.know(account, &mut author, *at).await?,
         }
         let is_customer = match customer {

@@ -1,6 +1,8 @@
 //! The files of messages: taken to the provider before the message, and not again as long as it has
 //! them.
 
+use std::time::Duration;
+
 use engine::account::Account;
 use engine::channel::{Outcome, Outgoing};
 use engine::id::TenantId;
@@ -32,6 +34,19 @@ pub(super) struct Taken {
     pub(super) is_known: bool,
 }
 
+/// What becomes of a message whose file the provider did not get, and for how long the provider wants
+/// to be left alone.
+pub(super) struct NotTaken {
+    pub(super) outcome: Outcome,
+    pub(super) wait: Duration,
+}
+
+impl From<Outcome> for NotTaken {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, wait: Duration::ZERO }
+    }
+}
+
 /// The file of what is sent.
 pub(super) fn medium(what: &mut Outgoing) -> Option<&mut said::Media> {
     match what {
@@ -47,7 +62,7 @@ impl Outbox {
         tenant: TenantId,
         account: &Account,
         (kind, file): (MessageKind, &Stored),
-    ) -> Result<Taken, Outcome> {
+    ) -> Result<Taken, NotTaken> {
         let Files { media, lender, .. } = &self.0.files;
         if account.channel.is_lent() {
             let link = lender.link(tenant, file.id, self.0.tenants.now());
@@ -116,13 +131,15 @@ impl Outbox {
         mark: &str,
         (kind, size, mime_type): (MessageKind, u64, &str),
         pieces: Pieces,
-    ) -> Result<String, Outcome> {
+    ) -> Result<String, NotTaken> {
         let token = account.text("access_token").unwrap_or_default();
         let upload = account.channel.upload((kind, mime_type), &account.account_key, token);
         let upload = upload.ok_or_else(|| refused("no_file", "the channel takes no files"))?;
         let boundary = self.0.tenants.id();
         let answered = self.0.provider.upload(upload, boundary, size, pieces).await;
-        let id = account.channel.uploaded(answered)?;
+        let wait = self.waits(&answered);
+        let id = account.channel.uploaded(answered);
+        let id = id.map_err(|outcome| NotTaken { outcome, wait })?;
         // Where that cannot be noted it is taken there once more the next time.
         let _ = self.0.files.media.has_uploaded(account.id, mark, &id).await;
         Ok(id)

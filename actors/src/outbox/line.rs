@@ -202,6 +202,8 @@ impl Line {
     /// Nothing goes until then, or until [`Line::resume`].
     pub(super) fn stop(&self, until: Option<Instant>) {
         self.inside().stopped = Some(until.map_or(Stop::UntilResumed, Stop::Until));
+        // A stop that had no end may have one now.
+        self.changed.notify_one();
     }
 
     pub(super) fn resume(&self) {

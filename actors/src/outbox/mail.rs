@@ -54,7 +54,7 @@ impl Outbox {
             Err(outcome) => outcome,
         };
         let rests = SERVER_RESTS.min(self.0.options.throttle_wait);
-        self.noted(slip, line, outcome, (left, rests))
+        self.noted((slip, account), line, outcome, (left, rests)).await
     }
 
     async fn begun(

@@ -9,7 +9,7 @@ use engine::message::{MessageError, MessageRow};
 use engine::saying::{Saying, Source};
 use tokio::time::Instant;
 
-use super::files::{Taken, medium};
+use super::files::{NotTaken, Taken, medium};
 use super::line::Line;
 use super::{Outbox, Slip};
 
@@ -49,7 +49,9 @@ impl Outbox {
                     was_known = is_known;
                     put(&mut outbound.what, from);
                 }
-                Err(outcome) => return self.noted(slip, line, outcome, (left, Duration::ZERO)),
+                Err(NotTaken { outcome, wait }) => {
+                    return self.noted((slip, &account), line, outcome, (left, wait)).await;
+                }
             }
         }
         let outcome = self.request(slip, &account, &outbound, line).await;
@@ -83,23 +85,26 @@ impl Outbox {
         let left = Instant::now();
         let answered = self.0.provider.perform(call).await;
         let wait = self.waits(&answered);
-        self.noted(
-            slip,
-            line,
-            account.channel.outcome(answered, Some(outbound.opaque)),
-            (left, wait),
-        )
+        let outcome = account.channel.outcome(answered, Some(outbound.opaque));
+        self.noted((slip, account), line, outcome, (left, wait)).await
     }
 
     /// What an outcome says of others: how fast the account may send, and what it failed with.
-    /// `left`: when its request did, and for how long the provider wants to be left alone.
-    pub(super) fn noted(
+    /// `account`: as it was for the request; `left`: when that did, and for how long the provider wants
+    /// to be left alone.
+    pub(super) async fn noted(
         &self,
-        slip: &Slip,
+        (slip, account): (&Slip, &Account),
         line: &Line,
         outcome: Outcome,
         (left, wait): (Instant, Duration),
     ) -> Outcome {
+        let outcome = match outcome {
+            Outcome::AccountStopped { .. } if self.is_other_by_now(account).await => {
+                ours("the account was changed while this was sent")
+            }
+            outcome => outcome,
+        };
         match &outcome {
             Outcome::Sent { .. } => line.recover(),
             Outcome::Retry { slow: Slow::Account, .. } => line.slow(left, wait),
@@ -121,8 +126,15 @@ impl Outbox {
         outcome
     }
 
+    /// Whether its token or password, say, is another since: what was refused of the old one says
+    /// nothing of the new one.
+    async fn is_other_by_now(&self, account: &Account) -> bool {
+        let now = self.account(account.tenant, account.id).await;
+        now.is_ok_and(|now| now.is_some_and(|now| now.config != account.config))
+    }
+
     /// For how long the provider wants to be left alone, within bounds.
-    fn waits(&self, answered: &Answered) -> Duration {
+    pub(super) fn waits(&self, answered: &Answered) -> Duration {
         match answered {
             Answered::With { wait, .. } => {
                 wait.unwrap_or_default().min(self.0.options.throttle_wait)

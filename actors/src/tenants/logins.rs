@@ -12,7 +12,7 @@ use engine::resource::Resource;
 use engine::time::Timestamp;
 use storage::StoreError;
 
-use super::{Caller, Changing, Tenants, to_its_end};
+use super::{Caller, Changing, NotChanged, Tenants, to_its_end};
 
 /// Whether it is an hour since it was written down that a key is used.
 fn is_stale(key: &ApiKey, now: Timestamp) -> bool {
@@ -20,19 +20,45 @@ fn is_stale(key: &ApiKey, now: Timestamp) -> bool {
 }
 
 impl Tenants {
-    /// Opens a login of an agent.
+    /// From when a login counts whose password was checked by this hash: from behind the changes
+    /// that ended the agent's logins, and before those that will. `None`: the agent is not active,
+    /// or has another password by now.
+    pub async fn login_at(
+        &self,
+        tenant: TenantId,
+        agent: AgentId,
+        password_hash: &str,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        // It changes nothing: it has its turn among those who do.
+        let counts = self.change(tenant, |changing| {
+            let state = &changing.state;
+            let agent = state.agents.get(&agent).filter(|agent| agent.is_active).ok_or(())?;
+            let credential = state.credential(agent.id).ok_or(())?;
+            if credential.password_hash != password_hash {
+                return Err(());
+            }
+            Ok(changing.now.max(credential.sessions_since))
+        });
+        match counts.await {
+            Ok(at) => Ok(Some(at)),
+            Err(NotChanged::NoTenant | NotChanged::Refused(())) => Ok(None),
+            Err(NotChanged::Store(error)) => Err(error),
+        }
+    }
+
+    /// Opens a login of an agent, from this time.
     pub async fn open_session(
         &self,
         tenant: TenantId,
         agent: AgentId,
+        at: Timestamp,
         ttl: Duration,
     ) -> Result<Session, StoreError> {
-        let now = self.now();
-        let (id, expires_at) = (SessionId(self.id()), now + ttl);
+        let (id, expires_at) = (SessionId(self.id()), at + ttl);
         let (ended, is_key) = (false, false);
-        let session = Session { id, tenant, agent, created_at: now, expires_at, ended, is_key };
+        let session = Session { id, tenant, agent, created_at: at, expires_at, ended, is_key };
         let note = Some(self.note(&session, "logged_in").await?);
-        self.0.settings.put_session(&session, note.as_ref(), now, self.0.stamps.next()).await?;
+        self.0.settings.put_session(&session, note.as_ref(), at, self.0.stamps.next()).await?;
         self.remember(session.clone());
         Ok(session)
     }
@@ -171,6 +197,7 @@ mod tests {
             name: "Shop".to_owned(),
             slug: "shop".to_owned(),
             status: TenantStatus::Active,
+            history_since: None,
             created_at,
             updated_at,
         };
@@ -248,10 +275,46 @@ mod tests {
     #[tokio::test]
     async fn a_login_that_has_ended_is_not_brought_back_by_what_was_read_of_it_before() {
         let (tenants, ttl) = (tenants(Clock::system()), Duration::from_secs(60));
-        let session = tenants.open_session(TENANT, ADA, ttl).await.unwrap();
+        let session = tenants.open_session(TENANT, ADA, START, ttl).await.unwrap();
         tenants.end_session(session.id).await.unwrap();
         let read_before = Session { ended: false, ..session };
         tenants.remember(read_before.clone());
         assert!(tenants.find_session(read_before.id).await.unwrap().unwrap().ended);
+    }
+
+    #[tokio::test]
+    async fn what_was_checked_by_the_password_before_opens_nothing_within_its_millisecond() {
+        let tenants = with_key(&Clock::standing_at(START), None).await;
+        let ttl = Duration::from_secs(60);
+        let opened = async |by: &str| {
+            let at = tenants.login_at(TENANT, ADA, by).await.unwrap()?;
+            Some(tenants.open_session(TENANT, ADA, at, ttl).await.unwrap().id)
+        };
+        let before = opened("").await.unwrap();
+        assert!(tenants.caller(before).await.unwrap().is_some());
+        let changed = tenants.change(TENANT, |changing| {
+            let password_hash = "other".to_owned();
+            let sessions_since = changing.now + Duration::from_millis(1);
+            changing.put_credential(Credential { agent: ADA, password_hash, sessions_since });
+            Ok::<_, ()>(())
+        });
+        changed.await.unwrap();
+        assert!(tenants.caller(before).await.unwrap().is_none(), "it has ended");
+        assert_eq!(opened("").await, None, "it was checked too early");
+        let after = opened("other").await.unwrap();
+        assert!(tenants.caller(after).await.unwrap().is_some(), "it is of this very millisecond");
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_is_deactivated_while_its_password_is_checked_logs_in_no_more() {
+        let tenants = with_key(&Clock::standing_at(START), None).await;
+        assert_eq!(tenants.login_at(TENANT, ADA, "").await.unwrap(), Some(START));
+        let changed = tenants.change(TENANT, |changing| {
+            let ada = Agent::clone(&changing.state.agents[&ADA]);
+            changing.put(Agent { is_active: false, ..ada });
+            Ok::<_, ()>(())
+        });
+        changed.await.unwrap();
+        assert_eq!(tenants.login_at(TENANT, ADA, "").await.unwrap(), None);
     }
 }

@@ -269,6 +269,17 @@ impl Changing {
         T::rows_mut(&mut self.state).remove(&id);
     }
 
+    /// Keeps how far the history of an account reaches back that goes: its conversations stay.
+    pub fn keep_history(&mut self, account: &Account) {
+        let known = self.state.tenant.history_since;
+        let oldest = known.into_iter().chain(account.heard.history_since).min();
+        if oldest != known {
+            self.state.tenant.history_since = oldest;
+            let tenant = self.state.tenant.clone();
+            self.write(SettingKind::Tenant, tenant.id.0, &tenant);
+        }
+    }
+
     /// Writes the secret half of an agent.
     pub fn put_credential(&mut self, credential: Credential) {
         self.write(SettingKind::Credential, credential.agent.0, &credential);

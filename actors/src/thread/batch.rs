@@ -29,8 +29,8 @@ pub(super) struct Batch {
     pub(super) commit: Option<Commit>,
     pub(super) rows: Vec<MessageRow>,
     pub(super) contents: Vec<Changed>,
-    /// Each with where it comes from.
-    pub(super) effects: Vec<(Span, Effect)>,
+    /// Each with where it comes from, and of which case it is: that of the commit or another.
+    pub(super) effects: Vec<(Span, Arc<Conversation>, Effect)>,
     pub(super) bytes: usize,
     pub(super) ready: Option<Ready>,
     /// Since its commit began.
@@ -80,7 +80,7 @@ impl Batch {
             self.thread = decision.thread;
         }
         let effects = decision.effects.into_iter();
-        self.effects.extend(effects.map(|effect| (span.clone(), effect)));
+        self.effects.extend(effects.map(|effect| (span.clone(), decision.head.clone(), effect)));
         for (at, content) in decision.contents {
             self.bytes += content.as_ref().map_or(0, Content::bytes);
             self.contents.push((at, content));

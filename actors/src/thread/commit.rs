@@ -159,8 +159,13 @@ impl State {
     }
 
     fn act(&self, batch: &mut Batch, committed: &Committed) {
-        for (span, effect) in batch.effects.drain(..) {
+        for (span, of, effect) in batch.effects.drain(..) {
             let _in = span.enter();
+            // Of another case there is something to be done, and nothing that is committed.
+            if of.id != committed.after.id {
+                self.world.outside.act(&of, effect, None);
+                continue;
+            }
             if let Effect::LearnName { name } = effect {
                 self.learn_name(&committed.after, name);
                 continue;
@@ -185,10 +190,8 @@ impl State {
 
     /// Answers, and does what is to be done without a commit.
     fn finish(&mut self, mut batch: Batch) {
-        if let Some(case) = self.core.as_ref().and_then(|core| core.case.as_ref()) {
-            for (span, effect) in batch.effects.drain(..) {
-                span.in_scope(|| self.world.outside.act(case, effect, None));
-            }
+        for (span, of, effect) in batch.effects.drain(..) {
+            span.in_scope(|| self.world.outside.act(&of, effect, None));
         }
         batch.answer(None);
     }

@@ -51,11 +51,12 @@ pub(super) async fn load_thread(world: &World, id: ThreadId) -> Result<Loading, 
     };
     let read = together(world.conversations.store(), read).await?;
     let Some((woken, contact)) = read else { return Ok(Loading { woken: None, contact: None }) };
-    let settled = world.conversations.guarantees().settled;
-    if !settled && !woken.case.as_ref().is_some_and(|case| case.clean) {
-        // A row that a lost answer left on its way would replace the one that was read.
+    if !world.conversations.guarantees().settled {
+        // A row that a lost answer left on its way would replace the one that was read: of a thread
+        // that had left in order, one that an owner before was stopped in.
         world.conversations.put_thread(&woken.thread, &[], None, world.stamps.next()).await?;
-        if let (Some(newest), Some(case)) = (&woken.newest, &woken.case) {
+        let unclean = woken.case.as_ref().filter(|case| !case.clean);
+        if let (Some(newest), Some(case)) = (&woken.newest, unclean) {
             let under_way = world.pages.begin(case.id);
             let redone = world.conversations.redo(newest, case, world.stamps.next()).await;
             under_way.ended(&redone);

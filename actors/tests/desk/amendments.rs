@@ -13,11 +13,14 @@ use engine::conversation::{Loaded, Need, Rules};
 use engine::message::{BLOCK_SEQS, Content, MessageRow};
 use engine::time::Timestamp;
 use storage::conversations::COMMIT_FACTS_MAX;
+use storage::dead_letters::Source;
 use storage::faulty::{Call, Fate, Faulty};
 use storage::memory::Memory;
 use storage::{Stamp, Store};
 
-use crate::bench::{Bench, account, phone, says};
+use crate::bench::{Bench, account, bsuid, phone, says};
+use crate::identities::changes;
+use crate::poison::{letters, retry_with};
 
 const START: Timestamp = Timestamp(1_790_000_000_000);
 
@@ -118,6 +121,32 @@ async fn what_was_said_last_is_there_and_what_was_deleted_is_nowhere_whichever_w
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_by_an_id_that_is_not_known_yet_is_kept_and_retried_once_it_is() {
+    let bench = Bench::new().await;
+    let [old, new] = ["US.1", "US.2"].map(bsuid);
+    deliver(&bench, &says(vec![old.clone()], "first", "a secret")).await;
+    let Inbound::Amendment(deletion) = amends("d", Amend::Deletion) else { unreachable!() };
+    let deletion = Inbound::Amendment(Amendment { customer: vec![new.clone()], ..deletion });
+    for _ in 0..2 {
+        deliver(&bench, &deletion).await;
+    }
+    let [letter] = &letters(&bench).await[..] else { panic!("one letter") };
+    assert_eq!(letter.source, Source::Place);
+    let account = account();
+    let retried = || retry_with(&bench, letter, Some(&account), |_| Vec::new());
+    let still = retried().await.expect("nobody knows yet who they are");
+    assert_eq!((still.attempts, &still.reason), (1, &letter.reason));
+    deliver(&bench, &changes(2, &[old], &[new])).await;
+    assert_eq!(retried().await, None);
+    assert_eq!(letters(&bench).await, []);
+    let head = bench.open().await.remove(0);
+    let rows = bench.conversations().messages(&head, (u64::MAX, 0), 10).await.unwrap();
+    let is_first = |row: &&MessageRow| row.message.provider_message_id.as_deref() == Some("first");
+    let first = rows.iter().find(is_first).unwrap();
+    assert!(first.message.deleted_at.is_some());
 }
 
 #[tokio::test(start_paused = true)]

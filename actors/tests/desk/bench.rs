@@ -70,6 +70,8 @@ pub(crate) struct Tuning {
     pub(crate) dead_letters: LetterLimits,
     pub(crate) decide: Decide,
     pub(crate) seed: Option<u64>,
+    /// Nothing in the store was written later, unless the clock says that it is.
+    pub(crate) newest: Timestamp,
     /// Other waits between the attempts of a send.
     pub(crate) send_ladder: Option<&'static [Duration]>,
 }
@@ -81,10 +83,11 @@ pub(crate) fn permits(thread: usize) -> PermitLimits {
 
 impl Default for Tuning {
     fn default() -> Self {
-        let DeskOptions { permits, turns, waiting, patience, dead_letters, decide, seed, .. } =
-            DeskOptions::default();
+        let options = DeskOptions::default();
+        let DeskOptions { permits, turns, waiting, patience, dead_letters, decide, .. } = options;
+        let DeskOptions { seed, newest, .. } = options;
         let send_ladder = None;
-        Self { permits, turns, waiting, patience, dead_letters, decide, seed, send_ladder }
+        Self { permits, turns, waiting, patience, dead_letters, decide, seed, newest, send_ladder }
     }
 }
 
@@ -107,10 +110,15 @@ impl Bench {
 
     /// Another process over the same store: nothing in memory is kept.
     pub(crate) async fn restart(&mut self) {
+        self.rise().await;
+        self.desk.recover().await.unwrap();
+    }
+
+    /// The same, and nobody has looked yet at what the other left.
+    pub(crate) async fn rise(&mut self) {
         self.heard = Arc::new(Heard::default());
         let heard = self.heard.clone();
         self.desk = tuned(&self.store, &self.clock, &self.stamps, heard, self.tuning).await;
-        self.desk.recover().await.unwrap();
     }
 
     pub(crate) fn conversations(&self) -> Conversations {
@@ -180,8 +188,9 @@ pub(crate) async fn tuned(
     outside: Arc<dyn Outside>,
     tuning: Tuning,
 ) -> Desk {
-    let Tuning { permits, turns, waiting, patience, dead_letters, decide, seed, send_ladder } =
+    let Tuning { permits, turns, waiting, patience, dead_letters, decide, seed, newest, .. } =
         tuning;
+    let send_ladder = tuning.send_ladder;
     let mut rules = DeskOptions::default().rules;
     rules.send_ladder = send_ladder.map_or(rules.send_ladder, <[Duration]>::to_vec);
     let options = DeskOptions {
@@ -193,6 +202,7 @@ pub(crate) async fn tuned(
         dead_letters,
         decide,
         seed,
+        newest,
         ..DeskOptions::default()
     };
     Desk::start(store.clone(), clock.clone(), stamps.clone(), outside, options).await

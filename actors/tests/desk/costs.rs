@@ -96,8 +96,9 @@ async fn where_nothing_lands_later_a_cold_conversation_wakes_without_its_log() {
     rests(&bench, 300).await;
     statements.take();
     say(&bench, 300).await;
-    let (reads, _) = statements.take();
+    let (reads, writes) = statements.take();
     assert_eq!(of_its_own(&reads), ["threads", "recent_ids", "conversations"], "of {reads:?}");
+    assert!(!writes.contains(&"threads"), "nothing is to be overtaken by this: {writes:?}");
 }
 
 async fn say(bench: &Bench, n: u32) {

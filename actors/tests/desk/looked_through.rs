@@ -1,17 +1,21 @@
-//! How much the search index reads to find what is missing in it.
+//! How much the search index reads to find what is missing in it, and how long a start takes for what
+//! an earlier run left.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use actors::clock::Clock;
+use actors::clock::{Clock, Stamps};
+use actors::desk::{Desk, DeskOptions};
 use engine::account::Account;
 use engine::channel::{Channel, Inbound};
 use engine::time::Timestamp;
-use storage::Store;
 use storage::faulty::{Call, Fate, Faulty};
 use storage::memory::Memory;
+use storage::{Stamp, Store};
+use tokio::time::Instant;
 
-use crate::bench::account;
+use crate::bench::{Heard, account, phone, says};
 use crate::search::{HOUR, NOW, Process};
 use crate::topics::mail;
 
@@ -84,4 +88,36 @@ async fn reads_for(mails: usize) -> usize {
 async fn twice_as_many_mails_of_one_sender_are_twice_as_much_to_look_through() {
     let (some, twice) = (reads_for(45).await, reads_for(90).await);
     assert!(twice < some * 5 / 2, "{some} reads for 45 mails, {twice} for 90");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_does_not_wait_for_one_thread_after_another() {
+    const LEFT: usize = 300;
+    let (slow, clock) = (Arc::new(AtomicBool::new(false)), Clock::standing_at(Timestamp(NOW)));
+    let is_slow = slow.clone();
+    let fate = move |_: &Call<'_>| match is_slow.load(Ordering::Relaxed) {
+        true => Fate::Slow(Duration::from_millis(10)),
+        false => Fate::Done,
+    };
+    let memory = Memory::new(Arc::new(|| Timestamp(NOW)));
+    let store: Arc<dyn Store> = Arc::new(Faulty::new(Arc::new(memory), fate));
+    let start = async || {
+        // Nobody leaves in order.
+        let options = DeskOptions { live_actors: 10_000, ..DeskOptions::default() };
+        let (stamps, heard) = (Arc::new(Stamps::above(Stamp(0))), Arc::new(Heard::default()));
+        Desk::start(store.clone(), clock.clone(), stamps, heard, options).await
+    };
+    let before = start().await;
+    before.begin().await.unwrap();
+    for n in 0..LEFT {
+        let item = says(vec![phone(&format!("4915{n:07}"))], &format!("wamid.{n}"), "hello");
+        before.ingest(&account(), vec![item]).await.unwrap();
+    }
+    let desk = start().await;
+    slow.store(true, Ordering::Relaxed);
+    let began = Instant::now();
+    assert_eq!(desk.recover().await.unwrap(), LEFT);
+    let took = began.elapsed();
+    // What one thread takes is a tenth of a second at least.
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }

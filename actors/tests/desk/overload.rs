@@ -8,11 +8,12 @@ use actors::clock::Clock;
 use actors::failure::{Failure, Full};
 use actors::permits::{Amount, PermitLimits};
 use actors::waiting::WaitingLimits;
+use engine::channel::Inbound;
 use engine::id::{TenantId, ThreadId};
 use engine::time::Timestamp;
 use storage::faulty::{Call, Fate, Faulty, Write};
 use storage::memory::Memory;
-use storage::tables::{LOG, WAITING, WAITING_HOURS};
+use storage::tables::{DEAD_LETTERS, LOG, WAITING, WAITING_HOURS};
 use storage::{Batch, Change, Store};
 use uuid::Uuid;
 
@@ -46,6 +47,12 @@ fn deletes_what_waited(batch: &Batch) -> bool {
     let deletes =
         |change: &Change| matches!(change, Change::Delete { table, .. } if **table == WAITING);
     batch.changes.iter().any(deletes)
+}
+
+fn keeps_letters(batch: &Batch) -> bool {
+    let keeps =
+        |change: &Change| matches!(change, Change::Put { table, .. } if **table == DEAD_LETTERS);
+    batch.changes.iter().any(keeps)
 }
 
 /// One customer says something with this number.
@@ -179,6 +186,36 @@ async fn a_thread_that_is_held_keeps_everything_waiting_and_its_overflow_as_dead
     bench.desk.waiting().release(thread);
     drained(&bench).await;
     assert_eq!(said(&bench).await.0, numbers(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_understood_of_a_webhook_is_there_before_what_is_not_is_kept_at_one_go() {
+    let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(|| START)));
+    let writes = Arc::new(AtomicUsize::new(0));
+    let counted = writes.clone();
+    let decide = move |call: &Call<'_>| match call {
+        Call::Write(Write::Apply(batch)) if keeps_letters(batch) => {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Fate::Slow(Duration::from_secs(60))
+        }
+        _ => Fate::Done,
+    };
+    let clock = Clock::standing_at(START);
+    let bench = Bench::over(Arc::new(Faulty::new(memory, decide)), clock).await;
+    let items = || {
+        let odd = |n: usize| Inbound::Dead { reason: "it is odd".into(), raw: n.to_string() };
+        let good = says(vec![phone("1")], "m0", "0");
+        (0..50).map(odd).chain([good]).collect()
+    };
+    let account = account();
+    let delivered = bench.desk.ingest(&account, items());
+    let in_time = tokio::time::timeout(Duration::from_secs(5), delivered).await;
+    in_time.expect_err("to keep letters takes a minute");
+    assert_eq!(said(&bench).await.0, numbers(1));
+    bench.desk.ingest(&account, items()).await.unwrap();
+    assert_eq!(said(&bench).await.0, numbers(1));
+    assert_eq!(bench.desk.letters(TENANT, None, (0, 1)).await.unwrap().1, 50);
+    assert_eq!(writes.load(Ordering::Relaxed), 2, "one each time");
 }
 
 #[tokio::test(start_paused = true)]

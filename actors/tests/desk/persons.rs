@@ -22,6 +22,8 @@ use storage::Store;
 use storage::faulty::{Call, Fate, Faulty};
 use storage::memory::Memory;
 use storage::seed::{Chance, seeds};
+use storage::tables::DEAD_LETTERS;
+use tokio::task::yield_now;
 use uuid::Uuid;
 
 use crate::bench::{Bench, account, admin, block_on, bsuid, phone};
@@ -412,6 +414,44 @@ fn where_people_worked_on_the_parts_of_a_person_they_are_suggested_and_nobody_el
 fn a_number_that_is_new_is_known_by_whom_the_first_handle_names() {
     // Once it was claimed for the older one of two who stay two, and learned by neither.
     block_on(tell_at_work(8_710_834_456_954_703_152));
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_work_between_letters_that_are_looked_through_and_large_ones_are_not_read() {
+    let (reads, others) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counted = reads.clone();
+    let decide = move |call: &Call<'_>| {
+        let is_letter = matches!(call, Call::Get(table, _) if **table == DEAD_LETTERS);
+        counted.fetch_add(usize::from(is_letter), Ordering::Relaxed);
+        Fate::Done
+    };
+    let clock = Clock::standing_at(Timestamp(NOW));
+    let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(|| Timestamp(NOW))));
+    let bench = Bench::over(Arc::new(Faulty::new(memory, decide)), clock).await;
+    let page = on(4, Channel::Messenger);
+    let dead = |n: usize, title: &str| {
+        let pressed = json!({"title": title, "payload": "GO"});
+        let event = json!({"sender": {"user_ref": format!("a:{n}")}, "postback": pressed});
+        let raw = json!({"id": page.account_key, "messaging": [event]}).to_string();
+        Inbound::Dead { reason: "nobody knows who it is".to_owned(), raw }
+    };
+    let large = "x".repeat(300 << 10);
+    let letters = (0..42).map(|n| dead(n, if n < 40 { "Go" } else { &large[..] })).collect();
+    bench.desk.ingest(&page, letters).await.unwrap();
+    reads.store(0, Ordering::Relaxed);
+    let working = others.clone();
+    let working = tokio::spawn(async move {
+        loop {
+            working.fetch_add(1, Ordering::Relaxed);
+            yield_now().await;
+        }
+    });
+    let introduction = Introduction { reference: "b:1".to_owned(), person: "70".to_owned() };
+    bench.desk.introduce(&page, vec![introduction]).await.unwrap();
+    working.abort();
+    assert_eq!(reads.load(Ordering::Relaxed), 40);
+    let others = others.load(Ordering::Relaxed);
+    assert!(others >= 40, "others worked {others} times");
 }
 
 #[test]

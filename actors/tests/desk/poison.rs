@@ -346,6 +346,41 @@ async fn a_part_of_a_history_on_which_the_decider_panics_is_a_dead_letter_and_pa
     assert!(known("old-1").await && known("old-2").await);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_the_decider_panics_on_is_kept_also_where_its_conversation_was_parked_meanwhile() {
+    let (switch, (memory, clock)) = (Switch::default(), memory());
+    let is_slow = switch.clone();
+    let decide = move |call: &Call<'_>| match reads(call, &storage::tables::RECENT)
+        && is_slow.load(Ordering::Relaxed)
+    {
+        true => Fate::Slow(Duration::from_secs(10)),
+        false => Fate::Done,
+    };
+    let store = Arc::new(Faulty::new(memory, decide).promising_as_below());
+    let patience = Duration::from_secs(600);
+    let tuning = Tuning { decide: fragile, patience, ..Tuning::default() };
+    let mut bench = Bench::tuned(store, clock, tuning).await;
+    takes(&bench, vec![message("1", "before")]).await;
+    let thread = bench.open().await[0].thread;
+    bench.restart().await;
+    breaks_on("on its way");
+    set(&switch, true);
+    let desk = bench.desk.clone();
+    let taken =
+        tokio::spawn(
+            async move { desk.ingest(&account(), vec![message("1", "on its way")]).await },
+        );
+    // It has come to its conversation, which is still being loaded.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.desk.waiting().hold(thread);
+    taken.await.unwrap().unwrap();
+    assert_eq!(mended("on its way"), 3);
+    let letter = letters(&bench).await.pop().expect("what was acknowledged is kept");
+    assert_eq!(letter.source, Source::Decide);
+    assert_eq!(retry(&bench, letter).await, None);
+    assert_eq!(said(&bench, "1").await.0, ["before", "on its way"]);
+}
+
 /// What happens outside, with a bug while the switch is on.
 struct Outside(Switch);
 

@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use actors::clock::Clock;
 use engine::conversation::{Command, Conversation};
-use engine::fact::Fact;
+use engine::fact::{ConversationStatus, Fact};
 use engine::time::Timestamp;
 use storage::faulty::{Call, Fate, Faulty, Write, Writes};
 use storage::memory::Memory;
 use storage::seed::{Chance, seeds};
 use storage::tables::DIRTY;
-use storage::{Change, Store};
+use storage::{Batch, Change, Store};
 use tokio::time::Instant;
 
 use crate::bench::{Bench, account, admin, block_on, phone, says};
 use crate::beside::{Beside, at_once};
+use crate::sends::draft;
 
 /// What a run shows in the end.
 #[derive(Debug, PartialEq)]
@@ -363,6 +364,69 @@ async fn a_commit_that_lands_after_the_next_wake_has_not_happened() {
         hears(&bench, "third").await.unwrap();
         assert_eq!(bench.texts(id).await, ["first", "third"], "restarts: {restarts}");
     }
+}
+
+/// A store of which the next write that changes all these tables is late, once that is said.
+fn late(tables: &'static [&'static str]) -> (Arc<Faulty>, Arc<AtomicBool>) {
+    let is_late = Arc::new(AtomicBool::new(false));
+    let on = is_late.clone();
+    let changes = |batch: &Batch, name: &str| {
+        batch.changes.iter().any(|change| change.place().0.name == name)
+    };
+    let decide = move |call: &Call<'_>| match call {
+        Call::Write(Write::Apply(batch))
+            if tables.iter().all(|name| changes(batch, name))
+                && on.swap(false, Ordering::Relaxed) =>
+        {
+            Fate::Late(usize::MAX)
+        }
+        _ => Fate::Done,
+    };
+    (Arc::new(Faulty::new(memory(), decide)), is_late)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_in_order_that_lands_after_the_next_wake_hides_nothing_that_is_to_be_sent() {
+    let (faulty, is_late) = late(&["conversations", "recent_ids"]);
+    let mut bench = Bench::over(faulty.clone(), Clock::standing_at(START)).await;
+    bench.desk.recover().await.unwrap();
+    bench.desk.ingest(&account(), vec![says(vec![phone("1")], "m1", "hello")]).await.unwrap();
+    let id = bench.open().await[0].id;
+    assert!(!bench.conversations().lags(id).await.unwrap(), "all of it is in the stored head");
+    is_late.store(true, Ordering::Relaxed);
+    // Long enough for its actor to leave in order.
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    bench.desk.ask(admin(), id, None, draft("to be sent")).await.unwrap();
+    assert_eq!(faulty.land().await, 1);
+    bench.rise().await;
+    assert_eq!(bench.desk.recover().await.unwrap(), 1, "its thread is looked at");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_case_that_begins_after_the_next_wake_has_not_begun() {
+    let (faulty, is_late) = late(&["threads"]);
+    let mut bench = Bench::over(faulty.clone(), Clock::standing_at(START)).await;
+    let hears = async |bench: &Bench, id: &str| {
+        bench.desk.ingest(&account(), vec![says(vec![phone("1")], id, id)]).await
+    };
+    hears(&bench, "first").await.unwrap();
+    let id = bench.open().await[0].id;
+    let turn = |status| Command::SetStatus { status };
+    bench.desk.ask(admin(), id, None, turn(ConversationStatus::Resolved)).await.unwrap();
+    // Long enough for its actor to leave in order.
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    bench.clock.set(START + Duration::from_secs(25 * 3600));
+    bench.desk.ask(admin(), id, None, Command::Look).await.unwrap();
+    // The next case begins as another process takes over.
+    is_late.store(true, Ordering::Relaxed);
+    hears(&bench, "second").await.unwrap_err();
+    bench.rise().await;
+    bench.desk.ask(admin(), id, None, turn(ConversationStatus::Open)).await.unwrap();
+    assert_eq!(faulty.land().await, 1);
+    bench.restart().await;
+    hears(&bench, "third").await.unwrap();
+    assert_eq!(bench.open().await.len(), 1, "no other case is open beside it");
+    assert_eq!(bench.texts(id).await, ["first", "third"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -144,7 +144,7 @@ impl Process {
     }
 
     async fn patch(&self, contact: &Contact, patch: ContactPatch) {
-        let patch = ContactCommand::Patch(patch);
+        let patch = ContactCommand::Patch(patch, None);
         self.desk.contact(TENANT, contact.id, patch).await.unwrap();
     }
 

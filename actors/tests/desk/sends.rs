@@ -8,6 +8,7 @@ use std::time::Duration;
 use actors::clock::Clock;
 use engine::channel::{Inbound, Outcome};
 use engine::conversation::{Command, Draft, Effect, IdempotencyKey, Target};
+use engine::fact::ConversationStatus;
 use engine::id::{ConversationId, TenantId};
 use engine::message::{Message, MessageStatus, Sender, SenderKind};
 use engine::permission::Viewer;
@@ -17,10 +18,10 @@ use serde_json::Map;
 use storage::faulty::{Call, Fate, Faulty, Write};
 use storage::memory::Memory;
 use storage::tables::{HEADS, LOG};
-use storage::{Batch, Change, Key, Part, Stamp};
+use storage::{Batch, Change, Key, Part, Stamp, moving};
 use uuid::Uuid;
 
-use crate::bench::{Bench, account, admin, phone, receipt, says};
+use crate::bench::{Bench, Tuning, account, admin, phone, receipt, says};
 
 pub(crate) fn draft(text: &str) -> Command {
     Command::Send(Draft {
@@ -246,6 +247,38 @@ async fn what_a_first_run_left_that_was_killed_before_it_had_looked_is_taken_up_
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_left_in_an_hour_that_is_still_to_come_by_a_clock_behind_is_taken_up() {
+    let (bench, id) = opened().await;
+    send(&bench, id, None, "Hi").await;
+    let newest = bench.clock.now();
+    let behind = Clock::standing_at(newest - Duration::from_secs(3 * 3600));
+    let tuning = Tuning { newest, ..Tuning::default() };
+    let next = Bench::tuned(bench.store.clone(), behind, tuning).await;
+    assert_eq!(next.desk.recover().await.unwrap(), 1);
+    // No mark has moved past what is left by that clock itself.
+    next.desk.ingest(&account(), vec![says(vec![phone("2")], "m2", "hello")]).await.unwrap();
+    let other = next.open().await.into_iter().find(|head| head.id != id).unwrap().id;
+    send(&next, other, None, "Hi").await;
+    let later = Bench::over(bench.store.clone(), bench.clock.clone()).await;
+    assert_eq!(later.desk.recover().await.unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_derived_in_an_hour_that_is_still_to_come_by_a_clock_behind_is_not_exported() {
+    let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
+    let memory = Memory::new(Arc::new(|| Timestamp(1_790_000_000_000)));
+    let store = Arc::new(Faulty::new(Arc::new(memory), |_| Fate::Done));
+    let bench = Bench::over(store.clone(), clock.clone()).await;
+    bench.desk.begin().await.unwrap();
+    // What follows from the second is not in the stored head.
+    for id in ["m1", "m2"] {
+        bench.desk.ingest(&account(), vec![says(vec![phone("1")], id, "hello")]).await.unwrap();
+    }
+    let behind = clock.now() - Duration::from_secs(3600);
+    moving::refuse_unfinished(store, behind).await.unwrap_err();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_of_a_commit_that_came_too_late_is_taken_when_it_is_delivered_again() {
     let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
     let memory = Arc::new(Memory::new(Arc::new(|| Timestamp(1_790_000_000_000))));
@@ -279,4 +312,25 @@ async fn a_message_of_a_commit_that_came_too_late_is_taken_when_it_is_delivered_
     hears("late", "belated").await.unwrap();
     let texts = bench.texts(id).await;
     assert_eq!((texts.len(), &*texts[300]), (301, "belated"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_wake_hands_on_is_of_its_case_also_when_another_is_asked_for_first() {
+    let (mut bench, first) = opened().await;
+    let status = ConversationStatus::Resolved;
+    bench.desk.ask(admin(), first, None, Command::SetStatus { status }).await.unwrap();
+    bench.clock.set(bench.clock.now() + Duration::from_secs(30 * 24 * 3600));
+    bench.desk.ingest(&account(), vec![says(vec![phone("1")], "m2", "hello")]).await.unwrap();
+    let second = bench.open().await[0].id;
+    assert_ne!(first, second);
+    let message = send(&bench, second, None, "one").await;
+    bench.rise().await;
+    let edit = Command::EditTags { add: vec!["vip".into()], remove: Vec::new() };
+    bench.desk.ask(admin(), first, None, edit).await.unwrap();
+    let effects = std::mem::take(&mut *bench.heard.effects.lock().unwrap());
+    let of = effects.iter().find_map(|(_, of, effect)| match effect {
+        Effect::Enqueue { message: queued, .. } if *queued == message.id => Some(*of),
+        _ => None,
+    });
+    assert_eq!(of, Some(second), "{effects:?}");
 }

@@ -42,6 +42,7 @@ pub(crate) async fn made(tenants: &Tenants) {
         name: "Shop".into(),
         slug: "shop".into(),
         status: TenantStatus::Active,
+        history_since: None,
         created_at: NOW,
         updated_at: NOW,
     };
@@ -192,7 +193,8 @@ async fn what_was_checked_is_checked_again_when_somebody_may_do_other_things_and
     assert!(rises(&|agent| agent.is_active = false, None).await);
     assert!(rises(&|_| {}, None).await);
     assert!(rises(&|_| {}, Some(NOW + Duration::from_secs(1))).await);
-    let login = tenants.open_session(TENANT, agent.id, Duration::from_secs(60)).await.unwrap();
+    let ttl = Duration::from_secs(60);
+    let login = tenants.open_session(TENANT, agent.id, NOW, ttl).await.unwrap();
     let before = owner.epoch();
     tenants.end_session(login.id).await.unwrap();
     assert_ne!(owner.epoch(), before);

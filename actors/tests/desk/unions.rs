@@ -162,6 +162,42 @@ async fn a_number_that_was_given_to_somebody_else_is_theirs_from_then_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_swap_their_numbers_stay_two_also_where_all_of_it_is_delivered_again() {
+    let bench = Bench::new().await;
+    let [b1, b9] = ["US.1", "US.9"].map(bsuid);
+    let [p1, p2] = ["15550001", "15550002"].map(phone);
+    let before = [writes(1, &[b1.clone(), p1.clone()], "one"), writes(1, &[b9, p2.clone()], "two")];
+    for item in before.clone() {
+        deliver(&bench, item).await;
+    }
+    let (one, two) = (open(&bench, "one").await.id, open(&bench, "two").await.id);
+    let changed = |at, from: &Handle, to: &Handle| {
+        changes(at, std::slice::from_ref(from), std::slice::from_ref(to))
+    };
+    let swap = [changed(2, &p1, &p2), changed(3, &p2, &p1)];
+    for item in swap.iter().chain(&before).chain(&swap) {
+        deliver(&bench, item.clone()).await;
+        assert_eq!((bench.contacts().await.len(), bench.open().await.len()), (2, 2));
+    }
+    // What was sent before is of whoever had the number then.
+    for (sent, from, text) in [
+        (1, &p1, "late"),
+        (10, &b1, "by id"),
+        (10, &p2, "one by number"),
+        (10, &p1, "two by number"),
+    ] {
+        deliver(&bench, writes(sent, std::slice::from_ref(from), text)).await;
+    }
+    for (id, wanted) in
+        [(one, vec!["one", "late", "by id", "one by number"]), (two, vec!["two", "two by number"])]
+    {
+        let mut said = bench.texts(id).await;
+        said.retain(|text| text != "changed");
+        assert_eq!(said, wanted);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_left_a_number_on_one_account_left_it_on_every_account() {
     let mut bench = Bench::new().await;
     let elsewhere = account_of(TENANT, 3);

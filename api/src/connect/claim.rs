@@ -42,15 +42,18 @@ pub(super) async fn claim(
 /// Removes an account that the provider has denied; answers whether it has.
 async fn gave_way(app: &App, holder: &Arc<Account>) -> Result<bool, ApiError> {
     let change = |changing: &mut Changing| {
-        let account = changing.state.accounts.get(&holder.id);
-        let is_denied = account.is_some_and(|account| account.is_denied());
-        if is_denied {
-            changing.delete::<Account>(holder.id);
+        let account = changing.state.accounts.get(&holder.id).cloned();
+        let denied = account.filter(|account| account.is_denied());
+        if let Some(account) = &denied {
+            changing.keep_history(account);
+            changing.delete::<Account>(account.id);
         }
-        Ok::<_, ApiError>(is_denied)
+        Ok::<_, ApiError>(denied.is_some())
     };
     let is_denied = app.tenants.change(holder.tenant, change).await?;
     if is_denied {
+        // What still waits to be sent fails, and says so.
+        app.outbox.resume(holder.id);
         let (account, tenant) = (holder.id, holder.tenant);
         tracing::warn!(%account, %tenant, "its key is connected elsewhere, where the provider answers for it");
     }

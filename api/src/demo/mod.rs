@@ -69,15 +69,16 @@ pub struct DemoOptions {
 /// there.
 ///
 /// # Errors
-/// A sentence that says what to do, when it cannot start.
+/// A sentence that says what to do, when it cannot start, or another process has taken over.
 pub async fn run(
     config: Config,
     options: DemoOptions,
     announce: impl FnOnce(SocketAddr) -> Result<(), String>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), String> {
-    let keeps = options.data.is_some();
-    let home = Home::open(options.data)?;
+    let DemoOptions { data, seconds } = options;
+    let keeps = data.is_some();
+    let home = Home::open(data)?;
     let seed = fresh_seed();
     let graph = graph(seed).await?;
     // Cut short, the store would be left to the next start to repair: it is waited for.
@@ -89,17 +90,20 @@ pub async fn run(
     let (data, temporary) = (home.path(), home.is_temporary());
     let banner = Banner { url: &url, metrics: &metrics, data, temporary };
     let mut stop = std::pin::pin!(stop);
-    let scene = tokio::select! {
-        scene = Scene::set(&banner, &graph, seed) => scene.map(Some),
-        () = &mut stop => Ok(None),
+    let play = async {
+        let scene = tokio::select! {
+            scene = Scene::set(&banner, &graph, seed) => scene?,
+            () = &mut stop => return Ok(()),
+        };
+        announce(server.address)?;
+        scene.play(seconds, stop).await
     };
-    let ended = match scene {
-        Ok(Some(scene)) => match announce(server.address) {
-            Ok(()) => scene.play(options.seconds, stop).await,
-            Err(sentence) => Err(sentence),
-        },
-        Ok(None) => Ok(()),
-        Err(sentence) => Err(sentence),
+    let ended = tokio::select! {
+        ended = play => ended,
+        // This one tells nothing more.
+        () = server.lost() => return Err(
+            "another process has taken over: start this one again, and it stands by".to_owned(),
+        ),
     };
     drop(graph);
     server.stop().await;

@@ -207,8 +207,9 @@ async fn delete(
     State(app): State<App>,
     Me(caller): Me,
     Id(id): Id<AccountId>,
+    key: Key,
 ) -> Result<Json<Deleted>, ApiError> {
-    disconnect(&app, &caller, id).await?;
+    disconnect(&app, &caller, id, Once::of(&caller, &key, NO_BODY)).await?;
     Ok(crud::deleted())
 }
 

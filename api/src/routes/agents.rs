@@ -22,7 +22,7 @@ use storage::names::Name;
 use super::auth::claim_email;
 use super::{Access, Route, route};
 use crate::app::App;
-use crate::crud::{self, Deleted, New, Shown, state};
+use crate::crud::{self, Deleted, New, Once, Shown, state};
 use crate::error::ApiError;
 use crate::extract::{Body, Id, Key, NO_BODY};
 use crate::guard::Me;
@@ -210,7 +210,8 @@ async fn update(
         if let Some(credential) = changing.state.credential(id).filter(|_| ends) {
             let mut credential = (**credential).clone();
             // A login of this very millisecond is one from before.
-            credential.sessions_since = changing.now + Duration::from_millis(1);
+            let since = changing.now.max(credential.sessions_since);
+            credential.sessions_since = since + Duration::from_millis(1);
             credential.password_hash = new_hash.unwrap_or(credential.password_hash);
             changing.put_credential(credential);
         }
@@ -227,6 +228,7 @@ async fn delete(
     State(app): State<App>,
     Me(caller): Me,
     Id(id): Id<AgentId>,
+    key: Key,
 ) -> Result<Json<Deleted>, ApiError> {
     if id == caller.agent {
         return Err(ApiError::conflict("own_account", "nobody deletes their own account"));
@@ -240,8 +242,10 @@ async fn delete(
         keys.into_iter().for_each(|key| changing.delete::<ApiKey>(key));
         Ok(())
     };
-    let agent = crud::remove(&app, &caller, id, refuse).await?;
-    release_email(&app, &agent.email, (caller.tenant, id)).await?;
+    let once = Once::of(&caller, &key, NO_BODY);
+    if let Some(agent) = crud::remove(&app, &caller, id, once, refuse).await? {
+        release_email(&app, &agent.email, (caller.tenant, id)).await?;
+    }
     Ok(crud::deleted())
 }
 

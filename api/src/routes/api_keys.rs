@@ -16,9 +16,9 @@ use serde_json::json;
 
 use super::{Access, Route, route};
 use crate::app::App;
-use crate::crud::{self, Deleted, New, Shown};
+use crate::crud::{self, Deleted, New, Once, Shown};
 use crate::error::ApiError;
-use crate::extract::{Body, Id, Key, Listed, Page, Paging, Query};
+use crate::extract::{Body, Id, Key, Listed, NO_BODY, Page, Paging, Query};
 use crate::guard::Me;
 
 pub fn routes() -> Vec<Route> {
@@ -156,11 +156,13 @@ async fn delete(
     State(app): State<App>,
     Me(caller): Me,
     Id(id): Id<ApiKeyId>,
+    key: Key,
 ) -> Result<Json<Deleted>, ApiError> {
     let is_own = |key: &ApiKey, _: &mut Changing| match key.agent == caller.agent {
         true => Ok(()),
         false => Err(ApiError::not_found(ApiKey::NAME)),
     };
-    crud::remove(&app, &caller, id, is_own).await?;
+    let once = Once::of(&caller, &key, NO_BODY);
+    crud::remove(&app, &caller, id, once, is_own).await?;
     Ok(crud::deleted())
 }

@@ -10,6 +10,7 @@ use engine::identity::agent::{Agent, Availability, Credential, email};
 use engine::identity::role;
 use engine::resource;
 use engine::tenant::{Tenant, TenantStatus, slug};
+use engine::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -143,14 +144,19 @@ async fn login(
     let agent = agent.filter(|agent| agent.email == email);
     let hash = agent.and_then(|agent| state.as_ref()?.credential(agent.id));
     let hash = hash.map(|credential| credential.password_hash.clone());
-    let fits = password::fits(&app, hash, body.password).await?;
+    let fits = password::fits(&app, hash.clone(), body.password).await?;
     let agent = agent.filter(|agent| fits && agent.is_active);
     app.login_limits.tried(&email, address, agent.is_some(), now).map_err(locked)?;
-    let (Some(agent), Some((tenant, _))) = (agent, held) else {
+    let wrong = || {
         let message = "the email address or the password is wrong";
-        return Err(ApiError::new(StatusCode::UNAUTHORIZED, "wrong_credentials", message));
+        ApiError::new(StatusCode::UNAUTHORIZED, "wrong_credentials", message)
     };
-    let (cookie, token, caller) = open(&app, tenant, agent.id).await?;
+    let (Some(agent), Some((tenant, _)), Some(hash)) = (agent, held, hash) else {
+        return Err(wrong());
+    };
+    // The password may be another one since its hash was read.
+    let at = app.tenants.login_at(tenant, agent.id, &hash).await?.ok_or_else(wrong)?;
+    let (cookie, token, caller) = open(&app, tenant, agent.id, at).await?;
     let agent = profile(&app, &caller).await?;
     Ok((AppendHeaders([cookie]), Json(LoggedIn { token, agent })))
 }
@@ -182,7 +188,7 @@ async fn register(
     let (tenant, admin) =
         found(&app, body.org_name, "Admin".to_owned(), body.admin_email, body.admin_password)
             .await?;
-    let (cookie, token, _) = open(&app, tenant, admin).await?;
+    let (cookie, token, _) = open(&app, tenant, admin, app.tenants.now()).await?;
     let message = "the organization is ready".to_owned();
     let registered = Registered { token, org_id: tenant, message };
     Ok((StatusCode::CREATED, AppendHeaders([cookie]), Json(registered)))
@@ -215,9 +221,15 @@ pub async fn found(
             return Err(ApiError::invalid("org_name", "is taken too often; choose another one"));
         }
     }
-    let status = TenantStatus::Active;
-    let tenant =
-        Tenant { id, name: org_name, slug: taken, status, created_at: now, updated_at: now };
+    let tenant = Tenant {
+        id,
+        name: org_name,
+        slug: taken,
+        status: TenantStatus::Active,
+        history_since: None,
+        created_at: now,
+        updated_at: now,
+    };
     let agent = Agent {
         id: admin,
         name,
@@ -261,9 +273,10 @@ async fn open(
     app: &App,
     tenant: TenantId,
     agent: AgentId,
+    at: Timestamp,
 ) -> Result<((header::HeaderName, HeaderValue), String, Caller), ApiError> {
     let config::Auth { token_ttl, session_ttl, .. } = app.config.auth;
-    let session = app.tenants.open_session(tenant, agent, session_ttl).await?;
+    let session = app.tenants.open_session(tenant, agent, at, session_ttl).await?;
     let issue = |ttl| token::issue(&app.jwt, session.id, session.created_at, ttl);
     let caller = caller(app, session.id).await?;
     // A browser cannot renew what it does not see: the cookie lasts as long as the login.

@@ -20,7 +20,7 @@ use super::{Access, Route, route};
 use crate::app::App;
 use crate::crud::state;
 use crate::error::ApiError;
-use crate::extract::{Body, Id, Listed, Page, Paging, Query};
+use crate::extract::{Body, Id, Key, Listed, Page, Paging, Query};
 use crate::guard::Me;
 
 pub fn routes() -> Vec<Route> {
@@ -206,9 +206,11 @@ async fn update(
     State(app): State<App>,
     Me(caller): Me,
     Id(id): Id<ContactId>,
-    Body(patch, _): Body<ContactPatch>,
+    key: Key,
+    Body(patch, digest): Body<ContactPatch>,
 ) -> Result<Json<ContactView>, ApiError> {
-    let contact = app.desk.contact(caller.tenant, id, ContactCommand::Patch(patch)).await?;
+    let command = ContactCommand::Patch(patch, key.of(caller.agent.0, &key.route, digest));
+    let contact = app.desk.contact(caller.tenant, id, command).await?;
     Ok(Json(ContactView::of(contact, &app).await?))
 }
 

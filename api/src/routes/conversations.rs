@@ -215,6 +215,7 @@ async fn list(
         Filter { status: query.status, assignee: query.assigned_agent_id, unassigned: false };
     let tenant = state(&app, &caller).await?;
     let imported = tenant.accounts.values().filter_map(|account| account.heard.history_since);
+    let imported = imported.chain(tenant.tenant.history_since);
     let since = imported.fold(tenant.tenant.created_at, Timestamp::min);
     let times = (app.tenants.now(), since);
     let viewer = caller.viewer();

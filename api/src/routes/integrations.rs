@@ -24,7 +24,7 @@ use super::{Access, Route, route};
 use crate::app::App;
 use crate::crud::{self, Deleted, Once, Shown, state};
 use crate::error::ApiError;
-use crate::extract::{Body, Key};
+use crate::extract::{Body, Key, NO_BODY};
 use crate::guard::Me;
 use crate::holders;
 
@@ -163,6 +163,7 @@ async fn delete(
     State(app): State<App>,
     Me(caller): Me,
     Chosen(channel): Chosen,
+    key: Key,
 ) -> Result<Json<Deleted>, ApiError> {
     let id = Integration::id_of(caller.tenant, channel);
     let goes = |integration: &Integration, changing: &mut Changing| {
@@ -171,7 +172,8 @@ async fn delete(
         }
         Ok(())
     };
-    crud::remove(&app, &caller, id, goes).await?;
+    let once = Once::of(&caller, &key, NO_BODY);
+    crud::remove(&app, &caller, id, once, goes).await?;
     Ok(crud::deleted())
 }
 

@@ -109,7 +109,9 @@ async fn send(
     let sender = Sender { kind: SenderKind::Agent, id: Some(caller.agent.0), name };
     let named: Vec<_> = body.media_ids().take(MAIL_FILES_MAX).collect();
     let files = media::all_sendable(&app, &caller, &named).await?;
-    let heads = app.desk.heads(caller.tenant, &[id]).await?;
+    let (viewer, mut heads) = (caller.viewer(), app.desk.heads(caller.tenant, &[id]).await?);
+    // What is not theirs to see is as if it was not there, whatever is wrong with it.
+    heads.retain(|head| viewer.may_see(head.assignee));
     // Whoever names none that is there hears first what is wrong with the body.
     let channel = heads.first().map_or(Channel::Whatsapp, |head| head.channel);
     let asked = body.asked(channel, &files)?;
@@ -141,7 +143,7 @@ async fn send(
         }
     };
     let key = key.of(caller.agent.0, &format!("POST messages {id}"), digest);
-    let answer = app.desk.ask(caller.viewer(), id, key, command).await?;
+    let answer = app.desk.ask(viewer, id, key, command).await?;
     let message = *answer.message.ok_or(Refused::NoSuchMessage)?;
     Ok((StatusCode::CREATED, Json(message)))
 }

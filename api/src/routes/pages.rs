@@ -19,7 +19,7 @@ use super::accounts::AccountView;
 use super::{Access, Route, route};
 use crate::app::App;
 use crate::connect::{Connection, config, connect_or_renew, disconnect, of_key};
-use crate::crud::{New, state};
+use crate::crud::{New, Once, state};
 use crate::error::ApiError;
 use crate::extract::{Body, Key, NO_BODY};
 use crate::guard::Me;
@@ -166,13 +166,15 @@ async fn connect_page(
 async fn leave(
     State(app): State<App>,
     Me(caller): Me,
-    Body(left, _): Body<Left>,
+    key: Key,
+    Body(left, digest): Body<Left>,
 ) -> Result<Json<Disconnected>, ApiError> {
-    let state = state(&app, &caller).await?;
-    let page = of_key(&state, Channel::Messenger, &left.page_id).cloned();
+    let (state, once) = (state(&app, &caller).await?, Once::of(&caller, &key, digest));
+    let page = of_key(&state, Channel::Messenger, &left.page_id).map(|page| page.id);
+    let page = once.done(&state)?.map(AccountId).or(page);
     let unknown = || ApiError::invalid("page_id", "is no page that is connected here");
-    let page = page.ok_or_else(unknown)?;
-    let detail = disconnect(&app, &caller, page.id).await?;
+    let account_id = page.ok_or_else(unknown)?;
+    let detail = disconnect(&app, &caller, account_id, once).await?;
     let message = "the page is disconnected";
-    Ok(Json(Disconnected { message, page_id: left.page_id, account_id: page.id, detail }))
+    Ok(Json(Disconnected { message, page_id: left.page_id, account_id, detail }))
 }

@@ -15,9 +15,9 @@ use serde_json::json;
 
 use super::{Access, Route, route};
 use crate::app::App;
-use crate::crud::{self, Deleted, New, Shown};
+use crate::crud::{self, Deleted, New, Once, Shown};
 use crate::error::ApiError;
-use crate::extract::{Body, Id, Key};
+use crate::extract::{Body, Id, Key, NO_BODY};
 use crate::guard::Me;
 
 pub fn routes() -> Vec<Route> {
@@ -163,6 +163,7 @@ async fn delete(
     State(app): State<App>,
     Me(caller): Me,
     Id(id): Id<RoleId>,
+    key: Key,
 ) -> Result<Json<Deleted>, ApiError> {
     let refuse = |role: &Role, changing: &mut Changing| {
         may_manage(&caller, role)?;
@@ -177,7 +178,8 @@ async fn delete(
             }
         }
     };
-    crud::remove(&app, &caller, id, refuse).await?;
+    let once = Once::of(&caller, &key, NO_BODY);
+    crud::remove(&app, &caller, id, once, refuse).await?;
     Ok(crud::deleted())
 }
 

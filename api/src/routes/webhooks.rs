@@ -1,6 +1,8 @@
 //! Where providers deliver. A body counts only as far as its signature fits its own account, and is
 //! answered when all that counts is durable.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use actors::failure::Failure;
@@ -81,7 +83,7 @@ async fn verify(
 const SECRETS_MAX: usize = 16;
 /// So many of them are one organization's: whoever names what others have leaves them their turn.
 const SECRETS_OF_TENANT_MAX: usize = 4;
-/// So many parts are looked at before one is proven; each costs a look-up.
+/// So many names are looked up before one is proven, each once, however many parts it is of.
 const STRANGERS_MAX: usize = 64;
 
 async fn receive(State(app): State<App>, request: Request) -> Result<(), ApiError> {
@@ -110,34 +112,41 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
     };
     let parts = match webhook::open(&body) {
         Ok(parts) => parts,
-        Err(reason) if is_ours() => return bury(app, reason.to_string(), &body).await,
+        Err(reason) if is_ours() => {
+            let raw = String::from_utf8_lossy(&body).into_owned();
+            return bury(app, &reason.to_string(), vec![raw]).await;
+        }
         Err(_) => return Err(unsigned()),
     };
     let mut proofs = Proofs::of(&signature, &body);
     let mut told: Vec<Told> = Vec::new();
     let mut homeless = Vec::new();
     let (mut any, mut passed, now) = (false, 0, app.tenants.now());
-    for (at, part) in parts.iter().enumerate() {
-        if at == STRANGERS_MAX && !any {
-            break;
-        }
-        let meant = accounts(app, part).await?;
-        if meant.is_empty() && proofs.by_installation(app, part.channel()) {
-            any = true;
-            match part {
-                Part::Whatsapp(_) => homeless.push(part.raw().to_owned()),
-                // An app that is public is told of everybody who uses it: that is not for us.
-                Part::Messaging(_) => passed += 1,
+    let mut names: HashMap<Meant<'_>, Whose> = HashMap::new();
+    for part in &parts {
+        let may_look = any || names.len() < STRANGERS_MAX;
+        let whose = match names.entry(part.meant()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(name) if may_look => {
+                let whose = proofs.whose(app, part.channel(), name.key()).await?;
+                name.insert(whose)
             }
-        }
-        for account in meant {
-            let is_proven = match account.app_secret() {
-                Some(own) => proofs.by_own(account.tenant, own),
-                None => proofs.by_installation(app, account.channel),
-            };
-            if is_proven {
+            Entry::Vacant(_) => break,
+        };
+        match whose {
+            Whose::Proven(accounts) => {
+                for account in accounts.iter() {
+                    any = true;
+                    Told::of(&mut told, account.clone()).add(part, now);
+                }
+            }
+            Whose::Nobody => {
                 any = true;
-                Told::of(&mut told, account).add(part, now);
+                match part {
+                    Part::Whatsapp(_) => homeless.push(part.raw().to_owned()),
+                    // An app that is public is told of everybody who uses it: that is not for us.
+                    Part::Messaging(_) => passed += 1,
+                }
             }
         }
     }
@@ -155,16 +164,29 @@ async fn take(app: &App, request: Request) -> Result<(), ApiError> {
         let items = metrics::counter!("omnistream_webhook_items_total", "item" => "stranger");
         items.increment(passed);
     }
-    for raw in homeless {
-        bury(app, "no connected account is named by it".to_owned(), raw.as_bytes()).await?;
-    }
     // Most are for one. Several go at once: none takes the time of the others.
-    if told.len() == 1 {
-        let only = told.remove(0);
-        return only.pass_on(app).await.map_err(again);
+    let passed_on = match told.len() {
+        1 => told.remove(0).pass_on(app).await,
+        _ => {
+            let told = join_all(told.into_iter().map(|told| told.pass_on(app))).await;
+            told.into_iter().collect()
+        }
+    };
+    let passed_on = passed_on.map_err(again);
+    if homeless.is_empty() {
+        return passed_on;
     }
-    let told = join_all(told.into_iter().map(|told| told.pass_on(app))).await;
-    told.into_iter().collect::<Result<(), _>>().map_err(again)
+    // Nobody who is known waits for what is nobody's.
+    let kept = Box::pin(bury(app, "no connected account is named by it", homeless)).await;
+    passed_on.and(kept)
+}
+
+/// Whose all parts with one name are, as far as the signature proves it.
+enum Whose {
+    /// These accounts', perhaps none.
+    Proven(Vec<Arc<Account>>),
+    /// Nobody's here, though the provider says so.
+    Nobody,
 }
 
 /// What is known of a body's signature.
@@ -180,6 +202,24 @@ struct Proofs<'b> {
 impl<'b> Proofs<'b> {
     fn of(signature: &'b str, body: &'b [u8]) -> Self {
         Self { signature, body, fits: Vec::new(), tried: Vec::new() }
+    }
+
+    /// Whose the parts are that have this name.
+    async fn whose(
+        &mut self,
+        app: &App,
+        channel: Channel,
+        name: &Meant<'_>,
+    ) -> Result<Whose, ApiError> {
+        let mut meant = accounts(app, channel, name).await?;
+        if meant.is_empty() && self.by_installation(app, channel) {
+            return Ok(Whose::Nobody);
+        }
+        meant.retain(|account| match account.app_secret() {
+            Some(own) => self.by_own(account.tenant, own),
+            None => self.by_installation(app, account.channel),
+        });
+        Ok(Whose::Proven(meant))
     }
 
     /// Whether it is signed for the accounts without a secret of their own. That is always tried:
@@ -231,17 +271,22 @@ fn fallback(app: &App, channel: Channel) -> Vec<&str> {
     meta.app_secret.iter().chain(of_login).map(|secret| secret.expose()).collect()
 }
 
-/// The accounts that a part is for: the one that it names, or all of its business account.
-async fn accounts(app: &App, part: &Part<'_>) -> Result<Vec<Arc<Account>>, ApiError> {
-    let waba = match part.meant() {
+/// The accounts that a part with this name is for: the one that it names, or all of its business
+/// account.
+async fn accounts(
+    app: &App,
+    channel: Channel,
+    name: &Meant<'_>,
+) -> Result<Vec<Arc<Account>>, ApiError> {
+    let waba = match name {
         Meant::Account(key) => {
-            let account = app.tenants.account(part.channel(), key).await?;
+            let account = app.tenants.account(channel, key).await?;
             return Ok(account.filter(|account| is_meant(account)).into_iter().collect());
         }
         Meant::Waba(waba) => waba,
         Meant::Test | Meant::Nobody => return Ok(Vec::new()),
     };
-    let all = holders::all(app, Shared::Waba, &waba).await?;
+    let all = holders::all(app, Shared::Waba, waba).await?;
     // Who has a secret proves by it that it is meant, and takes nothing from those who have none.
     let (mut meant, mut shared): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|account| account.app_secret().is_some());
@@ -263,8 +308,7 @@ fn is_meant(account: &Account) -> bool {
     account.is_active && (account.app_secret().is_some() || !account.is_denied())
 }
 
-async fn bury(app: &App, reason: String, raw: &[u8]) -> Result<(), ApiError> {
-    let raw = String::from_utf8_lossy(raw).into_owned();
+async fn bury(app: &App, reason: &str, raw: Vec<String>) -> Result<(), ApiError> {
     Ok(app.desk.ingress().bury(reason, raw).await?)
 }
 

@@ -1,5 +1,5 @@
 //! The store that the settings name, opened. Where another process has it, this one stands by: it
-//! says so, and serves nothing.
+//! says so, and serves nothing, until all is there to serve.
 
 use std::os::fd::AsFd;
 use std::pin::pin;
@@ -19,6 +19,7 @@ use storage::moving::{Source, refuse_part};
 use storage::{Stamp, Store, tables};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -35,9 +36,18 @@ const STANDBY_DRAIN: Duration = Duration::from_secs(1);
 pub(super) struct Opened {
     pub(super) store: Arc<dyn Store>,
     pub(super) own: Own,
+    /// It stood by, and answers as such until it serves.
+    pub(super) standby: Option<Standby>,
 }
 
-/// What only one process may have.
+impl Opened {
+    pub(super) fn new(store: Arc<dyn Store>, own: Own) -> Self {
+        Self { store, own, standby: None }
+    }
+}
+
+/// What only one process may have. Clones are the same.
+#[derive(Clone)]
 pub(super) enum Own {
     Nothing,
     Directory(Arc<Embedded>),
@@ -89,20 +99,19 @@ async fn open_to_serve(config: &Config, parts: &Beginning) -> Result<Opened, Not
     let clock = parts.clock.clone();
     let now: Now = Arc::new(move || clock.now());
     match config.storage.backend {
-        Backend::Memory => Ok(Opened { store: Arc::new(Memory::new(now)), own: Own::Nothing }),
+        Backend::Memory => Ok(Opened::new(Arc::new(Memory::new(now)), Own::Nothing)),
         Backend::Embedded => {
             let store = Arc::new(embedded(config, now)?);
             parts.stamps.raise(store.highest_stamp());
-            Ok(Opened { store: store.clone(), own: Own::Directory(store) })
+            Ok(Opened::new(store.clone(), Own::Directory(store)))
         }
         Backend::Cql => {
             let store = Cql::open(options(config)).await.map_err(not_started)?;
-            let lease = lease(config, parts, &store).await?;
+            let (lease, standby) = lease(config, parts, &store).await?;
             parts.stamps.raise(Stamp(lease.from().0 - 1));
-            keep(&lease);
-            store.complete(&tables::ALL).await.map_err(not_started)?;
+            complete(&store, &lease).await.map_err(not_started)?;
             let leased = Leased::new(store, lease.clone());
-            Ok(Opened { store: Arc::new(leased), own: Own::Keyspace(lease) })
+            Ok(Opened { standby, ..Opened::new(Arc::new(leased), Own::Keyspace(lease)) })
         }
     }
 }
@@ -137,19 +146,21 @@ pub(super) async fn open_to_move(
                 })
             })?;
             let lease = taken.map_err(refused)?;
-            keep(&lease);
-            if let Err(error) = store.complete(&tables::ALL).await {
-                lease.give_back().await;
-                return Err(refused(error));
-            }
+            complete(&store, &lease).await.map_err(refused)?;
             Ok((Arc::new(Leased::moving(store, lease.clone())), Own::Keyspace(lease)))
         }
     }
 }
 
-fn keep(lease: &Lease) {
-    let lease = lease.clone();
-    tokio::spawn(async move { lease.keep().await });
+/// Keeps a lease, and makes the tables that are not there; where that fails it is given back.
+async fn complete(store: &Cql, lease: &Lease) -> Result<(), cql::NotOpened> {
+    let kept = lease.clone();
+    tokio::spawn(async move { kept.keep().await });
+    let completed = store.complete(&tables::ALL).await;
+    if completed.is_err() {
+        lease.give_back().await;
+    }
+    completed
 }
 
 /// Waits for the lease of a keyspace, and takes it; `waits` says when it has to wait.
@@ -204,28 +215,47 @@ fn options(config: &Config) -> cql::Options {
     }
 }
 
-/// Stands by until nobody else may write.
-async fn lease(config: &Config, parts: &Beginning, store: &Cql) -> Result<Lease, NotStarted> {
+/// Stands by until nobody else may write. Whoever stood by still answers as such.
+async fn lease(
+    config: &Config,
+    parts: &Beginning,
+    store: &Cql,
+) -> Result<(Lease, Option<Standby>), NotStarted> {
     let (waits, mut waiting) = watch::channel(false);
     let mut take = pin!(take(config, parts.stamps.clone(), store, waits)?);
     tokio::select! {
-        taken = &mut take => return taken.map_err(not_started),
+        taken = &mut take => return Ok((taken.map_err(not_started)?, None)),
         _ = waiting.wait_for(|waits| *waits) => {}
     }
     tracing::info!("another process serves this keyspace: this one stands by");
-    let limits = &config.limits;
-    let listener = twin(&parts.listener).map_err(not_started)?;
-    let limited = Limited::new(listener, limits.connections, limits.connection_stall);
-    let (stop, stopping) = watch::channel(false);
-    let mut serve = pin!(limited.serve(standby(), stopping, STANDBY_DRAIN));
-    let lease = tokio::select! {
-        taken = &mut take => taken.map_err(not_started)?,
-        () = &mut serve => take.await.map_err(not_started)?,
-    };
+    let standby = Standby::start(config, parts)?;
+    let lease = take.await.map_err(not_started)?;
     tracing::info!("nobody serves this keyspace any more: this process does");
-    stop.send_replace(true);
-    serve.await;
-    Ok(lease)
+    Ok((lease, Some(standby)))
+}
+
+/// What answers for a process that stands by. It ends when this goes.
+pub(super) struct Standby {
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+}
+
+impl Standby {
+    fn start(config: &Config, parts: &Beginning) -> Result<Self, NotStarted> {
+        let limits = &config.limits;
+        let listener = twin(&parts.listener).map_err(not_started)?;
+        let limited = Limited::new(listener, limits.connections, limits.connection_stall);
+        let (stop, stopping) = watch::channel(false);
+        let serving = tokio::spawn(limited.serve(standby(), stopping, STANDBY_DRAIN));
+        Ok(Self { stop, serving })
+    }
+
+    /// From here on somebody else takes connections.
+    pub(super) async fn end(self) {
+        self.stop.send_replace(true);
+        // One that panicked has ended, too.
+        let _ = self.serving.await;
+    }
 }
 
 /// Another one of the same address.

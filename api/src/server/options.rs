@@ -10,6 +10,7 @@ use actors::search::SearchOptions;
 use actors::waiting::WaitingLimits;
 use config::{Backend, Config};
 use engine::conversation::Rules;
+use engine::time::Timestamp;
 use storage::dead_letters::LetterLimits;
 use storage::media::BucketOptions;
 
@@ -77,7 +78,8 @@ pub(super) fn search_options(config: &Config) -> SearchOptions {
     }
 }
 
-pub(super) fn desk_options(config: &Config) -> DeskOptions {
+/// `newest`: nothing in the store was written later, unless the clock says that it is.
+pub(super) fn desk_options(config: &Config, newest: Timestamp) -> DeskOptions {
     let limits = &config.limits;
     let amount = |items, bytes| Amount { items, bytes };
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -116,6 +118,7 @@ pub(super) fn desk_options(config: &Config) -> DeskOptions {
         imports: limits.history_imports,
         poison_attempts: limits.poison_attempts,
         decide: engine::conversation::decide,
+        newest,
         known_handles: HANDLES_MAX,
         merge_suggestions: limits.merge_suggestions,
         page_bytes: limits.page_cache_bytes,

@@ -164,6 +164,23 @@ impl Desk {
         Some(all)
     }
 
+    /// Waits until the customer's message that says this is there: what was acknowledged may still
+    /// wait on the disk.
+    pub(crate) async fn has(&self, customer: usize, text: &str) {
+        let coming = async {
+            let mut again = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                again.tick().await;
+                let all = self.messages(customer).await.unwrap_or_default();
+                if all.iter().any(|message| message["text"] == text) {
+                    return;
+                }
+            }
+        };
+        let comes = tokio::time::timeout(Duration::from_secs(60), coming).await;
+        assert!(comes.is_ok(), "customer {customer}: {text} does not come");
+    }
+
     /// Waits until the customer's message that says this is found by it.
     pub(crate) async fn finds(&self, customer: usize, text: &str) {
         let conversation = self.conversation(customer).await.unwrap();

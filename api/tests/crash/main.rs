@@ -289,6 +289,11 @@ mod tests {
         let Ledger { received, said, echoed, .. } = known;
         let mut heard = 0;
         for customer in 0..CUSTOMERS {
+            for told in [received, echoed] {
+                if let Some(newest) = told.get(&customer).and_then(|texts| texts.last()) {
+                    desk.has(customer, newest).await;
+                }
+            }
             let Some(messages) = desk.messages(customer).await else {
                 assert!(!received.contains_key(&customer), "customer {customer} is lost");
                 continue;

@@ -6,19 +6,23 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use simulator::{Cassandra, CommitLog};
+use simulator::{Cassandra, CommitLog, Graph, GraphOptions, Wire, WireFaults};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::desk::{Desk, Followed};
-use super::program::{Program, cluster};
+use super::program::{Program, cluster, run};
 use super::world::{Channel, writes};
 
 const CUSTOMERS: usize = 4;
 /// As [`cluster`] has it.
 const LEASE: Duration = Duration::from_secs(4);
+/// One that is so long that only what is given back can be had.
+const LONG: (&str, &str) = ("OMNISTREAM__STORAGE__CQL__LEASE", "1h");
+/// Longer than anything that is awaited takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What two processes share.
 struct Cluster {
@@ -202,4 +206,73 @@ async fn an_owner_that_slept_through_its_lease_changes_nothing_and_leaves() {
     assert_eq!(listed(&desk).await, before, "the log is what it was");
     write(&desk, "at last", 2, &mut ledger).await;
     has_all(&desk, &ledger).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_says_that_it_lives_until_it_serves() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let wire = Wire::start(cluster.database.address()).await.unwrap();
+    let (near, far) = (cluster.database.address().to_string(), wire.address().to_string());
+    let mut owner = Program::start(cluster.directory(), &cluster.env(&near)).await;
+    let standby = Program::stand_by(cluster.directory(), &cluster.env(&far));
+    standby.is(503).await;
+    // From when it has taken over until it serves it asks hundreds of times.
+    wire.set_faults(WireFaults { delay: Duration::from_millis(10), ..WireFaults::default() });
+    owner.signal(Signal::TERM);
+    assert_eq!(owner.ended().await, Some(0));
+    let asked = async |path: &str| {
+        let answer = timeout(Duration::from_secs(3), standby.health(path)).await;
+        answer.expect("it answers at once")
+    };
+    let serves = async {
+        let mut again = tokio::time::interval(Duration::from_millis(10));
+        while asked("/health/ready").await != Some(200) {
+            assert_ne!(asked("/health/live").await, Some(503));
+            again.tick().await;
+        }
+    };
+    timeout(PATIENCE, serves).await.expect("it serves");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_cannot_finish_in_time_gives_back_what_it_serves_all_the_same() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let node = cluster.database.address().to_string();
+    let graph = Graph::start(GraphOptions::default()).await.unwrap();
+    let graph_url = graph.url();
+    let mut env = cluster.env(&node);
+    env.extend([LONG, ("OMNISTREAM__SERVER__DRAIN", "4s")]);
+    env.push(("OMNISTREAM__META__GRAPH_URL", &*graph_url));
+    let mut owner = Program::start(cluster.directory(), &env).await;
+    let desk = Desk::found(&owner).await;
+    desk.connect(&Channel::Whatsapp.account("")).await;
+    // Of what this one is sent no answer ever comes.
+    assert_eq!(desk.deliver(&writes(408, "question", None)).await, Some(true));
+    assert_eq!(desk.say(408, "answer").await, Some(true));
+    timeout(PATIENCE, graph.until(|counts| counts.accepted == 1)).await.expect("it leaves");
+    let standby = Program::stand_by(cluster.directory(), &env);
+    standby.is(503).await;
+    owner.signal(Signal::TERM);
+    assert_eq!(owner.ended().await, Some(0));
+    standby.is(200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_fails_leaves_the_keyspace_to_the_next() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let node = cluster.database.address().to_string();
+    let mut env = cluster.env(&node);
+    env.push(LONG);
+    let file = cluster.directory().join("file");
+    std::fs::write(&file, "").unwrap();
+    // There is no place for files.
+    let below = file.join("below").display().to_string();
+    let nowhere = [
+        &env[..],
+        &[("OMNISTREAM__STORAGE__PATH", &*below), ("OMNISTREAM__SERVER__LISTEN", "127.0.0.1:0")],
+    ];
+    let said = run(cluster.directory(), &nowhere.concat(), &["serve"]).await.unwrap_err();
+    assert!(said.contains("the server cannot start"), "{said}");
+    let next = Program::start(cluster.directory(), &env);
+    timeout(PATIENCE, next).await.expect("it serves");
 }

@@ -7,12 +7,21 @@ mod program;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use actors::clock::Stamps;
     use futures_util::SinkExt;
     use serde_json::{Value, json};
+    use simulator::{Cassandra, CommitLog};
+    use storage::Stamp;
+    use storage::cql::{self, Cql, Lease};
+    use tokio::sync::watch;
     use tokio_tungstenite::connect_async;
     use tokio_tungstenite::tungstenite::Message;
     use tokio_tungstenite::tungstenite::client::IntoClientRequest;
     use tokio_tungstenite::tungstenite::http::HeaderValue;
+    use uuid::Uuid;
 
     use super::paste::Shell;
     use super::program::Demo;
@@ -118,5 +127,37 @@ mod tests {
         demo.line("name another directory with --data").await;
         assert_eq!(demo.ended().await, (Some(2), 0));
         assert_eq!(demo.seen().len(), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_run_that_was_replaced_while_it_slept_ends() {
+        let Some(database) = Cassandra::own_for_test(CommitLog::Periodic).await else { return };
+        let node = database.address().to_string();
+        let env = [
+            ("OMNISTREAM__STORAGE__BACKEND", "cql"),
+            ("OMNISTREAM__STORAGE__CQL__NODES", &*node),
+            ("OMNISTREAM__STORAGE__CQL__LEASE", "4s"),
+            ("OMNISTREAM__STORAGE__CQL__REQUEST_TIMEOUT", "3s"),
+        ];
+        let mut demo = Demo::start_with(&[], &env);
+        demo.listening().await;
+        demo.signal("-STOP");
+        let options = cql::Options {
+            nodes: vec![node.clone()],
+            keyspace: "omnistream".to_owned(),
+            replication_factor: 1,
+            consistency: cql::Consistency::Quorum,
+            login: None,
+            request_timeout: Duration::from_secs(30),
+            statements: 16,
+            slow: Duration::from_secs(60),
+        };
+        let cluster = Cql::open(options).await.unwrap();
+        let (stamps, waits) = (Stamps::above(Stamp(0)), watch::Sender::new(false));
+        let (owner, now) = (Uuid::from_u128(1), Arc::new(move || stamps.next()));
+        Lease::take(cluster, owner, now, Duration::from_secs(60), waits).await.unwrap();
+        demo.signal("-CONT");
+        demo.line("another process has taken over").await;
+        assert_eq!(demo.ended().await, (Some(2), 1));
     }
 }

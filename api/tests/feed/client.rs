@@ -136,9 +136,9 @@ impl Client {
     /// Logs in and follows what it wants, from where it was.
     pub(crate) async fn connect(&mut self, shop: &Shop, owners: &Owners) {
         self.disconnect();
-        let ttl = Duration::from_secs(1_000_000);
-        let login = shop.sources.tenants.open_session(TENANT, self.agent, ttl).await.unwrap();
-        let caller = shop.sources.tenants.caller(login.id).await.unwrap();
+        let (tenants, ttl) = (&shop.sources.tenants, Duration::from_secs(1_000_000));
+        let login = tenants.open_session(TENANT, self.agent, tenants.now(), ttl).await.unwrap();
+        let caller = tenants.caller(login.id).await.unwrap();
         let Some(caller) = caller else { return };
         let (hub, sources) = (&shop.feeds.hub, shop.sources.clone());
         self.elsewhere = Arc::default();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actors::desk::DeskOptions;
 use actors::feed::{Encoding, FeedLimits, Stream};
+use actors::inbox::List;
 use actors::permits::{Amount, PermitLimits};
 use engine::conversation::Command;
 use engine::id::{AgentId, ConversationId, TenantId};
@@ -193,6 +194,32 @@ async fn when_a_queue_is_half_full_what_passes_is_left_out_and_rows_make_way_for
     assert!(boss.following.contains("i:all") && boss.following.contains("i:unassigned"));
     let told = passed(&mut boss, &shop).await;
     assert!(told.iter().all(|told| told["t"] != "eph"), "{told:?}");
+    boss.is_at_the_top(&shop).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_is_left_and_followed_again_while_much_waits_goes_on_without_a_gap() {
+    let limits = FeedLimits { queue_frames: 20, ..limits() };
+    let (shop, id, [mut boss]) = shop(limits, [(BOSS, Encoding::Json)]).await;
+    let owners = Owners::default();
+    boss.drain(&shop, &owners).await;
+    let tag = async |tag: &str| {
+        shop.ask(id, Command::SetTags { tags: vec![tag.to_owned()] }).await.unwrap();
+    };
+    // One of its rows waits, and so much of another stream that half of the queue is taken.
+    tag("first").await;
+    for n in 0..10 {
+        let name = n.to_string();
+        shop.change(|changing| changing.put(Agent { name, ..person(BEN, SUPERVISOR) })).await;
+    }
+    let list = Stream::List(List::All);
+    assert!(boss.session.as_mut().unwrap().leave(list));
+    boss.following.remove(&list.to_string());
+    boss.follow(&shop, &owners).await;
+    // It makes way for this one.
+    tag("last").await;
+    boss.drain(&shop, &owners).await;
+    assert!(boss.resets.is_empty(), "{:?}", boss.resets);
     boss.is_at_the_top(&shop).await;
 }
 

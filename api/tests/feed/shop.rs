@@ -164,8 +164,9 @@ impl Shop {
         let run = run(&faulty, &memory, &clock, &stamps, &limits, seed, known).await;
         let (feeds, sources, inboxes) = run;
         let (name, slug, created_at) = ("Shop".to_owned(), "shop".to_owned(), clock.now());
-        let (status, updated_at) = (TenantStatus::Active, created_at);
-        let tenant = Tenant { id: TENANT, name, slug, status, created_at, updated_at };
+        let (status, history_since, updated_at) = (TenantStatus::Active, None, created_at);
+        let tenant =
+            Tenant { id: TENANT, name, slug, status, history_since, created_at, updated_at };
         sources.tenants.create(tenant, person(BOSS, ADMIN), secret(BOSS)).await.unwrap();
         let shop = Self {
             feeds,

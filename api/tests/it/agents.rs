@@ -206,3 +206,17 @@ async fn a_change_with_an_idempotency_key_is_made_once_and_takes_no_other_body()
         once("k1", other).await.refused(409, "idempotency_key_reused");
     }
 }
+
+#[tokio::test]
+async fn a_repeated_removal_takes_nothing_from_whoever_has_the_address_since() {
+    let (org, other) = (Org::found().await, Org::found().await);
+    let ana = org.hire("agent").await;
+    let path = format!("/api/agents/{}", ana.id);
+    let removed = async || org.admin.once(Method::DELETE, &path, "k", json!(null)).await.is(200);
+    removed().await;
+    let mut draft = draft(json!("agent"));
+    draft["email"] = json!(ana.email);
+    org.admin.post("/api/agents", draft.clone()).await.is(201);
+    assert_eq!(removed().await, json!({"deleted": true}));
+    other.admin.post("/api/agents", draft).await.refused(409, "email_in_use");
+}

@@ -1,12 +1,13 @@
 //! Logging in and out, and founding organizations.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::caller::{Answer, Caller, PASSWORD, login};
-use crate::harness::{Org, Server, unique};
+use crate::harness::{Org, Server, eventually, unique};
 
 fn founding(email: &str, name: &str) -> Value {
     json!({"org_name": name, "admin_email": email, "admin_password": PASSWORD})
@@ -191,6 +192,36 @@ async fn a_changed_password_ends_all_logins_and_only_the_new_one_counts() {
 }
 
 #[tokio::test]
+async fn a_login_that_waits_while_its_password_is_changed_does_not_outlive_the_change() {
+    let server = Server::start(|config| config.limits.password_hashes = 1).await;
+    let org = Org::on(&server).await;
+    let (ana, admin, app) = (org.hire("agent").await, org.admin.clone(), server.app());
+    // Whoever waits for a turn holds where they are had, as whoever has one and the server do.
+    let holds = async |many: usize| {
+        eventually(async || (Arc::strong_count(&app.hashing) >= many).then_some(())).await;
+    };
+    let turn = app.hashing.clone().acquire_owned().await.unwrap();
+    let (path, patch) = (format!("/api/agents/{}", ana.id), json!({"password": "another horse"}));
+    let change = tokio::spawn(async move { admin.patch(&path, patch).await });
+    holds(3).await;
+    let login = |ana: Caller| tokio::spawn(async move { attempt(&ana, PASSWORD).await });
+    let logins: Vec<_> = (0..4).map(|_| login(ana.clone())).collect();
+    holds(7).await;
+    drop(turn);
+    change.await.unwrap().is(200);
+    for login in logins {
+        let login = login.await.unwrap();
+        if login.status == 200 {
+            // It was opened before the change was written.
+            let early = ana.with_token(login.body["token"].as_str().unwrap());
+            early.get("/api/auth/me").await.refused(401, "unauthorized");
+        } else {
+            login.is(401);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_deactivated_agent_is_out_at_once_until_it_is_active_again() {
     let org = Org::found().await;
     let ana = org.hire("agent").await;
@@ -302,17 +333,24 @@ async fn an_address_is_locked_out_after_its_failures_and_a_proxy_s_word_counts_o
     })
     .await;
     let nobody = server.anonymous();
-    let from = async |address: &str| {
+    let from = async |lines: &[&str]| {
         let request = nobody.request(Method::POST, "/api/auth/login");
-        let request = request.header("x-forwarded-for", address);
+        let add = |request: RequestBuilder, line: &&str| request.header("x-forwarded-for", *line);
+        let request = lines.iter().fold(request, add);
         Answer::of(request.json(&login(&email(), PASSWORD))).await.status
     };
     for wanted in [401, 401, 401, 429] {
-        assert_eq!(from("203.0.113.7").await, wanted);
+        assert_eq!(from(&["203.0.113.7"]).await, wanted);
     }
     // What a client writes itself stands before what the proxy adds.
-    assert_eq!(from("198.51.100.1, 203.0.113.7").await, 429);
-    assert_eq!(from("203.0.113.8").await, 401);
+    for lines in [
+        &["198.51.100.1, 203.0.113.7"][..],
+        &["198.51.100.2, 203.0.113.7:51324"],
+        &["198.51.100.3", "203.0.113.7"],
+    ] {
+        assert_eq!(from(lines).await, 429, "{lines:?}");
+    }
+    assert_eq!(from(&["203.0.113.8"]).await, 401);
 
     let server = Server::start(|config| config.limits.login_failures_address = 1).await;
     let nobody = server.anonymous();

@@ -1,5 +1,6 @@
 //! Customers.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::caller::Caller;
@@ -212,6 +213,24 @@ async fn a_patch_changes_what_it_names_and_null_clears() {
         (conversation["contact_name"] == "Noor").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_idempotency_key_changes_a_contact_once_and_takes_no_other_body() {
+    let server = Server::start(|_| {}).await;
+    let org = Org::on(&server).await;
+    let (_, path) = customer(&org).await;
+    let once = async |key: &str, name: &str| {
+        org.admin.once(Method::PATCH, &path, key, json!({"name": name})).await
+    };
+    assert_eq!(once("k1", "Noor").await.is(200)["name"], "Noor");
+    assert_eq!(once("k2", "Nora").await.is(200)["name"], "Nora");
+    server.restart().await;
+    assert_eq!(once("k1", "Noor").await.is(200)["name"], "Nora", "others' changes stay");
+    once("k1", "Nour").await.refused(409, "idempotency_key_reused");
+    // What is not valid uses no key up.
+    assert_eq!(once("k3", "").await.invalid(), ["name"]);
+    assert_eq!(once("k3", "Nour").await.is(200)["name"], "Nour");
 }
 
 #[tokio::test]

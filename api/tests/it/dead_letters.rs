@@ -55,6 +55,18 @@ async fn what_is_still_not_understood_stays_with_its_reason_and_is_counted() {
 }
 
 #[tokio::test]
+async fn what_is_delivered_again_is_the_same_letter() {
+    let org = Org::found().await;
+    let webhook = nobody_s(&org, "Hello?");
+    org.deliver(&webhook).await.is(200);
+    let letters = list(&org, "").await;
+    org.deliver(&webhook).await.is(200);
+    assert_eq!(list(&org, "").await, letters);
+    org.deliver(&nobody_s(&org, "Hello?")).await.is(200);
+    assert_eq!(list(&org, "").await.len(), 2, "another one that says the same");
+}
+
+#[tokio::test]
 async fn of_many_who_retry_at_once_each_is_counted_or_told_that_another_one_does() {
     let (org, other) = (Org::found().await, Org::found().await);
     org.deliver(&nobody_s(&org, "Hello?")).await.is(200);

@@ -403,3 +403,22 @@ async fn a_reaction_is_shown_with_its_message_once_the_provider_has_taken_it() {
     let nobody = json!({"reaction": {"message_id": org.account, "emoji": "👍"}});
     org.admin.post(&at(&id), nobody).await.refused(404, "not_found");
 }
+
+#[tokio::test]
+async fn what_waits_to_be_sent_by_an_account_that_is_removed_fails_and_says_so() {
+    let server = Server::beside(graph(), |_| {}).await;
+    let org = Org::on(&server).await;
+    let id = org.hears(&unique("1555"), "Hello").await;
+    server.graph.expire_token(&org.number);
+    let sent = org.admin.post(&at(&id), json!({"text": "Hi"})).await.is(201);
+    let account = format!("/api/integrations/accounts/{}", org.account);
+    eventually(async || {
+        let known = org.admin.get(&account).await.is(200);
+        (known["status"] == "attention").then_some(())
+    })
+    .await;
+    assert_eq!(message(&org, &id, &sent["id"]).await["status"], "queued");
+    org.admin.delete(&account).await.is(200);
+    let failed = becomes(&org, &id, &sent["id"], "failed").await;
+    assert_eq!(failed["error"]["code"], "account_inactive", "{failed}");
+}

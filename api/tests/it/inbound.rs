@@ -287,6 +287,12 @@ async fn history_is_there_to_be_read_and_nobody_is_told() {
     let notices = org.account().await["notices"].take();
     assert_eq!(notices[0]["message"], "history: all of it was handed over");
     assert_eq!(server.dead_letters(&org).await, Vec::<String>::new());
+    // It is there without the account, too, also for whoever reads the settings anew.
+    let account = format!("/api/integrations/accounts/{}", org.account);
+    org.admin.delete(&account).await.is(200);
+    server.restart().await;
+    let left = org.admin.get("/api/conversations?status=resolved").await.is(200);
+    assert_eq!(left[0]["id"], past["id"]);
 }
 
 #[tokio::test]

@@ -315,6 +315,16 @@ async fn an_account_without_a_mail_server_only_takes_mails_and_says_so() {
     desk.org.admin.patch(&path, json!({"config": {"smtp_url": null}})).await.is(200);
     let conversation = desk.written("mei").await;
     desk.sends(&conversation, json!({"text": "Yes"})).await.refused(409, "no_smtp");
+    // Whoever may not see it hears what they hear of one that is not there.
+    let (ana, bea) = (desk.org.hire("agent").await, desk.org.hire("agent").await);
+    let assign = format!("/api/conversations/{conversation}/assign");
+    desk.org.admin.patch(&assign, json!({"agent_id": bea.id})).await.is(200);
+    for id in [conversation.as_str(), "01890000-0000-7000-8000-000000000000"] {
+        let messages = format!("/api/conversations/{id}/messages");
+        ana.post(&messages, json!({"text": "Yes"})).await.refused(404, "not_found");
+        let mail = json!({"text": "Yes", "subject": "Boots"});
+        assert_eq!(ana.post(&messages, mail).await.invalid(), ["subject"]);
+    }
     let health = desk.org.admin.get(&format!("{path}/health")).await.is(200);
     assert_eq!(health["can_send"], false);
 }

@@ -94,6 +94,18 @@ async fn a_deleted_quick_reply_is_gone() {
 }
 
 #[tokio::test]
+async fn a_removal_with_an_idempotency_key_is_answered_the_same_when_it_is_repeated() {
+    let org = Org::found().await;
+    let made = org.admin.post(ALL, draft()).await.is(201);
+    let once =
+        async |key: &str| org.admin.once(Method::DELETE, &path(&made), key, json!(null)).await;
+    for _ in 0..2 {
+        assert_eq!(once("one").await.is(200), json!({"deleted": true}));
+    }
+    once("two").await.refused(404, "not_found");
+}
+
+#[tokio::test]
 async fn quick_replies_are_there_after_a_restart() {
     let server = Server::start(|_| {}).await;
     let org = Org::on(&server).await;

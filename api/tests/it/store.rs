@@ -1,7 +1,7 @@
 //! A store that takes no writes: nothing is acknowledged, and all goes on by itself afterwards.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use storage::faulty::{Call, Fate, Faulty};
@@ -118,4 +118,37 @@ async fn a_start_serves_before_it_has_found_what_was_left_undone() {
     server.anonymous().get("/health/ready").await.is(200);
     assert_eq!(org.hears(&phone, "two").await, id);
     eventually(async || asked.load(Ordering::SeqCst).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_start_on_a_cluster_goes_on_after_a_read_that_failed() {
+    // Of this table the next read fails.
+    let fails = Arc::new(Mutex::new(""));
+    let failing = fails.clone();
+    let clock = actors::clock::Clock::system();
+    let memory = Memory::new(Arc::new(move || clock.now()));
+    // It promises no more than a cluster does.
+    let store = Faulty::new(Arc::new(memory), move |call| {
+        let table = match call {
+            Call::Get(table, _) => table.name,
+            Call::Scan(scan) => scan.table.name,
+            Call::Write(_) => return Fate::Done,
+        };
+        let mut failing = failing.lock().unwrap();
+        if *failing != table {
+            return Fate::Done;
+        }
+        *failing = "";
+        Fate::Unavailable
+    });
+    let server = Server::over(Arc::new(store)).await;
+    let org = Org::on(&server).await;
+    let phone = unique("1555");
+    let id = org.hears(&phone, "one").await;
+    for table in ["media_coming", "swept", "dirty_conversations", "unfetched"] {
+        server.restart_after(|| *fails.lock().unwrap() = table).await;
+        assert_eq!(*fails.lock().unwrap(), "", "{table} is read by a start");
+        server.anonymous().get("/health/ready").await.is(200);
+    }
+    assert_eq!(org.hears(&phone, "two").await, id);
 }

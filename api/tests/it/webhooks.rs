@@ -79,6 +79,18 @@ async fn of_a_body_counts_what_its_signature_proves() {
 }
 
 #[tokio::test]
+async fn however_much_a_body_tells_of_a_number_that_nobody_has_what_is_an_account_s_counts() {
+    let mut org = Org::found().await;
+    let phone = unique("1555");
+    let ours = org.text(&unique("wamid."), &phone, "Hello");
+    org.number = unique("8");
+    let nobody_s = (0..100).map(|_| org.text(&unique("wamid."), &phone, "For nobody"));
+    let body = bodies::batch(nobody_s.chain([ours])).to_string();
+    deliver_signed(&org, SECRET, body.as_bytes()).await.is(200);
+    assert_eq!(texts(&org, &phone).await, ["Hello"]);
+}
+
+#[tokio::test]
 async fn the_same_message_again_is_the_same_message() {
     let org = Org::found().await;
     let phone = unique("1555");
@@ -146,7 +158,9 @@ async fn a_number_that_nobody_has_connected_is_buried_for_the_installation() {
     let mut org = with_fallback().await;
     let known = std::mem::replace(&mut org.number, unique("8"));
     let body = org.text(&unique("wamid."), &unique("1555"), "Hello").to_string();
-    deliver_signed(&org, SECRET, body.as_bytes()).await.is(200);
+    for _ in 0..2 {
+        deliver_signed(&org, SECRET, body.as_bytes()).await.is(200);
+    }
     let reasons = org.server.dead_letters_of_nobody().await;
     assert_eq!(reasons, ["no connected account is named by it"]);
     // An account's own secret is the only one that counts for it, while it is active.

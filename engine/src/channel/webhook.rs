@@ -1,6 +1,8 @@
 //! Webhooks of Meta's channels: a body is taken apart just far enough to know whose each part is,
 //! and each part is read on its own once that is proven.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -36,7 +38,7 @@ pub enum Part<'a> {
 }
 
 /// Whose a part is, as it says itself: nothing is believed before the account's signature fits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Meant<'p> {
     /// That of the account with this key.
     Account(&'p str),
@@ -105,16 +107,17 @@ pub fn reopen(account: &Account, raw: &str, now: Timestamp) -> Vec<Inbound> {
     part.map(|part| part.items(now)).unwrap_or_default()
 }
 
-/// The items of a dead letter of somebody who is known by now; `None`: it is of somebody else.
+/// The items of a dead letter of somebody who is known by now, persons by the references that name
+/// them; `None`: it is of nobody who is.
 pub fn met(
     account: &Account,
     kept: &str,
-    introduction: &Introduction,
+    known: &BTreeMap<String, String>,
     now: Timestamp,
 ) -> Option<Vec<Inbound>> {
     match account.channel {
         channel @ (Channel::Instagram | Channel::Messenger) => {
-            messaging::met(channel, kept, introduction, now)
+            messaging::met(channel, kept, known, now)
         }
         Channel::Whatsapp | Channel::Email => None,
     }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Contact, Identity, IdentityKind};
+use super::{Contact, Identity, IdentityKind, USED_MAX};
 use crate::channel::Handle;
 use crate::id::{AccountId, ContactId, ThreadId};
 use crate::time::Timestamp;
@@ -87,6 +87,9 @@ impl Contact {
         for wish in &other.wishes {
             next.wish(wish.clone());
         }
+        // What people did to the other one by a key is not done to this one again.
+        next.used = other.used.iter().chain(&next.used).copied().collect();
+        next.used.drain(..next.used.len().saturating_sub(USED_MAX));
         // The desk's name stands above the book's, and that above what customers call themselves.
         let stands = |contact: &Self| {
             (contact.name_is_ours, contact.name_is_of_book, contact.name.is_some())

@@ -69,10 +69,14 @@ impl Conversation {
                 contact_phone,
                 last_inbound_at,
                 waiting,
+                parked,
+                marks,
                 history_since,
             } => {
                 self.case = *case;
                 self.waiting.clone_from(waiting);
+                self.parked.clone_from(parked);
+                self.marks = *marks;
                 self.contact_name.clone_from(contact_name);
                 self.contact_phone.clone_from(contact_phone);
                 self.last_inbound_at = *last_inbound_at;

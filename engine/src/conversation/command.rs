@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::channel::{
     Amendment, Echo, IdentityChange, Import, Inbound, InboundMessage, Outcome, Receipt, Watermark,
 };
@@ -29,7 +31,7 @@ pub struct Envelope {
 }
 
 /// An idempotency key, hashed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdempotencyKey {
     pub key: [u8; 16],
     pub digest: [u8; 16],

@@ -5,7 +5,7 @@
 
 use super::inbound::{at, find};
 use super::turn::Turn;
-use super::{Context, Conversation, Decision, History, Refused, State, Thread};
+use super::{Context, Conversation, Decision, History, Marks, Refused, State, Thread};
 use crate::channel::{Import, Imported};
 use crate::fact::{By, Fact};
 use crate::id::ConversationId;
@@ -73,6 +73,8 @@ fn opened(turn: &Turn<'_>, context: &Context<'_>, since: Timestamp) -> Fact {
         contact_phone: context.contact_phone.map(str::to_owned),
         last_inbound_at: None,
         waiting: Vec::new(),
+        parked: Vec::new(),
+        marks: Marks::default(),
         history_since: Some(since),
     }
 }

@@ -296,12 +296,17 @@ fn next_case<'a>(state: &State, context: &mut Context<'a>, by: By) -> Turn<'a> {
         None => &state.thread.waiting,
     };
     let waiting = waiting.iter().filter(|waits| waits.waits_at(context.now)).cloned().collect();
+    // What is early may be of a message that begins this case, or comes later in it.
+    let parked = state.case.iter().flat_map(|case| &case.parked);
+    let parked = parked.filter(|parked| parked.waits_at(context.now)).cloned().collect();
     let fact = Fact::Opened {
         case: thread.case,
         contact_name: context.contact_name.map(str::to_owned),
         contact_phone: context.contact_phone.map(str::to_owned),
         last_inbound_at: state.case.as_ref().and_then(|case| case.last_inbound_at),
         waiting,
+        parked,
+        marks: state.case.as_ref().map(|case| case.marks).unwrap_or_default(),
         history_since: None,
     };
     let head = Conversation::blank(id, &thread);

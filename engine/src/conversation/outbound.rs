@@ -136,6 +136,14 @@ pub(super) fn end(
             turn.progress(place, Some(provider_id), sent)?;
         }
         Outcome::Sent { provider_id, .. } => turn.reacted(message, place, provider_id)?,
+        Outcome::AccountStopped { error } => {
+            if let Some(pending) = under_way {
+                // It is no fault of the message's, which is tried as often as any other.
+                delay(&mut turn, pending, pending.due, error, true);
+            }
+            let MessageError { code, message } = error.clone();
+            turn.effects.push(Effect::StopAccount { code, message });
+        }
         // The wake, or a receipt, spoke first.
         _ if under_way.is_none() && !is_unknown => {}
         Outcome::Refused { error } => turn.fail(message, place, error.clone())?,
@@ -143,13 +151,6 @@ pub(super) fn end(
             Some(pending) => again(&mut turn, pending, error, *slow, rules)?,
             None => turn.fail(message, place, error.clone())?,
         },
-        Outcome::AccountStopped { error } => {
-            if let Some(pending) = under_way {
-                delay(&mut turn, pending, pending.due, error, false);
-            }
-            let MessageError { code, message } = error.clone();
-            turn.effects.push(Effect::StopAccount { code, message });
-        }
         Outcome::Unknown { .. } if under_way.is_some() => {
             turn.record(Fact::SendUnknown { message, place });
         }

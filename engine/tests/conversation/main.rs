@@ -295,6 +295,29 @@ fn an_echo_of_the_phone_app_is_a_message_of_the_provider_and_not_unread() {
 }
 
 #[test]
+fn a_receipt_that_comes_before_its_message_waits_for_it_also_in_the_next_case() {
+    for writes_between in [false, true] {
+        let mut desk = Desk::new();
+        desk.receive("m1", "hello");
+        let close = Command::SetStatus { status: ConversationStatus::Resolved };
+        desk.run(by_agent(Target::Current, close)).unwrap();
+        desk.run(receipt("p0", MessageStatus::Delivered, None)).unwrap();
+        desk.later(24 * HOUR);
+        desk.run(receipt("p1", MessageStatus::Delivered, None)).unwrap();
+        desk.later(7 * 24 * HOUR);
+        if writes_between {
+            desk.receive("m2", "again");
+        }
+        desk.run(system(Target::Current, echo("p1", "from my phone"))).unwrap();
+        let ours = desk.rows.values().find(|row| row.message.sender.kind == SenderKind::Provider);
+        assert_eq!(ours.unwrap().message.status, MessageStatus::Delivered);
+        let case = desk.case();
+        assert_eq!((case.case, case.parked.len()), (2, 0), "one has waited for too long");
+        assert_eq!(&desk.replayed(case.id), case);
+    }
+}
+
+#[test]
 fn a_repeated_idempotency_key_answers_the_same_message() {
     let mut desk = Desk::new();
     desk.receive("m1", "hello");

@@ -59,6 +59,35 @@ fn what_is_too_much_for_the_account_keeps_its_place_and_is_not_given_up() {
 }
 
 #[test]
+fn what_the_account_is_stopped_for_is_no_try_of_the_message() {
+    let mut desk = Desk::new();
+    desk.receive("m1", "hello");
+    let message = desk.begin("one");
+    for _ in 0..50 {
+        desk.end(message, Outcome::AccountStopped { error: error() });
+        assert!(begin_again(&mut desk, message));
+    }
+    for _ in desk.rules.send_ladder.clone() {
+        desk.end(message, put_off(Slow::Message));
+        assert!(begin_again(&mut desk, message));
+    }
+    desk.end(message, put_off(Slow::Message));
+    assert_eq!(desk.status(message.0), MessageStatus::Failed);
+}
+
+#[test]
+fn an_account_is_stopped_also_when_its_message_is_settled_by_then() {
+    let mut desk = Desk::new();
+    desk.receive("m1", "hello");
+    let message = desk.begin("one");
+    desk.end(message, Outcome::Sent { provider_id: "p1".into(), held: None });
+    desk.effects.clear();
+    desk.end(message, Outcome::AccountStopped { error: error() });
+    assert!(matches!(desk.effects[..], [Effect::StopAccount { .. }]), "{:?}", desk.effects);
+    assert_eq!(desk.status(message.0), MessageStatus::Sent);
+}
+
+#[test]
 fn a_customer_who_gets_too_many_waits_longer_each_time_in_order() {
     let mut desk = Desk::new();
     desk.receive("m1", "hello");

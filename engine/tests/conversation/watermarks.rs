@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use engine::channel::{Channel, Echo, Outcome, Watermark};
 use engine::conversation::{Command, ConversationView, Envelope, Refused, Target, UNSEEN_KEPT};
-use engine::fact::By;
+use engine::fact::{By, ConversationStatus};
 use engine::message::MessageStatus::{self, Delivered, Failed, Read, Sending, Sent};
 use engine::message::{Content, SenderKind};
 use engine::time::Timestamp;
@@ -99,6 +99,19 @@ fn a_watermark_that_comes_before_its_message_waits_for_it() {
     desk.run(echo("p3", desk.now + SECOND)).unwrap();
     let expected = [Read, Read, Sent];
     assert_eq!(statuses(&desk), expected);
+    assert_eq!(&desk.replayed(desk.case().id), desk.case());
+}
+
+#[test]
+fn a_watermark_that_comes_before_its_message_waits_for_it_also_in_the_next_case() {
+    let mut desk = desk();
+    let close = Command::SetStatus { status: ConversationStatus::Resolved };
+    desk.run(by_agent(Target::Current, close)).unwrap();
+    desk.later(24 * HOUR);
+    desk.run(mark(Delivered, desk.now)).unwrap();
+    desk.run(echo("p1", desk.now)).unwrap();
+    desk.run(echo("p2", desk.now + SECOND)).unwrap();
+    assert_eq!((desk.case().case, statuses(&desk)), (2, vec![Delivered, Sent]));
     assert_eq!(&desk.replayed(desk.case().id), desk.case());
 }
 

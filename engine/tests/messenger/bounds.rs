@@ -1,7 +1,8 @@
 //! What cannot be read, and what is too much of it.
 
+use std::collections::BTreeMap;
+
 use engine::channel::Inbound;
-use engine::channel::messaging::Introduction;
 use engine::channel::webhook::{NotAnEnvelope, met, open, reopen};
 use serde_json::json;
 
@@ -50,14 +51,29 @@ fn who_is_known_by_a_reference_alone_is_nobody_yet() {
     let known = read(&known);
     let [introduction] = &known.introductions[..] else { panic!("{known:?}") };
     assert!(known.references.is_empty(), "it says who it is");
-    let items = met(&account(), &raw, introduction, NOW).unwrap();
+    assert_eq!(introduction.reference, "u-1");
+    let person = &introduction.person;
+    let of = |reference: &str| BTreeMap::from([(reference.to_owned(), person.clone())]);
+    let items = met(&account(), &raw, &of("u-1"), NOW).unwrap();
     let [Inbound::Message(message)] = &items[..] else { panic!("{items:?}") };
     assert_eq!((&message.from, message.content.payload.as_deref()), (&customer(), Some("GO")));
-    let other = Introduction { reference: "u-2".to_owned(), ..introduction.clone() };
-    assert_eq!(met(&account(), &raw, &other, NOW), None, "it is of somebody else");
+    assert_eq!(met(&account(), &raw, &of("u-2"), NOW), None, "it is of somebody else");
     let mut long = event;
     long["sender"]["user_ref"] = "u".repeat(1025).into();
     assert!(read(&body("messaging", &long)).references.is_empty(), "nobody is called so");
+}
+
+#[test]
+fn of_somebody_who_is_known_by_now_nothing_is_read_that_is_larger_than_any_event() {
+    let known = BTreeMap::from([("a:1".to_owned(), "70".to_owned())]);
+    let kept = |title: &str| {
+        let mut event = of_customer(&json!({"postback": {"title": title, "payload": "GO"}}));
+        event["sender"] = json!({"user_ref": "a:1"});
+        json!({"id": "5001", "messaging": [event]}).to_string()
+    };
+    let items = met(&account(), &kept("Go"), &known, NOW).unwrap();
+    assert!(matches!(&items[..], [Inbound::Message(_)]), "{items:?}");
+    assert_eq!(met(&account(), &kept(&"x".repeat(300 << 10)), &known, NOW), None);
 }
 
 #[test]

@@ -183,7 +183,9 @@ impl Conversations {
     /// Whether something is not derived of the newest commit of a thread that was at work since the mark.
     pub async fn is_behind(&self, now: i64) -> Result<bool, StoreError> {
         let from = self.swept(0).await?.unwrap_or(now).min(now);
-        for (hour, shard) in (from..=now).flat_map(|hour| (0..=u8::MAX).map(move |of| (hour, of))) {
+        // The clock of whoever wrote it may be ahead of this one.
+        let hours = from..=now + 1;
+        for (hour, shard) in hours.flat_map(|hour| (0..=u8::MAX).map(move |of| (hour, of))) {
             for (thread, worked) in self.worked(shard, hour).await? {
                 let newest = self.wake(thread).await?.and_then(|woken| woken.newest);
                 if newest.is_some_and(|newest| newest.underived) {

@@ -28,6 +28,8 @@ pub type Now = Arc<dyn Fn() -> Stamp + Send + Sync>;
 const RENEWALS: u32 = 3;
 const LOOKS: u32 = 20;
 const LOOK_MAX: Duration = Duration::from_millis(500);
+/// How often our row is replaced, where renewals of ours come in between.
+const REPLACES: usize = 3;
 
 /// The right to write, while it is renewed. Clones are the same.
 #[derive(Clone)]
@@ -201,30 +203,53 @@ impl Lease {
     async fn renew(&self) -> Result<bool, StoreError> {
         let held = &self.0;
         let sent = boot();
-        let there = self.stored();
         // Stamps that are ahead of the clock stay so, and no term runs away from it.
-        let made = (held.now)().0.max(held.from);
-        let until = (made + micros(held.lasts)).max(there.row.until);
-        let renewed = Stored::of(LeaseRow { until, ..there.row.clone() });
-        let newest = match exchange(&held.store, Some(&there), &renewed).await? {
-            Swap::Done => {
-                held.until.store(until, Ordering::Release);
-                held.good_until.fetch_max(sent + micros(held.lasts), Ordering::AcqRel);
-                renewed
-            }
-            // A renewal of ours of which we did not hear?
-            Swap::Stale(Some(body)) => match Stored::read(body) {
-                Ok(newest) if newest.row.owner == held.owner && !newest.row.free => newest,
-                _ => return Ok(false),
-            },
-            Swap::Stale(None) => return Ok(false),
+        let renewed = |there: &LeaseRow, made: i64| LeaseRow {
+            until: (made + micros(held.lasts)).max(there.until),
+            ..*there
         };
-        *held.row.lock().unwrap_or_else(PoisonError::into_inner) = newest;
+        let Some(renewed) = self.replace(renewed).await? else { return Ok(false) };
+        held.until.store(renewed.until, Ordering::Release);
+        held.good_until.fetch_max(sent + micros(held.lasts), Ordering::AcqRel);
         Ok(true)
+    }
+
+    /// Puts another row in place of ours, made of it and of the stamp that would be made now. `None`:
+    /// it is not ours any more.
+    async fn replace(
+        &self,
+        by: impl Fn(&LeaseRow, i64) -> LeaseRow,
+    ) -> Result<Option<LeaseRow>, StoreError> {
+        let held = &self.0;
+        for _ in 0..REPLACES {
+            let there = self.stored();
+            let made = (held.now)().0.max(held.from);
+            let ours = Stored::of(by(&there.row, made));
+            let newest = match exchange(&held.store, Some(&there), &ours).await? {
+                Swap::Done => {
+                    self.know(ours.clone());
+                    return Ok(Some(ours.row));
+                }
+                Swap::Stale(None) => return Ok(None),
+                Swap::Stale(Some(body)) => Stored::read(body),
+            };
+            // A renewal of ours that was on its way, or of which we did not hear?
+            match newest {
+                Ok(newest) if newest.row.owner == held.owner && !newest.row.free => {
+                    self.know(newest);
+                }
+                _ => return Ok(None),
+            }
+        }
+        Err(StoreError::Unavailable("renewals of ours come in between".into()))
     }
 
     fn stored(&self) -> Stored {
         self.0.row.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn know(&self, newest: Stored) {
+        *self.0.row.lock().unwrap_or_else(PoisonError::into_inner) = newest;
     }
 
     fn lose(&self) {
@@ -248,11 +273,8 @@ impl Lease {
         if self.0.lost.send_replace(true) {
             return;
         }
-        let there = self.stored();
-        let until = (self.0.now)().0.max(self.0.from) + 1;
-        let free = Stored::of(LeaseRow { until, free: true, ..there.row.clone() });
-        let swap = exchange(&self.0.store, Some(&there), &free).await;
-        if let Err(error) = swap {
+        let free = |there: &LeaseRow, made: i64| LeaseRow { until: made + 1, free: true, ..*there };
+        if let Err(error) = self.replace(free).await {
             tracing::warn!(%error, "the right to write was not given back: a standby waits for its end");
         }
     }
@@ -375,5 +397,49 @@ impl Store for Leased {
 impl Source for Leased {
     fn pages(&self, table: &'static Table) -> Pages<'_> {
         self.store.pages(table)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::time::Duration;
+
+    use tokio::sync::watch;
+
+    use super::{Lease, LeaseRow, Stored, exchange, read};
+    use crate::cql::tests::{fresh, keyspace, server};
+    use crate::port::{Stamp, Swap};
+
+    /// A lease with a renewal that came behind its holder's back.
+    async fn renewed_unheard() -> Option<Lease> {
+        let cql = keyspace(server().await?).await;
+        let clock = AtomicI64::new(1);
+        let now = Arc::new(move || Stamp(clock.fetch_add(1, Ordering::SeqCst)));
+        let (lasts, waits) = (Duration::from_secs(3600), watch::Sender::new(false));
+        let lease = Lease::take(cql, fresh(), now, lasts, waits).await.unwrap();
+        let there = lease.stored();
+        let unheard = Stored::of(LeaseRow { until: there.row.until + 1, ..there.row });
+        let swapped = exchange(&lease.0.store, Some(&there), &unheard).await.unwrap();
+        assert_eq!(swapped, Swap::Done);
+        Some(lease)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_lease_is_given_back_also_where_a_renewal_comes_in_between() {
+        let Some(lease) = renewed_unheard().await else { return };
+        lease.give_back().await;
+        let there = read(&lease.0.store).await.unwrap().unwrap();
+        assert!(there.row.free, "{there:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_renewal_behind_one_of_which_nobody_heard_makes_the_lease_longer() {
+        let Some(lease) = renewed_unheard().await else { return };
+        let good_until = || lease.0.good_until.load(Ordering::Acquire);
+        let before = (lease.until(), good_until());
+        assert!(lease.renew().await.unwrap());
+        assert!(lease.until() > before.0 && good_until() > before.1);
     }
 }

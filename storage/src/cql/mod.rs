@@ -18,7 +18,7 @@ mod statements;
 pub(crate) mod tests;
 mod whole;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use scylla::client::PoolSize;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
+use scylla::cluster::metadata::Strategy;
 use scylla::errors::NewSessionError;
 use scylla::policies::retry::{DefaultRetryPolicy, FallthroughRetryPolicy};
 use scylla::response::query_result::QueryResult;
@@ -124,7 +125,7 @@ impl Cql {
         let statements = Semaphore::new(options.statements);
         let prepared = RwLock::default();
         let cql = Self(Arc::new(Inner { session, options, statements, prepared }));
-        cql.refuse_too_few()?;
+        cql.refuse_copies()?;
         cql.refuse_newer().await?;
         Ok(cql)
     }
@@ -159,28 +160,24 @@ impl Cql {
         }
     }
 
-    /// A keyspace whose copies have no room answers no quorum.
-    fn refuse_too_few(&self) -> Result<(), NotOpened> {
+    /// Refuses copies of which not enough answer to know what was written, and who may write.
+    fn refuse_copies(&self) -> Result<(), NotOpened> {
         let state = self.0.session.get_cluster_state();
-        let nodes = state.get_nodes_info().len();
+        let nodes = state.get_nodes_info();
         let Some(keyspace) = state.get_keyspace(&self.0.options.keyspace) else { return Ok(()) };
-        let copies = match &keyspace.strategy {
-            scylla::cluster::metadata::Strategy::SimpleStrategy { replication_factor } => {
-                *replication_factor
+        let (copies, datacenters) = match &keyspace.strategy {
+            Strategy::SimpleStrategy { replication_factor } => {
+                let places: HashSet<_> = nodes.iter().map(|node| &node.datacenter).collect();
+                (*replication_factor, places.len().min(*replication_factor))
             }
-            scylla::cluster::metadata::Strategy::NetworkTopologyStrategy {
-                datacenter_repfactors,
-            } => datacenter_repfactors.values().sum(),
+            Strategy::NetworkTopologyStrategy { datacenter_repfactors } => {
+                let of_each = datacenter_repfactors.values().filter(|copies| **copies > 0);
+                (of_each.clone().sum::<usize>(), of_each.count())
+            }
             _ => return Ok(()),
         };
-        if copies / 2 < nodes {
-            return Ok(());
-        }
-        let name = &self.0.options.keyspace;
-        Err(NotOpened(format!(
-            "the keyspace `{name}` keeps {copies} copies of each row and the cluster has {nodes} nodes, so that \
-             no majority of them can answer: add nodes, or alter its replication"
-        )))
+        self.0.options.refuse_weak(copies, datacenters)?;
+        self.0.options.refuse_too_few(copies, nodes.len())
     }
 
     /// One statement, once.
@@ -326,6 +323,35 @@ impl Cql {
 }
 
 impl Options {
+    /// Too few copies that answer: one that did not hear of a write answers without it, and each datacenter
+    /// decides for itself who may write.
+    fn refuse_weak(&self, copies: usize, datacenters: usize) -> Result<(), NotOpened> {
+        let name = &self.keyspace;
+        match self.consistency {
+            Consistency::One if copies > 1 => Err(NotOpened(format!(
+                "the keyspace `{name}` keeps {copies} copies of each row, and one that answers alone may not know \
+                 what was written: set `storage.cql.consistency` to `quorum`"
+            ))),
+            Consistency::LocalQuorum if datacenters > 1 => Err(NotOpened(format!(
+                "the keyspace `{name}` has copies in {datacenters} datacenters, and in each of them another process \
+                 could write: set `storage.cql.consistency` to `quorum`, or keep the copies in one datacenter"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// A keyspace whose copies have no room answers no quorum.
+    fn refuse_too_few(&self, copies: usize, nodes: usize) -> Result<(), NotOpened> {
+        if copies / 2 < nodes {
+            return Ok(());
+        }
+        let name = &self.keyspace;
+        Err(NotOpened(format!(
+            "the keyspace `{name}` keeps {copies} copies of each row and the cluster has {nodes} nodes, so that \
+             no majority of them can answer: add nodes, or alter its replication"
+        )))
+    }
+
     fn level(&self) -> Level {
         match self.consistency {
             Consistency::One => Level::One,

@@ -1,5 +1,6 @@
 //! The keyspace and its tables: made by the program, once, and known by a version.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub(super) static CLUSTER: Table = Table {
     writes: Writes::Guarded,
     shape: Shape::Overwritten,
     expires: None,
+    grace: None,
 };
 
 /// The identity of a keyspace's [`CLUSTER`]: two programs that make it at once make the same.
@@ -43,8 +45,8 @@ pub(super) async fn begin(session: &Session, options: &Options) -> Result<(), No
     complete(session, &[&CLUSTER], options).await
 }
 
-/// Makes the tables that are not there; but for [`CLUSTER`] only whoever holds the lease may. Where all
-/// are there, no permission is needed to make any.
+/// Makes the tables that are not there, and those that an older program made as they are described now; but
+/// for [`CLUSTER`] only whoever holds the lease may. Where all are there, no permission is needed.
 pub(super) async fn complete(
     session: &Session,
     tables: &[&Table],
@@ -52,17 +54,30 @@ pub(super) async fn complete(
 ) -> Result<(), NotOpened> {
     let found = session
         .query_unpaged(
-            "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?",
+            "SELECT table_name, gc_grace_seconds FROM system_schema.tables WHERE keyspace_name = ?",
             (&options.keyspace,),
         )
         .await
         .map_err(|error| failed(&error, options))?;
     let found = found.into_rows_result().map_err(not_read)?;
-    let rows = found.rows::<(String,)>().map_err(not_read)?;
-    let there: Vec<String> = rows.filter_map(Result::ok).map(|(name,)| name).collect();
-    for table in tables.iter().filter(|table| !there.iter().any(|name| name == table.name)) {
-        let id = (**table == CLUSTER).then(|| identity(&options.keyspace));
-        run(session, &create(&options.keyspace, table, id), options).await?;
+    let rows = found.rows::<(String, Option<i32>)>().map_err(not_read)?;
+    let there: HashMap<String, Option<i32>> = rows.filter_map(Result::ok).collect();
+    for table in tables {
+        let Some(grace) = there.get(table.name) else {
+            let id = (**table == CLUSTER).then(|| identity(&options.keyspace));
+            run(session, &create(&options.keyspace, table, id), options).await?;
+            continue;
+        };
+        if let Some(text) = shorten(&options.keyspace, table, *grace)
+            && let Err(error) = session.query_unpaged(text, ()).await
+        {
+            // It serves as it is.
+            tracing::warn!(
+                table = table.name, %error,
+                "the database keeps for longer than it need that rows were deleted, and may fail over them: grant \
+                 ALTER to `storage.cql.username`, or let somebody who may start OmniStream once"
+            );
+        }
     }
     Ok(())
 }
@@ -157,10 +172,23 @@ fn create(keyspace: &str, table: &Table, id: Option<Uuid>) -> String {
              'compaction_window_unit': 'DAYS', 'compaction_window_size': {days}}}"
         ));
     }
+    properties.extend(table.grace.map(keeps_deletions));
     if !properties.is_empty() {
         let _ = write!(text, " WITH {}", properties.join(" AND "));
     }
     text
+}
+
+/// The text that changes a table which keeps for so many seconds that a row was deleted, if that is longer
+/// than it is to.
+fn shorten(keyspace: &str, table: &Table, there: Option<i32>) -> Option<String> {
+    let there = u64::try_from(there?).ok()?;
+    let grace = table.grace.filter(|grace| grace.as_secs() < there)?;
+    Some(format!("ALTER TABLE \"{keyspace}\".\"{}\" WITH {}", table.name, keeps_deletions(grace)))
+}
+
+fn keeps_deletions(grace: Duration) -> String {
+    format!("gc_grace_seconds = {}", grace.as_secs())
 }
 
 /// Rows that are written once and expire lie by time, so that whole files expire: some twenty in all.
@@ -172,8 +200,8 @@ fn window(table: &Table) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::create;
-    use crate::tables::{ALL, ARCHIVE, DEAD_LETTERS};
+    use super::{create, shorten};
+    use crate::tables::{ALL, ARCHIVE, DEAD_LETTERS, LOOSE, UNFETCHED};
 
     #[test]
     fn a_table_is_made_as_it_is_described() {
@@ -181,6 +209,24 @@ mod tests {
         assert_eq!(create("k", &ARCHIVE, None), archive);
         let letters = create("k", &DEAD_LETTERS, None);
         assert!(letters.contains("'compaction_window_size': 2"), "{letters}");
+        for queue in [&UNFETCHED, &LOOSE] {
+            let text = create("k", queue, None);
+            assert!(text.ends_with(" WITH gc_grace_seconds = 10800"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_there_is_changed_only_where_it_keeps_deletions_for_too_long() {
+        let changed = r#"ALTER TABLE "k"."unfetched" WITH gc_grace_seconds = 10800"#;
+        assert_eq!(shorten("k", &UNFETCHED, Some(864_000)).as_deref(), Some(changed));
+        for (table, there) in [
+            (&UNFETCHED, Some(10_800)),
+            (&UNFETCHED, Some(600)),
+            (&UNFETCHED, None),
+            (&ARCHIVE, Some(864_000)),
+        ] {
+            assert_eq!(shorten("k", table, there), None, "{} {there:?}", table.name);
+        }
     }
 
     #[test]

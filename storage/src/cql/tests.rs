@@ -13,7 +13,7 @@ use super::{Consistency, Cql, Lease, Leased, Now, Options, cluster_key, schema};
 use crate::conformance::{self, Subject};
 use crate::error::StoreError;
 use crate::port::{Batch, Change, Claim, Key, Part, Stamp, Store, Swap};
-use crate::tables::{NAMES, THREADS};
+use crate::tables::{NAMES, THREADS, UNFETCHED};
 
 /// One for all tests of this program; it ends with it.
 pub(crate) async fn server() -> Option<&'static Cassandra> {
@@ -221,12 +221,52 @@ async fn a_start_that_cannot_work_says_what_to_do() {
     let refused = Cql::open(options(node.clone(), &keyspace)).await.map(drop).unwrap_err();
     assert!(refused.0.contains("start the newer program"), "{refused}");
     let name = format!("k{}", fresh().simple());
-    let three = Options { replication_factor: 3, ..options(node, &name) };
+    let three = Options { replication_factor: 3, ..options(node.clone(), &name) };
     let refused = Cql::open(three).await.map(drop).unwrap_err();
     assert!(refused.0.contains("3 copies") && refused.0.contains("1 node"), "{refused}");
+    let name = format!("k{}", fresh().simple());
+    let one = Consistency::One;
+    let weak = Options { replication_factor: 3, consistency: one, ..options(node.clone(), &name) };
+    let refused = Cql::open(weak).await.map(drop).unwrap_err();
+    assert!(refused.0.contains("`storage.cql.consistency` to `quorum`"), "{refused}");
+    let name = format!("k{}", fresh().simple());
+    let alone = Options { consistency: one, ..options(node, &name) };
+    Cql::open(alone).await.map(drop).unwrap();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let refused = Cql::open(options(silent.to_string(), "k")).await.map(drop).unwrap_err();
     assert!(refused.0.contains("storage.cql.nodes"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_an_older_program_made_is_brought_to_what_it_is_to_be() {
+    let Some(server) = server().await else { return };
+    let cql = keyspace(server).await;
+    cql.complete(&[&UNFETCHED]).await.unwrap();
+    let (session, keyspace) = (&cql.0.session, &cql.0.options.keyspace);
+    let older = format!("ALTER TABLE \"{keyspace}\".\"unfetched\" WITH gc_grace_seconds = 864000");
+    session.query_unpaged(older, ()).await.unwrap();
+    cql.complete(&[&UNFETCHED]).await.unwrap();
+    let text = "SELECT gc_grace_seconds FROM system_schema.tables \
+                WHERE keyspace_name = ? AND table_name = 'unfetched'";
+    let found = session.query_unpaged(text, (keyspace,)).await.unwrap().into_rows_result().unwrap();
+    assert_eq!(found.single_row::<(i32,)>().unwrap(), (10_800,));
+}
+
+#[test]
+fn copies_that_answer_alone_or_in_one_datacenter_of_several_are_refused() {
+    let refused = |consistency, copies, datacenters| {
+        let options = Options { consistency, ..options(String::new(), "k") };
+        options.refuse_weak(copies, datacenters).err().map(|refused| refused.0)
+    };
+    let (one, local, all) = (Consistency::One, Consistency::LocalQuorum, Consistency::Quorum);
+    let fine = [(one, 1, 1), (local, 3, 1), (all, 3, 1), (all, 6, 2)];
+    for (consistency, copies, datacenters) in fine {
+        assert_eq!(refused(consistency, copies, datacenters), None, "{consistency:?}");
+    }
+    let said = refused(one, 2, 1).unwrap();
+    assert!(said.contains("2 copies") && said.contains("to `quorum`"), "{said}");
+    let said = refused(local, 6, 2).unwrap();
+    assert!(said.contains("2 datacenters") && said.contains("to `quorum`"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,7 +24,7 @@ pub(super) struct Shelf {
 #[derive(Clone, Copy)]
 pub(super) struct Label {
     pub(super) id: Uuid,
-    bytes: u32,
+    pub(super) bytes: u32,
     pub(super) source: Source,
 }
 

@@ -4,11 +4,12 @@
 use std::fs;
 
 use engine::id::{MediaId, TenantId};
+use engine::media::Medium;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::Media;
+use super::{Media, gone};
 use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{id, uuid};
@@ -103,12 +104,22 @@ impl Media {
                         tracing::warn!(%object, "what is written down of a file on its way cannot be read");
                         continue;
                     };
-                    if self.has_row(announced.tenant, announced.medium, object).await? {
+                    let known = self.known(announced.tenant, announced.medium).await?;
+                    if known.as_ref().is_some_and(|known| known.object == object) {
                         kept += 1;
                         self.apply(vec![forgotten(object)]).await?;
-                    } else {
-                        orphans += usize::from(self.clear(object, &announced).await);
+                        continue;
                     }
+                    if let (Some(medium), None) = (announced.medium, &known) {
+                        // A row that is still on its way would name bytes that are gone: it loses, and
+                        // so does the count that came with it.
+                        let shared = self.shared(announced.tenant);
+                        let mut bytes = shared.lock().await;
+                        let all = self.counted(announced.tenant, &mut bytes).await?;
+                        let never = vec![gone(announced.tenant, medium)];
+                        self.write(announced.tenant, &mut bytes, never, all).await?;
+                    }
+                    orphans += usize::from(self.clear(object, &announced).await);
                 }
                 scan = page.behind(&rows);
             }
@@ -131,15 +142,14 @@ impl Media {
         cleared.is_ok()
     }
 
-    /// Whether these are the bytes of that file.
-    async fn has_row(
+    /// What is kept under this id.
+    async fn known(
         &self,
         tenant: TenantId,
         medium: Option<MediaId>,
-        object: Uuid,
-    ) -> Result<bool, StoreError> {
-        let Some(medium) = medium else { return Ok(false) };
-        Ok(self.get(tenant, medium).await?.is_some_and(|medium| medium.object == object))
+    ) -> Result<Option<Medium>, StoreError> {
+        let Some(medium) = medium else { return Ok(None) };
+        self.get(tenant, medium).await
     }
 
     /// What an older program left: there, what was on its way lay in folders of its own, named by
@@ -152,7 +162,8 @@ impl Media {
             let mut next = || names.next().flatten();
             let (tenant, medium, object) = (next().map(TenantId), next().map(MediaId), next());
             let (Some(tenant), Some(object)) = (tenant, object) else { continue };
-            if self.has_row(tenant, medium, object).await? {
+            let known = self.known(tenant, medium).await?;
+            if known.is_some_and(|known| known.object == object) {
                 self.0.objects.rename(&place, &self.0.objects.name(tenant, object)).await?;
                 kept += 1;
             } else {

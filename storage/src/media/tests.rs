@@ -259,6 +259,26 @@ async fn a_file_whose_keeper_left_while_its_row_was_written_is_there(place: Plac
     assert_eq!(read(&media, &medium).await, b"kept");
 }
 
+async fn a_row_that_lands_after_its_bytes_are_gone_names_no_file(place: Place) {
+    let mut writes = 0;
+    let decide = move |call: &Call<'_>| {
+        let is_write = matches!(call, Call::Write(_));
+        writes += usize::from(is_write);
+        if is_write && writes == 2 { Fate::Late(usize::MAX) } else { Fate::Done }
+    };
+    let faulty = Arc::new(Faulty::new(store(), decide));
+    let store: Arc<dyn Store> = faulty.clone();
+    assert!(coming(&place.open(&store), 1, b"kept").await.keep(draft(1)).await.is_err());
+    let media = place.open(&store);
+    assert_eq!(media.settle().await.unwrap(), (0, 1));
+    assert_eq!(faulty.land().await, 1);
+    assert_eq!(media.get(TENANT, draft(1).id).await.unwrap(), None);
+    assert_eq!(place.open(&store).bytes(TENANT).await.unwrap(), 0);
+    let again = coming(&media, 2, b"kept").await.keep(draft(1)).await.unwrap();
+    assert_eq!(read(&media, &again).await, b"kept");
+    assert_eq!((place.files(), media.settle().await.unwrap()), (1, (0, 0)));
+}
+
 async fn of_a_file_that_was_being_removed_nothing_stays_or_all_does(place: Place) {
     for (fate, left) in [(Fate::Applied, 0), (Fate::Lost, 1), (Fate::Torn(1), 1)] {
         let store = store();
@@ -318,6 +338,7 @@ wherever! {
     a_file_is_written_down_once_before_it_comes_and_then_its_row
     a_large_file_is_there_whatever_became_of_its_row
     a_file_whose_keeper_left_while_its_row_was_written_is_there
+    a_row_that_lands_after_its_bytes_are_gone_names_no_file
     of_a_file_that_was_being_removed_nothing_stays_or_all_does
     the_same_file_under_the_same_id_is_kept_once_and_another_is_refused
     what_is_lent_is_read_and_goes

@@ -1,5 +1,7 @@
 //! The entries of a body: opened just far enough to know which account each is for.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -84,14 +86,14 @@ pub fn reopen(channel: Channel, raw: &str) -> Option<Entry<'_>> {
     entry.contents.is_some().then_some(entry)
 }
 
-/// The items of what was kept of somebody, now that they are known; `None`: it is of somebody else.
+/// The items of what was kept of somebody who is known by now; `None`: it is of nobody who is.
 pub fn met(
     channel: Channel,
     kept: &str,
-    introduction: &Introduction,
+    known: &BTreeMap<String, String>,
     now: Timestamp,
 ) -> Option<Vec<Inbound>> {
-    let told = introduction.told(kept)?;
+    let told = introduction::told(kept, known)?;
     Some(reopen(channel, &told)?.decode(now))
 }
 

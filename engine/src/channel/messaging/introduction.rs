@@ -1,10 +1,15 @@
 //! Who is known by a reference alone (`user_ref`, of a plugin on a website) until a message of theirs
 //! brings the id of the person: what they did is kept as dead letters until then.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::channel::reading::{ID_BYTES_MAX, text, value_of};
+use crate::channel::reading::{ID_BYTES_MAX, ITEM_BYTES_MAX, text, value_of};
+
+/// What is kept of an event takes no more, with what is around it: no larger event is read.
+pub const KEPT_BYTES_MAX: usize = ITEM_BYTES_MAX + (16 << 10);
 
 /// Somebody who was known by a reference turns out to be this person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,20 +53,15 @@ fn id(value: &Value) -> Option<String> {
     text(value).filter(|id| id.len() <= ID_BYTES_MAX)
 }
 
-impl Introduction {
-    /// What was kept, with the person in it; `None`: it is of somebody else.
-    pub(super) fn told(&self, kept: &str) -> Option<String> {
-        // Nearly all that is kept is of somebody else: it is not read for that.
-        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-        if self.reference.bytes().all(is_plain) && !kept.contains(&self.reference) {
-            return None;
-        }
-        let mut entry: Value = serde_json::from_str(kept).ok()?;
-        let sender = entry.pointer_mut("/messaging/0/sender")?;
-        if alone(sender).as_ref() != Some(&self.reference) {
-            return None;
-        }
-        sender["id"] = self.person.as_str().into();
-        Some(entry.to_string())
+/// What was kept, with the person in it whom its reference names; `None`: it is of nobody who is
+/// known. It is read once, however many are known.
+pub(super) fn told(kept: &str, known: &BTreeMap<String, String>) -> Option<String> {
+    if kept.len() > KEPT_BYTES_MAX || !kept.contains("user_ref") {
+        return None;
     }
+    let mut entry: Value = serde_json::from_str(kept).ok()?;
+    let sender = entry.pointer_mut("/messaging/0/sender")?;
+    let person = known.get(&alone(sender)?)?;
+    sender["id"] = person.as_str().into();
+    Some(entry.to_string())
 }

@@ -15,7 +15,7 @@ mod profile;
 
 pub use encode::{Speaker, account, message, read_marks, subscription};
 pub use entry::{Entry, met, open, reopen};
-pub use introduction::Introduction;
+pub use introduction::{Introduction, KEPT_BYTES_MAX};
 pub use limits::{check, check_reaction};
 pub use media::{is_of_medium, relocate, relocated, upload};
 pub use menu::{Menu, MenuItem, check_menus, menus, read_menus, set_menus};
