@@ -52,8 +52,8 @@ pub(crate) enum Slip {
 pub(crate) struct Desk {
     /// Business number and conversation, and the ids of its messages, the oldest first.
     conversations: Mutex<BTreeMap<(String, String), Vec<String>>>,
-    /// By business number: the fault, and how many messages apart it happens.
-    faults: HashMap<String, (Fault, usize)>,
+    /// By business number: the fault, how many of its messages apart it happens, and how many came.
+    faults: HashMap<String, (Fault, usize, AtomicUsize)>,
     taken: AtomicUsize,
     /// So many more looks at the metrics find that something waits.
     pub(crate) waits: AtomicUsize,
@@ -92,7 +92,9 @@ impl Desk {
     /// One that breaks its word to some.
     pub(crate) fn with(faults: &[(&str, Fault, usize)]) -> Self {
         let faults = faults.iter();
-        let faults = faults.map(|(number, fault, every)| ((*number).to_owned(), (*fault, *every)));
+        let faults = faults.map(|(number, fault, every)| {
+            ((*number).to_owned(), (*fault, *every, AtomicUsize::new(0)))
+        });
         Self { faults: faults.collect(), ..Self::default() }
     }
 
@@ -133,8 +135,10 @@ impl Desk {
 
     fn take(&self, number: &str, from: &str, id: &str) -> StatusCode {
         let taken = self.taken.fetch_add(1, Ordering::Relaxed);
-        let fault = self.faults.get(number).filter(|(_, every)| taken % every == every - 1);
-        let fault = fault.map(|(fault, _)| *fault);
+        let fault = self.faults.get(number).and_then(|(fault, every, came)| {
+            let nth = came.fetch_add(1, Ordering::Relaxed) + 1;
+            (nth % every == 0).then_some(*fault)
+        });
         let home = match fault {
             Some(Fault::Scatters) => format!("{from}-{taken}"),
             _ => from.to_owned(),
