@@ -391,7 +391,7 @@ mod tests {
         assert!(contact.is_used(IdempotencyKey { digest: [1; 16], ..key(1) }).is_err());
         assert!(!contact.is_used(key(0)).unwrap(), "it has left");
         // Also once it is part of another one.
-        let mut other = self::contact();
+        let mut other = Contact { id: ContactId(Uuid::from_u128(4)), ..self::contact() };
         other.absorb(&contact, None, 20, Timestamp(1));
         assert!(other.is_used(key(5)).unwrap());
     }
