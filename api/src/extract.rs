@@ -147,6 +147,12 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         let message = format!("the body is not JSON: {error}");
         ApiError::new(StatusCode::BAD_REQUEST, "malformed", message)
     };
+    // A list would be taken for the fields in their order.
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first.is_some_and(|first| *first != b'{') {
+        serde_json::from_slice::<IgnoredAny>(bytes).map_err(malformed)?;
+        return Err(ApiError::invalid("body", "must be a JSON object"));
+    }
     let mut from = serde_json::Deserializer::from_slice(bytes);
     match serde_path_to_error::deserialize(&mut from) {
         Ok(body) => from.end().map_err(malformed).map(|()| body),
@@ -154,8 +160,16 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
             // What is wrong with the JSON itself may come after what is wrong with a field.
             serde_json::from_slice::<IgnoredAny>(bytes).map_err(malformed)?;
             let (path, error) = (error.path().to_string(), error.into_inner().to_string());
-            Err(wrong(&path, &without_place(&error)))
+            Err(wrong(&path, &without_names(&without_place(&error))))
         }
+    }
+}
+
+/// What our types are called is nobody's business.
+fn without_names(message: &str) -> String {
+    match message.split_once("expected struct ") {
+        Some((before, _)) => format!("{before}expected an object"),
+        None => message.to_owned(),
     }
 }
 

@@ -246,7 +246,10 @@ async fn every_row_with_a_body_refuses_what_is_no_such_body() {
                 "{what}: {fields:?}"
             );
         }
-        org.admin.call(row.verb.clone(), &path, Some(&json!("text"))).await.invalid();
+        for no_object in [json!("text"), json!([]), json!(["a", "b"])] {
+            let answer = org.admin.call(row.verb.clone(), &path, Some(&no_object)).await;
+            assert_eq!(answer.invalid(), ["body"], "{what}: {no_object}");
+        }
     }
 }
 
