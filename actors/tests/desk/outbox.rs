@@ -420,19 +420,21 @@ async fn an_account_that_is_paused_for_a_time_goes_on_by_itself() {
     let conversations = Conversations::new(shop.store.clone());
     let id = conversations.open_set(account().tenant).await.unwrap()[0];
     desk.ask(admin(), id, None, draft("hello")).await.unwrap();
-    let attempts = async || {
-        let rows = desk.messages(admin(), id, (u64::MAX, 0), 1).await.unwrap();
-        rows[0].attempts
-    };
-    tokio::time::sleep(hour - Duration::from_secs(1)).await;
+    goes_on_after(&shop, &desk, id, hour).await;
+}
+
+/// Nothing of it is tried until then, and its first message is once it is over.
+async fn goes_on_after(shop: &Shop, desk: &Desk, id: ConversationId, pause: Duration) {
+    let attempts = async || desk.messages(admin(), id, (u64::MAX, 0), 1).await.unwrap()[0].attempts;
+    tokio::time::sleep(pause - Duration::from_secs(1)).await;
     assert_eq!(attempts().await, 0, "it is paused");
-    shop.clock.set(NOW + hour);
+    shop.clock.set(NOW + pause);
     let goes_on = async {
         while attempts().await == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(hour, goes_on).await.expect("it goes on by itself");
+    tokio::time::timeout(pause, goes_on).await.expect("it goes on by itself");
 }
 
 /// A customer who has written, and the conversation.
@@ -485,19 +487,10 @@ async fn an_account_that_stood_still_for_somebody_goes_on_when_the_provider_name
     let desk = shop.desk(&outbox).await;
     let id = written(&shop, &desk).await;
     desk.ask(admin(), id, None, draft("hello")).await.unwrap();
-    let attempts = async || desk.messages(admin(), id, (u64::MAX, 0), 1).await.unwrap()[0].attempts;
     // Its line waits for somebody by now.
     tokio::time::sleep(Duration::from_secs(1)).await;
     outbox.hear(&account(), &stops(Some(NOW + hour))).await.unwrap();
-    tokio::time::sleep(hour - Duration::from_secs(1)).await;
-    assert_eq!(attempts().await, 0, "it is paused");
-    shop.clock.set(NOW + hour);
-    let goes_on = async {
-        while attempts().await == 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(hour, goes_on).await.expect("it goes on by itself");
+    goes_on_after(&shop, &desk, id, hour).await;
 }
 
 #[tokio::test]
