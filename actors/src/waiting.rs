@@ -82,7 +82,7 @@ pub(crate) struct Entered {
 /// Rows that are read at once at the start: each may be as large as a webhook.
 const PAGE: usize = 64;
 /// Rows, and about how many bytes of them, that a thread's turn takes out.
-const TURN_ROWS: usize = 64;
+const TURN_ROWS: usize = 256;
 const TURN_BYTES: usize = 256 * 1024;
 
 impl Waiting {

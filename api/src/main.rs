@@ -85,10 +85,8 @@ fn run(cli: Cli) -> Result<(), String> {
 
 async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(), String> {
     let mut stop = pin!(stop);
-    let server = tokio::select! {
-        started = Server::start(config) => started.map_err(|error| error.to_string())?,
-        () = &mut stop => return Ok(()),
-    };
+    let started = Server::start_until(config, &mut stop).await;
+    let Some(server) = started.map_err(|error| error.to_string())? else { return Ok(()) };
     announce(server.address)?;
     tracing::info!(metrics = %server.metrics, "serving");
     tokio::select! {

@@ -1,10 +1,13 @@
 //! A running server: everything started in order, and stopped in the other.
 
+mod chores;
 pub mod moving;
 mod opening;
 mod options;
 
+use std::future::pending;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -49,21 +52,18 @@ use crate::rate::{Bucket, Buckets};
 use crate::unproven::Unproven;
 use crate::{edge, scrape};
 
-/// Tenants, inboxes and sessions that stay in memory.
 /// Below it a round, and the writer that is woken for it, saves nothing.
 const ROUNDS_FROM: usize = 16;
+/// Tenants, inboxes and sessions that stay in memory.
 const TENANTS_MAX: usize = 1_000;
 const SESSIONS_MAX: usize = 100_000;
-/// What was left undone and could not be read is looked for again after this long.
-const SWEEP_AGAIN: Duration = Duration::from_secs(5);
 /// A start asks a store that did not answer again after this long, and each time later, up to that.
 const ASKS_AGAIN: Duration = Duration::from_millis(100);
+const SELDOM: Duration = Duration::from_secs(5);
 /// After this long it ends: somebody else may fare better.
 const ASKS_FOR: Duration = Duration::from_secs(60);
 /// So much of `server.drain`, at most a quarter, is kept for giving back what only one process has.
 const GIVES_BACK: Duration = Duration::from_secs(1);
-/// How often a store that takes no writes is asked again.
-const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// Connections of those who look at the metrics.
 const METRICS_CONNECTIONS: usize = 64;
 
@@ -105,27 +105,46 @@ impl Server {
     /// Starts everything. When this returns it takes work. Where another process has the keyspace
     /// it stands by until then.
     pub async fn start(config: Config) -> Result<Self, NotStarted> {
+        begun(Self::start_until(config, pending()).await)
+    }
+
+    /// The same; `None`: `stop` was done before. What it had for itself then is given back.
+    pub async fn start_until(
+        config: Config,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Option<Self>, NotStarted> {
+        let mut stop = pin!(stop);
         let parts = Beginning::new(&config)?;
-        let opened = opening::open(&config, &parts).await?;
-        Self::begin(config, parts, opened).await
+        let opened = tokio::select! {
+            opened = Box::pin(opening::open(&config, &parts)) => opened?,
+            () = &mut stop => return Ok(None),
+        };
+        Box::pin(Self::begin(config, parts, opened, stop)).await
     }
 
     /// The same over this store.
     pub async fn over(config: Config, store: Arc<dyn Store>) -> Result<Self, NotStarted> {
         let parts = Beginning::new(&config)?;
-        Self::begin(config, parts, Opened::new(store, Own::Nothing)).await
+        let opened = Opened::new(store, Own::Nothing);
+        begun(Self::begin(config, parts, opened, pending()).await)
     }
 
     /// What it has for itself is given back where it does not begin.
-    async fn begin(config: Config, parts: Beginning, opened: Opened) -> Result<Self, NotStarted> {
+    async fn begin(
+        config: Config,
+        parts: Beginning,
+        opened: Opened,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Option<Self>, NotStarted> {
         let own = opened.own.clone();
         let begun = tokio::select! {
-            begun = Box::pin(Self::begin_with(config, parts, opened)) => begun,
+            begun = Box::pin(Self::begin_with(config, parts, opened)) => begun.map(Some),
             () = own.lost() => Err(NotStarted(
                 "another process has taken over: start this one again, and it stands by".to_owned(),
             )),
+            () = stop => Ok(None),
         };
-        if begun.is_err() {
+        if !matches!(begun, Ok(Some(_))) {
             own.give_back().await;
         }
         begun
@@ -326,9 +345,9 @@ impl Server {
             tokio::spawn(served.serve(edge::router(&app), stopping.clone(), drain)),
             tokio::spawn(scraped.serve(metrics_text, stopping.clone(), drain)),
             tokio::spawn(app.search.clone().run(index, stopping.clone())),
-            sweep(app.clone(), stopping.clone()),
-            clear(app.clone(), stopping.clone()),
-            probe(app.clone(), stopping),
+            chores::sweep(app.clone(), stopping.clone()),
+            chores::clear(app.clone(), stopping.clone()),
+            chores::probe(app.clone(), stopping),
         ];
         app.ready.store(true, Ordering::Release);
         Ok(Self { app, address, metrics, stop, tasks, own })
@@ -368,6 +387,11 @@ impl Server {
     }
 }
 
+/// Of a start that nobody stops.
+fn begun(begun: Result<Option<Server>, NotStarted>) -> Result<Server, NotStarted> {
+    begun?.ok_or_else(|| NotStarted("the server was stopped before it served".to_owned()))
+}
+
 fn not_started(error: impl std::fmt::Display) -> NotStarted {
     NotStarted(format!("the server cannot start: {error}"))
 }
@@ -389,7 +413,7 @@ async fn answered<T, A: Future<Output = Result<T, StoreError>>>(
             answer => return answer.map_err(not_started),
         }
         sleep(wait).await;
-        wait = (wait * 2).min(SWEEP_AGAIN);
+        wait = (wait * 2).min(SELDOM);
     }
 }
 
@@ -472,90 +496,5 @@ async fn feed_limits(
         sessions_per_agent: limits.sockets_per_user,
         streams_per_session: limits.subscriptions_per_socket,
         incarnation,
-    })
-}
-
-/// Takes up what was left undone, and does for accounts what is due at their providers, at the start and
-/// every hour. Nobody waits for it: a thread that is spoken to before takes up its own. A stop does not wait
-/// for it either: whatever is left is done by the next one.
-fn sweep(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        tokio::select! {
-            () = by_the_hour(&app) => {}
-            () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => {}
-        }
-    })
-}
-
-async fn by_the_hour(app: &App) {
-    let mut hours = tokio::time::interval(Duration::from_secs(3600));
-    loop {
-        hours.tick().await;
-        tokio::join!(take_up(app), look_after_accounts(app));
-    }
-}
-
-async fn look_after_accounts(app: &App) {
-    let looked = Box::pin(app.outbox.look_after_accounts());
-    if let Ok(Err(error)) = caught_in("accounts", looked).await {
-        tracing::warn!(%error, "accounts were not looked after; it is tried again");
-    }
-}
-
-async fn take_up(app: &App) {
-    while let Ok(swept) = caught_in("sweep", Box::pin(app.desk.recover())).await {
-        match swept {
-            Ok(threads) => return tracing::info!(threads, "what was left undone is taken up"),
-            Err(error) => tracing::warn!(%error, "what was left undone is looked for again"),
-        }
-        sleep(SWEEP_AGAIN).await;
-    }
-}
-
-/// Takes away files that show nowhere, now and every hour.
-fn clear(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let mut hours = tokio::time::interval(Duration::from_secs(3600));
-        let clear = async {
-            loop {
-                hours.tick().await;
-                match caught_in("clear", Box::pin(app.fetcher.clear())).await {
-                    Ok(Ok(files)) => tracing::info!(files, "files that showed nowhere are gone"),
-                    Ok(Err(error)) => {
-                        tracing::warn!(%error, "files that show nowhere stay for an hour");
-                    }
-                    Err(_) => {}
-                }
-            }
-        };
-        tokio::select! {
-            () = clear => {}
-            () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => {}
-        }
-    })
-}
-
-/// Asks a store that refused a write until it takes one again: who is not ready gets no work by
-/// which that would show.
-fn probe(app: App, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let mut takes = app.store.takes_writes();
-        let ask = async {
-            while takes.wait_for(|takes| !takes).await.is_ok() {
-                tracing::error!(
-                    "the store takes no writes: free space, or look at the disk or the cluster"
-                );
-                while !*takes.borrow() {
-                    sleep(PROBE_EVERY).await;
-                    // Once it is claimed nothing is written, but it would be refused all the same.
-                    let _ = app.tenants.names().claim(&Name::global("store", "probe"), ()).await;
-                }
-                tracing::info!("the store takes writes again");
-            }
-        };
-        tokio::select! {
-            () = ask => {}
-            () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => {}
-        }
     })
 }

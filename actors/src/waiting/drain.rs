@@ -22,7 +22,7 @@ pub struct Drain {
 }
 
 /// Threads whose rows are taken out at once.
-const TURNS: usize = 16;
+const TURNS: usize = 64;
 /// A turn whose items have no answer after so long is tried again.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The first wait after a failure; it doubles up to [`WAIT_MAX`].

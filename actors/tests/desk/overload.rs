@@ -23,6 +23,11 @@ const START: Timestamp = Timestamp(1_790_000_000_000);
 
 /// A bench whose commits take a minute while the switch is on, as does deleting what waited.
 async fn slow(tuning: Tuning) -> (Bench, Arc<AtomicBool>) {
+    slow_by(Duration::from_secs(60), tuning).await
+}
+
+/// The same by another time.
+async fn slow_by(time: Duration, tuning: Tuning) -> (Bench, Arc<AtomicBool>) {
     let clock = Clock::standing_at(START);
     let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(|| START)));
     let switch = Arc::new(AtomicBool::new(false));
@@ -31,7 +36,7 @@ async fn slow(tuning: Tuning) -> (Bench, Arc<AtomicBool>) {
         Call::Write(Write::Apply(batch))
             if (is_commit(batch) || deletes_what_waited(batch)) && on.load(Ordering::Relaxed) =>
         {
-            Fate::Slow(Duration::from_secs(60))
+            Fate::Slow(time)
         }
         _ => Fate::Done,
     };
@@ -80,6 +85,21 @@ fn numbers(upto: usize) -> Vec<String> {
 
 fn patient(seconds: u64) -> Tuning {
     Tuning { patience: Duration::from_secs(seconds), ..Tuning::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn customers_who_wait_are_taken_out_beside_one_another() {
+    let (bench, slow) = slow_by(Duration::from_secs(1), patient(0)).await;
+    slow.store(true, Ordering::Relaxed);
+    let customers: Vec<_> = (0..64).map(|n| format!("{n}")).collect();
+    let say = |name: &String| says(vec![phone(name)], &format!("of {name}"), "hello");
+    let items = customers.iter().map(say).collect();
+    bench.desk.ingest(&account(), items).await.unwrap();
+    assert_eq!(bench.desk.waiting().threads(), 64);
+    let before = tokio::time::Instant::now();
+    drained(&bench).await;
+    assert!(before.elapsed() < Duration::from_secs(3), "{:?}", before.elapsed());
+    assert_eq!(bench.open().await.len(), 64);
 }
 
 #[tokio::test(start_paused = true)]

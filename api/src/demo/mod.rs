@@ -81,15 +81,14 @@ pub async fn run(
     let home = Home::open(data)?;
     let seed = fresh_seed();
     let graph = graph(seed).await?;
-    // Cut short, the store would be left to the next start to repair: it is waited for.
-    let server = Server::start(furnished(config, &graph, &home, keeps)).await;
-    let server = server.map_err(|error| error.to_string())?;
+    let mut stop = std::pin::pin!(stop);
+    let started = Server::start_until(furnished(config, &graph, &home, keeps), &mut stop).await;
+    let Some(server) = started.map_err(|error| error.to_string())? else { return Ok(()) };
     let url = home::url(server.address);
     graph.deliver_to(&format!("{url}/webhook"));
     let metrics = home::url(server.metrics);
     let (data, temporary) = (home.path(), home.is_temporary());
     let banner = Banner { url: &url, metrics: &metrics, data, temporary };
-    let mut stop = std::pin::pin!(stop);
     let play = async {
         let scene = tokio::select! {
             scene = Scene::set(&banner, &graph, seed) => scene?,

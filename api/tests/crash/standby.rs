@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use simulator::{Cassandra, CommitLog, Graph, GraphOptions, Wire, WireFaults};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -273,6 +274,35 @@ async fn a_start_that_fails_leaves_the_keyspace_to_the_next() {
     ];
     let said = run(cluster.directory(), &nowhere.concat(), &["serve"]).await.unwrap_err();
     assert!(said.contains("the server cannot start"), "{said}");
+    let next = Program::start(cluster.directory(), &env);
+    timeout(PATIENCE, next).await.expect("it serves");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_is_stopped_leaves_the_keyspace_to_the_next() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let node = cluster.database.address().to_string();
+    let mut env = cluster.env(&node);
+    env.push(LONG);
+    // A start that has the keyspace asks there for its files, and is not answered.
+    let bucket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", bucket.local_addr().unwrap());
+    let silent = [
+        &env[..],
+        &[
+            ("OMNISTREAM__STORAGE__S3__BUCKET", "files"),
+            ("OMNISTREAM__STORAGE__S3__ENDPOINT", &*endpoint),
+            ("OMNISTREAM__STORAGE__S3__ALLOW_HTTP", "true"),
+            ("OMNISTREAM__STORAGE__S3__ACCESS_KEY_ID", "nobody"),
+            ("OMNISTREAM__STORAGE__S3__SECRET_ACCESS_KEY", "nothing"),
+            ("OMNISTREAM__STORAGE__S3__REQUEST_TIMEOUT", "1m"),
+        ],
+    ];
+    let mut stopped = Program::stand_by(cluster.directory(), &silent.concat());
+    let asked = timeout(PATIENCE, bucket.accept()).await.expect("it asks for its files");
+    stopped.signal(Signal::TERM);
+    assert_eq!(timeout(PATIENCE, stopped.ended()).await.expect("it ends"), Some(0));
+    drop(asked);
     let next = Program::start(cluster.directory(), &env);
     timeout(PATIENCE, next).await.expect("it serves");
 }

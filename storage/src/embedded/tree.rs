@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use fjall::compaction::Leveled;
 use fjall::compaction::filter::{
     CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
 };
@@ -53,6 +54,11 @@ pub(super) struct Mark {
 /// leave, and a tenth of it when they leave nothing. Where that is too little the follower waits for the
 /// tree, then the log's writer for the follower.
 const GIVING_WAY: Niceness = Niceness(10);
+
+/// So many tables of what was in memory are merged at once into the first level, which is as large as that
+/// many tables of [`TABLE_BYTES`]: by the defaults, four and 64 MiB, it is twice what is merged into it.
+const MERGED_AT_ONCE: u8 = 8;
+const TABLE_BYTES: u64 = 32 << 20;
 
 const DURABLE: &[u8] = b"\0\0durable";
 const APPLIED: &[u8] = b"\0\0applied";
@@ -137,7 +143,9 @@ impl Fjall {
                 // too much for the cache, and each look-up would read it anew.
                 let in_pieces = PartitioningPolicy::new([false, true]);
                 let options = options.filter_block_partitioning_policy(in_pieces.clone());
-                options.index_block_partitioning_policy(in_pieces)
+                let options = options.index_block_partitioning_policy(in_pieces);
+                let merges = Leveled::default().with_l0_threshold(MERGED_AT_ONCE);
+                options.compaction_strategy(Arc::new(merges.with_table_target_size(TABLE_BYTES)))
             };
             database.keyspace(name, options)
         };
