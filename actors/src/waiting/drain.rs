@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine::id::ThreadId;
 use storage::waiting::{Body, Spot};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -21,8 +21,10 @@ pub struct Drain {
     task: JoinHandle<()>,
 }
 
-/// Threads whose rows are taken out at once.
+/// Threads whose rows are taken out at once, and about how many bytes of them: a row may be as large as a
+/// webhook.
 const TURNS: usize = 64;
+const BYTES: u32 = 16 << 20;
 /// A turn whose items have no answer after so long is tried again.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The first wait after a failure; it doubles up to [`WAIT_MAX`].
@@ -69,12 +71,13 @@ async fn run(waiting: Arc<Waiting>, ingress: Arc<Ingress>, mut stopped: oneshot:
     let (mut turns, mut threads) = (JoinSet::new(), HashMap::new());
     // Those that wait after a failure, and how often each failed.
     let (mut later, mut failures) = (BTreeSet::new(), HashMap::new());
+    let bytes = Arc::new(Semaphore::new(BYTES as usize));
     loop {
         while turns.len() < TURNS
             && let Some(thread) = waiting.next()
         {
-            let (waiting, ingress) = (waiting.clone(), ingress.clone());
-            let turn = turns.spawn(async move { turn(&waiting, &ingress, thread).await });
+            let (waiting, ingress, bytes) = (waiting.clone(), ingress.clone(), bytes.clone());
+            let turn = turns.spawn(async move { turn(&waiting, &ingress, &bytes, thread).await });
             threads.insert(turn.id(), thread);
         }
         let first: Option<(Instant, ThreadId)> = later.first().copied();
@@ -125,10 +128,18 @@ async fn load(waiting: &Waiting) {
 }
 
 /// A thread's turn: some of its rows go to it, one behind the other, and what is done is deleted.
-async fn turn(waiting: &Arc<Waiting>, ingress: &Ingress, thread: ThreadId) -> Result<(), Failure> {
+async fn turn(
+    waiting: &Arc<Waiting>,
+    ingress: &Ingress,
+    room: &Semaphore,
+    thread: ThreadId,
+) -> Result<(), Failure> {
     let Found::Rows(page) = waiting.begin(thread) else { return Ok(()) };
     let Some((_, first)) = page.first() else { return Ok(()) };
     let bytes = page.iter().map(|(_, row)| row.bytes).sum();
+    // One that is larger than all of it goes alone. It is never closed.
+    let _room =
+        room.acquire_many(u32::try_from(bytes).map_or(BYTES, |bytes| bytes.min(BYTES))).await;
     let _turn = ingress.turns.take_waited(first.tenant, bytes).await;
     let rows = waiting.read(&page).await?;
     let (chain, until) = (Chain::default(), Instant::now() + PATIENCE);

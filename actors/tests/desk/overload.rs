@@ -103,6 +103,35 @@ async fn customers_who_wait_are_taken_out_beside_one_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_what_waits_only_so_many_bytes_are_taken_out_at_once() {
+    let (open, most) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+    let counted = most.clone();
+    let decide = move |call: &Call<'_>| match call {
+        Call::Scan(scan) if *scan.table == WAITING && scan.until.is_some() => {
+            counted.fetch_max(open.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            Fate::Done
+        }
+        Call::Write(Write::Apply(batch)) if deletes_what_waited(batch) => {
+            open.fetch_sub(1, Ordering::Relaxed);
+            Fate::Done
+        }
+        Call::Write(Write::Apply(batch)) if is_commit(batch) => Fate::Slow(Duration::from_secs(1)),
+        _ => Fate::Done,
+    };
+    let memory = Arc::new(Memory::new(Arc::new(|| START)));
+    let store = Arc::new(Faulty::new(memory, decide));
+    let bench = Bench::tuned(store, Clock::standing_at(START), patient(0)).await;
+    let long = "a".repeat(1 << 20);
+    let say = |n| says(vec![phone(&format!("{n}"))], &format!("of {n}"), &long);
+    bench.desk.ingest(&account(), (0..40).map(say).collect()).await.unwrap();
+    assert!(bench.desk.waiting().amount().bytes > 40 << 20);
+    drained(&bench).await;
+    assert_eq!(bench.open().await.len(), 40);
+    let most = most.load(Ordering::Relaxed);
+    assert!((8..=16).contains(&most), "{most} MiB");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_not_committed_in_time_waits_is_answered_and_comes_once_in_order() {
     let (bench, slow) = slow(patient(1)).await;
     hears(&bench, 0).await.unwrap();
