@@ -9,7 +9,7 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use actors::clock::{Clock, Stamps};
@@ -40,7 +40,7 @@ use storage::{Guarantees, Stamp, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use self::opening::{Opened, Own};
 use self::options::{bucket, desk_options, downloads, mailer, search_options};
@@ -115,9 +115,15 @@ impl Server {
     ) -> Result<Option<Self>, NotStarted> {
         let mut stop = pin!(stop);
         let parts = Beginning::new(&config)?;
+        let owned = OnceLock::new();
         let opened = tokio::select! {
-            opened = Box::pin(opening::open(&config, &parts)) => opened?,
-            () = &mut stop => return Ok(None),
+            opened = Box::pin(opening::open(&config, &parts, &owned)) => opened?,
+            () = &mut stop => {
+                if let Some(own) = owned.get() {
+                    give_back(own, config.server.drain).await;
+                }
+                return Ok(None);
+            }
         };
         Box::pin(Self::begin(config, parts, opened, stop)).await
     }
@@ -136,7 +142,7 @@ impl Server {
         opened: Opened,
         stop: impl Future<Output = ()>,
     ) -> Result<Option<Self>, NotStarted> {
-        let own = opened.own.clone();
+        let (own, drain) = (opened.own.clone(), config.server.drain);
         let begun = tokio::select! {
             begun = Box::pin(Self::begin_with(config, parts, opened)) => begun.map(Some),
             () = own.lost() => Err(NotStarted(
@@ -145,7 +151,7 @@ impl Server {
             () = stop => Ok(None),
         };
         if !matches!(begun, Ok(Some(_))) {
-            own.give_back().await;
+            give_back(&own, drain).await;
         }
         begun
     }
@@ -390,6 +396,13 @@ impl Server {
 /// Of a start that nobody stops.
 fn begun(begun: Result<Option<Server>, NotStarted>) -> Result<Server, NotStarted> {
     begun?.ok_or_else(|| NotStarted("the server was stopped before it served".to_owned()))
+}
+
+/// Whoever is stopped while nothing answers ends all the same.
+async fn give_back(own: &Own, within: Duration) {
+    if timeout(within, own.give_back()).await.is_err() {
+        tracing::warn!("what this process has for itself was not given back in `server.drain`");
+    }
 }
 
 fn not_started(error: impl std::fmt::Display) -> NotStarted {

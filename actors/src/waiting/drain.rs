@@ -25,7 +25,7 @@ pub struct Drain {
 /// webhook.
 const TURNS: usize = 64;
 const BYTES: u32 = 16 << 20;
-/// A turn whose items have no answer after so long is tried again.
+/// A turn in which nothing is answered for so long is tried again.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The first wait after a failure; it doubles up to [`WAIT_MAX`].
 const WAIT: Duration = Duration::from_millis(50);
@@ -112,6 +112,7 @@ async fn run(waiting: Arc<Waiting>, ingress: Arc<Ingress>, mut stopped: oneshot:
             _ = &mut stopped => break,
         }
     }
+    bytes.close();
     turns.join_all().await;
 }
 
@@ -137,12 +138,13 @@ async fn turn(
     let Found::Rows(page) = waiting.begin(thread) else { return Ok(()) };
     let Some((_, first)) = page.first() else { return Ok(()) };
     let bytes = page.iter().map(|(_, row)| row.bytes).sum();
-    // One that is larger than all of it goes alone. It is never closed.
-    let _room =
-        room.acquire_many(u32::try_from(bytes).map_or(BYTES, |bytes| bytes.min(BYTES))).await;
+    // One that is larger than all of it goes alone.
+    let taken = u32::try_from(bytes).map_or(BYTES, |bytes| bytes.min(BYTES));
+    // Behind a stop nothing more is taken out.
+    let Ok(_room) = room.acquire_many(taken).await else { return Ok(()) };
     let _turn = ingress.turns.take_waited(first.tenant, bytes).await;
     let rows = waiting.read(&page).await?;
-    let (chain, until) = (Chain::default(), Instant::now() + PATIENCE);
+    let chain = Chain::default();
     let send = |(spot, body): (Spot, Option<Body>)| {
         let Some(body) = body else { return (spot, Step::Done) };
         let item = body.item().ok().and_then(|item| Item::of(thread, item));
@@ -153,7 +155,7 @@ async fn turn(
     let (mut done, mut failure) = (Vec::with_capacity(steps.len()), None);
     for (spot, step) in steps {
         let ended = match step {
-            Step::Sent(sent) => ingress.end(sent, until).await,
+            Step::Sent(sent) => ingress.end(sent, Instant::now() + PATIENCE).await,
             Step::Done => Ok(()),
             Step::Unreadable(body) => ingress.bury_waiting(&body).await,
         };

@@ -3,7 +3,7 @@
 
 use std::os::fd::AsFd;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actors::clock::Stamps;
@@ -85,9 +85,14 @@ impl Own {
 }
 
 /// Opens the store, and raises the stamps above all that are in it. One into which rows are still to be
-/// imported is not served.
-pub(super) async fn open(config: &Config, parts: &Beginning) -> Result<Opened, NotStarted> {
-    let opened = open_to_serve(config, parts).await?;
+/// imported is not served. `owned` is what this process has for itself, from when it has it: whoever drops
+/// this gives that back.
+pub(super) async fn open(
+    config: &Config,
+    parts: &Beginning,
+    owned: &OnceLock<Own>,
+) -> Result<Opened, NotStarted> {
+    let opened = open_to_serve(config, parts, owned).await?;
     if let Err(part) = refuse_part(&*opened.store).await {
         opened.own.give_back().await;
         return Err(NotStarted(part.0));
@@ -95,7 +100,12 @@ pub(super) async fn open(config: &Config, parts: &Beginning) -> Result<Opened, N
     Ok(opened)
 }
 
-async fn open_to_serve(config: &Config, parts: &Beginning) -> Result<Opened, NotStarted> {
+async fn open_to_serve(
+    config: &Config,
+    parts: &Beginning,
+    owned: &OnceLock<Own>,
+) -> Result<Opened, NotStarted> {
+    let owns = |own| owned.get_or_init(|| own).clone();
     let clock = parts.clock.clone();
     let now: Now = Arc::new(move || clock.now());
     match config.storage.backend {
@@ -103,15 +113,15 @@ async fn open_to_serve(config: &Config, parts: &Beginning) -> Result<Opened, Not
         Backend::Embedded => {
             let store = Arc::new(embedded(config, now)?);
             parts.stamps.raise(store.highest_stamp());
-            Ok(Opened::new(store.clone(), Own::Directory(store)))
+            Ok(Opened::new(store.clone(), owns(Own::Directory(store))))
         }
         Backend::Cql => {
             let store = Cql::open(options(config)).await.map_err(not_started)?;
             let (lease, standby) = lease(config, parts, &store).await?;
+            let own = owns(Own::Keyspace(lease.clone()));
             parts.stamps.raise(Stamp(lease.from().0 - 1));
             complete(&store, &lease).await.map_err(not_started)?;
-            let leased = Leased::new(store, lease.clone());
-            Ok(Opened { standby, ..Opened::new(Arc::new(leased), Own::Keyspace(lease)) })
+            Ok(Opened { standby, ..Opened::new(Arc::new(Leased::new(store, lease)), own) })
         }
     }
 }
