@@ -8,6 +8,8 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
+use crate::machine::go_first;
+
 /// When each request is due. Clones share the requests among them.
 #[derive(Clone)]
 pub(crate) enum Arrivals {
@@ -35,7 +37,10 @@ impl Arrivals {
     pub(crate) fn open(schedule: Schedule) -> Self {
         let (send, due) = unbounded_channel();
         // On a thread of its own: a runtime's timers step by a millisecond. It ends by itself.
-        std::thread::spawn(move || pace(schedule, &send));
+        std::thread::spawn(move || {
+            go_first();
+            pace(schedule, &send);
+        });
         Self::Open(Rc::new(Mutex::new(due)))
     }
 

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::arrivals::{Arrivals, Schedule};
 use crate::body::Bodies;
 use crate::customers::Customers;
+use crate::machine::go_first;
 use crate::process::{self, Cost, Cpu};
 use crate::report::{Latency, Loop, Report, ServerCost};
 use crate::sender::{Sender, Sent, Stint};
@@ -81,6 +82,9 @@ impl Load {
     /// Sends them; answers what came of it, of nobody's customers.
     pub(crate) async fn run(self, sender: Rc<Sender>) -> io::Result<Report> {
         let Self { rate, connections, .. } = self;
+        if rate > 0.0 {
+            go_first();
+        }
         let open = sender.connect(connections).await?;
         let begin = Instant::now();
         let (from, until) = (begin + self.warm_up, begin + self.time);

@@ -1,6 +1,8 @@
 """A round from the due POST to the websocket: the engine, and the bare program E, each at shares of its own maximum."""
 
 import json
+import os
+import shutil
 import subprocess
 import time
 
@@ -25,7 +27,8 @@ def bare(lab):
             listen += ["--n", SOCKETS, "--warm", 1.5, "--secs", lab.seconds, "--pids", server.pid]
             post = [limits, "load", "--addr", address, "--conns", 64, "--stamp", 1, "--rate", rate, "--warm", 1]
             post += ["--secs", lab.seconds + 0.5, "--pids", server.pid]
-            words = [[str(word) for word in one] for one in (listen, post)]
+            # Like those of `loadtest`, who wait for a time or are timed go first.
+            words = [[*first(), *(str(word) for word in one)] for one in (listen, post)]
             with subprocess.Popen(words[0], stdout=subprocess.PIPE, text=True) as listener:
                 time.sleep(2)  # it opens its sockets, and waits a second and a half before it begins to count
                 posted = subprocess.run(words[1], stdout=subprocess.PIPE, text=True, check=True, timeout=120)
@@ -36,6 +39,11 @@ def bare(lab):
         for share in SHARES:
             row[f"p99_ms_at_{share}"] = at(int(row["rate"] * share / 100))[1]["p99"] / 1000
     return row
+
+
+def first():
+    """What lets a program run as soon as it has something to do, where that is allowed."""
+    return ["chrt", "--fifo", "1"] if os.geteuid() == 0 and shutil.which("chrt") else []
 
 
 def round_of(lab):

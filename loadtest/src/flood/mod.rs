@@ -16,6 +16,7 @@ use crate::arrivals::{Arrivals, Schedule};
 use crate::body::Bodies;
 use crate::customers::Customers;
 use crate::ledger::{Author, Comparison};
+use crate::machine::go_first;
 use crate::process::{Cost, Cpu};
 use crate::readback::Reader;
 use crate::sender::{Sender, Sent, Stint, done, on_a_thread};
@@ -206,6 +207,7 @@ impl Flood {
 
     /// The bystander's thread.
     async fn standing_by(self, times: Times) -> io::Result<Work> {
+        go_first();
         let sender = self.sender(&self.bystander, Customers::InTurn(0..BYSTANDERS, 1));
         let send = |from, until| {
             let connections = sender.connections(BYSTANDER_CONNECTIONS);

@@ -16,7 +16,7 @@ use super::follow::{Follow, Wrong};
 use super::frames::{Answer, Frame, hello, sub};
 use super::world::World;
 use crate::customers::mixed;
-use crate::result::{CONNECT, END_TO_END};
+use crate::result::CONNECT;
 use crate::sockets::websocket::{Heard, WebSocket};
 
 /// All subscribers.
@@ -54,6 +54,9 @@ pub(super) struct Seen {
     /// Conversations that could not be gone on with from where they were. (Lists are not kept over a
     /// restart.)
     pub(super) begun_anew: u64,
+    /// Events that are not counted yet: when each was told, and perhaps a customer's new message by it.
+    /// Those who send share what counts them, and wait for it.
+    told: Vec<(Instant, Option<u64>)>,
     pub(super) findings: Findings,
     /// Why sockets ended that nobody here has ended, and how many.
     pub(super) ended: BTreeMap<String, u64>,
@@ -110,6 +113,7 @@ impl Crowd {
             events: 0,
             reconnects: 0,
             begun_anew: 0,
+            told: Vec::new(),
             findings: Findings::default(),
             ended: BTreeMap::new(),
         };
@@ -228,6 +232,7 @@ impl Crowd {
                 Err(error) => member.end(&error, &mut self.seen),
             }
         }
+        self.seen.settle();
         Ok(())
     }
 }
@@ -325,15 +330,22 @@ impl Member {
 
 impl Seen {
     /// An event was told, and perhaps a customer's new message by it.
-    fn told(&self, message: Option<u64>) {
-        if !self.is_live {
+    fn told(&mut self, message: Option<u64>) {
+        if self.is_live {
+            self.told.push((Instant::now(), message));
+        }
+    }
+
+    /// Counts what was told.
+    fn settle(&mut self) {
+        if self.told.is_empty() {
             return;
         }
-        let (now, world) = (Instant::now(), &self.world);
-        world.meter.count(now, |counts| counts.delivered += 1);
-        if let Some(due) = message.and_then(|n| world.ledger().due(n)) {
-            world.meter.took(due, END_TO_END, now.saturating_duration_since(due));
-        }
+        let ledger = self.world.ledger();
+        let due = |message: Option<u64>| message.and_then(|n| ledger.due(n));
+        let took: Vec<_> = self.told.drain(..).map(|(now, message)| (now, due(message))).collect();
+        drop(ledger);
+        self.world.meter.told(&took);
     }
 
     fn begins_anew(&mut self, stream: &str) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
+use crate::result::END_TO_END;
 use crate::tally::{Outcome, micros};
 
 /// Counts what everybody does at once. What was due before a time does not count.
@@ -52,6 +53,18 @@ impl Meter {
     /// Something took so long.
     pub(super) fn took(&self, due: Instant, what: &'static str, time: Duration) {
         self.count(due, |counts| counts.record(what, micros(time)));
+    }
+
+    /// Subscribers were told of events: when, and perhaps when what they tell of was due.
+    pub(super) fn told(&self, events: &[(Instant, Option<Instant>)]) {
+        let mut inner = self.lock();
+        let (from, counts) = &mut *inner;
+        for (now, due) in events.iter().filter(|(now, _)| now >= from) {
+            counts.delivered += 1;
+            if let Some(due) = due.filter(|due| due >= from) {
+                counts.record(END_TO_END, micros(now.saturating_duration_since(due)));
+            }
+        }
     }
 
     /// Something happened that was due at this time.
@@ -102,6 +115,7 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::{Counts, Meter};
+    use crate::result::END_TO_END;
     use crate::tally::Outcome;
     use std::time::Duration;
     use tokio::time::Instant;
@@ -121,6 +135,19 @@ mod tests {
         assert_eq!((counts.acknowledged, counts.refused, counts.unknown), (1, 1, 1));
         assert!(counts.at("acknowledge", 1.0).unwrap().abs_diff(3_000) < 10);
         assert_eq!(meter.take().acknowledged, 0);
+    }
+
+    #[test]
+    fn what_subscribers_are_told_counts_from_when_it_is_told_and_takes_from_when_it_was_due() {
+        let (meter, from) = (Meter::new(), Instant::now());
+        meter.begin(from);
+        let at = |millis| from + Duration::from_millis(millis);
+        let before = from - Duration::from_millis(1);
+        meter.told(&[(before, Some(before)), (at(1), Some(before)), (at(2), None)]);
+        meter.told(&[(at(9), Some(at(4)))]);
+        let counts = meter.take();
+        assert_eq!((counts.delivered, counts.took[END_TO_END].len()), (3, 1));
+        assert!(counts.at(END_TO_END, 1.0).unwrap().abs_diff(5_000) < 10);
     }
 
     #[test]

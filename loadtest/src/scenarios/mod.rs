@@ -36,7 +36,7 @@ use self::scenario::Scenario;
 use self::server::{Process, Server};
 use self::world::World;
 use crate::connection::Connection;
-use crate::machine::Machine;
+use crate::machine::{Machine, go_first};
 use crate::process;
 use crate::result::{self, FORMAT, Ledger, Phase, Recorded, RunResult};
 use crate::target::Target;
@@ -290,6 +290,7 @@ async fn watch(world: &Arc<World>, orders: mpsc::Receiver<Order>) -> io::Result<
     let (ready, is_ready) = oneshot::channel();
     let shared = world.clone();
     let watching: Watching = spawn_blocking(move || {
+        go_first();
         if let Some(thread) = process::this_thread() {
             shared.crowd.get_or_init(|| thread);
         }

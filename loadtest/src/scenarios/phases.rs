@@ -15,6 +15,7 @@ use super::meter::Counts;
 use super::server::{Process, Server};
 use super::world::World;
 use crate::arrivals::{Arrivals, Schedule};
+use crate::machine::go_first;
 use crate::process::{self, Cpu};
 use crate::result::{
     ACKNOWLEDGE, END_TO_END, GeneratorCost, LATENESS, Phase, REST, Recorded, Second, ServerCost,
@@ -124,6 +125,7 @@ impl Phases<'_> {
         on_a_thread(move || async move {
             let arrivals = match rate {
                 Some(rate) => {
+                    go_first();
                     let rate = rate * turns_per_message(&world.scenario.load);
                     Arrivals::open(Schedule { begin, until, rate, count: u64::MAX })
                 }

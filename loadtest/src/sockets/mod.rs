@@ -18,6 +18,7 @@ use crate::arrivals::{Arrivals, Schedule};
 use crate::body::{Bodies, FIRST_NUMBER};
 use crate::connection::Connection;
 use crate::customers::Customers;
+use crate::machine::go_first;
 use crate::process::{self, Cost};
 use crate::report::Latency;
 use crate::sender::{Sender, Sent, Stint, on_a_thread};
@@ -167,6 +168,7 @@ impl Sockets {
     fn publish(&self, bodies: Bodies, schedule: Schedule) -> Receiver<io::Result<Sent>> {
         let (target, patience) = (self.publisher.target().clone(), self.patience);
         on_a_thread(move || async move {
+            go_first();
             let sender = Sender::new(&target, bodies);
             let connections = sender.connect(1).await?;
             let stint = Stint {
