@@ -10,10 +10,22 @@ from measure.sockets import watched
 
 
 # Sockets, events a second, and how many sockets are opened a second.
-CASES = {"1k": (1000, 20, 500), "10k": (10_000, 2, 1000), "joined": (200, 400, 200)}
+CASES = {"1k": (1000, 20, 500), "10k": (10_000, 2, 1000)}
+# So many events a second that some are written together.
+JOINED = {"joined": (200, 400, 200)}
 
 
 def round_of(lab):
+    """Few events to many sockets, beside all others."""
+    return compared(lab, CASES)
+
+
+def joined(lab):
+    """Many events to few sockets, beside R alone."""
+    return compared(lab, JOINED)
+
+
+def compared(lab, cases):
     most = open_files(10_000)
     roomy = settings([f"limits.sockets_per_user={most}", f"limits.connections={most}", "limits.handshakes_per_second=5000"])
     reference, rows, size = lab.reference, {}, 500
@@ -25,7 +37,7 @@ def round_of(lab):
         lab.tell(name, rows[name])
         return report
 
-    for case, (sockets, rate, ramp) in CASES.items():
+    for case, (sockets, rate, ramp) in cases.items():
         options = {"rate": rate, "for": 2 * lab.seconds, "sockets": sockets, "ramp": ramp}
         with case_of(lab, rows, f"engine {case}", "") as place:
             with engine(place, roomy) as server:
@@ -37,7 +49,7 @@ def round_of(lab):
             if place:
                 with beside(place, reference.sockets(), publish) as server:
                     told(f"R {case}", watched(server, post=f"http://{publish}/pub", bytes=size, **options)[0])
-        if case == "joined":
+        if cases is JOINED:
             continue
         with case_of(lab, rows, f"nchan {case}", reference.why("limits") or reference.why("nchan")) as place:
             if place:
