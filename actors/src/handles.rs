@@ -66,8 +66,7 @@ impl Handles {
         scope: Scope,
         handle: &Handle,
     ) -> Result<Option<Held>, StoreError> {
-        let name = on_account(scope, handle);
-        let held = self.0.get(&name).await?;
+        let (name, held) = (on_account(scope, handle), self.written(scope, handle).await?);
         if held.is_some() || name.name == handle.value {
             return Ok(held);
         }
@@ -76,6 +75,15 @@ impl Handles {
             Some(held) => self.0.claim(&name, held).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// The same of a handle that was claimed as such are by now: that has nothing to be written.
+    pub(crate) async fn written(
+        &self,
+        scope: Scope,
+        handle: &Handle,
+    ) -> Result<Option<Held>, StoreError> {
+        self.0.get(&on_account(scope, handle)).await
     }
 
     /// Claims a handle; answers who holds it then.

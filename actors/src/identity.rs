@@ -101,6 +101,10 @@ impl Identities {
             Ok(owner) => return Ok(owner),
             Err(looked) => looked,
         };
+        if let Some(owner) = self.familiar(account, handles, name).await? {
+            self.known.remember(key, owner, looked);
+            return Ok(owner);
+        }
         let found = self.claimed(account, handles, sent_at).await?;
         let mut owner = found.first().ok_or(Failure::Unavailable)?.1.owner();
         // Whose a number is that somebody had before depends on when something was sent.

@@ -9,6 +9,7 @@ pub mod desk;
 pub mod downloads;
 pub mod effects;
 pub mod failure;
+mod familiar;
 pub mod feed;
 pub mod fetcher;
 pub mod grants;

@@ -9,7 +9,7 @@ use engine::time::Timestamp;
 use storage::faulty::{Call, Fate, Faulty, Write};
 use storage::memory::Memory;
 
-use crate::bench::{Bench, account, phone, says};
+use crate::bench::{Bench, account, bsuid, phone, says};
 
 /// What was asked of the store, each by its table.
 #[derive(Clone, Default)]
@@ -99,6 +99,21 @@ async fn where_nothing_lands_later_a_cold_conversation_wakes_without_its_log() {
     let (reads, writes) = statements.take();
     assert_eq!(of_its_own(&reads), ["threads", "recent_ids", "conversations"], "of {reads:?}");
     assert!(!writes.contains(&"threads"), "nothing is to be overtaken by this: {writes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_lands_later_whoever_says_nothing_new_of_themselves_wakes_no_contact() {
+    let (mut bench, _) = bench_of_one_process().await;
+    say(&bench, 0).await;
+    bench.restart().await;
+    let before = bench.desk.actors();
+    say(&bench, 1).await;
+    assert_eq!(bench.desk.actors() - before, 1, "the thread alone");
+    bench.restart().await;
+    let both = vec![bsuid("b-1"), phone("15550001")];
+    bench.desk.ingest(&account(), vec![says(both, "m2", "hello")]).await.unwrap();
+    let contacts = bench.contacts().await;
+    assert_eq!((contacts.len(), contacts[0].identities.len()), (1, 2), "what is new is learned");
 }
 
 async fn say(bench: &Bench, n: u32) {
