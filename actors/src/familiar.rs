@@ -72,8 +72,7 @@ impl Said {
         let contact = Contacts::new(store).get(owner.contact).await?;
         let is_itself = |c: &Contact| c.tenant == scope.tenant && c.merged_into.is_none();
         let Some(mut contact) = contact.filter(is_itself) else { return Ok(false) };
-        let has_left = handles.iter().any(|handle| contact.left_at(handle).is_some());
         let named: Vec<_> = handles.iter().map(|h| Identity::of(h, scope.account)).collect();
-        Ok(!has_left && !contact.learn(&named, Some(owner.thread), name.as_deref(), *now))
+        Ok(!contact.learn(&named, Some(owner.thread), name.as_deref(), *now))
     }
 }

@@ -16,6 +16,8 @@ mod earlier;
 #[cfg(test)]
 mod effects;
 #[cfg(test)]
+mod familiar;
+#[cfg(test)]
 mod fetcher;
 #[cfg(test)]
 mod first;

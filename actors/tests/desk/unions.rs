@@ -359,7 +359,7 @@ fn moves(write: &Write) -> bool {
 }
 
 /// Whether a row of this table is put.
-fn puts(batch: &Batch, name: &str) -> bool {
+pub(crate) fn puts(batch: &Batch, name: &str) -> bool {
     let is = |change: &Change| matches!(change, Change::Put { table, .. } if table.name == name);
     batch.changes.iter().any(is)
 }
