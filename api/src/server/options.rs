@@ -16,8 +16,8 @@ use storage::media::BucketOptions;
 
 use super::{NotStarted, not_started};
 
-/// Handles of customers that stay in memory.
-const HANDLES_MAX: usize = 500_000;
+/// Whose actor is in memory is found in memory: so many handles stay for each that may be.
+const HANDLES_OF_EACH: usize = 3;
 
 pub(super) fn downloads(config: &Config) -> Result<Downloads, NotStarted> {
     Downloads::new(DownloadOptions {
@@ -119,7 +119,7 @@ pub(super) fn desk_options(config: &Config, newest: Timestamp) -> DeskOptions {
         poison_attempts: limits.poison_attempts,
         decide: engine::conversation::decide,
         newest,
-        known_handles: HANDLES_MAX,
+        known_handles: HANDLES_OF_EACH * limits.live_actors,
         merge_suggestions: limits.merge_suggestions,
         page_bytes: limits.page_cache_bytes,
         shards: cores * 4,
