@@ -1,8 +1,10 @@
 //! Messages and contacts are found by their words: the index beside the store follows what is
 //! committed, and is asked for what somebody may see.
 
+mod behind;
 mod find;
 mod keep;
+mod spared;
 
 use std::collections::HashSet;
 use std::path::PathBuf;

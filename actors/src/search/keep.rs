@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use engine::conversation::Conversation;
 use engine::fact::Commit;
-use engine::id::ContactId;
+use engine::id::{ContactId, ConversationId};
 use engine::message::MessageRow;
 use engine::time::Timestamp;
+use storage::contacts::Contacts;
 use storage::conversations::{Conversations, FIRST_HOUR};
 use storage::keys::hour;
 use storage::search::{Round, SearchError, SearchWriter, Trust, behind_all};
@@ -17,11 +18,11 @@ use storage::{Store, StoreError, together};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::behind::{BATCH, Page, Sought};
+use super::spared::{left_out, spared};
 use super::{Inner, Mark, Search, aside};
 use crate::panics::{Panicked, caught, caught_in};
 
-/// So many messages or contacts are read at once.
-const BATCH: usize = 64;
 /// A round takes this long before it is written, or little longer, if it is not full before.
 const GATHERING: Duration = Duration::from_millis(500);
 /// After a failure it is opened again; each time later, at most so much.
@@ -184,23 +185,6 @@ impl Search {
 
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
     drop(stopping.wait_for(|stopping| *stopping).await);
-}
-
-/// What cannot be read, or fails the program, is not found, and is in nobody's way.
-async fn spared<T>(
-    read: impl Future<Output = Result<T, StoreError>>,
-) -> Result<Option<T>, StoreError> {
-    match caught_in("search", read).await {
-        Ok(Err(StoreError::Corrupt(why))) => left_out(&why.0),
-        Err(Panicked) => left_out("it panicked"),
-        Ok(read) => return read.map(Some),
-    }
-    Ok(None)
-}
-
-fn left_out(why: &str) {
-    tracing::error!(why, "something cannot be brought into the search index");
-    metrics::counter!("omnistream_search_left_out_total").increment(1);
 }
 
 impl Keeper<'_> {
@@ -371,66 +355,88 @@ impl Keeper<'_> {
             return Ok(());
         }
         let worked = spared(self.search.0.conversations.worked(shard, at)).await?;
-        for id in worked.into_iter().flatten().filter_map(|(_, worked)| worked.case) {
-            let head = spared(self.search.0.conversations.folded(id)).await?.flatten();
-            // Of each conversation once: it may have been at work in many hours.
-            let is_due =
-                |head: &Conversation| hour(head.updated_at) == at && head.updated_at >= since;
-            match head.filter(is_due) {
-                Some(head) if head.created_at >= since => self.put_whole(&head).await?,
-                Some(head) => self.put_since(&head, since).await?,
-                None => {}
-            }
+        let mut ids: Vec<_> =
+            worked.into_iter().flatten().filter_map(|(_, worked)| worked.case).collect();
+        while !ids.is_empty() {
+            let some = ids.split_off(ids.len().saturating_sub(BATCH));
+            self.look_at(Sought { hour: at, since }, some).await?;
         }
-        let contacts = spared(self.search.0.contacts.dirty(shard, at)).await?;
-        for contact in contacts.unwrap_or_default() {
-            spared(self.put_contact(contact, false)).await?;
+        let mut contacts =
+            spared(self.search.0.contacts.dirty(shard, at)).await?.unwrap_or_default();
+        while !contacts.is_empty() {
+            let some = contacts.split_off(contacts.len().saturating_sub(BATCH));
+            self.put_contacts(some).await?;
             self.write_full().await?;
         }
         self.behind = Some(behind.step());
         Ok(())
     }
 
-    /// Brings in what the commits since then say: what those before say is in the index.
-    async fn put_since(&mut self, head: &Conversation, since: Timestamp) -> Result<(), Failed> {
-        let mut before = head.seq + 1;
-        loop {
-            let conversations = &self.search.0.conversations;
-            let commits = spared(conversations.commits_before(head.id, before, BATCH)).await?;
-            let Some(commits) = commits else { return self.put_whole(head).await };
-            let Some(oldest) = commits.last() else { return Ok(()) };
-            before = oldest.first;
-            let mut is_older = true;
-            for commit in commits.iter().filter(|commit| commit.at >= since) {
-                is_older = false;
-                self.put_what_it_says(head, commit).await?;
-            }
-            self.write_full().await?;
-            // One may be older than the one before it: a clock was set back in between. So many are not.
-            if is_older {
-                return Ok(());
+    /// Brings in what these conversations say, of those that are sought.
+    async fn look_at(&mut self, sought: Sought, ids: Vec<ConversationId>) -> Result<(), Failed> {
+        let mut left = ids;
+        while !left.is_empty() {
+            let ids = left.clone();
+            let read = async move |store| sought.among(&Conversations::new(store), &ids).await;
+            let (looked, found) = together(self.search.0.conversations.store(), read).await?;
+            left.drain(..looked);
+            for (head, page) in found {
+                self.put_pages(sought, head, page).await?;
             }
         }
+        Ok(())
     }
 
-    async fn put_whole(&mut self, head: &Conversation) -> Result<(), Failed> {
-        self.round.clear(head.id);
-        let (mut before, mut is_damaged) = (u64::MAX, false);
+    /// Brings in what a conversation says, from this page on.
+    async fn put_pages(
+        &mut self,
+        sought: Sought,
+        head: Conversation,
+        first: Page,
+    ) -> Result<(), Failed> {
+        let (mut page, mut is_whole, mut is_damaged) = (first, false, false);
         loop {
-            let conversations = &self.search.0.conversations;
-            let page = spared(conversations.readable(head, (before, 0), BATCH)).await?;
-            let (page, is_one_damaged) = page.unwrap_or_default();
-            is_damaged |= is_one_damaged;
-            let Some(oldest) = page.last() else { break };
-            before = oldest.message.seq;
-            for row in &page {
-                let put = || self.round.put(head.tenant, head.channel, row, true);
+            if page.is_whole && !is_whole {
+                is_whole = true;
+                self.round.clear(head.id);
+            }
+            is_damaged |= page.is_damaged;
+            for row in &page.rows {
+                let put = || match is_whole {
+                    true => self.round.put(head.tenant, head.channel, row, true),
+                    false => self.put(&head, row, false),
+                };
                 caught("search", put).unwrap_or_else(|_| left_out("it panicked"));
             }
             self.write_full().await?;
+            let Some(before) = page.before else { break };
+            let of = head.clone();
+            let read = async move |store| {
+                sought.page(&Conversations::new(store), &of, is_whole, before).await
+            };
+            page = together(self.search.0.conversations.store(), read).await?;
         }
         if is_damaged {
             left_out("messages cannot be read");
+        }
+        Ok(())
+    }
+
+    /// Brings in contacts as they are now.
+    async fn put_contacts(&mut self, ids: Vec<ContactId>) -> Result<(), StoreError> {
+        let read = async move |store| {
+            let (contacts, mut all) = (Contacts::new(store), Vec::with_capacity(ids.len()));
+            for id in ids {
+                all.push((id, spared(contacts.get(id)).await?));
+            }
+            Ok(all)
+        };
+        for (id, contact) in together(self.search.0.conversations.store(), read).await? {
+            match contact {
+                Some(Some(contact)) => self.round.put_contact(&contact, false),
+                Some(None) => self.round.remove_contact(id),
+                None => {}
+            }
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ GROUPS = {
     "joined": (fanout.joined, 1),
     "fanout": (fanout.round_of, 4.5),
     "memory": (memory.memory, 5),
-    "spread": (states.spread, 1),
+    "spread": (states.spread, 5),
     "restart": (states.restart, 1),
     "kills": (scenarios.kills, 12),
 }

@@ -6,7 +6,7 @@ import urllib.request
 
 from measure.machine import quiet, scratch, spent
 from measure.search import caught_up
-from measure.servers import beside, engine, loadtest
+from measure.servers import actors, beside, engine, load, loadtest, settings
 from measure.state import fill, state
 from measure.webhooks import closed
 
@@ -15,8 +15,8 @@ PAGE = 50
 
 
 def spread(lab):
-    """Webhooks over all conversations of a large store, of a small one, and over one conversation."""
-    rows = {}
+    """Webhooks over all conversations of a large store, asleep and awake, of a small one, and over one conversation."""
+    rows = {"many awake": awake(lab)}
     turn = lab.turn("spread")
     for name, conversations, messages in (("over many", lab.scaled(MANY), 1), ("over 1,000", FEW, 1)):
         place, _ = state(lab.dir, conversations, conversations * messages)
@@ -32,6 +32,22 @@ def spread(lab):
                 rows["one"] = {"idle": quiet(lab.quiet)} | closed(server, lab.seconds, customers=1)
                 lab.tell("one", rows["one"])
     return rows
+
+
+def awake(lab):
+    """Webhooks over all conversations of a large store once all of them are in memory: each has written before."""
+    conversations = lab.scaled(MANY)
+    place, _ = state(lab.dir, conversations, conversations)
+    with engine(place, settings([f"limits.live_actors={2 * conversations}", "limits.idle_passivation=1h"])) as server:
+        caught_up(server)
+        load(server, rate=0, count=conversations, connections=256, customers=conversations, warm_up=0, **{"for": 600})
+        row = {"awake": actors(server, "thread")}
+        caught_up(server)
+        row |= {"idle": quiet(lab.quiet)} | closed(server, lab.seconds, customers=conversations)
+        if row["awake"] < conversations:
+            row["missing"] = f"only {row['awake']} of {conversations} conversations are in memory"
+        lab.tell("many awake", row)
+    return row
 
 
 def restart(lab):
