@@ -2,6 +2,7 @@
 //! a disk that is handed to another thread costs more than what is read.
 
 use engine::conversation::Conversation;
+use engine::fact::Commit;
 use engine::id::ConversationId;
 use engine::message::MessageRow;
 use engine::time::Timestamp;
@@ -30,6 +31,19 @@ pub(super) struct Page {
     pub(super) is_whole: bool,
     /// Some of it cannot be read.
     pub(super) is_damaged: bool,
+}
+
+/// The messages of which a commit says something, as they are now.
+pub(super) async fn said_by(
+    conversations: &Conversations,
+    commit: &Commit,
+) -> Result<Vec<MessageRow>, StoreError> {
+    let says = commit.facts.iter().filter(|recorded| recorded.fact.says());
+    let mut rows = Vec::new();
+    for (_, place) in says.filter_map(|says| says.fact.message()) {
+        rows.extend(spared(conversations.row(commit.conversation, place)).await?.flatten());
+    }
+    Ok(rows)
 }
 
 impl Sought {
@@ -96,10 +110,7 @@ impl Sought {
         let mut before = commits.last().filter(|_| !is_last).map(|oldest| oldest.first);
         let mut rows = Vec::new();
         for commit in commits.iter().filter(|commit| commit.at >= self.since) {
-            let says = commit.facts.iter().filter(|recorded| recorded.fact.says());
-            for (_, place) in says.filter_map(|says| says.fact.message()) {
-                rows.extend(spared(conversations.row(head.id, place)).await?.flatten());
-            }
+            rows.extend(said_by(conversations, commit).await?);
             // One alone may be of as many as there are in an import.
             if rows.len() >= BATCH {
                 before = Some(commit.first);

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine::conversation::Conversation;
-use engine::fact::Commit;
 use engine::id::{ContactId, ConversationId};
 use engine::message::MessageRow;
 use engine::time::Timestamp;
@@ -18,7 +17,7 @@ use storage::{Store, StoreError, together};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::behind::{BATCH, Page, Sought};
+use super::behind::{BATCH, Page, Sought, said_by};
 use super::spared::{left_out, spared};
 use super::{Inner, Mark, Search, aside};
 use crate::panics::{Panicked, caught, caught_in};
@@ -301,21 +300,9 @@ impl Keeper<'_> {
 
     /// Brings in what one commit says.
     async fn put_commit(&mut self, head: &Conversation, seq: u64) -> Result<(), StoreError> {
-        for commit in self.search.0.conversations.commits(head.id, seq, 1).await? {
-            self.put_what_it_says(head, &commit).await?;
-        }
-        Ok(())
-    }
-
-    async fn put_what_it_says(
-        &mut self,
-        head: &Conversation,
-        commit: &Commit,
-    ) -> Result<(), StoreError> {
-        let says = commit.facts.iter().filter(|recorded| recorded.fact.says());
-        for (_, place) in says.filter_map(|says| says.fact.message()) {
-            let row = spared(self.search.0.conversations.row(head.id, place)).await?;
-            if let Some(row) = row.flatten() {
+        let conversations = &self.search.0.conversations;
+        for commit in conversations.commits(head.id, seq, 1).await? {
+            for row in said_by(conversations, &commit).await? {
                 let put = || self.put(head, &row, false);
                 caught("search", put).unwrap_or_else(|_| left_out("it panicked"));
             }
