@@ -64,7 +64,7 @@ impl Sought {
                 rows += page.rows.len();
                 found.push((head, page));
             }
-            if looked >= BATCH || rows >= BATCH {
+            if rows >= BATCH {
                 break;
             }
         }

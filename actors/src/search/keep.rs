@@ -1,10 +1,12 @@
 //! Keeps the index: brings in what is marked, and behind it what an earlier run, or a run of more than
 //! there was room for, left out. The index knows before when nothing is missing.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use engine::contact::Contact;
 use engine::conversation::Conversation;
 use engine::id::{ContactId, ConversationId};
 use engine::message::MessageRow;
@@ -261,26 +263,31 @@ impl Keeper<'_> {
         let of_one = |one: &Mark, other: &Mark| one.conversation() == other.conversation();
         let all = marks.to_vec();
         let read = async move |store: Arc<dyn Store>| {
-            let conversations = Conversations::new(store);
-            let (mut heads, mut rows) = (Vec::new(), Vec::new());
+            let (contacts, conversations) =
+                (Contacts::new(store.clone()), Conversations::new(store));
+            let (mut heads, mut rows, mut people) = (Vec::new(), Vec::new(), Vec::new());
             for conversation in all.chunk_by(of_one).filter_map(|marks| marks[0].conversation()) {
                 heads.push(spared(conversations.folded(conversation)).await?.flatten());
             }
             for mark in &all {
-                if let Mark::Message(conversation, place) = *mark {
-                    rows.push(spared(conversations.row(conversation, place)).await?.flatten());
+                match *mark {
+                    Mark::Message(conversation, place) => {
+                        rows.push(spared(conversations.row(conversation, place)).await?.flatten());
+                    }
+                    Mark::Contact { id, .. } => people.push(spared(contacts.get(id)).await?),
+                    Mark::Commit(..) => {}
                 }
             }
-            Ok((heads.into_iter(), rows.into_iter()))
+            Ok((heads.into_iter(), rows.into_iter(), people.into_iter()))
         };
         let store = self.search.0.conversations.store();
-        let (mut heads, mut rows) = together(store, read).await?;
+        let (mut heads, mut rows, mut people) = together(store, read).await?;
         for marks in marks.chunk_by(of_one) {
             let head = marks[0].conversation().and_then(|_| heads.next()?);
             for mark in marks {
                 match (*mark, &head) {
                     (Mark::Contact { id, was_there }, _) => {
-                        spared(self.put_contact(id, !was_there)).await?;
+                        self.put_contact(id, people.next().flatten(), !was_there);
                     }
                     (Mark::Message(..), head) => {
                         if let (Some(row), Some(head)) = (rows.next().flatten(), head) {
@@ -310,13 +317,13 @@ impl Keeper<'_> {
         Ok(())
     }
 
-    /// Brings in a contact as it is now.
-    async fn put_contact(&mut self, id: ContactId, is_new: bool) -> Result<(), StoreError> {
-        match self.search.0.contacts.get(id).await? {
-            Some(contact) => self.round.put_contact(&contact, is_new),
-            None => self.round.remove_contact(id),
+    /// Brings in a contact as it was read.
+    fn put_contact(&mut self, id: ContactId, read: Option<Option<Contact>>, is_new: bool) {
+        match read {
+            Some(Some(contact)) => self.round.put_contact(&contact, is_new),
+            Some(None) => self.round.remove_contact(id),
+            None => {}
         }
-        Ok(())
     }
 
     /// Brings in a message as it is now. One that was never changed is not in the index yet, unless
@@ -342,12 +349,8 @@ impl Keeper<'_> {
             return Ok(());
         }
         let worked = spared(self.search.0.conversations.worked(shard, at)).await?;
-        let mut ids: Vec<_> =
-            worked.into_iter().flatten().filter_map(|(_, worked)| worked.case).collect();
-        while !ids.is_empty() {
-            let some = ids.split_off(ids.len().saturating_sub(BATCH));
-            self.look_at(Sought { hour: at, since }, some).await?;
-        }
+        let cases = worked.into_iter().flatten().filter_map(|(_, worked)| worked.case);
+        self.look_at(Sought { hour: at, since }, cases.collect()).await?;
         let mut contacts =
             spared(self.search.0.contacts.dirty(shard, at)).await?.unwrap_or_default();
         while !contacts.is_empty() {
@@ -360,13 +363,16 @@ impl Keeper<'_> {
     }
 
     /// Brings in what these conversations say, of those that are sought.
-    async fn look_at(&mut self, sought: Sought, ids: Vec<ConversationId>) -> Result<(), Failed> {
-        let mut left = ids;
-        while !left.is_empty() {
-            let ids = left.clone();
-            let read = async move |store| sought.among(&Conversations::new(store), &ids).await;
+    async fn look_at(
+        &mut self,
+        sought: Sought,
+        mut ids: VecDeque<ConversationId>,
+    ) -> Result<(), Failed> {
+        while !ids.is_empty() {
+            let next: Vec<_> = ids.iter().take(BATCH).copied().collect();
+            let read = async move |store| sought.among(&Conversations::new(store), &next).await;
             let (looked, found) = together(self.search.0.conversations.store(), read).await?;
-            left.drain(..looked);
+            ids.drain(..looked);
             for (head, page) in found {
                 self.put_pages(sought, head, page).await?;
             }
@@ -419,11 +425,7 @@ impl Keeper<'_> {
             Ok(all)
         };
         for (id, contact) in together(self.search.0.conversations.store(), read).await? {
-            match contact {
-                Some(Some(contact)) => self.round.put_contact(&contact, false),
-                Some(None) => self.round.remove_contact(id),
-                None => {}
-            }
+            self.put_contact(id, contact, false);
         }
         Ok(())
     }
