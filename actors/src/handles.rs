@@ -66,7 +66,8 @@ impl Handles {
         scope: Scope,
         handle: &Handle,
     ) -> Result<Option<Held>, StoreError> {
-        let (name, held) = (on_account(scope, handle), self.written(scope, handle).await?);
+        let name = on_account(scope, handle);
+        let held = self.0.get(&name).await?;
         if held.is_some() || name.name == handle.value {
             return Ok(held);
         }
