@@ -5,8 +5,8 @@ mod changes;
 use std::sync::Arc;
 
 use engine::account::Account;
-use engine::channel::messaging::Introduction;
 use engine::channel::Handle;
+use engine::channel::messaging::Introduction;
 use engine::contact::{Contact, Identity, MergeReason};
 use engine::conversation::{Answer, Command};
 use engine::fact::By;
