@@ -141,7 +141,7 @@ impl Client {
         let caller = tenants.caller(login.id).await.unwrap();
         let Some(caller) = caller else { return };
         let (hub, sources) = (&shop.feeds.hub, shop.sources.clone());
-        self.elsewhere = Arc::default();
+        self.elsewhere = Arc::new(Elsewhere::new(shop.feeds.known.clone()));
         let outlet = self.elsewhere.clone();
         let opened = Session::open(hub, sources, &caller, self.encoding, outlet).await;
         self.session = opened.ok().flatten();
@@ -213,16 +213,16 @@ impl Client {
         self.elsewhere.writes()
     }
 
-    /// Reads what was written elsewhere.
-    pub(crate) async fn read(&mut self, shop: &Shop, owners: &Owners) {
-        for frame in self.elsewhere.written() {
-            self.take_frame(&frame, shop, owners).await;
+    /// Reads what was written elsewhere, each frame as things were when it was.
+    pub(crate) async fn read(&mut self, shop: &Shop) {
+        for (frame, owners) in self.elsewhere.written() {
+            self.take_frame(&frame, shop, &owners).await;
         }
     }
 
     /// Does not rest any more: what was not written whole is looked at once more, and written.
     pub(crate) async fn rise(&mut self, shop: &Shop, owners: &Owners) {
-        self.read(shop, owners).await;
+        self.read(shop).await;
         let Some(session) = &mut self.session else { return };
         session.rise();
         if !session.has_looked() && !session.look_again().await.is_ok_and(|may| may) {

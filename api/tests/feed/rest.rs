@@ -28,11 +28,11 @@ fn held() -> FeedLimits {
 }
 
 /// As many writes one behind the other as are made at once.
-async fn spend(shop: &Shop, owners: &Owners, boss: &mut Client) {
+async fn spend(shop: &Shop, boss: &mut Client) {
     for n in 0..4 {
         hears(shop, &format!("at once {n}")).await;
         assert!(!boss.writes().is_empty(), "{n}");
-        boss.read(shop, owners).await;
+        boss.read(shop).await;
     }
 }
 
@@ -51,7 +51,7 @@ async fn settle() {
 #[tokio::test(start_paused = true)]
 async fn what_comes_fast_waits_after_some_writes_and_is_written_as_one() {
     let (shop, owners, mut boss) = resting(BOSS, held()).await;
-    spend(&shop, &owners, &mut boss).await;
+    spend(&shop, &mut boss).await;
     let begin = Instant::now();
     for n in 0..5 {
         hears(&shop, &format!("close-{n}")).await;
@@ -62,18 +62,18 @@ async fn what_comes_fast_waits_after_some_writes_and_is_written_as_one() {
     sleep(HOLD).await;
     let writes = boss.writes();
     assert!(writes.len() == 1 && writes[0] >= 5, "{writes:?}");
-    boss.read(&shop, &owners).await;
+    boss.read(&shop).await;
     boss.rise(&shop, &owners).await;
     boss.is_at_the_top(&shop).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_comes_seldom_is_written_at_once() {
-    let (shop, owners, mut boss) = resting(BOSS, held()).await;
+    let (shop, _, mut boss) = resting(BOSS, held()).await;
     for n in 0..5 {
         hears(&shop, &format!("seldom-{n}")).await;
         assert!(!boss.writes().is_empty(), "{n}");
-        boss.read(&shop, &owners).await;
+        boss.read(&shop).await;
         boss.is_at_the_top(&shop).await;
         sleep(HOLD).await;
     }
@@ -83,7 +83,7 @@ async fn what_comes_seldom_is_written_at_once() {
 async fn a_queue_that_is_half_full_waits_no_longer() {
     let narrow = FeedLimits { queue_frames: 20, ..held() };
     let (shop, owners, mut boss) = resting(BOSS, narrow).await;
-    spend(&shop, &owners, &mut boss).await;
+    spend(&shop, &mut boss).await;
     let begin = Instant::now();
     let mut n = 0;
     while boss.writes().is_empty() {
@@ -100,8 +100,8 @@ async fn a_queue_that_is_half_full_waits_no_longer() {
 
 #[tokio::test(start_paused = true)]
 async fn when_much_is_held_it_is_written_before_its_time() {
-    let (shop, owners, mut boss) = resting(BOSS, held()).await;
-    spend(&shop, &owners, &mut boss).await;
+    let (shop, _, mut boss) = resting(BOSS, held()).await;
+    spend(&shop, &mut boss).await;
     let begin = Instant::now();
     let mut n = 0;
     let writes = loop {
@@ -120,7 +120,7 @@ async fn when_much_is_held_it_is_written_before_its_time() {
 async fn what_is_held_is_not_written_to_one_who_may_not_see_it_any_more() {
     let (shop, mut owners, mut ana) = resting(ANA, held()).await;
     let id = shop.known()[0];
-    spend(&shop, &owners, &mut ana).await;
+    spend(&shop, &mut ana).await;
     hears(&shop, "held").await;
     assert!(ana.writes().is_empty());
     shop.ask(id, Command::Assign { agent: Some(BEN) }).await.unwrap();

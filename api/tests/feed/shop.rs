@@ -1,6 +1,6 @@
 //! A shop: its desk, its people and its feed over a store that fails, without sockets.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -43,19 +43,22 @@ const CLERK: RoleId = RoleId(Uuid::from_u128(0xC1));
 /// Every write of a thousand is done, and none of them answered.
 pub(crate) const UNANSWERED: u64 = 1_000;
 
-/// The hub, and which conversations there are.
+/// Which conversations there are and whose, as the hub was told.
+pub(crate) type Known = Arc<Mutex<BTreeMap<ConversationId, Option<AgentId>>>>;
+
+/// The hub, and what it was told of.
 pub(crate) struct Feeds {
     pub(crate) hub: Hub<Frame>,
-    known: Arc<Mutex<BTreeSet<ConversationId>>>,
+    pub(crate) known: Known,
 }
 
 impl Outside for Feeds {
     fn follow(&self, committed: &Committed) {
-        self.known.lock().unwrap().insert(committed.conversation());
+        self.known.lock().unwrap().insert(committed.conversation(), committed.after.assignee);
         self.hub.follow(committed);
     }
     fn woke(&self, head: &Conversation) {
-        self.known.lock().unwrap().insert(head.id);
+        self.known.lock().unwrap().insert(head.id, head.assignee);
         self.hub.woke(head);
     }
     fn act(&self, _: &Conversation, _: Effect, _: Option<&MessageRow>) {}
@@ -245,7 +248,7 @@ impl Shop {
     }
 
     pub(crate) fn known(&self) -> Vec<ConversationId> {
-        self.feeds.known.lock().unwrap().iter().copied().collect()
+        self.feeds.known.lock().unwrap().keys().copied().collect()
     }
 
     pub(crate) async fn head(&self, id: ConversationId) -> Conversation {
@@ -272,7 +275,7 @@ async fn run(
     stamps: &Arc<Stamps>,
     limits: &FeedLimits,
     seed: u64,
-    known: Arc<Mutex<BTreeSet<ConversationId>>>,
+    known: Known,
 ) -> (Arc<Feeds>, Sources, Inboxes) {
     let store: Arc<dyn Store> = faulty.clone();
     let inboxes = Inboxes::new(Conversations::new(store.clone()), 10);
@@ -302,9 +305,9 @@ fn says(phone: &str, provider_id: &str, text: &str) -> Inbound {
 }
 
 /// Whose conversations are, as far as that was answered.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Owners {
-    pub(crate) of: HashMap<ConversationId, Option<AgentId>>,
+    pub(crate) of: BTreeMap<ConversationId, Option<AgentId>>,
     /// It was not answered: either may be.
     pub(crate) unknown: HashSet<ConversationId>,
 }
