@@ -12,7 +12,7 @@ flood, live sockets, the search, a large store, a cluster. Loopback only; every 
     loadtest/measure.py flood  --dir DIR [--seconds 60] [--restart-after 30] [--set KEY=VALUE ...]
     loadtest/measure.py sockets --dir DIR [--beside COMMAND] [--sockets 1000] [--idle 10000] [--rounds 3]
     loadtest/measure.py search  --dir DIR [--rate 1000] [--seconds 30] [--set KEY=VALUE ...]
-    loadtest/measure.py cluster --dir DIR --node HOST:PORT [--rounds 3] [--seconds 10]
+    loadtest/measure.py cluster --dir DIR --node HOST:PORT [--apart PID] [--rounds 3] [--seconds 10]
     loadtest/measure.py selftest
 
 DIR is scratch on the disk whose durability counts. A figure of this machine alone means little, so

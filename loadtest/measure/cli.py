@@ -4,7 +4,7 @@ import argparse
 import pathlib
 import signal
 
-from measure import flood, memory, scale, search, selftest, sockets, webhooks
+from measure import cluster, flood, memory, scale, search, selftest, sockets, webhooks
 from measure.goals import reference, run
 from measure.servers import RELEASE
 
@@ -75,11 +75,12 @@ def options(what):
     of_search.add_argument("--rate", type=float, default=1000, help="webhooks a second beside; 0: none")
     of_search.add_argument("--seconds", type=float, default=30)
     of_search.add_argument("--quiet", **quiet)
-    of_cluster = command("cluster", webhooks.cluster, "webhooks a second on a cluster")
+    of_cluster = command("cluster", cluster.cluster, "webhooks a second on a cluster")
     of_cluster.add_argument("--node", required=True, metavar="HOST:PORT")
     of_cluster.add_argument("--rounds", type=int, default=3)
     of_cluster.add_argument("--seconds", type=int, default=10)
     of_cluster.add_argument("--connections", type=int, default=256)
+    of_cluster.add_argument("--apart", type=int, metavar="PID", help="the database: it has a core for itself, the programs the others")
     of_cluster.add_argument("--quiet", **quiet)
     for one in (of_memory, of_flood, of_sockets, of_search, of_cluster):
         settable(one)

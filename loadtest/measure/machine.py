@@ -74,6 +74,27 @@ def spent(roots):
     return total / os.sysconf("SC_CLK_TCK")
 
 
+@contextlib.contextmanager
+def apart(pid):
+    """This process has the first core for itself, and all that is started meanwhile has the others."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise SystemExit("nothing can be apart on one core")
+
+    def may_use(those):
+        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(task.name), those)
+
+    may_use(cores[:1])
+    os.sched_setaffinity(0, cores[1:])
+    try:
+        yield
+    finally:
+        may_use(cores)
+        os.sched_setaffinity(0, cores)
+
+
 def fields_of(place):
     """What /proc tells of a process, behind its name, which may have spaces in it."""
     return (place / "stat").read_text().rsplit(")", 1)[1].split()

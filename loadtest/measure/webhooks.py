@@ -1,13 +1,11 @@
-"""Webhooks a second, latency, webhooks a sync: of one process, and of a cluster."""
+"""Webhooks a second, latency, webhooks a sync."""
 
 import functools
 import json
-import os
 import statistics
-import subprocess
 
 from measure.machine import quiet, scratch
-from measure.servers import RELEASE, beside, engine, load, settings
+from measure.servers import beside, engine, load
 
 
 def closed(server, seconds, connections=64, **options):
@@ -69,36 +67,4 @@ def speed(args):
             ratios = [one["engine"][key] / one[name][key] for one in rounds]
             spread = ", ".join(f"{ratio:.2f}" for ratio in sorted(ratios))
             print(f"engine / {name}, {key}: {statistics.median(ratios):.2f} ({spread})")
-    print(json.dumps(rounds))
-
-
-def cluster(args):
-    """Webhooks a second on a cluster, beside a bare program that writes the same rows to it with the
-    same driver (`cargo build --release -p omnistream-storage --example cql_limit`)."""
-    rounds = []
-    for number in range(args.rounds):
-        quiet(args.quiet)
-        words = [RELEASE / "examples" / "cql_limit", args.node, str(args.seconds), str(args.connections)]
-        done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
-        bare = json.loads(done.stdout.splitlines()[-1])["per_second"]
-        keyspace = f"measure_{os.getpid()}_{number}"
-        chosen = {"backend": "cql", "cql.nodes": args.node, "cql.keyspace": keyspace}
-        chosen = settings(f"storage.{key}={value}" for key, value in chosen.items()) | settings(args.set)
-        with scratch(args.dir / "measure-cluster") as place, engine(place, chosen) as server:
-            # Conversations are open, and statements prepared.
-            load(server, rate=0, count=4000, connections=args.connections, **{"for": 60})
-            quiet(args.quiet)
-            before = server.metrics()
-            most = load(server, rate=0, **{"for": args.seconds}, connections=args.connections)
-            grown = lambda name: sum(value for key, value in server.metrics().items() if key.startswith(name)) - sum(
-                value for key, value in before.items() if key.startswith(name)
-            )
-            accepted = grown('omnistream_webhook_items_total{item="message"}')
-            statements = grown("omnistream_cql_statement_seconds_count")
-        row = {"bare": bare, "engine": most["achieved_rate"], "ratio": most["achieved_rate"] / bare}
-        row |= {"statements_per_webhook": statements / accepted, "cpu_us": most["server"]["cpu_us"]}
-        row |= {f"{p}_ms": most["latency_us"][p] / 1000 for p in ("p50", "p99")}
-        print(f"round {number + 1}:", ", ".join(f"{k} {v:.2f}" for k, v in row.items()), flush=True)
-        rounds.append(row)
-    print("engine / bare:", ", ".join(f"{row['ratio']:.2f}" for row in rounds))
     print(json.dumps(rounds))
