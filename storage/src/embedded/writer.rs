@@ -42,6 +42,8 @@ pub(super) enum Job {
 /// A generation is given to the follower when it has so many bytes, or half of what all may take: the
 /// other half is written while it goes.
 const GENERATION_BYTES: usize = 8 << 20;
+/// Where so many shared the sync before, others are about to send a job, too.
+const CROWD: usize = 8;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -79,13 +81,15 @@ impl Writer {
         queued: &AtomicUsize,
         follower: &SyncSender<Word>,
     ) {
-        let mut group = Vec::new();
+        let (mut group, mut sharing) = (Vec::new(), 0);
         // Whatever comes last, no larger than the other half, still fits.
         let most = self.group_bytes.min(self.log.capacity() / 2);
         while let Ok(first) = jobs.recv() {
-            // Whoever is about to send a job, too, shares this sync: where processors are busy they
-            // go first, where they are idle this is nothing.
-            std::thread::yield_now();
+            // They go first, and share this sync. Where there are few it would only cost: Linux takes who
+            // yields for one that has had its turn, and lets others go first for milliseconds.
+            if sharing >= CROWD {
+                std::thread::yield_now();
+            }
             let mut order = None;
             let mut bytes = 0;
             let mut next = Some(first);
@@ -99,7 +103,8 @@ impl Writer {
                 let more = group.len() < self.group_jobs && bytes < most;
                 next = if more { jobs.try_recv().ok() } else { None };
             }
-            queued.fetch_sub(group.len(), Ordering::AcqRel);
+            sharing = group.len();
+            queued.fetch_sub(sharing, Ordering::AcqRel);
             self.shared.begin_commit();
             let begins = self.commit(group.drain(..));
             self.shared.end_commit();
