@@ -455,6 +455,11 @@ impl Desk {
         self.shards.count()
     }
 
+    /// Returns when no actor is in memory any more.
+    pub async fn emptied(&self) {
+        self.shards.emptied().await;
+    }
+
     /// What is set aside.
     pub fn parking(&self) -> &Parking {
         &self.world.parking

@@ -9,7 +9,7 @@ use engine::contact::Contact;
 use engine::id::{ContactId, TenantId, ThreadId};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use storage::StoreError;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -28,6 +28,8 @@ pub struct Shards(Arc<Vec<Shard>>);
 struct Shard {
     actor: ActorRef<ShardMessage>,
     held: Arc<Mutex<Held>>,
+    /// Some of its actors have ended.
+    ended: Arc<Notify>,
 }
 
 /// What a shard's actor is told.
@@ -75,10 +77,12 @@ impl Shards {
         for _ in 0..count {
             let held = Held::new(world.clone(), live_actors.div_ceil(count));
             let held = Arc::new(Mutex::new(held));
-            let (actor, _) = Actor::spawn(None, ShardActor, (held.clone(), send.subscribe()))
+            let ended = Arc::new(Notify::new());
+            let given = (held.clone(), ended.clone(), send.subscribe());
+            let (actor, _) = Actor::spawn(None, ShardActor, given)
                 .await
                 .expect("a shard actor's start has nothing that fails");
-            all.push(Shard { actor, held });
+            all.push(Shard { actor, held, ended });
         }
         let shards = Self(Arc::new(all));
         send.send_replace(Some(shards.clone()));
@@ -150,6 +154,19 @@ impl Shards {
         self.0.iter().map(|shard| held(&shard.held).live()).sum()
     }
 
+    /// Returns when nobody is in memory.
+    pub async fn emptied(&self) {
+        while self.count() > 0 {
+            for Shard { held: all, ended, .. } in self.0.iter() {
+                // Whoever ends from here on is heard of.
+                let hears = ended.notified();
+                if held(all).live() > 0 {
+                    hears.await;
+                }
+            }
+        }
+    }
+
     /// Lets everybody go, for so long at most. Answers whether all went.
     pub async fn empty(&self, within: Duration) -> bool {
         let all_gone = async {
@@ -157,7 +174,8 @@ impl Shards {
                 for shard in self.0.iter() {
                     drop(shard.actor.send_message(ShardMessage::Empty));
                 }
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                // Who was at work is asked once more.
+                let _ = tokio::time::timeout(Duration::from_millis(10), self.emptied()).await;
             }
         };
         let gone = tokio::time::timeout(within, all_gone).await.is_ok();
@@ -186,6 +204,7 @@ struct ShardActor;
 
 struct Looking {
     held: Arc<Mutex<Held>>,
+    ended: Arc<Notify>,
     shards: watch::Receiver<Option<Shards>>,
 }
 
@@ -204,17 +223,17 @@ impl Looking {
 impl Actor for ShardActor {
     type Msg = ShardMessage;
     type State = Looking;
-    type Arguments = (Arc<Mutex<Held>>, watch::Receiver<Option<Shards>>);
+    type Arguments = (Arc<Mutex<Held>>, Arc<Notify>, watch::Receiver<Option<Shards>>);
 
     async fn pre_start(
         &self,
         myself: ActorRef<ShardMessage>,
-        (all, shards): Self::Arguments,
+        (all, ended, shards): Self::Arguments,
     ) -> Result<Looking, ActorProcessingErr> {
         let idle_after = held(&all).world.idle_after;
         let every = (idle_after / 2).clamp(Duration::from_millis(10), CONTACT_IDLE);
         myself.send_interval(every, || ShardMessage::Tick);
-        Ok(Looking { held: all, shards })
+        Ok(Looking { held: all, ended, shards })
     }
 
     async fn handle(
@@ -234,6 +253,7 @@ impl Actor for ShardActor {
         looking: &mut Looking,
     ) -> Result<(), ActorProcessingErr> {
         looking.at_all(&myself, |held, start| held.heard(&myself, event, start));
+        looking.ended.notify_waiters();
         Ok(())
     }
 }

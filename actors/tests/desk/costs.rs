@@ -2,7 +2,6 @@
 //! changes is one write.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use actors::clock::Clock;
 use engine::time::Timestamp;
@@ -126,9 +125,7 @@ async fn rests(bench: &Bench, messages: u32) {
     for n in 0..messages {
         say(bench, n).await;
     }
-    while bench.desk.actors() > 0 {
-        tokio::time::sleep(Duration::from_secs(30)).await;
-    }
+    bench.desk.emptied().await;
 }
 
 /// What of this is a conversation's.

@@ -1,7 +1,5 @@
 //! First messages, duplicates, restarts, identities.
 
-use std::time::Duration;
-
 use engine::channel::Handle;
 use engine::conversation::{Command, Refused};
 use engine::id::TenantId;
@@ -77,9 +75,7 @@ async fn an_idle_thread_leaves_memory_and_comes_back_as_it_was() {
     let bench = Bench::new().await;
     deliver(&bench, 1, 5).await;
     assert_eq!(bench.desk.actors(), 2, "the thread and its contact");
-    while bench.desk.actors() > 0 {
-        tokio::time::sleep(Duration::from_secs(30)).await;
-    }
+    bench.desk.emptied().await;
     deliver(&bench, 1, 6).await;
     let open = bench.open().await;
     assert_eq!((open.len(), open[0].messages), (1, 6));

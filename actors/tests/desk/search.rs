@@ -183,9 +183,7 @@ async fn what_was_committed_and_never_told_is_found_once_its_conversation_wakes(
     process.finds("told", 2).await;
     assert_eq!(process.count("secretly").await, 0);
     // Its actor leaves memory, and is asked for.
-    while process.desk.actors() > 0 {
-        tokio::time::sleep(Duration::from_secs(10)).await;
-    }
+    process.desk.emptied().await;
     let conversations = Conversations::new(store.clone());
     for id in conversations.open_set(admin().tenant).await.unwrap() {
         process.desk.ask(admin(), id, None, Command::Look).await.unwrap();
