@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::failure::Failure;
 use crate::panics::caught_in;
+use crate::permits::Share;
 use crate::shard::{Kind, ShardMessage, Shards};
 use crate::slots::{Start, Virtual};
 use crate::thread::Order;
@@ -31,6 +32,8 @@ pub struct ContactOrder {
     pub tenant: TenantId,
     pub command: ContactCommand,
     pub reply: oneshot::Sender<Result<Contact, ContactFailure>>,
+    /// Of what its tenant may have under way; `None`: it is part of something that counts.
+    pub share: Option<Arc<Share>>,
 }
 
 /// What somebody wants of a contact.
@@ -140,7 +143,7 @@ impl Actor for ContactActor {
                 state.shards.send(state.id.shard(), idle);
             }
             ContactMessage::Leave(_) => {}
-            ContactMessage::Do(ContactOrder { tenant, command, reply }) => {
+            ContactMessage::Do(ContactOrder { tenant, command, reply, share }) => {
                 state.handled += 1;
                 let taking = Box::pin(state.take(tenant, command));
                 let taken = caught_in("contact", taking).await.unwrap_or_else(|panicked| {
@@ -150,7 +153,8 @@ impl Actor for ContactActor {
                 match taken {
                     Taken::Answered(answer) => drop(reply.send(answer)),
                     Taken::PassedOn(into, command) => {
-                        state.shards.tell_contact(into, ContactOrder { tenant, command, reply });
+                        let order = ContactOrder { tenant, command, reply, share };
+                        state.shards.tell_contact(into, order);
                     }
                 }
             }
@@ -267,7 +271,7 @@ impl State {
             return Ok(());
         };
         let absorb = ContactCommand::Absorb { other: Box::new(contact.clone()), moved };
-        self.shards.ask_contact(contact.tenant, into, absorb).await?;
+        self.shards.ask_contact(contact.tenant, into, absorb, None).await?;
         let done = Contact { handed_over: true, ..contact.clone() };
         Ok(self.write(&done, Some(contact)).await.map_err(Failure::from)?)
     }

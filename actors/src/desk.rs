@@ -418,7 +418,8 @@ impl Desk {
         contact: ContactId,
         command: ContactCommand,
     ) -> Result<Contact, ContactFailure> {
-        self.shards.ask_contact(tenant, contact, command).await
+        let share = self.permits.share(tenant, Amount::items(1)).map_err(Failure::busy)?;
+        self.shards.ask_contact(tenant, contact, command, Some(share)).await
     }
 
     /// Comes before anything is committed.

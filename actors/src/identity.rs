@@ -319,7 +319,7 @@ impl Identities {
         contact: ContactId,
         command: ContactCommand,
     ) -> Result<Option<Contact>, Failure> {
-        match self.shards.ask_contact(tenant, contact, command).await {
+        match self.shards.ask_contact(tenant, contact, command, None).await {
             Ok(contact) => Ok(Some(contact)),
             Err(ContactFailure::NotFound) => Ok(None),
             Err(ContactFailure::Failed(failure)) => Err(failure),

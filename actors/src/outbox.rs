@@ -270,7 +270,9 @@ impl Outbox {
             outbox.tell(&slip, end).await;
             let mut held = outbox.held();
             if let Some(messages) = held.get_mut(&slip.thread) {
-                messages.retain(|held| *held != message);
+                // Another attempt may hold it by now, too.
+                let at = messages.iter().position(|held| *held == message);
+                at.map(|at| messages.swap_remove(at));
                 if messages.is_empty() {
                     held.remove(&slip.thread);
                 }
@@ -310,7 +312,9 @@ impl Outbox {
         let (outbox, slip) = (self.clone(), Slip::of(head));
         tokio::spawn(async move {
             let (tenants, mut wait) = (&outbox.0.tenants, PATIENCE);
-            let refused = outbox.account(slip.tenant, slip.account).await.ok().flatten();
+            // As it is written: what its integration completes is not compared below.
+            let state = tenants.state(slip.tenant).await.ok().flatten();
+            let refused = state.and_then(|state| state.accounts.get(&slip.account).cloned());
             loop {
                 let change = |account: &mut Account, now| {
                     let is_same =

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::contact::{ContactActor, ContactCommand, ContactFailure, ContactMessage, ContactOrder};
 use crate::failure::Failure;
 use crate::panics::{caught, caught_in};
+use crate::permits::Share;
 use crate::reply::{Answered, Reply};
 use crate::slots::{End, Failed, Slots, Start};
 use crate::thread::{Order, ThreadActor, ThreadMessage};
@@ -116,9 +117,10 @@ impl Shards {
         tenant: TenantId,
         contact: ContactId,
         command: ContactCommand,
+        share: Option<Arc<Share>>,
     ) -> Result<Contact, ContactFailure> {
         let (reply, answer) = oneshot::channel();
-        self.tell_contact(contact, ContactOrder { tenant, command, reply });
+        self.tell_contact(contact, ContactOrder { tenant, command, reply, share });
         answer.await.unwrap_or(Err(Failure::Unavailable.into()))
     }
 

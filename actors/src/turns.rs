@@ -71,6 +71,13 @@ impl Turns {
         self.wait(|state| &mut state.waited, tenant, bytes).await
     }
 
+    /// How many wait for a place, or did until they left.
+    pub fn waiting(&self) -> usize {
+        let state = self.state();
+        let queues = state.live.tenants.values().chain(state.waited.tenants.values());
+        queues.map(|queue| queue.waiters.len()).sum()
+    }
+
     async fn wait(
         &self,
         ring: impl Fn(&mut State) -> &mut Ring,

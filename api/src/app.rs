@@ -59,8 +59,8 @@ pub struct Parts {
     pub search: Search,
     pub jwt: JwtKeys,
     pub login_limits: LoginLimits,
-    /// Passwords are hashed by so many at once.
-    pub hashing: Arc<Semaphore>,
+    /// Passwords are hashed by so many at once, in turn.
+    pub hashing: Turns,
     /// Mails are taken apart by so many at once.
     pub mails: Arc<Semaphore>,
     /// So many are being fetched from their providers, tenant by tenant,

@@ -12,6 +12,7 @@ pub mod extract;
 #[cfg(debug_assertions)]
 mod fault;
 pub mod fields;
+mod files;
 pub mod form;
 pub mod guard;
 pub mod holders;

@@ -50,7 +50,7 @@ use crate::login_limits::LoginLimits;
 use crate::places::Places;
 use crate::rate::{Bucket, Buckets};
 use crate::unproven::Unproven;
-use crate::{edge, scrape};
+use crate::{edge, files, scrape};
 
 /// Below it a round, and the writer that is woken for it, saves nothing.
 const ROUNDS_FROM: usize = 16;
@@ -306,7 +306,7 @@ impl Server {
             search,
             jwt: JwtKeys::new(&secret),
             login_limits: LoginLimits::new(limits),
-            hashing: Arc::new(Semaphore::new(limits.password_hashes)),
+            hashing: Turns::new(limits.password_hashes),
             mails: Arc::new(Semaphore::new(limits.mails)),
             mail_fetches: Turns::new(limits.mail_fetches),
             mail_keeps: Turns::new(limits.mails),
@@ -340,7 +340,7 @@ impl Server {
         let metrics_text = scrape::router(recorder, app.clone(), own.embedded().cloned());
         let limited =
             |listener, most| Limited::new(listener, most, app.config.limits.connection_stall);
-        let served = limited(listener, app.config.limits.connections);
+        let served = limited(listener, files::places(app.config.limits.connections));
         let scraped = limited(metrics_listener, METRICS_CONNECTIONS);
         // Whoever holds a connection does not take the time of what has to be finished.
         let drain = app.config.server.drain / 2;

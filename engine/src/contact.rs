@@ -175,6 +175,18 @@ pub struct ContactPatch {
     pub tags: Change<Vec<String>>,
 }
 
+impl ContactPatch {
+    /// It as it is stored, or what is wrong with it.
+    pub fn checked(self) -> Result<Self, Invalid> {
+        let Self { name, email, tags } = self;
+        Ok(Self {
+            name: name.checked(|name| resource::name("name", &name))?,
+            email: email.checked(|email| crate::identity::agent::email(&email))?,
+            tags: tags.checked(crate::conversation::tags)?,
+        })
+    }
+}
+
 impl Contact {
     /// One of whom nothing is known yet.
     pub fn new(id: ContactId, tenant: TenantId, now: Timestamp) -> Self {
@@ -333,23 +345,22 @@ impl Contact {
 
     /// A person's change. Answers whether anything changed.
     pub fn patch(&mut self, patch: ContactPatch, now: Timestamp) -> Result<bool, Invalid> {
+        let ContactPatch { name, email, tags } = patch.checked()?;
         let mut next = self.clone();
-        match patch.name {
+        match name {
             Change::Keep => {}
             Change::Clear => (next.name, next.name_is_ours) = (None, false),
-            Change::Set(name) => {
-                (next.name, next.name_is_ours) = (Some(resource::name("name", &name)?), true);
-            }
+            Change::Set(name) => (next.name, next.name_is_ours) = (Some(name), true),
         }
-        match patch.email {
+        match email {
             Change::Keep => {}
             Change::Clear => next.email = None,
-            Change::Set(email) => next.email = Some(crate::identity::agent::email(&email)?),
+            Change::Set(email) => next.email = Some(email),
         }
-        match patch.tags {
+        match tags {
             Change::Keep => {}
             Change::Clear => next.tags.clear(),
-            Change::Set(tags) => next.tags = crate::conversation::tags(tags)?,
+            Change::Set(tags) => next.tags = tags,
         }
         Ok(self.become_of(next, now))
     }

@@ -165,6 +165,18 @@ impl<T> Change<T> {
             Self::Clear => Err(Invalid::field(field, "must not be null")),
         }
     }
+
+    /// A new value in the form that is stored.
+    pub fn checked<U>(
+        self,
+        check: impl FnOnce(T) -> Result<U, Invalid>,
+    ) -> Result<Change<U>, Invalid> {
+        Ok(match self {
+            Self::Keep => Change::Keep,
+            Self::Clear => Change::Clear,
+            Self::Set(value) => Change::Set(check(value)?),
+        })
+    }
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {

@@ -159,10 +159,7 @@ impl Conversations {
             self.apply(derived, stamp).await?;
             self.apply(snapshots, stamp).await
         };
-        rest.await.map_err(|error| match error {
-            StoreError::Unavailable(cause) => StoreError::Unknown(cause),
-            other => other,
-        })
+        rest.await.map_err(StoreError::of_a_part)
     }
 
     async fn apply(&self, changes: Vec<Change>, stamp: Stamp) -> Result<(), StoreError> {

@@ -19,6 +19,16 @@ pub enum StoreError {
     Corrupt(Cause),
 }
 
+impl StoreError {
+    /// The same of a write of which a part was done: what there is now is not known.
+    pub(crate) fn of_a_part(self) -> Self {
+        match self {
+            Self::Unavailable(cause) | Self::Rejected(cause) => Self::Unknown(cause),
+            other => other,
+        }
+    }
+}
+
 /// A reason in words, for logs and operators.
 #[derive(Clone, Debug)]
 pub struct Cause(pub String);

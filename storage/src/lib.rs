@@ -5,6 +5,7 @@ mod check;
 #[cfg(feature = "testing")]
 pub mod conformance;
 pub mod cql;
+mod directory;
 pub mod embedded;
 mod error;
 #[cfg(feature = "testing")]

@@ -36,6 +36,7 @@ use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{alone, id, uuid};
 use crate::port::{Batch, Change, Key, Row, Scan, Stamp, Store};
+use crate::steps::in_steps;
 use crate::tables::{MEDIA, MEDIA_BYTES, MEDIA_SHOWN};
 
 /// All files. Clones are the same.
@@ -217,9 +218,9 @@ impl Media {
             return Ok(());
         }
         let left = self.counted(tenant, &mut bytes).await?.saturating_sub(medium.size);
-        let changes = [announced.written(object), gone(tenant, id)].into_iter();
-        let changes = changes.chain(Loose::of_gone(medium)).collect();
-        self.write(tenant, &mut bytes, changes, left).await?;
+        let row = [gone(tenant, id), count(tenant, left)].into_iter();
+        let row = row.chain(Loose::of_gone(medium)).collect();
+        self.write(&mut bytes, [vec![announced.written(object)], row], left).await?;
         // Nobody waits for the object store.
         drop(bytes);
         self.clear(object, &announced).await;
@@ -240,26 +241,22 @@ impl Media {
         }
         let (table, key) = (&MEDIA, key(medium.tenant, medium.id));
         let row = Change::Put { table, key, body: encode(&medium), ttl: None };
-        // First: where a stop may come in between, what has a row is looked at.
         let loose = Loose::of_new(&medium);
-        let loose = loose.iter().map(Loose::put);
-        let changes = loose.chain([row, coming::forgotten(medium.object)]).collect();
-        self.write(medium.tenant, &mut bytes, changes, all).await?;
+        let row = loose.iter().map(Loose::put).chain([row, count(medium.tenant, all)]).collect();
+        // Then: where a stop comes in between, the next start looks at it.
+        self.write(&mut bytes, [row, vec![coming::forgotten(medium.object)]], all).await?;
         Ok(medium)
     }
 
-    /// Writes rows, and how many bytes the tenant's files have then.
-    async fn write(
+    /// Writes rows, among them how many bytes the tenant's files have then.
+    async fn write<const N: usize>(
         &self,
-        tenant: TenantId,
         bytes: &mut Option<u64>,
-        mut changes: Vec<Change>,
+        steps: [Vec<Change>; N],
         all: u64,
     ) -> Result<(), StoreError> {
-        let (table, key) = (&MEDIA_BYTES, alone(id(tenant)));
-        changes.push(Change::Put { table, key, body: encode(&all), ttl: None });
         *bytes = None;
-        self.apply(changes).await?;
+        in_steps(&*self.0.store, (self.0.stamp)(), steps).await?;
         *bytes = Some(all);
         Ok(())
     }
@@ -286,6 +283,11 @@ impl Media {
         }
         tenants.entry(tenant).or_default().clone()
     }
+}
+
+/// How many bytes a tenant's files have.
+fn count(tenant: TenantId, all: u64) -> Change {
+    Change::Put { table: &MEDIA_BYTES, key: alone(id(tenant)), body: encode(&all), ttl: None }
 }
 
 /// What takes a file's row away.

@@ -184,7 +184,7 @@ impl State {
         let command = ContactCommand::Learn { identities, thread, name };
         // Nobody waits: the next message names the customer again.
         let (reply, _) = oneshot::channel();
-        let order = ContactOrder { tenant: head.tenant, command, reply };
+        let order = ContactOrder { tenant: head.tenant, command, reply, share: None };
         self.shards.tell_contact(head.contact, order);
     }
 

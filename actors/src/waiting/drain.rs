@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{Found, Waiting};
+use super::{Found, Row, Waiting};
 use crate::failure::Failure;
 use crate::ingress::{Ingress, Item, Sent};
 use crate::reply::Chain;
@@ -76,9 +76,14 @@ async fn run(waiting: Arc<Waiting>, ingress: Arc<Ingress>, mut stopped: oneshot:
         while turns.len() < TURNS
             && let Some(thread) = waiting.next()
         {
+            // Here: a turn that has begun is ended once, and by nobody else.
+            let Found::Rows(page) = waiting.begin(thread) else {
+                failures.remove(&thread);
+                continue;
+            };
             let (waiting, ingress, bytes) = (waiting.clone(), ingress.clone(), bytes.clone());
-            let turn = turns.spawn(async move { turn(&waiting, &ingress, &bytes, thread).await });
-            threads.insert(turn.id(), thread);
+            let turn = async move { turn(&waiting, &ingress, &bytes, (thread, page)).await };
+            threads.insert(turns.spawn(turn).id(), thread);
         }
         let first: Option<(Instant, ThreadId)> = later.first().copied();
         tokio::select! {
@@ -133,9 +138,8 @@ async fn turn(
     waiting: &Arc<Waiting>,
     ingress: &Ingress,
     room: &Semaphore,
-    thread: ThreadId,
+    (thread, page): (ThreadId, Vec<(Spot, Row)>),
 ) -> Result<(), Failure> {
-    let Found::Rows(page) = waiting.begin(thread) else { return Ok(()) };
     let Some((_, first)) = page.first() else { return Ok(()) };
     let bytes = page.iter().map(|(_, row)| row.bytes).sum();
     // One that is larger than all of it goes alone.

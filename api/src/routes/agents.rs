@@ -26,7 +26,7 @@ use crate::crud::{self, Deleted, New, Once, Shown, state};
 use crate::error::ApiError;
 use crate::extract::{Body, Id, Key, NO_BODY};
 use crate::guard::Me;
-use crate::password;
+use crate::password::{self, Who};
 
 pub fn routes() -> Vec<Route> {
     let manage = Access::Permission(Permission::AgentsManage);
@@ -147,8 +147,11 @@ async fn create(
 ) -> Result<(StatusCode, Json<AgentView>), ApiError> {
     let name = name("name", &draft.name)?;
     let email = email(&draft.email)?;
-    let password_hash = password::hash(&app, "password", draft.password).await?;
     let role = draft.role.unwrap_or_else(|| "agent".to_owned());
+    // Once more below; here, since a password takes long.
+    role_for(&*state(&app, &caller).await?, &caller, &role)?;
+    let who = Who::Tenant(caller.tenant);
+    let password_hash = password::hash(&app, who, "password", draft.password).await?;
     let new = New::<Agent>::of(&app, &caller, key, digest);
     let id = new.id;
     let _naming = app.naming.lock().await;
@@ -185,7 +188,10 @@ async fn update(
     let new_name = patch.name.given("name")?.map(|text| name("name", &text)).transpose()?;
     let new_email = patch.email.given("email")?.map(|text| email(&text)).transpose()?;
     let new_hash = match patch.password.given("password")? {
-        Some(password) => Some(password::hash(&app, "password", password).await?),
+        Some(password) => {
+            let who = Who::Tenant(caller.tenant);
+            Some(password::hash(&app, who, "password", password).await?)
+        }
         None => None,
     };
     let new_role = patch.role.given("role")?;

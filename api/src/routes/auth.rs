@@ -23,7 +23,8 @@ use crate::crud;
 use crate::error::ApiError;
 use crate::extract::{Address, Body};
 use crate::guard::{COOKIE, Me};
-use crate::{password, token};
+use crate::password::{self, Who};
+use crate::token;
 
 pub fn routes() -> Vec<Route> {
     let credentials = json!({"email": "ana@example.com", "password": "correct horse"});
@@ -144,7 +145,7 @@ async fn login(
     let agent = agent.filter(|agent| agent.email == email);
     let hash = agent.and_then(|agent| state.as_ref()?.credential(agent.id));
     let hash = hash.map(|credential| credential.password_hash.clone());
-    let fits = password::fits(&app, hash.clone(), body.password).await?;
+    let fits = password::fits(&app, Who::Address(address), hash.clone(), body.password).await?;
     let agent = agent.filter(|agent| fits && agent.is_active);
     app.login_limits.tried(&email, address, agent.is_some(), now).map_err(locked)?;
     let wrong = || {
@@ -185,9 +186,9 @@ async fn register(
     app.login_limits.register(address, app.tenants.now()).map_err(|wait| {
         ApiError::too_many("too many new organizations from this address; wait a minute", wait)
     })?;
+    let (who, name) = (Who::Address(address), "Admin".to_owned());
     let (tenant, admin) =
-        found(&app, body.org_name, "Admin".to_owned(), body.admin_email, body.admin_password)
-            .await?;
+        found(&app, who, body.org_name, name, body.admin_email, body.admin_password).await?;
     let (cookie, token, _) = open(&app, tenant, admin, app.tenants.now()).await?;
     let message = "the organization is ready".to_owned();
     let registered = Registered { token, org_id: tenant, message };
@@ -197,6 +198,7 @@ async fn register(
 /// Founds an organization with its first admin.
 pub async fn found(
     app: &App,
+    who: Who,
     org_name: String,
     name: String,
     address: String,
@@ -205,7 +207,7 @@ pub async fn found(
     let org_name = resource::name("org_name", &org_name)?;
     let email = email(&address)
         .map_err(|_| ApiError::invalid("admin_email", "must be an email address"))?;
-    let password_hash = password::hash(app, "admin_password", password).await?;
+    let password_hash = password::hash(app, who, "admin_password", password).await?;
     let (tenants, now) = (&app.tenants, app.tenants.now());
     let (id, admin) = (TenantId(tenants.id()), AgentId(tenants.id()));
     let _naming = app.naming.lock().await;

@@ -209,6 +209,8 @@ async fn update(
     key: Key,
     Body(patch, digest): Body<ContactPatch>,
 ) -> Result<Json<ContactView>, ApiError> {
+    // Before it waits for its contact: it is small then.
+    let patch = patch.checked()?;
     let command = ContactCommand::Patch(patch, key.of(caller.agent.0, &key.route, digest));
     let contact = app.desk.contact(caller.tenant, id, command).await?;
     Ok(Json(ContactView::of(contact, &app).await?))

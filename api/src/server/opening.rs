@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use super::{Beginning, NotStarted, not_started};
 use crate::error::ApiError;
+use crate::files;
 use crate::listener::Limited;
 use crate::request_id;
 use crate::routes::health::live;
@@ -254,7 +255,8 @@ impl Standby {
     fn start(config: &Config, parts: &Beginning) -> Result<Self, NotStarted> {
         let limits = &config.limits;
         let listener = twin(&parts.listener).map_err(not_started)?;
-        let limited = Limited::new(listener, limits.connections, limits.connection_stall);
+        let places = files::places(limits.connections);
+        let limited = Limited::new(listener, places, limits.connection_stall);
         let (stop, stopping) = watch::channel(false);
         let serving = tokio::spawn(limited.serve(standby(), stopping, STANDBY_DRAIN));
         Ok(Self { stop, serving })

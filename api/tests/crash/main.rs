@@ -8,6 +8,8 @@ mod desk;
 #[cfg(test)]
 mod encryption;
 #[cfg(test)]
+mod few_files;
+#[cfg(test)]
 mod moving;
 #[cfg(test)]
 mod program;

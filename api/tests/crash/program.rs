@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_omnistream");
+const LISTEN: &str = "OMNISTREAM__SERVER__LISTEN";
 /// How often it is asked how it is.
 const AGAIN: Duration = Duration::from_millis(10);
 
@@ -19,9 +21,15 @@ pub(crate) struct Program {
 impl Program {
     /// Over this directory, with more of an environment; it serves when this returns.
     pub(crate) async fn start(directory: &Path, env: &[(&str, &str)]) -> Self {
-        let (directory, env) = (directory.to_owned(), owned(env));
+        let mut command = command(directory, owned(env));
+        command.arg("serve");
+        Self::started(command).await
+    }
+
+    async fn started(mut command: Command) -> Self {
+        command.env(LISTEN, "127.0.0.1:0").stdout(Stdio::piped());
         tokio::task::spawn_blocking(move || {
-            let mut child = spawn(&directory, "127.0.0.1:0", env);
+            let mut child = command.spawn().unwrap();
             let mut line = String::new();
             BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
             let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();
@@ -31,13 +39,21 @@ impl Program {
         .unwrap()
     }
 
+    /// The same of a process that may have so many files open, and no more.
+    pub(crate) async fn start_with_files(directory: &Path, files: u32) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" serve"), PROGRAM]);
+        Self::started(with_environment(shell, directory, Vec::new())).await
+    }
+
     /// The same without waiting: it may have to stand by.
     pub(crate) fn stand_by(directory: &Path, env: &[(&str, &str)]) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
-        let child = spawn(directory, &address, owned(env));
-        Self { child, url: format!("http://{address}") }
+        let mut command = command(directory, owned(env));
+        command.arg("serve").env(LISTEN, &address).stdout(Stdio::piped());
+        Self { child: command.spawn().unwrap(), url: format!("http://{address}") }
     }
 
     /// What it answers whoever asks for its health; `None`: nobody listens yet.
@@ -126,17 +142,11 @@ fn owned(env: &[(&str, &str)]) -> Vec<[String; 2]> {
     env.iter().map(|(key, value)| [*key, *value].map(str::to_owned)).collect()
 }
 
-fn spawn(directory: &Path, address: &str, env: Vec<[String; 2]>) -> Child {
-    command(directory, env)
-        .arg("serve")
-        .env("OMNISTREAM__SERVER__LISTEN", address)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+fn command(directory: &Path, env: Vec<[String; 2]>) -> Command {
+    with_environment(Command::new(PROGRAM), directory, env)
 }
 
-fn command(directory: &Path, env: Vec<[String; 2]>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_omnistream"));
+fn with_environment(mut command: Command, directory: &Path, env: Vec<[String; 2]>) -> Command {
     command
         .env("OMNISTREAM__METRICS__LISTEN", "127.0.0.1:0")
         .env("OMNISTREAM__STORAGE__PATH", directory.join("data"))

@@ -1,6 +1,5 @@
 //! Logging in and out, and founding organizations.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder};
@@ -196,17 +195,16 @@ async fn a_login_that_waits_while_its_password_is_changed_does_not_outlive_the_c
     let server = Server::start(|config| config.limits.password_hashes = 1).await;
     let org = Org::on(&server).await;
     let (ana, admin, app) = (org.hire("agent").await, org.admin.clone(), server.app());
-    // Whoever waits for a turn holds where they are had, as whoever has one and the server do.
-    let holds = async |many: usize| {
-        eventually(async || (Arc::strong_count(&app.hashing) >= many).then_some(())).await;
+    let wait = async |many: usize| {
+        eventually(async || (app.hashing.waiting() >= many).then_some(())).await;
     };
-    let turn = app.hashing.clone().acquire_owned().await.unwrap();
+    let turn = app.hashing.take(org.tenant(), 0).await;
     let (path, patch) = (format!("/api/agents/{}", ana.id), json!({"password": "another horse"}));
     let change = tokio::spawn(async move { admin.patch(&path, patch).await });
-    holds(3).await;
+    wait(1).await;
     let login = |ana: Caller| tokio::spawn(async move { attempt(&ana, PASSWORD).await });
     let logins: Vec<_> = (0..4).map(|_| login(ana.clone())).collect();
-    holds(7).await;
+    wait(5).await;
     drop(turn);
     change.await.unwrap().is(200);
     for login in logins {

@@ -3,10 +3,13 @@
 use std::future::pending;
 use std::time::Duration;
 
+use actors::permits::Amount;
 use axum::Router;
 use axum::routing::{get, post};
+use engine::id::TenantId;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use crate::small::{Person, error, server};
 
@@ -61,6 +64,20 @@ async fn an_organization_has_at_most_so_many_rows_of_each_kind() {
 }
 
 #[tokio::test]
+async fn what_is_asked_of_contacts_counts_among_what_is_under_way() {
+    let server = server(|config| config.limits.inflight_node = 1).await;
+    let person = Person::of(&server, "shop").await;
+    let permits = server.app.desk.permits();
+    let nobody = format!("/api/contacts/{}", Uuid::nil());
+    assert_eq!(person.get(&nobody).await.status(), 404);
+    let other = permits.share(TenantId(Uuid::nil()), Amount::items(1)).unwrap();
+    assert_eq!(person.get(&nobody).await.status(), 503);
+    drop(other);
+    assert_eq!(person.get(&nobody).await.status(), 404);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_login_waits_for_its_turn_to_have_a_password_hashed() {
     let server = server(|config| {
         config.limits.password_hashes = 1;
@@ -68,13 +85,14 @@ async fn a_login_waits_for_its_turn_to_have_a_password_hashed() {
     })
     .await;
     let person = Person::of(&server, "shop").await;
-    let turn = server.app.hashing.acquire().await.unwrap();
+    // Whoever it is of: there is one.
+    let turn = server.app.hashing.take(TenantId(Uuid::nil()), 0).await;
     let login = json!({"email": "admin@shop.example.com", "password": "secret1"});
     assert_eq!(person.post("/api/auth/login", &login).await.status(), 503);
     drop(turn);
     // Slow machines may take longer than the time that is set.
     while person.post("/api/auth/login", &login).await.status() == 503 {}
-    assert_eq!(server.app.hashing.available_permits(), 1);
+    drop(server.app.hashing.take(TenantId(Uuid::nil()), 0).await);
     server.stop().await;
 }
 

@@ -312,9 +312,7 @@ impl Cql {
                 (worst, Ok(())) => worst,
                 (Err(StoreError::Unknown(cause)), Err(_)) => Err(StoreError::Unknown(cause)),
                 // Of some partitions it was done.
-                (_, Err(StoreError::Unavailable(cause))) if is_written => {
-                    Err(StoreError::Unknown(cause))
-                }
+                (_, Err(error)) if is_written => Err(error.of_a_part()),
                 (_, Err(error)) => Err(error),
             };
         }

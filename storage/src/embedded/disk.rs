@@ -43,7 +43,7 @@ pub(super) struct Directory(PathBuf);
 impl Directory {
     /// This one; made if it is not there.
     pub(super) fn at(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path)?;
+        crate::directory::make(path)?;
         Ok(Self(path.to_owned()))
     }
 

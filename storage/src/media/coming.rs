@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::{Media, gone};
+use super::{Loose, Media, count, gone};
 use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{id, uuid};
 use crate::port::{Change, Key, Part, Scan};
+use crate::steps::in_steps;
 use crate::tables::MEDIA_COMING;
 
 /// What is written down of bytes.
@@ -105,9 +106,13 @@ impl Media {
                         continue;
                     };
                     let known = self.known(announced.tenant, announced.medium).await?;
-                    if known.as_ref().is_some_and(|known| known.object == object) {
+                    if let Some(known) = known.as_ref().filter(|known| known.object == object) {
                         kept += 1;
-                        self.apply(vec![forgotten(object)]).await?;
+                        // Perhaps it was being removed, and is not loose any more.
+                        let loose = Loose::of_new(known);
+                        let steps =
+                            [loose.iter().map(Loose::put).collect(), vec![forgotten(object)]];
+                        in_steps(&*self.0.store, (self.0.stamp)(), steps).await?;
                         continue;
                     }
                     if let (Some(medium), None) = (announced.medium, &known) {
@@ -116,8 +121,8 @@ impl Media {
                         let shared = self.shared(announced.tenant);
                         let mut bytes = shared.lock().await;
                         let all = self.counted(announced.tenant, &mut bytes).await?;
-                        let never = vec![gone(announced.tenant, medium)];
-                        self.write(announced.tenant, &mut bytes, never, all).await?;
+                        let never = [gone(announced.tenant, medium), count(announced.tenant, all)];
+                        self.write(&mut bytes, [never.to_vec()], all).await?;
                     }
                     orphans += usize::from(self.clear(object, &announced).await);
                 }

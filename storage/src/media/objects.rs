@@ -65,7 +65,7 @@ impl Objects {
             let directory = directory.display();
             StoreError::Unavailable(format!("{directory} cannot be used: {error}").into())
         };
-        std::fs::create_dir_all(directory).map_err(|error| failed(&error))?;
+        crate::directory::make(directory).map_err(|error| failed(&error))?;
         let store = LocalFileSystem::new_with_prefix(directory).map_err(|error| failed(&error))?;
         let place = Place::Directory(directory.to_owned());
         Ok(Self::of(Arc::new(store.with_fsync(true)), place, String::new()))

@@ -223,9 +223,12 @@ async fn a_file_is_written_down_once_before_it_comes_and_then_its_row(place: Pla
 }
 
 async fn a_large_file_is_there_whatever_became_of_its_row(place: Place) {
-    for (nth, fate, is_there) in
-        [(3, Fate::Torn(2), true), (3, Fate::Torn(1), false), (3, Fate::Applied, true)]
-    {
+    for (nth, fate, is_there) in [
+        (3, Fate::Torn(2), true),
+        (3, Fate::Torn(1), false),
+        (3, Fate::Applied, true),
+        (4, Fate::Lost, true),
+    ] {
         let store = store();
         let media = place.open(&ends(&store, nth, fate));
         let large = vec![7; MOST];
@@ -280,10 +283,18 @@ async fn a_row_that_lands_after_its_bytes_are_gone_names_no_file(place: Place) {
 }
 
 async fn of_a_file_that_was_being_removed_nothing_stays_or_all_does(place: Place) {
-    for (fate, left) in [(Fate::Applied, 0), (Fate::Lost, 1), (Fate::Torn(1), 1)] {
+    for (nth, fate, left) in [
+        (4, Fate::Applied, 1),
+        (4, Fate::Lost, 1),
+        (5, Fate::Applied, 0),
+        (5, Fate::Lost, 1),
+        (5, Fate::Torn(1), 0),
+        (5, Fate::Behind(1), 1),
+    ] {
         let store = store();
-        // The process ends when its row goes, which is so or not.
-        let media = place.open(&ends(&store, 3, fate));
+        // The process ends when it is written down that its bytes go, or when its row goes, which is so
+        // or not.
+        let media = place.open(&ends(&store, nth, fate));
         let medium = coming(&media, 1, b"kept").await.keep(draft(1)).await.unwrap();
         assert!(media.remove(&medium).await.is_err());
         let media = place.open(&store);
@@ -291,6 +302,9 @@ async fn of_a_file_that_was_being_removed_nothing_stays_or_all_does(place: Place
         assert_eq!(place.files(), left);
         if left == 1 {
             assert_eq!(read(&media, &medium).await, b"kept");
+            let shard = medium.id.0.as_bytes()[15];
+            let loose = media.loose(shard, Timestamp(i64::MAX), None, 9).await.unwrap();
+            assert_eq!(loose.len(), 1, "it is looked at again: {nth} {fate:?}");
         }
     }
 }

@@ -45,6 +45,8 @@ enum Drain {
     Begun(Vec<u64>),
     Sent(Vec<(u64, usize)>),
     Deleted(Vec<u64>),
+    /// Its rows are gone; whoever began it has not heard of it yet.
+    Over,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -201,6 +203,9 @@ impl Model {
                 for n in numbers {
                     model.set.gone(Self::spot(*n));
                 }
+                model.drain = Drain::Over;
+            })),
+            Drain::Over => all.push(self.after(|model| {
                 model.set.end(THREAD);
                 model.call();
                 model.drain = Drain::Idle;

@@ -1,5 +1,7 @@
 //! What a message says. What is not understood is shown as unsupported, and kept as it was sent.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::channel::reading::text;
@@ -13,7 +15,12 @@ pub(super) fn of(message: &Value, raw: &str) -> Content {
     let said = message.get("text").and_then(Value::as_str).filter(|said| !said.is_empty());
     let listed = message.get("attachments").and_then(Value::as_array);
     let listed = listed.map_or(&[][..], Vec::as_slice);
-    let read = listed.iter().filter(|sent| !is_doubled(sent, listed)).take(ATTACHMENTS_MAX);
+    let newer: HashSet<_> = listed.iter().filter(|sent| !is_older(sent)).filter_map(twin).collect();
+    // Another one is the same in a newer form: a sticker that comes as an image too, a post that comes as
+    // a plain share too.
+    let is_doubled =
+        |sent: &&Value| is_older(sent) && twin(sent).is_some_and(|id| newer.contains(&id));
+    let read = listed.iter().filter(|sent| !is_doubled(sent)).take(ATTACHMENTS_MAX);
     let attachments: Vec<_> = read.map(attachment).collect();
     let payload = message.pointer("/quick_reply/payload").and_then(text);
     let is_unsupported = message.get("is_unsupported").and_then(Value::as_bool) == Some(true);
@@ -36,20 +43,19 @@ pub(super) fn of(message: &Value, raw: &str) -> Content {
     }
 }
 
-/// Whether another attachment is the same in a newer form: a sticker that comes as an image too, a
-/// post that comes as a plain share too.
-fn is_doubled(sent: &Value, all: &[Value]) -> bool {
-    let key = |sent: &Value| match type_of(sent) {
+/// What the two forms of one attachment have in common.
+fn twin(sent: &Value) -> Option<String> {
+    match type_of(sent) {
         "image" | "sticker" => sent.pointer("/payload/sticker_id").and_then(text),
         "share" | "ig_post" | "ig_reel" | "post" | "reel" => {
             sent.pointer("/payload/url").and_then(text)
         }
         _ => None,
-    };
-    let is_older = matches!(type_of(sent), "image" | "share");
-    let Some(id) = key(sent).filter(|_| is_older) else { return false };
-    all.iter()
-        .any(|other| !matches!(type_of(other), "image" | "share") && key(other) == Some(id.clone()))
+    }
+}
+
+fn is_older(sent: &Value) -> bool {
+    matches!(type_of(sent), "image" | "share")
 }
 
 fn type_of(sent: &Value) -> &str {
