@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actors::tenants::{Changing, account_name};
 use engine::account::Account;
-use engine::channel::Channel;
+use engine::channel::{Channel, email};
 use engine::id::{AccountId, TenantId};
 
 use crate::app::App;
@@ -21,6 +21,15 @@ pub(super) async fn claim(
     account: (TenantId, AccountId),
     answers: bool,
 ) -> Result<(), ApiError> {
+    if channel == Channel::Email {
+        // What is sent to a name with a tag is of whoever has the name.
+        for name in email::without_tag(key) {
+            let holder = app.tenants.account(channel, &name).await?;
+            if holder.is_some_and(|holder| holder.tenant != account.0) {
+                return Err(in_use());
+            }
+        }
+    }
     let (names, name) = (app.tenants.names(), account_name(channel, key));
     let held = names.claim(&name, account).await?;
     if held == account {
@@ -33,10 +42,14 @@ pub(super) async fn claim(
         Some(holder) => answers && held.0 != account.0 && gave_way(app, &holder).await?,
     };
     if !is_free || !names.swap(&name, &held, &account).await? {
-        let message = "this is connected already; disconnect it there first";
-        return Err(ApiError::conflict("account_key_in_use", message));
+        return Err(in_use());
     }
     Ok(())
+}
+
+fn in_use() -> ApiError {
+    let message = "this is connected already; disconnect it there first";
+    ApiError::conflict("account_key_in_use", message)
 }
 
 /// Removes an account that the provider has denied; answers whether it has.

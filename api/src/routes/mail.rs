@@ -172,12 +172,17 @@ async fn apart<T: Send + 'static>(
 async fn accounts(app: &App, addresses: &[String]) -> Result<Vec<Arc<Account>>, ApiError> {
     let mut found: Vec<Arc<Account>> = Vec::new();
     for address in addresses {
-        let mut account = app.tenants.account(Channel::Email, address).await?;
-        let mut names = email::without_tag(address);
-        while account.is_none()
-            && let Some(name) = names.next()
-        {
-            account = app.tenants.account(Channel::Email, &name).await?;
+        let mut account: Option<Arc<Account>> = None;
+        for name in std::iter::once(address.clone()).chain(email::without_tag(address)) {
+            let Some(other) = app.tenants.account(Channel::Email, &name).await? else { continue };
+            // Of two organizations it is the one's that was there first: nobody takes another's mail by
+            // naming it with a tag, or without.
+            let goes_first = |known: &Arc<Account>| {
+                known.tenant != other.tenant && other.created_at < known.created_at
+            };
+            if account.as_ref().is_none_or(goes_first) {
+                account = Some(other);
+            }
         }
         let Some(account) = account.filter(|account| account.is_active) else { continue };
         if found.iter().all(|known| known.id != account.id) {

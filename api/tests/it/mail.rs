@@ -249,6 +249,30 @@ async fn an_inbox_among_hundreds_of_addresses_or_with_a_tag_in_its_name_gets_its
 }
 
 #[tokio::test]
+async fn nobody_takes_another_organization_s_mail_by_naming_its_address_with_a_tag_or_without() {
+    let server = Server::shared().await;
+    let (inbox, stranger) = (Inbox::new().await, Org::on(&server).await);
+    let tagged = inbox.address.replace('@', "+orders@");
+    let draft = json!({"channel": "email", "config": {"address": tagged}});
+    let refused = stranger.admin.post("/api/integrations/accounts", draft).await;
+    refused.refused(409, "account_key_in_use");
+    inbox.gets("m1", json!({"to": tagged})).await;
+
+    // Whoever has the name with a tag was there first.
+    let first =
+        Inbox { org: Org::on(&server).await, address: format!("{}@example.com", unique("a")) };
+    let tagged = first.address.replace('@', "+orders@");
+    connect(&first.org, &tagged, json!({})).await;
+    let second = Inbox { org: stranger, address: first.address.clone() };
+    connect(&second.org, &second.address, json!({})).await;
+    first.gets("m1", json!({"to": tagged})).await;
+    second.gets("m2", json!({"to": second.address})).await;
+    assert_eq!(inbox.threads().await, [["m1"]]);
+    assert_eq!(first.threads().await, [["m1"]]);
+    assert_eq!(second.threads().await, [["m2"]]);
+}
+
+#[tokio::test]
 async fn an_address_with_a_secret_takes_only_what_is_proven() {
     let server = Server::shared().await;
     let inbox = Inbox::on(&server, json!({"webhook_secret": "s3cret"})).await;
