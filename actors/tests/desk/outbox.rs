@@ -18,6 +18,7 @@ use axum::http::StatusCode;
 use engine::account::Account;
 use engine::conversation::{Command, Conversation, Draft, Effect};
 use engine::id::{AgentId, ConversationId, MediaId, MessageId, ThreadId};
+use engine::integration::Integration;
 use engine::lending::Lender;
 use engine::media::{Origin, Stored};
 use engine::message::{Message, MessageKind, MessageRow, MessageStatus, Place};
@@ -566,6 +567,33 @@ async fn an_account_s_stop_is_noted_also_when_the_store_fails_at_first() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), noted).await.expect("it is noted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_is_stopped_also_where_it_has_something_of_its_channel_s_integration() {
+    let shop = shop().await;
+    let account = account();
+    let shared = Integration {
+        id: Integration::id_of(account.tenant, account.channel),
+        channel: account.channel,
+        is_active: true,
+        division_id: None,
+        config: [("verify_token".to_owned(), "shared".into())].into(),
+        created_at: NOW,
+        updated_at: NOW,
+    };
+    let put = shop.tenants.change(account.tenant, |changing| {
+        changing.put(shared);
+        Ok::<_, ()>(())
+    });
+    put.await.unwrap();
+    let nobody = at("http://127.0.0.1:1".into());
+    let outbox = outbox(&shop.store, nobody, shop.tenants.clone(), options());
+    let desk = shop.desk(&outbox).await;
+    let id = written(&shop, &desk).await;
+    let head = Conversations::new(shop.store.clone()).head(id).await.unwrap().unwrap();
+    outbox.stop_account(&head, "131031".into(), "Account has been locked".into());
+    until(async || known(&shop).await.paused).await;
 }
 
 #[tokio::test]

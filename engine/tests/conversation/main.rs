@@ -413,6 +413,15 @@ fn a_case_expires_only_when_nobody_wrote_for_long() {
 }
 
 #[test]
+fn who_sends_too_many_tags_is_told_so_before_they_are_all_compared() {
+    let many = (0..51).map(|n| n.to_string()).chain([String::new()]).collect();
+    let refused = engine::conversation::tags(many).unwrap_err();
+    assert_eq!(refused.details[0].message, "at most 50 tags");
+    let repeated = (0..200).map(|n| (n % 50).to_string()).collect();
+    assert_eq!(engine::conversation::tags(repeated).unwrap().len(), 50);
+}
+
+#[test]
 fn tags_are_bounded() {
     let mut desk = Desk::new();
     desk.receive("m1", "hello");
