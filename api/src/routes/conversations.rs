@@ -292,8 +292,8 @@ async fn expire(
         let command = Command::Expire { older_than };
         match app.desk.ask(caller.viewer(), id, None, command).await {
             Ok(answer) => expired_count += usize::from(answer.changed),
-            // Not the caller's to see, or gone meanwhile.
-            Err(Failure::Refused(_)) => {}
+            // Not the caller's to see, gone meanwhile, or parked: the others go on.
+            Err(Failure::Refused(_) | Failure::Parked) => {}
             Err(failure) => return Err(failure.into()),
         }
     }
@@ -365,7 +365,7 @@ async fn bulk(
         match app.desk.ask(caller.viewer(), id, key, command.clone()).await {
             Ok(answer) => affected_count += usize::from(answer.changed),
             Err(Failure::Refused(refused @ Refused::KeyReused)) => return Err(refused.into()),
-            Err(Failure::Refused(_)) => {}
+            Err(Failure::Refused(_) | Failure::Parked) => {}
             Err(failure) => return Err(failure.into()),
         }
     }
