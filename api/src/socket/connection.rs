@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actors::feed::{Cut, Push, Session, Started, Stream, Wake};
+use actors::feed::{Cut, Push, Session, Started, Stream, Wake, Wire as _};
 use axum::body::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -141,9 +141,16 @@ impl<'a> Connection<'a> {
         }
         self.session.begin();
         let (mut answers, mut missed) = (Vec::with_capacity(subs.len()), Vec::new());
+        let (mut bytes, most) = (0, self.app.config.limits.socket_queue_bytes);
         for sub in subs {
-            answers.push(match self.follow(&sub).await {
+            // All of it is one answer.
+            let followed = match bytes < most {
+                true => self.follow(&sub).await,
+                false => Err(Refusal::too_much()),
+            };
+            answers.push(match followed {
                 Ok((ok, pushes)) => {
+                    bytes += protocol::weight(&ok) + pushes.iter().map(size).sum::<usize>();
                     missed.extend(pushes);
                     ok
                 }
@@ -226,6 +233,11 @@ impl<'a> Connection<'a> {
             Some(Value::Array(commands)) if commands.len() <= BATCH => {
                 for command in commands {
                     self.obey(command).await?;
+                    // What is answered may be much: it leaves before there is more.
+                    if self.pipe.bytes() > self.app.config.limits.socket_queue_bytes {
+                        self.flush().await?;
+                        self.session.begin();
+                    }
                 }
             }
             Some(command @ Value::Object(_)) => self.obey(command).await?,
@@ -454,5 +466,13 @@ impl<'a> Connection<'a> {
             }
         })
         .await
+    }
+}
+
+/// How large a push is that may be.
+fn size(push: &Push<Frame>) -> usize {
+    match push {
+        Push::Frame(frame, _) => frame.bytes(),
+        Push::Skip { .. } | Push::Forbidden(_) | Push::Reset(_) | Push::Closed(_) => 0,
     }
 }

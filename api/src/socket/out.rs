@@ -46,6 +46,11 @@ impl Out {
         Self { tcp, unwritten: Mutex::default(), _place: place }
     }
 
+    /// How much is to be written.
+    pub(super) fn bytes(&self) -> usize {
+        self.unwritten().frames.iter().map(Bytes::len).sum()
+    }
+
     /// Whether everything is written.
     pub(super) fn is_empty(&self) -> bool {
         self.unwritten().frames.is_empty()

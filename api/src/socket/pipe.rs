@@ -113,6 +113,11 @@ impl Pipe {
         self.out.push(frame);
     }
 
+    /// How much is to be written.
+    pub(super) fn bytes(&self) -> usize {
+        self.out.bytes()
+    }
+
     /// Whether everything is written.
     pub(super) fn is_empty(&self) -> bool {
         self.out.is_empty()

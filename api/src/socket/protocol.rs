@@ -5,7 +5,6 @@ use actors::feed::{Cut, Encoding, NotFollowed, NotTold, Position, Present, Snaps
 use engine::conversation::ConversationView;
 use engine::id::AgentId;
 use engine::identity::agent::Availability;
-use engine::message::Message;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -123,6 +122,10 @@ impl Refusal {
         Self::new(111, "too many commands; slow down").retried(1000)
     }
 
+    pub(super) fn too_much() -> Self {
+        Self::new(111, "too much for one `hello`; follow this stream with `sub`").retried(0)
+    }
+
     pub(super) fn failed() -> Self {
         Self::new(113, "the store cannot answer now; try again shortly").retried(1000)
     }
@@ -198,11 +201,33 @@ pub(super) fn parse(value: Value) -> (Option<u32>, Result<Command, Refusal>) {
     (number, command)
 }
 
+/// A snapshot has so many bytes of messages: where they are long mails, fewer of them.
+const SNAPSHOT_BYTES: usize = 512 * 1024;
+
+/// About how many bytes a value takes.
+pub(super) fn weight(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + 2,
+        Value::Array(all) => all.iter().map(|one| weight(one) + 1).sum::<usize>() + 2,
+        Value::Object(all) => {
+            all.iter().map(|(key, one)| key.len() + weight(one) + 4).sum::<usize>() + 2
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+    }
+}
+
 /// How things stand in a stream, for one person.
 pub(super) fn snapshot(snapshot: Snapshot, me: AgentId) -> Value {
     match snapshot {
         Snapshot::Conversation { head, rows } => {
-            let messages: Vec<Message> = rows.into_iter().map(|row| row.message).collect();
+            let (mut messages, mut bytes) = (Vec::with_capacity(rows.len()), 0);
+            for message in rows.into_iter().map(|row| json!(row.message)) {
+                bytes += weight(&message);
+                if bytes > SNAPSHOT_BYTES && !messages.is_empty() {
+                    break;
+                }
+                messages.push(message);
+            }
             json!({"conversation": ConversationView::of(&head), "messages": messages})
         }
         Snapshot::List { heads, counters } => {
