@@ -1,8 +1,9 @@
 //! The commands that play scenarios.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use clap::Args;
 use loadtest::Target;
@@ -189,7 +190,7 @@ fn built(with_simulator: bool) -> Result<PathBuf, String> {
         return Ok(server);
     }
     say(&format!("builds the server in {} (once, some minutes)", release.display()))?;
-    let status = std::process::Command::new("cargo")
+    let status = cargo()
         .args([
             "build",
             "--release",
@@ -207,5 +208,35 @@ fn built(with_simulator: bool) -> Result<PathBuf, String> {
     match status.success() {
         true => Ok(server),
         false => Err(format!("the server of {} is not built: {named}", checkout.display())),
+    }
+}
+
+/// Cargo, as whoever calls it by hand would: what `cargo run` says of this package is not passed on. `ring` is
+/// built anew when that changes, and the whole server with it.
+fn cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    let is_of_package = |name: &OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_package(name)) {
+        cargo.env_remove(name);
+    }
+    cargo
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::cargo;
+
+    #[test]
+    fn a_server_is_built_as_if_by_hand() {
+        let cargo = cargo();
+        let taken: Vec<_> = cargo.get_envs().filter(|(_, value)| value.is_none()).collect();
+        for name in ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR"] {
+            assert!(taken.contains(&(OsStr::new(name), None)), "{name} in {taken:?}");
+        }
     }
 }
