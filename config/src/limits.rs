@@ -166,6 +166,7 @@ pub struct Limits {
     pub overlay_bytes: usize,
     pub tree_cache_bytes: usize,
     pub tree_memtable_bytes: usize,
+    pub disk_reserve_bytes: usize,
     #[serde(with = "crate::duration")]
     pub tree_sync_every: Duration,
     #[serde(with = "crate::duration")]

@@ -193,6 +193,7 @@ fn embedded(config: &Config, now: Now) -> Result<Embedded, NotStarted> {
         overlay: config.limits.overlay_bytes,
         cache: config.limits.tree_cache_bytes as u64,
         memtable: config.limits.tree_memtable_bytes as u64,
+        reserve: config.limits.disk_reserve_bytes as u64,
         group_bytes: config.limits.group_bytes,
         group_batches: config.limits.group_batches,
         sync_every: config.limits.tree_sync_every,

@@ -8,11 +8,11 @@ mod desk;
 #[cfg(test)]
 mod encryption;
 #[cfg(test)]
-mod few_files;
-#[cfg(test)]
 mod moving;
 #[cfg(test)]
 mod program;
+#[cfg(test)]
+mod scarce;
 #[cfg(test)]
 mod standby;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A process that may have few files open.
+//! A process that may have few files open, or has little space on its disk.
 
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 
-use super::program::Program;
+use super::program::{Program, run};
 
 /// So many files the process may have open,
 const FILES: u32 = 300;
@@ -43,4 +43,13 @@ async fn whoever_opens_connections_takes_no_file_that_the_store_needs() {
     let status = upload.status();
     assert_eq!(status, StatusCode::CREATED, "{}", upload.text().await.unwrap());
     drop(idle);
+}
+
+#[tokio::test]
+async fn a_start_on_a_disk_with_less_space_than_is_left_free_says_so_and_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let more_than_any = [("OMNISTREAM__LIMITS__DISK_RESERVE_BYTES", "1099511627776")];
+    let said = run(directory.path(), &more_than_any, &["serve"]).await.unwrap_err();
+    eprint!("{said}");
+    assert!(said.contains("no space left") && said.contains("free at least"), "{said}");
 }
