@@ -186,13 +186,13 @@ impl Fetcher {
         let fetcher = self.clone();
         let mut stopping = self.0.stopping.subscribe();
         tokio::spawn(async move {
-            tokio::select! {
+            let is_forgotten = tokio::select! {
                 biased;
-                () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => {}
+                () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => false,
                 // After a panic it is tried again by the next start.
-                _ = caught_in("fetch", Box::pin(fetcher.run(&one))) => {}
-            }
-            fetcher.end(&one);
+                ran = caught_in("fetch", Box::pin(fetcher.run(&one))) => ran.is_ok(),
+            };
+            fetcher.end(&one, is_forgotten);
         });
         Room::Taken
     }
@@ -235,11 +235,14 @@ impl Fetcher {
         }
     }
 
-    fn end(&self, one: &Unfetched) {
+    /// One that is forgotten may have begun again by now.
+    fn end(&self, one: &Unfetched, is_forgotten: bool) {
         let FetcherOptions { waiting: all, waiting_tenant, .. } = self.0.parts.options;
         let again: Vec<TenantId> = {
             let mut waiting = self.waiting();
-            waiting.forget(one);
+            if !is_forgotten {
+                waiting.forget(one);
+            }
             self.0.held.send_replace(waiting.known.len());
             // Not for each: the store is read from its beginning.
             if waiting.known.len() + waiting_tenant / 2 > all {
