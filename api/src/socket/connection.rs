@@ -24,6 +24,8 @@ use crate::routes::agents;
 const EXPIRING: Duration = Duration::from_secs(60);
 /// Whoever is refused for its speed so often within a minute is cut.
 const TOO_FAST_MAX: u32 = 5;
+/// What a hello brings is at most as much as may wait for so many sockets, and one stream more.
+const HELLO_QUEUES: usize = 8;
 /// A long batch leaves room for so many pushes.
 const ROOM_KEPT: usize = 4;
 
@@ -141,7 +143,7 @@ impl<'a> Connection<'a> {
         }
         self.session.begin();
         let (mut answers, mut missed) = (Vec::with_capacity(subs.len()), Vec::new());
-        let (mut bytes, most) = (0, self.app.config.limits.socket_queue_bytes);
+        let (mut bytes, most) = (0, HELLO_QUEUES * self.app.config.limits.socket_queue_bytes);
         for sub in subs {
             // All of it is one answer.
             let followed = match bytes < most {

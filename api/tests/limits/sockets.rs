@@ -60,7 +60,7 @@ async fn whoever_takes_nothing_is_cut_in_time_though_there_is_room_for_what_wait
 
 #[tokio::test]
 async fn a_hello_tells_no_more_than_may_wait_and_what_is_left_is_followed_by_itself() {
-    let server = server(|config| config.limits.socket_queue_bytes = 2_000).await;
+    let server = server(|config| config.limits.socket_queue_bytes = 300).await;
     let person = Person::of(&server, "shop").await;
     assert_eq!(person.account("7001").await.status(), 201);
     for n in 0..5 {

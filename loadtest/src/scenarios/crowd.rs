@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::findings::{Findings, Kind};
 use super::follow::{Follow, Wrong};
-use super::frames::{Answer, Frame, hello, sub};
+use super::frames::{Answer, At, Frame, alone, hello, sub};
 use super::world::World;
 use crate::customers::mixed;
 use crate::result::CONNECT;
@@ -303,19 +303,27 @@ impl Member {
         seen: &mut Seen,
     ) -> io::Result<()> {
         for begun in answer.begun()? {
+            let next = self.commands + 1;
             let Some(follow) = self.follow(begun.stream) else { continue };
             match begun.at {
                 // It goes on where it was.
-                Some((epoch, offset))
+                At::Here(epoch, offset)
                     if follow.begun && epoch == follow.epoch && offset == follow.last => {}
-                Some((epoch, offset)) => follow.began(epoch, offset),
-                None if follow.begun => {
+                At::Here(epoch, offset) => follow.began(epoch, offset),
+                At::Alone => {
+                    let said = alone(next, follow);
+                    self.commands = next;
+                    socket.say(&said)?;
+                }
+                At::Anew if follow.begun => {
                     follow.begun = false;
                     seen.begins_anew(begun.stream);
                     self.commands += 1;
                     socket.say(&sub(self.commands, begun.stream))?;
                 }
-                None => return Err(io::Error::other(format!("{} is not there", begun.stream))),
+                At::Anew => {
+                    return Err(io::Error::other(format!("{} is not there", begun.stream)));
+                }
             }
         }
         if !self.follows_all && self.follows.iter().all(|follow| follow.begun) {

@@ -4,8 +4,8 @@ use std::io;
 
 use memchr::memmem;
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::follow::Follow;
 
@@ -42,8 +42,18 @@ pub(super) struct Answer<'a> {
 /// Where a stream begins.
 pub(super) struct Begun<'a> {
     pub(super) stream: &'a str,
-    /// Run of offsets and offset; `None`: it cannot be gone on with.
-    pub(super) at: Option<(&'a str, u64)>,
+    pub(super) at: At<'a>,
+}
+
+/// How a stream begins.
+#[derive(Debug, PartialEq)]
+pub(super) enum At<'a> {
+    /// In this run of offsets, at this offset.
+    Here(&'a str, u64),
+    /// It cannot be gone on with.
+    Anew,
+    /// It is to be asked for by itself.
+    Alone,
 }
 
 #[derive(Deserialize)]
@@ -89,15 +99,27 @@ struct Said<'a> {
 
 /// The code of a position that cannot be gone on with.
 const TAKE_A_SNAPSHOT: u32 = 112;
+/// The code of what is too much for one answer.
+const TOO_MUCH: u32 = 111;
 
 /// What is said first: who comes, and what is followed, each from where it was.
 pub(super) fn hello(token: &str, follows: &[Follow]) -> String {
-    let subs = follows.iter().map(|follow| match follow.begun {
+    let subs: Vec<_> = follows.iter().map(asked).collect();
+    json!({"op": "hello", "id": 1, "token": token, "subs": subs}).to_string()
+}
+
+/// What is said of one of them by itself.
+pub(super) fn alone(id: u64, follow: &Follow) -> String {
+    let mut sub = asked(follow);
+    (sub["op"], sub["id"]) = ("sub".into(), id.into());
+    sub.to_string()
+}
+
+fn asked(follow: &Follow) -> Value {
+    match follow.begun {
         true => json!({"s": follow.stream, "since": {"epoch": follow.epoch, "off": follow.last}}),
         false => json!({"s": follow.stream}),
-    });
-    let subs: Vec<_> = subs.collect();
-    json!({"op": "hello", "id": 1, "token": token, "subs": subs}).to_string()
+    }
 }
 
 /// A stream is followed from now on.
@@ -157,10 +179,16 @@ impl<'a> Answer<'a> {
         for Started { s, epoch, off, err } in subs.into_iter().chain([alone]) {
             let Some(stream) = s else { continue };
             match err {
+                Some(Refused { code: TOO_MUCH, .. }) => {
+                    begun.push(Begun { stream, at: At::Alone });
+                }
                 Some(Refused { code, msg }) if code != TAKE_A_SNAPSHOT => {
                     return Err(refused(&format!("{stream}: {msg}")));
                 }
-                _ => begun.push(Begun { stream, at: epoch.zip(off) }),
+                _ => {
+                    let here = epoch.zip(off).map(|(epoch, off)| At::Here(epoch, off));
+                    begun.push(Begun { stream, at: here.unwrap_or(At::Anew) });
+                }
             }
         }
         Ok(begun)
@@ -170,7 +198,7 @@ impl<'a> Answer<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::follow::Follow;
-    use super::{Frame, hello};
+    use super::{Frame, alone, hello};
     use serde_json::{Value, json};
 
     fn frames(text: &str) -> Vec<Frame<'_>> {
@@ -187,10 +215,11 @@ mod tests {
     #[test]
     fn an_answer_says_where_each_stream_begins_and_which_cannot_be_gone_on_with() {
         let text = r#"{"id":1,"ok":{"session":"x","subs":[{"s":"c:1","epoch":"e","off":7,"recovered":true,"n":3},
-            {"s":"i:all","err":{"code":112,"msg":"take a snapshot"}}]}}"#;
-        assert_eq!(begun(text).unwrap(), [r#"c:1 Some(("e", 7))"#, "i:all None"]);
-        let alone = begun(r#"{"id":2,"ok":{"s":"i:all","epoch":"f","off":0}}"#).unwrap();
-        assert_eq!(alone, [r#"i:all Some(("f", 0))"#]);
+            {"s":"i:all","err":{"code":112,"msg":"take a snapshot"}},
+            {"s":"c:2","err":{"code":111,"msg":"too much"}}]}}"#;
+        assert_eq!(begun(text).unwrap(), [r#"c:1 Here("e", 7)"#, "i:all Anew", "c:2 Alone"]);
+        let one = begun(r#"{"id":2,"ok":{"s":"i:all","epoch":"f","off":0}}"#).unwrap();
+        assert_eq!(one, [r#"i:all Here("f", 0)"#]);
     }
 
     #[test]
@@ -230,6 +259,9 @@ mod tests {
         let (mut known, new) = (Follow::new("c:1".to_owned()), Follow::new("c:2".to_owned()));
         known.began("e", 5);
         known.event(6, None).unwrap();
+        let one: Value = serde_json::from_str(&alone(3, &known)).unwrap();
+        let since = json!({"epoch": "e", "off": 6});
+        assert_eq!(one, json!({"op": "sub", "id": 3, "s": "c:1", "since": since}));
         let said: Value = serde_json::from_str(&hello("t", &[known, new])).unwrap();
         assert_eq!(said["subs"][0], json!({"s": "c:1", "since": {"epoch": "e", "off": 6}}));
         assert_eq!(said["subs"][1], json!({"s": "c:2"}));
