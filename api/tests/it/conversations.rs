@@ -227,20 +227,6 @@ async fn expiring_closes_what_nobody_wrote_in_for_long_enough() {
     assert_eq!(ids(&org.admin, "status=resolved").await, [closed]);
 }
 
-#[tokio::test]
-async fn a_parked_conversation_keeps_no_other_from_being_expired_or_changed_with_many() {
-    let server = Server::start(|config| config.conversations.reopen_within = Duration::ZERO).await;
-    let org = Org::on(&server).await;
-    let (parked, other) = (a_conversation(&org).await, a_conversation(&org).await);
-    let heads = server.app().desk.heads(org.tenant(), &[parked.parse().unwrap()]).await.unwrap();
-    server.app().desk.waiting().hold(heads[0].thread);
-    let tagged = json!({"type": "add_tags", "tags": ["old"]});
-    assert_eq!(bulk(&org.admin, &[&parked, &other], tagged).await, 1);
-    let expired = org.admin.post("/api/conversations/expire", json!(null)).await.is(200);
-    assert_eq!(expired["expired_count"], 1);
-    assert_eq!(ids(&org.admin, "status=expired").await, [other]);
-}
-
 async fn bulk(person: &Caller, ids: &[&str], action: Value) -> Value {
     let body = json!({"conversation_ids": ids, "action": action});
     person.post("/api/conversations/bulk", body).await.is(200)["affected_count"].take()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use actors::permits::Amount;
 use axum::Router;
 use axum::routing::{get, post};
-use engine::id::TenantId;
+use engine::id::{ConversationId, TenantId};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -74,6 +74,30 @@ async fn what_is_asked_of_contacts_counts_among_what_is_under_way() {
     assert_eq!(person.get(&nobody).await.status(), 503);
     drop(other);
     assert_eq!(person.get(&nobody).await.status(), 404);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_parked_conversation_keeps_no_other_from_being_expired_or_changed_with_many() {
+    let server = server(|config| config.conversations.reopen_within = Duration::ZERO).await;
+    let person = Person::of(&server, "shop").await;
+    assert_eq!(person.account("7001").await.status(), 201);
+    person.hears("15550001").await;
+    person.hears("15550002").await;
+    let open: Vec<Value> = person.get("/api/conversations").await.json().await.unwrap();
+    let ids: Vec<ConversationId> =
+        open.iter().map(|one| one["id"].as_str().unwrap().parse().unwrap()).collect();
+    let me: Value = person.get("/api/auth/me").await.json().await.unwrap();
+    let tenant = me["org_id"].as_str().unwrap().parse().unwrap();
+    let heads = server.app.desk.heads(tenant, &ids[..1]).await.unwrap();
+    // The figure of how many are parked is the process's: no other test of this one looks at it.
+    server.app.desk.waiting().hold(heads[0].thread);
+    let tag = json!({"type": "add_tags", "tags": ["old"]});
+    let body = json!({"conversation_ids": ids, "action": tag});
+    let bulk = person.post("/api/conversations/bulk", &body).await;
+    assert_eq!(bulk.json::<Value>().await.unwrap()["affected_count"], 1);
+    let expired = person.post("/api/conversations/expire", &Value::Null).await;
+    assert_eq!(expired.json::<Value>().await.unwrap()["expired_count"], 1);
     server.stop().await;
 }
 
