@@ -39,7 +39,7 @@ use screen::{Screen, Style, tell};
 pub use screen::has_colours;
 
 /// The settings that differ from the built-in ones: logs give way to the feed.
-pub const PRESET: &str = "log.filter = \"warn\"";
+pub const PRESET: &str = "log.filter = \"warn\"\nlimits.connections = 1000";
 
 /// How many customers write on each channel, and how many messages a second all together.
 const PEOPLE: usize = 10;
