@@ -60,6 +60,8 @@ mod sends;
 #[cfg(test)]
 mod settings;
 #[cfg(test)]
+mod stops;
+#[cfg(test)]
 mod topics;
 #[cfg(test)]
 mod unions;
