@@ -12,6 +12,7 @@ mod disk;
 pub(crate) mod encoding;
 mod follower;
 mod frame;
+mod journal;
 mod log;
 mod open;
 mod overlay;

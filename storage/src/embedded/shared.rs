@@ -20,8 +20,23 @@ pub(super) struct Shared {
     end: Mutex<End>,
     /// Told when the follower freed memory, and at the end.
     freed: Condvar,
-    /// When the commit began that is under way.
-    committing: Mutex<Option<Instant>>,
+    /// What the writer waits for.
+    awaited: Mutex<Option<Awaited>>,
+}
+
+/// What the writer waits for, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Awaited {
+    since: Instant,
+    whom: Whom,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whom {
+    /// The disk, which has a group to write.
+    Disk,
+    /// The tree, which may have much to merge before it takes more.
+    Tree,
 }
 
 struct End {
@@ -53,7 +68,7 @@ impl Shared {
             counters: Counters::default(),
             end: Mutex::new(End { failed: None, on_fatal: Some(on_fatal) }),
             freed: Condvar::new(),
-            committing: Mutex::default(),
+            awaited: Mutex::default(),
         }
     }
 
@@ -83,18 +98,22 @@ impl Shared {
         }
     }
 
-    fn committing(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.committing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn awaited(&self) -> MutexGuard<'_, Option<Awaited>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, whom: Whom) {
+        *self.awaited() = Some(Awaited { since: Instant::now(), whom });
     }
 
     /// A commit begins, for [`watch`] to know.
     pub(super) fn begin_commit(&self) {
-        *self.committing() = Some(Instant::now());
+        self.begin(Whom::Disk);
     }
 
     /// The commit is done.
     pub(super) fn end_commit(&self) {
-        *self.committing() = None;
+        *self.awaited() = None;
     }
 
     /// Nothing was written if the store has ended.
@@ -109,43 +128,62 @@ impl Shared {
         self.freed.notify_all();
     }
 
-    /// Waits until the generations take less memory than this, or the end.
+    /// Waits in a commit until the generations take less memory than this, or the end.
     pub(super) fn wait(&self, bytes: usize) {
-        let full = |end: &mut End| end.failed.is_none() && self.view.load().bytes() > bytes;
+        let full = |end: &mut End| {
+            let full = end.failed.is_none() && self.view.load().bytes() > bytes;
+            if full {
+                // Whoever brings a generation to the tree is not stuck.
+                self.begin(Whom::Tree);
+            }
+            full
+        };
         let waited = self.freed.wait_while(self.end(), full);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.begin_commit();
     }
 }
 
 /// Ends the store if a commit takes longer than `stall`: a disk that does not answer would keep
-/// everybody waiting. Returns when the writer has ended, with which its end of `writer` goes.
+/// everybody waiting. So it does if the tree takes nothing for [`TREE_STALLS`] as long. Returns when the
+/// writer has ended, with which its end of `writer` goes.
 pub(super) fn watch(shared: &Shared, stall: Duration, writer: &Receiver<()>) {
     let mut looks = Looks::default();
     while let Err(RecvTimeoutError::Timeout) = writer.recv_timeout(stall / LOOKS_MAX) {
-        let began = *shared.committing();
-        if looks.is_stalled(began) {
-            let cause = format!("a commit has taken longer than {stall:?}: is the disk answering?");
-            return shared.fail(cause.into());
-        }
+        let awaited = *shared.awaited();
+        let cause = match looks.stalled(awaited) {
+            None => continue,
+            Some(Whom::Disk) => format!("a commit has taken longer than {stall:?}"),
+            Some(Whom::Tree) => format!("the tree has taken nothing for {:?}", stall * TREE_STALLS),
+        };
+        return shared.fail(format!("{cause}: is the disk answering?").into());
     }
 }
 
-/// After so many looks at the same commit it has stalled.
+/// After so many looks at the same commit it has stalled,
 const LOOKS_MAX: u32 = 4;
+/// and after so many times as many at a wait for the tree: before it takes more it may have to write out
+/// what it holds and to merge, in what the rest leaves it of the processors and the disk.
+const TREE_STALLS: u32 = 12;
 
-/// How often a commit was found under way. Looks are counted, not time: a process that was stopped
-/// and goes on did not wait for its disk meanwhile.
+/// How often the writer was found to wait for the same. Looks are counted, not time: a process that was
+/// stopped and goes on did not wait for its disk meanwhile.
 #[derive(Default)]
 struct Looks {
-    began: Option<Instant>,
+    awaited: Option<Awaited>,
     again: u32,
 }
 
 impl Looks {
-    fn is_stalled(&mut self, began: Option<Instant>) -> bool {
-        self.again = if began.is_some() && began == self.began { self.again + 1 } else { 0 };
-        self.began = began;
-        self.again >= LOOKS_MAX
+    fn stalled(&mut self, awaited: Option<Awaited>) -> Option<Whom> {
+        self.again = if awaited.is_some() && awaited == self.awaited { self.again + 1 } else { 0 };
+        self.awaited = awaited;
+        let whom = awaited?.whom;
+        let most = match whom {
+            Whom::Disk => LOOKS_MAX,
+            Whom::Tree => LOOKS_MAX * TREE_STALLS,
+        };
+        (self.again >= most).then_some(whom)
     }
 }
 
@@ -166,21 +204,33 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{LOOKS_MAX, Looks};
+    use super::{Awaited, LOOKS_MAX, Looks, TREE_STALLS, Whom};
 
     #[test]
     fn a_commit_has_stalled_when_it_is_found_again_and_again_however_long_ago_it_began() {
         let (now, mut looks) = (Instant::now(), Looks::default());
-        let after_a_pause = now.checked_sub(Duration::from_secs(60));
-        assert!(after_a_pause.is_some() && !looks.is_stalled(after_a_pause));
-        for _ in 1..LOOKS_MAX {
-            assert!(!looks.is_stalled(after_a_pause));
-        }
-        assert!(!looks.is_stalled(Some(now)), "the next commit counts anew");
-        assert!(!looks.is_stalled(None));
+        let begun = |since| Some(Awaited { since, whom: Whom::Disk });
+        let after_a_pause = begun(now.checked_sub(Duration::from_secs(60)).expect("a minute ago"));
         for _ in 0..LOOKS_MAX {
-            assert!(!looks.is_stalled(Some(now)));
+            assert_eq!(looks.stalled(after_a_pause), None);
         }
-        assert!(looks.is_stalled(Some(now)));
+        assert_eq!(looks.stalled(begun(now)), None, "the next commit counts anew");
+        assert_eq!(looks.stalled(None), None);
+        for _ in 0..LOOKS_MAX {
+            assert_eq!(looks.stalled(begun(now)), None);
+        }
+        assert_eq!(looks.stalled(begun(now)), Some(Whom::Disk));
+    }
+
+    #[test]
+    fn a_tree_that_merges_has_longer_and_what_it_takes_begins_anew() {
+        let (now, mut looks) = (Instant::now(), Looks::default());
+        let waits = |since| Some(Awaited { since, whom: Whom::Tree });
+        for since in [now, now + Duration::from_secs(1)] {
+            for _ in 0..LOOKS_MAX * TREE_STALLS {
+                assert_eq!(looks.stalled(waits(since)), None);
+            }
+        }
+        assert_eq!(looks.stalled(waits(now + Duration::from_secs(1))), Some(Whom::Tree));
     }
 }

@@ -1,7 +1,8 @@
 //! The embedded store as its callers see it, on a real disk.
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -196,6 +197,101 @@ async fn a_damaged_log_is_refused_in_a_sentence() {
     };
     let sentence = error.to_string();
     assert!(sentence.contains("damaged (its log is missing): restore a backup"), "{sentence}");
+}
+
+/// So much of a journal these tests write to.
+const BEGINNING: u64 = 1 << 20;
+
+/// Where at the beginning of a journal of the tree the bodies of rows lie.
+fn bodies(journal: &Path) -> Vec<usize> {
+    let mut beginning = Vec::new();
+    let journal = std::fs::File::open(journal).expect("the journal");
+    journal.take(BEGINNING).read_to_end(&mut beginning).expect("read");
+    let (mut found, mut spaces) = (Vec::new(), 0);
+    for (at, byte) in beginning.iter().enumerate() {
+        spaces = if *byte == b' ' { spaces + 1 } else { 0 };
+        if spaces == 300 {
+            found.push(at - 150);
+        }
+    }
+    found
+}
+
+fn newest_journal(store: &Path) -> PathBuf {
+    let files = std::fs::read_dir(store.join("tree")).expect("the tree");
+    let paths = files.map(|file| file.expect("a file").path());
+    paths.filter(|path| path.extension().is_some_and(|end| end == "jnl")).max().expect("a journal")
+}
+
+/// A copy of a store that is being written to: what a power cut leaves of it, if it leaves everything.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let copied = to.join(entry.file_name());
+        if entry.file_type().expect("its type").is_dir() {
+            copy(&entry.path(), &copied);
+        } else {
+            let length = std::fs::copy(entry.path(), &copied).expect("copied");
+            if copied.extension().is_some_and(|end| end == "jnl") {
+                // The rest is allocated and empty.
+                let file = std::fs::OpenOptions::new().write(true).open(copied).expect("the copy");
+                file.set_len(length.min(BEGINNING)).expect("cut");
+            }
+        }
+    }
+}
+
+fn tear(journal: &Path, at: usize) {
+    let file = std::fs::OpenOptions::new().write(true).open(journal).expect("the journal");
+    file.write_all_at(&[0; 64], at as u64).expect("torn");
+}
+
+#[tokio::test]
+async fn a_journal_of_the_tree_that_a_power_cut_tore_takes_nothing_that_was_answered() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path());
+    for n in 0..200 {
+        // More than may be ahead of the tree, and less than it syncs at once.
+        store.apply(put(1, n, 500)).await.expect("written");
+    }
+    let left = tempfile::tempdir().expect("a directory");
+    copy(directory.path(), left.path());
+    store.close().await.expect("closed");
+    let bodies = bodies(&newest_journal(left.path()));
+    assert!(bodies.len() > 20, "{} of 200 rows are in the tree", bodies.len());
+    for at in bodies.iter().step_by(bodies.len() / 4) {
+        let torn = tempfile::tempdir().expect("a directory");
+        copy(left.path(), torn.path());
+        tear(&newest_journal(torn.path()), *at);
+        // Twice: what the first start makes of it is whole.
+        for _ in 0..2 {
+            let store = open(torn.path());
+            for n in 0..200 {
+                assert_eq!(get(&store, n).await.as_deref(), Some("1"), "{n}, torn at {at}");
+            }
+            store.close().await.expect("closed");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_journal_of_the_tree_that_lost_what_was_synced_is_damage() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open_with(Options { memtable: 64 << 20, ..options(directory.path()) });
+    for round in 1..=10 {
+        // The tree is synced with the first half of it, and the log's files are used again.
+        let writes = (0..100).map(|n| store.apply(put(round, n, 3_500)));
+        for write in writes.collect::<Vec<_>>() {
+            write.await.expect("written");
+        }
+    }
+    store.close().await.expect("closed");
+    let journal = newest_journal(directory.path());
+    let first = bodies(&journal)[0];
+    tear(&journal, first);
+    let refused = Embedded::open(options(directory.path()), |_| ()).err();
+    assert!(matches!(refused, Some(OpenError::Damaged(..))), "{refused:?}");
 }
 
 /// In its directory lies this file, so that nobody runs it by chance.

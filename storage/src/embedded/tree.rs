@@ -13,6 +13,7 @@ use fjall::config::PartitioningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice};
 
 use super::frame::Lsn;
+use super::journal;
 use super::value::{Value, expired};
 use crate::behind::{Niceness, behind};
 use crate::error::StoreError;
@@ -126,16 +127,26 @@ impl Fjall {
         now: Now,
     ) -> Result<Self, fjall::Error> {
         let expiry: Arc<dyn Factory> = Arc::new(Expiry(AssertUnwindSafe(now)));
-        let builder = Database::builder(path)
-            .cache_size(cache)
-            .worker_threads(2)
-            // Ours is the log: its journal only has to be there when it is synced.
-            .manual_journal_persist(true)
-            .max_journaling_size(256 << 20)
-            .with_compaction_filter_factories(Arc::new(move |_| Some(expiry.clone())));
-        // Its threads have the priority of the one that starts them.
-        let opened = behind("tree", GIVING_WAY, || builder.open())?;
-        let database = opened.unwrap_or_else(|panic| resume_unwind(panic))?;
+        let open = || {
+            let expiry = expiry.clone();
+            let builder = Database::builder(path)
+                .cache_size(cache)
+                .worker_threads(2)
+                // Ours is the log: its journal only has to be there when it is synced.
+                .manual_journal_persist(true)
+                .max_journaling_size(256 << 20)
+                .with_compaction_filter_factories(Arc::new(move |_| Some(expiry.clone())));
+            // Its threads have the priority of the one that starts them.
+            let opened = behind("tree", GIVING_WAY, || builder.open())?;
+            opened.unwrap_or_else(|panic| resume_unwind(panic))
+        };
+        let database = match open() {
+            Err(fjall::Error::JournalRecovery(why)) if journal::cut(path)? => {
+                tracing::warn!(?why, "the tree's journal is cut behind what of it is whole");
+                open()
+            }
+            opened => opened,
+        }?;
         let part = |name| {
             let options = || {
                 let options = KeyspaceCreateOptions::default().max_memtable_size(memtable);
