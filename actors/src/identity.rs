@@ -30,7 +30,7 @@ pub struct Identities {
     pub(crate) handles: Handles,
     pub(crate) known: Known,
     pub(crate) world: Arc<World>,
-    shards: Shards,
+    pub(crate) shards: Shards,
 }
 
 impl Identities {

@@ -9,16 +9,18 @@ use engine::account::Account;
 use engine::channel::Handle;
 use engine::contact::{ABSORBED_MAX, MergeReason, MergeSuggestion};
 use engine::conversation::{Command, Joined, MovedTo, Refused, Thread, left_behind};
+use engine::fact::By;
 use engine::id::{ContactId, TenantId, ThreadId};
 use storage::StoreError;
 use storage::dead_letters::Source;
 
 use crate::contact::ContactCommand;
-use crate::failure::Failure;
+use crate::failure::{Failure, Full};
 use crate::handles::{Held, Owner, Scope};
 use crate::identity::{Identities, origin};
 use crate::parking::raw;
-use crate::thread::Origin;
+use crate::reply::Reply;
+use crate::thread::{Order, Origin, envelope};
 
 /// What says that two are one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,13 +179,24 @@ impl Identities {
     }
 
     /// Has one thread moved to another. The other one knows first: ids that are new to it may be
-    /// known to what comes, and where it is the younger one it must stay.
+    /// known to what comes, and where it is the younger one it must stay. One for which something
+    /// waits is not moved: what comes next would go to the other one, past it.
     async fn move_thread(
         &self,
         account: &Account,
         from: Owner,
         to: Owner,
     ) -> Result<Moving, Failure> {
+        let waiting = &self.world.waiting;
+        waiting.load(from.thread.shard()).await?;
+        let full = Full::WaitingConversation;
+        if waiting.pass(from.thread, || ()).is_none() {
+            return match waiting.is_held(from.thread) {
+                // It may wait for days.
+                true => Ok(Moving::Refused),
+                false => Err(Failure::busy(full)),
+            };
+        }
         let take_in = Command::TakeIn { older: to > from };
         match self.ask(to.thread, Some(origin(account, to)), take_in).await {
             Ok(_) => {}
@@ -191,8 +204,12 @@ impl Identities {
             Err(failure) => return Err(failure),
         }
         let Owner { thread, contact } = to;
-        let move_to = Command::MoveTo(MovedTo { thread, contact });
-        match self.ask(from.thread, Some(origin(account, from)), move_to).await {
+        let move_to = envelope(By::System, Command::MoveTo(MovedTo { thread, contact }));
+        let (reply, answer) = Reply::new();
+        let order = Order { origin: Some(origin(account, from)), ..Order::new(move_to, reply) };
+        let told = waiting.pass(from.thread, || self.shards.tell_thread(from.thread, order));
+        told.ok_or_else(|| Failure::busy(full))?;
+        match answer.await.unwrap_or(Err(Failure::Unavailable)) {
             Ok(_) => Ok(Moving::Done),
             Err(Failure::Refused(Refused::Moved(_))) => Ok(Moving::Again),
             Err(Failure::Refused(_)) => Ok(Moving::Refused),

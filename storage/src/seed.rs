@@ -1,14 +1,17 @@
 //! Seeds of tests: where they come from, and what is drawn from them.
 
 /// The seeds that a test runs: `fixed` ones that are always the same and `fresh` ones that never
-/// are; with `TEST_SEED` in the environment only that one. Whoever fails prints its seed.
+/// are; with `TEST_SEED` in the environment only that one. Each is printed when it is taken: of a test
+/// that fails, however it does, the last one did.
 #[expect(clippy::disallowed_methods, reason = "tests are told by it; they have no settings")]
-pub fn seeds(fixed: u64, fresh: u64) -> Vec<u64> {
+#[expect(clippy::print_stdout, reason = "it is a test's output")]
+pub fn seeds(fixed: u64, fresh: u64) -> impl Iterator<Item = u64> {
     use std::hash::{BuildHasher, RandomState};
-    if let Ok(seed) = std::env::var("TEST_SEED") {
-        return vec![seed.parse().expect("TEST_SEED is a number")];
-    }
-    (0..fixed).chain((0..fresh).map(|n| RandomState::new().hash_one(n))).collect()
+    let seeds: Vec<_> = match std::env::var("TEST_SEED") {
+        Ok(seed) => vec![seed.parse().expect("TEST_SEED is a number")],
+        Err(_) => (0..fixed).chain((0..fresh).map(|n| RandomState::new().hash_one(n))).collect(),
+    };
+    seeds.into_iter().inspect(|seed| println!("TEST_SEED={seed}"))
 }
 
 /// Numbers drawn from a seed: the same for the same seed (SplitMix64).

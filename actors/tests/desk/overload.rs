@@ -17,7 +17,9 @@ use storage::tables::{DEAD_LETTERS, LOG, WAITING, WAITING_HOURS};
 use storage::{Batch, Change, Store};
 use uuid::Uuid;
 
-use crate::bench::{Bench, TENANT, Tuning, account, account_of, permits, phone, receipt, says};
+use crate::bench::{
+    Bench, TENANT, Tuning, account, account_of, bsuid, permits, phone, receipt, says,
+};
 
 const START: Timestamp = Timestamp(1_790_000_000_000);
 
@@ -189,6 +191,39 @@ async fn what_waits_counts_once_also_when_looking_for_it_fails_on_the_way() {
     while hears(&bench, 100).await.is_err() {}
     drained(&bench).await;
     assert_eq!(said(&bench).await.0, numbers(101));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thread_is_not_moved_away_from_what_waits_for_it() {
+    let (bench, slow) = slow(patient(0)).await;
+    let deliver = async |item: Inbound| bench.desk.ingest(&account(), vec![item]).await;
+    let handles = [phone("1"), bsuid("US.1")];
+    for handle in &handles {
+        deliver(says(vec![handle.clone()], &handle.value, &handle.value)).await.unwrap();
+        drained(&bench).await;
+    }
+    // The younger thread is the one that would be moved.
+    let younger = bench.open().await.into_iter().max_by_key(|head| head.thread).unwrap();
+    let name = bench.texts(younger.id).await.pop().unwrap();
+    let handle = handles.iter().find(|handle| handle.value == name).unwrap();
+    slow.store(true, Ordering::Relaxed);
+    for n in 0..6 {
+        // More than one turn takes out.
+        let text = format!("{n}{}", " .".repeat(50_000));
+        deliver(says(vec![handle.clone()], &format!("m{n}"), &text)).await.unwrap();
+    }
+    slow.store(false, Ordering::Relaxed);
+    let mut refused = 0;
+    while let Err(failure) = deliver(says(handles.to_vec(), "b", "both")).await {
+        assert!(matches!(failure, Failure::Busy { .. }), "{failure:?}");
+        refused += 1;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(refused > 0, "nothing waited");
+    drained(&bench).await;
+    let (said, _) = said(&bench).await;
+    assert_eq!(said.len(), 3, "nothing comes behind it: {said:?}");
+    assert_eq!(said[2], "both");
 }
 
 #[tokio::test(start_paused = true)]

@@ -63,7 +63,7 @@ async fn over_all(seed: u64, kept: &[Kept<'_>]) {
 async fn over_every_store_the_same_is_answered() {
     let Some(cassandra) = cassandra().await else { return };
     let kept = [Kept::InMemory, Kept::Embedded, Kept::InCluster(cassandra)];
-    for seed in seeds(0, 1).into_iter().chain([FOUND]) {
+    for seed in seeds(0, 1).chain([FOUND]) {
         over_all(seed, &kept).await;
     }
 }

@@ -218,7 +218,7 @@ fn with_seed(seed: u64, of: &Run) {
 #[test]
 fn whatever_fails_every_client_ends_with_what_it_may_see() {
     let of = Run { limits: limits(), has_clerk: false };
-    for seed in seeds(100, 50).into_iter().chain(FOUND) {
+    for seed in seeds(100, 50).chain(FOUND) {
         with_seed(seed, &of);
     }
 }

@@ -193,8 +193,7 @@ const FOUND: [u64; 1] = [15_007_271_722_023_755_594];
 
 #[test]
 fn what_was_answered_survives_kills_and_power_cuts_at_every_step() {
-    for seed in seeds(24, 8).into_iter().chain(FOUND) {
-        println!("TEST_SEED={seed}");
+    for seed in seeds(24, 8).chain(FOUND) {
         run(seed);
     }
 }
@@ -207,9 +206,9 @@ fn a_story_replays_from_its_seed() {
 
 #[test]
 fn damage_is_found_or_is_the_last_group() {
-    let (seeds, mut found) = (seeds(10, 4), 0);
-    for &seed in &seeds {
-        println!("TEST_SEED={seed}");
+    let (mut stories, mut found) = (0, 0);
+    for seed in seeds(10, 4) {
+        stories += 1;
         let mut story = Story::of(seed);
         let parts = story.open().expect("an empty machine opens");
         let actions = 20 + story.chance.index(100);
@@ -231,7 +230,7 @@ fn damage_is_found_or_is_the_last_group() {
             }
         }
     }
-    assert!(found > 0 || seeds.len() == 1, "some of it was seen");
+    assert!(found > 0 || stories == 1, "some of it was seen");
 }
 
 #[test]

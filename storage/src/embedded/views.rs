@@ -93,7 +93,6 @@ fn drive(seed: u64, tree: Arc<dyn Tree>, machine: &Machine, actions: usize) {
 #[test]
 fn every_view_is_of_one_lsn_and_none_goes_back() {
     for seed in seeds(12, 4) {
-        println!("TEST_SEED={seed}");
         let machine = Machine::of(seed);
         drive(seed, Arc::new(machine.clone()), &machine, 100);
     }
@@ -102,7 +101,6 @@ fn every_view_is_of_one_lsn_and_none_goes_back() {
 #[test]
 fn every_view_of_the_real_tree_is_of_one_lsn_and_none_goes_back() {
     for seed in seeds(2, 1) {
-        println!("TEST_SEED={seed}");
         let directory = tempfile::tempdir().expect("a directory");
         let tree = Fjall::open(directory.path(), 1 << 20, 1 << 20, Arc::new(|| NOW));
         let tree = Arc::new(tree.expect("an empty tree opens"));

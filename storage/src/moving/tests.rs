@@ -117,7 +117,6 @@ pub(super) async fn imported(
 #[tokio::test]
 async fn a_store_is_moved_with_its_stamps_and_expiries() {
     for seed in seeds(4, 2) {
-        println!("TEST_SEED={seed}");
         let [from, to] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         filled(from.path(), START, seed).await;
         let (rows, file) = exported(from.path(), START, 1).await;
