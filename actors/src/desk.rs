@@ -29,7 +29,7 @@ use crate::contact::{ContactCommand, ContactFailure};
 use crate::failure::Failure;
 use crate::identity::Identities;
 use crate::ingress::Ingress;
-use crate::pages::Pages;
+use crate::pages::{LONG_PAGES, Pages};
 use crate::parking::{Parking, Trials};
 use crate::permits::{Amount, Marks, Permit, PermitLimits, Permits};
 use crate::shard::Shards;
@@ -46,6 +46,7 @@ pub struct Desk {
     shards: Shards,
     permits: Arc<Permits>,
     turns: Turns,
+    long_pages: Turns,
     ingress: Arc<Ingress>,
     typing: Arc<Typing>,
     drain: Arc<tokio::sync::Mutex<Drain>>,
@@ -197,7 +198,8 @@ impl Desk {
         };
         let ingress = Arc::new(ingress);
         let drain = Arc::new(tokio::sync::Mutex::new(Drain::start(waiting, ingress.clone())));
-        Self { world, shards, permits, turns, ingress, typing: Arc::default(), drain }
+        let (long_pages, typing) = (Turns::new(LONG_PAGES), Arc::default());
+        Self { world, shards, permits, turns, long_pages, ingress, typing, drain }
     }
 
     /// Takes items of one account; `Ok` when all are durable, committed or waiting.
@@ -441,6 +443,10 @@ impl Desk {
 
     pub(crate) fn world(&self) -> &World {
         &self.world
+    }
+
+    pub(crate) fn long_pages(&self) -> &Turns {
+        &self.long_pages
     }
 
     /// How old the oldest is of what is taken and not done, of commits on their way, and of what

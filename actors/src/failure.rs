@@ -58,6 +58,9 @@ pub enum Full {
     AccountCalls,
     /// and those of one tenant.
     OrganizationAccountCalls,
+    /// The server's, for long answers on their way.
+    Answers,
+    OrganizationAnswers,
     /// An organization's dead letters, all of them of parked conversations.
     DeadLetters,
 }
@@ -80,6 +83,8 @@ impl Full {
             Self::OrganizationUploads => "the organization's room for files on their way",
             Self::AccountCalls => "the server's room for requests about accounts",
             Self::OrganizationAccountCalls => "the organization's room for requests about accounts",
+            Self::Answers => "the server's memory for long answers",
+            Self::OrganizationAnswers => "the organization's memory for long answers",
             Self::DeadLetters => "the organization's room for dead letters",
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use engine::channel::Channel;
 use engine::conversation::{Command, Conversation, Refused};
 use engine::id::{AgentId, ConversationId, TenantId};
 use engine::message::MessageRow;
@@ -13,6 +14,7 @@ use storage::{Store, StoreError};
 
 use crate::desk::Desk;
 use crate::failure::Failure;
+use crate::turns::Turn;
 
 /// Which of a conversation's messages are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +30,6 @@ pub struct Asked {
 }
 
 /// Messages of a conversation as they were read.
-#[derive(Debug)]
 pub struct Page {
     /// The conversation before they were read.
     pub head: Conversation,
@@ -36,6 +37,7 @@ pub struct Page {
     pub rows: Vec<MessageRow>,
     /// The number in the conversation of the newest one within the bounds; 0: there is none.
     pub newest: u64,
+    _turn: Option<Turn>,
 }
 
 /// A page as it is sent.
@@ -100,6 +102,10 @@ const PAGE_BYTES: usize = 512;
 const PARTS: usize = 16;
 /// Places that conversations share; of two that do, one being written costs the other a page.
 const PLACES: usize = 4093;
+/// Pages of more mails than [`MAILS`] are in memory while they are read and written out, at so many at once,
+/// tenant by tenant: each may have tens of megabytes.
+pub(crate) const LONG_PAGES: usize = 2;
+const MAILS: usize = 8;
 /// With so many nothing is kept any more.
 const DOUBTED_MAX: usize = 100_000;
 
@@ -290,9 +296,13 @@ impl Desk {
         let answer = self.ask(viewer, conversation, None, Command::Look).await?;
         let head = Arc::unwrap_or_clone(answer.conversation.ok_or(Refused::NotFound)?);
         let Asked { before, after, skip, limit } = asked;
+        let turn = match head.channel {
+            Channel::Email if limit > MAILS => Some(self.long_pages().take(head.tenant, 0).await),
+            _ => None,
+        };
         let conversations = &self.world().conversations;
         let (rows, newest) = conversations.page(&head, (before, after), (skip, limit)).await?;
-        Ok(Page { head, rows, newest })
+        Ok(Page { head, rows, newest, _turn: turn })
     }
 
     /// Messages of a conversation with `after < seq < before` (the bounds), newest first, at most

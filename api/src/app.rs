@@ -26,6 +26,7 @@ use storage::media::Media;
 use storage::watched::Watched;
 use tokio::sync::Semaphore;
 
+use crate::answers::Answers;
 use crate::login_limits::LoginLimits;
 use crate::places::Places;
 use crate::rate::{Bucket, Buckets};
@@ -75,6 +76,7 @@ pub struct Parts {
     pub unproven: Arc<Unproven>,
     /// How fast each tenant's people may ask.
     pub requests: Buckets<TenantId>,
+    pub answers: Answers,
     /// New sockets.
     pub handshakes: Mutex<Bucket>,
     /// Held from the claim of a name until its holder is written: to everybody else a claim

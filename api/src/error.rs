@@ -182,6 +182,7 @@ impl From<Failure> for ApiError {
                     | Full::Imports
                     | Full::Uploads
                     | Full::AccountCalls
+                    | Full::Answers
                     | Full::WaitingServer
                     | Full::WaitingOrganization
                     | Full::WaitingConversation => {
@@ -191,6 +192,7 @@ impl From<Failure> for ApiError {
                     | Full::OrganizationMemory
                     | Full::OrganizationUploads
                     | Full::OrganizationAccountCalls
+                    | Full::OrganizationAnswers
                     | Full::Conversation
                     | Full::Account => Self::too_many(message, retry_after),
                 };

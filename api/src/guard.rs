@@ -40,8 +40,9 @@ pub async fn layer(
 ) -> Response {
     match check(&app, access, request.method(), request.headers()).await {
         Ok(caller) => {
+            let tenant = caller.tenant;
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            app.answers.counted(tenant, next.run(request).await).await
         }
         Err(error) => error.into_response(),
     }

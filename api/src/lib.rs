@@ -1,6 +1,7 @@
 //! The edge: routes, guards, the document, and how a server starts and stops.
 
 pub mod activity;
+pub mod answers;
 pub mod app;
 pub mod cli;
 pub mod connect;

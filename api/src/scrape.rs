@@ -9,6 +9,7 @@ use axum::routing::get;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use storage::embedded::{Embedded, Stats};
 
+use crate::answers::Answers;
 use crate::app::App;
 
 /// Everything that was counted in this process, what the store did since it was opened, and how
@@ -18,7 +19,7 @@ pub fn router(recorder: PrometheusHandle, app: App, store: Option<Arc<Embedded>>
         if let Some(store) = store {
             tell(&store.stats());
         }
-        load(&app.desk);
+        load(&app.desk, &app.answers);
         memory();
         metrics::gauge!("omnistream_search_segments").set(app.search.segments() as f64);
         let beside = [("sends", app.outbox.oldest()), ("search", app.search.oldest())];
@@ -40,7 +41,7 @@ fn tell(stats: &Stats) {
     metrics::gauge!("omnistream_store_overlay_bytes").set(stats.overlay_bytes as f64);
 }
 
-fn load(desk: &Desk) {
+fn load(desk: &Desk, answers: &Answers) {
     let (under_way, waiting) = (desk.permits().taken(), desk.waiting());
     let Amount { items, bytes } = waiting.amount();
     for (name, value) in [
@@ -50,6 +51,7 @@ fn load(desk: &Desk) {
         ("omnistream_waiting_bytes", bytes),
         ("omnistream_waiting_threads", waiting.threads()),
         ("omnistream_pages_bytes", desk.pages().bytes()),
+        ("omnistream_answers_bytes", answers.bytes()),
     ] {
         metrics::gauge!(name).set(value as f64);
     }

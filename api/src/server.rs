@@ -44,6 +44,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use self::opening::{Opened, Own};
 use self::options::{bucket, desk_options, downloads, mailer, search_options};
+use crate::answers::Answers;
 use crate::app::{App, JwtKeys, Parts};
 use crate::listener::{Limited, listen};
 use crate::login_limits::LoginLimits;
@@ -314,6 +315,7 @@ impl Server {
             state_key: sign(&secret, b"states of logins"),
             unproven: Unproven::new(limits.inflight_unproven_bytes),
             requests: Buckets::new(limits.tenant_requests_per_second),
+            answers: Answers::new(limits),
             handshakes: Mutex::new(Bucket::new(
                 limits.handshakes_per_second,
                 limits.handshakes_per_second,

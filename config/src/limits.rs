@@ -34,6 +34,8 @@ pub struct Limits {
     pub page_default: usize,
     pub page_max: usize,
     pub page_cache_bytes: usize,
+    pub answers_node_bytes: usize,
+    pub answers_tenant_bytes: usize,
     pub inflight_node: usize,
     pub inflight_node_bytes: usize,
     pub inflight_unproven_bytes: usize,

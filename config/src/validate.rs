@@ -268,6 +268,11 @@ fn under_load(limits: &Limits) -> Result<(), ConfigError> {
         "must lie between the largest body and `limits.inflight_node_bytes`",
     )?;
     rule(
+        limits.answers_tenant_bytes <= limits.answers_node_bytes,
+        "limits.answers_tenant_bytes",
+        "must be at most `limits.answers_node_bytes`",
+    )?;
+    rule(
         [
             limits.shed_ephemeral_percent,
             limits.shed_receipts_percent,

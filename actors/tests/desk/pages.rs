@@ -10,19 +10,23 @@ use actors::clock::Clock;
 use actors::desk::Desk;
 use actors::failure::Failure;
 use actors::pages::{Asked, Sent};
-use engine::channel::{Amend, Amender, Amendment, Inbound};
+use engine::account::Account;
+use engine::channel::{Amend, Amender, Amendment, Channel, Inbound};
 use engine::conversation::Command;
 use engine::id::{AgentId, ConversationId};
 use engine::message::{BLOCK_SEQS, Content};
 use engine::time::Timestamp;
+use futures_util::future::join_all;
 use storage::Store;
 use storage::faulty::{Call, Fate, Faulty, Odds};
 use storage::memory::Memory;
 use storage::seed::{Chance, seeds};
+use storage::tables::LOG;
 use uuid::Uuid;
 
 use crate::bench::{Bench, Tuning, account, admin, block_on, phone, says};
 use crate::identities::odds;
+use crate::topics::mail;
 
 const START: Timestamp = Timestamp(1_790_000_000_000);
 /// The newest ones.
@@ -238,4 +242,30 @@ fn whoever_was_answered_sees_it_in_the_next_page_whatever_others_read_and_the_st
         kept += block_on(run(seed, odds(), false));
     }
     assert!(kept > 0, "some pages were kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_pages_of_mails_are_read_one_after_the_other() {
+    let clock = Clock::standing_at(START);
+    let memory = Arc::new(Memory::new(Arc::new(|| START)));
+    let slow = |call: &Call<'_>| match call {
+        Call::Scan(scan) if *scan.table == LOG => Fate::Slow(Duration::from_secs(1)),
+        _ => Fate::Done,
+    };
+    let bench = Bench::over(Arc::new(Faulty::new(memory, slow)), clock).await;
+    let mailed = Account { channel: Channel::Email, ..account() };
+    let mail = Inbound::Message(Box::new(mail("ada", "a mail", &[])));
+    bench.desk.ingest(&mailed, vec![mail]).await.unwrap();
+    bench.desk.ingest(&account(), vec![message(0)]).await.unwrap();
+    let open = bench.open().await;
+    for (channel, limit, seconds) in
+        [(Channel::Email, 20, 4), (Channel::Email, 8, 1), (Channel::Whatsapp, 100, 1)]
+    {
+        let id = open.iter().find(|head| head.channel == channel).unwrap().id;
+        let begin = tokio::time::Instant::now();
+        let page =
+            async || drop(bench.desk.page(admin(), id, Asked { limit, ..ASKED }).await.unwrap());
+        join_all((0..4).map(|_| page())).await;
+        assert_eq!(begin.elapsed().as_secs(), seconds, "{channel:?}, {limit}");
+    }
 }

@@ -114,6 +114,47 @@ async fn one_organization_s_bodies_leave_room_for_those_of_others() {
 }
 
 #[tokio::test]
+async fn long_answers_that_are_not_taken_leave_room_for_those_of_others() {
+    let server = server(|config| {
+        let limits = &mut config.limits;
+        (limits.answers_tenant_bytes, limits.answers_node_bytes) = (100_000, 250_000);
+    })
+    .await;
+    let (large, other) = (Person::of(&server, "large").await, Person::of(&server, "other").await);
+    for person in [&large, &other] {
+        for n in 0..40 {
+            let draft = json!({"title": n.to_string(), "text": "x".repeat(2_000)});
+            assert_eq!(person.post("/api/quick-replies", &draft).await.status(), 201);
+        }
+    }
+    let all = "/api/quick-replies?per_page=100";
+    let taken_but = async |bytes| {
+        while server.app.answers.bytes() > bytes {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert_eq!(large.get(all).await.status(), 200);
+    taken_but(0).await;
+    let me: Value = large.get("/api/auth/me").await.json().await.unwrap();
+    let tenant = me["org_id"].as_str().unwrap().parse().unwrap();
+    // Somebody reads nothing of what they asked for.
+    let unread = async |tenant, bytes| {
+        let answer = axum::response::Response::new(vec![0; bytes].into());
+        server.app.answers.counted(tenant, answer).await
+    };
+    let ours = unread(tenant, 70_000).await;
+    is_full(large.get(all).await, 429, "the organization's memory for long answers").await;
+    assert_eq!(large.get("/api/auth/me").await.status(), 200, "it is not long");
+    assert_eq!(other.get(all).await.status(), 200);
+    taken_but(70_000).await;
+    let theirs = unread(TenantId(Uuid::from_u128(7)), 100_000).await;
+    is_full(other.get(all).await, 503, "the server's memory for long answers").await;
+    drop((ours, theirs));
+    assert_eq!(large.get(all).await.status(), 200);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn what_may_wait_is_bounded_and_the_answer_names_what_is_full() {
     let keys: [(&str, Key, usize); 6] = [
         ("conversation", |limits| &mut limits.waiting_conversation, 2),
