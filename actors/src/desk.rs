@@ -29,7 +29,7 @@ use crate::contact::{ContactCommand, ContactFailure};
 use crate::failure::Failure;
 use crate::identity::Identities;
 use crate::ingress::Ingress;
-use crate::pages::{LONG_PAGES, Pages};
+use crate::pages::{MailPages, Pages};
 use crate::parking::{Parking, Trials};
 use crate::permits::{Amount, Marks, Permit, PermitLimits, Permits};
 use crate::shard::Shards;
@@ -46,7 +46,7 @@ pub struct Desk {
     shards: Shards,
     permits: Arc<Permits>,
     turns: Turns,
-    long_pages: Turns,
+    mail_pages: MailPages,
     ingress: Arc<Ingress>,
     typing: Arc<Typing>,
     drain: Arc<tokio::sync::Mutex<Drain>>,
@@ -198,8 +198,8 @@ impl Desk {
         };
         let ingress = Arc::new(ingress);
         let drain = Arc::new(tokio::sync::Mutex::new(Drain::start(waiting, ingress.clone())));
-        let (long_pages, typing) = (Turns::new(LONG_PAGES), Arc::default());
-        Self { world, shards, permits, turns, long_pages, ingress, typing, drain }
+        let (mail_pages, typing) = (MailPages::new(), Arc::default());
+        Self { world, shards, permits, turns, mail_pages, ingress, typing, drain }
     }
 
     /// Takes items of one account; `Ok` when all are durable, committed or waiting.
@@ -445,8 +445,8 @@ impl Desk {
         &self.world
     }
 
-    pub(crate) fn long_pages(&self) -> &Turns {
-        &self.long_pages
+    pub(crate) fn mail_pages(&self) -> &MailPages {
+        &self.mail_pages
     }
 
     /// How old the oldest is of what is taken and not done, of commits on their way, and of what

@@ -30,7 +30,7 @@ pub struct Identities {
     pub(crate) handles: Handles,
     pub(crate) known: Known,
     pub(crate) world: Arc<World>,
-    pub(crate) shards: Shards,
+    shards: Shards,
 }
 
 impl Identities {
@@ -110,8 +110,9 @@ impl Identities {
         let found = self.claimed(account, handles, sent_at).await?;
         let mut owner = found.first().ok_or(Failure::Unavailable)?.1.owner();
         // Whose a number is that somebody had before depends on when something was sent.
-        let is_lasting = found.iter().all(|(_, held)| held.before.is_none());
+        let mut is_lasting = found.iter().all(|(_, held)| held.before.is_none());
         let (mut mine, mut left) = (Vec::with_capacity(handles.len()), Vec::new());
+        let mut behind = None;
         for (handle, held) in found {
             let other = held.owner();
             match self.unite(account, owner, other, Evidence::Together, handles).await? {
@@ -125,6 +126,11 @@ impl Identities {
                     self.suggest(account.tenant, owner.contact, other.contact, reason, handle)
                         .await?;
                 }
+                United::Behind(waiting) => {
+                    // It waits as well, and the next message makes them one.
+                    behind = Some(waiting);
+                    is_lasting = false;
+                }
             }
         }
         self.learn(account, &mine, owner, name).await?;
@@ -136,7 +142,7 @@ impl Identities {
         if is_lasting {
             self.known.remember(key, owner, looked);
         }
-        Ok(owner)
+        Ok(behind.unwrap_or(owner))
     }
 
     /// The handles, each with who held it then: those that nobody held are claimed for who holds

@@ -14,7 +14,7 @@ use storage::{Store, StoreError};
 
 use crate::desk::Desk;
 use crate::failure::Failure;
-use crate::turns::Turn;
+use crate::turns::{Turn, Turns};
 
 /// Which of a conversation's messages are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,6 +85,13 @@ struct Kept {
     doubted: HashSet<ConversationId>,
 }
 
+/// Turns of pages of mails.
+#[derive(Clone)]
+pub(crate) struct MailPages {
+    short: Turns,
+    long: Turns,
+}
+
 /// From before a page is read: it is kept if nothing of its conversation was forgotten since. `None`:
 /// it is not.
 struct Ticket(Option<u64>);
@@ -102,9 +109,10 @@ const PAGE_BYTES: usize = 512;
 const PARTS: usize = 16;
 /// Places that conversations share; of two that do, one being written costs the other a page.
 const PLACES: usize = 4093;
-/// Pages of more mails than [`MAILS`] are in memory while they are read and written out, at so many at once,
-/// tenant by tenant: each may have tens of megabytes.
-pub(crate) const LONG_PAGES: usize = 2;
+/// So many pages of mails are in memory at once while they are read and written out, tenant by tenant; of
+/// those with more than [`MAILS`] fewer: each may have tens of megabytes.
+const SHORT_PAGES: usize = 8;
+const LONG_PAGES: usize = 2;
 const MAILS: usize = 8;
 /// With so many nothing is kept any more.
 const DOUBTED_MAX: usize = 100_000;
@@ -280,6 +288,17 @@ impl Drop for UnderWay {
     }
 }
 
+impl MailPages {
+    pub(crate) fn new() -> Self {
+        Self { short: Turns::new(SHORT_PAGES), long: Turns::new(LONG_PAGES) }
+    }
+
+    /// For a page of so many.
+    pub(crate) fn of(&self, mails: usize) -> &Turns {
+        if mails > MAILS { &self.long } else { &self.short }
+    }
+}
+
 impl Desk {
     /// Pages as they were sent.
     pub fn pages(&self) -> &Pages {
@@ -297,7 +316,7 @@ impl Desk {
         let head = Arc::unwrap_or_clone(answer.conversation.ok_or(Refused::NotFound)?);
         let Asked { before, after, skip, limit } = asked;
         let turn = match head.channel {
-            Channel::Email if limit > MAILS => Some(self.long_pages().take(head.tenant, 0).await),
+            Channel::Email => Some(self.mail_pages().of(limit).take(head.tenant, 0).await),
             _ => None,
         };
         let conversations = &self.world().conversations;

@@ -221,13 +221,7 @@ impl Room {
     /// So many bytes more have come, unless there is no room for them.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Full> {
         let Permits { limits, node_bytes, tenants, .. } = &*self.permits;
-        // What is larger than all that may be there is there alone.
-        let limit = if node_bytes.load(Ordering::Acquire) == 0 {
-            bytes.max(limits.node.bytes)
-        } else {
-            limits.node.bytes
-        };
-        enter(node_bytes, bytes, limit).map_err(|()| Full::Memory)?;
+        enter(node_bytes, bytes, limits.node.bytes).map_err(|()| Full::Memory)?;
         let more = Amount { items: 0, bytes };
         if let Some(tenant) = self.tenant
             && !tenants.enter(tenant, more, limits.tenant)

@@ -9,18 +9,16 @@ use engine::account::Account;
 use engine::channel::Handle;
 use engine::contact::{ABSORBED_MAX, MergeReason, MergeSuggestion};
 use engine::conversation::{Command, Joined, MovedTo, Refused, Thread, left_behind};
-use engine::fact::By;
 use engine::id::{ContactId, TenantId, ThreadId};
 use storage::StoreError;
 use storage::dead_letters::Source;
 
 use crate::contact::ContactCommand;
-use crate::failure::{Failure, Full};
+use crate::failure::Failure;
 use crate::handles::{Held, Owner, Scope};
 use crate::identity::{Identities, origin};
 use crate::parking::raw;
-use crate::reply::Reply;
-use crate::thread::{Order, Origin, envelope};
+use crate::thread::Origin;
 
 /// What says that two are one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +33,9 @@ pub(crate) enum Evidence {
 pub(crate) enum United {
     One(Owner),
     Two,
+    /// Not now: something waits for the thread of this one, which would have to give way. What comes next
+    /// would go to the other one, past it.
+    Behind(Owner),
 }
 
 /// While one is looked at, another may move; so often it is looked at again.
@@ -54,20 +55,32 @@ impl Identities {
         if one.thread == other.thread {
             return Ok(United::One(one));
         }
+        let waiting = &self.world.waiting;
+        // Until its handles say where it went.
+        let mut moves = Vec::new();
         for _ in 0..LOOKS_MAX {
             let mut both = [one, other];
             for owner in &mut both {
                 *owner = self.settled(*owner, handles).await?;
+                waiting.load(owner.thread.shard()).await?;
             }
             let [one, other] = both;
             if one.thread == other.thread {
                 return Ok(United::One(one));
+            }
+            // What is parked may wait for days, and nothing is to come behind it that need not.
+            if both.iter().any(|owner| waiting.is_held(owner.thread)) {
+                return Ok(United::Two);
             }
             let (older, younger) = (one.min(other), one.max(other));
             let mut may_move = false;
             for (from, to) in [(younger, older), (older, younger)] {
                 if !self.gives_way(account, from, to, evidence).await? {
                     continue;
+                }
+                match waiting.begin_move(from.thread) {
+                    Some(begun) => moves.push(begun),
+                    None => return Ok(United::Behind(from)),
                 }
                 match self.move_thread(account, from, to).await? {
                     Moving::Refused => {}
@@ -179,24 +192,13 @@ impl Identities {
     }
 
     /// Has one thread moved to another. The other one knows first: ids that are new to it may be
-    /// known to what comes, and where it is the younger one it must stay. One for which something
-    /// waits is not moved: what comes next would go to the other one, past it.
+    /// known to what comes, and where it is the younger one it must stay.
     async fn move_thread(
         &self,
         account: &Account,
         from: Owner,
         to: Owner,
     ) -> Result<Moving, Failure> {
-        let waiting = &self.world.waiting;
-        waiting.load(from.thread.shard()).await?;
-        let full = Full::WaitingConversation;
-        if waiting.pass(from.thread, || ()).is_none() {
-            return match waiting.is_held(from.thread) {
-                // It may wait for days.
-                true => Ok(Moving::Refused),
-                false => Err(Failure::busy(full)),
-            };
-        }
         let take_in = Command::TakeIn { older: to > from };
         match self.ask(to.thread, Some(origin(account, to)), take_in).await {
             Ok(_) => {}
@@ -204,12 +206,8 @@ impl Identities {
             Err(failure) => return Err(failure),
         }
         let Owner { thread, contact } = to;
-        let move_to = envelope(By::System, Command::MoveTo(MovedTo { thread, contact }));
-        let (reply, answer) = Reply::new();
-        let order = Order { origin: Some(origin(account, from)), ..Order::new(move_to, reply) };
-        let told = waiting.pass(from.thread, || self.shards.tell_thread(from.thread, order));
-        told.ok_or_else(|| Failure::busy(full))?;
-        match answer.await.unwrap_or(Err(Failure::Unavailable)) {
+        let move_to = Command::MoveTo(MovedTo { thread, contact });
+        match self.ask(from.thread, Some(origin(account, from)), move_to).await {
             Ok(_) => Ok(Moving::Done),
             Err(Failure::Refused(Refused::Moved(_))) => Ok(Moving::Again),
             Err(Failure::Refused(_)) => Ok(Moving::Refused),

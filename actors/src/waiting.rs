@@ -79,6 +79,13 @@ pub(crate) struct Entered {
     outcome: Written,
 }
 
+/// A thread is being moved as long as this is there: nothing waits for it, so that what comes next
+/// overtakes nothing.
+pub(crate) struct Move {
+    waiting: Arc<Waiting>,
+    thread: ThreadId,
+}
+
 /// Rows that are read at once at the start: each may be as large as a webhook.
 const PAGE: usize = 64;
 /// Rows, and about how many bytes of them, that a thread's turn takes out.
@@ -113,6 +120,12 @@ impl Waiting {
     pub fn pass<T>(&self, thread: ThreadId, send: impl FnOnce() -> T) -> Option<T> {
         let set = self.set(thread);
         (!set.has(thread)).then(send)
+    }
+
+    /// A thread is going to be moved, unless something waits for it. Its shard is loaded.
+    pub(crate) fn begin_move(self: &Arc<Self>, thread: ThreadId) -> Option<Move> {
+        let may = self.set(thread).begin_move(thread);
+        may.then(|| Move { waiting: self.clone(), thread })
     }
 
     /// Everything that a provider says of a thread waits from now on, and nothing is taken out
@@ -180,7 +193,7 @@ impl Waiting {
         let (bytes, shard, tenant) = (body.bytes().len(), self.shard(thread.shard()), item.tenant);
         let mut set = lock(&shard.set);
         let amount = Amount { items: 1, bytes };
-        if !set.amount(thread).has_room(amount, self.limits.thread) {
+        if set.moves(thread) || !set.amount(thread).has_room(amount, self.limits.thread) {
             return Err(Full::WaitingConversation);
         }
         self.totals().enter(tenant, amount, &self.limits)?;
@@ -411,6 +424,12 @@ impl Drop for Entered {
             self.waiting.totals().leave(self.row);
         }
         self.waiting.call(self.spot.thread);
+    }
+}
+
+impl Drop for Move {
+    fn drop(&mut self) {
+        self.waiting.set(self.thread).end_move(self.thread);
     }
 }
 

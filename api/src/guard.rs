@@ -40,9 +40,9 @@ pub async fn layer(
 ) -> Response {
     match check(&app, access, request.method(), request.headers()).await {
         Ok(caller) => {
-            let tenant = caller.tenant;
+            let (tenant, method) = (caller.tenant, request.method().clone());
             request.extensions_mut().insert(caller);
-            app.answers.counted(tenant, next.run(request).await).await
+            app.answers.counted(tenant, &method, next.run(request).await).await
         }
         Err(error) => error.into_response(),
     }

@@ -1,8 +1,8 @@
 //! Seeds of tests: where they come from, and what is drawn from them.
 
 /// The seeds that a test runs: `fixed` ones that are always the same and `fresh` ones that never
-/// are; with `TEST_SEED` in the environment only that one. Each is printed when it is taken: of a test
-/// that fails, however it does, the last one did.
+/// are; with `TEST_SEED` in the environment only that one. Each is printed when it is taken, so
+/// that a test that fails names it however it does.
 #[expect(clippy::disallowed_methods, reason = "tests are told by it; they have no settings")]
 #[expect(clippy::print_stdout, reason = "it is a test's output")]
 pub fn seeds(fixed: u64, fresh: u64) -> impl Iterator<Item = u64> {

@@ -8,7 +8,7 @@ use storage::StoreError;
 
 use super::{Identities, identities};
 use crate::contact::ContactCommand;
-use crate::failure::Failure;
+use crate::failure::{Failure, Full};
 use crate::handles::{Held, Owner, Scope};
 use crate::union::{Evidence, United};
 
@@ -54,6 +54,8 @@ impl Identities {
                     self.suggest(account.tenant, owner.contact, other.contact, reason, handle)
                         .await?;
                 }
+                // It is said once: it is delivered again.
+                United::Behind(_) => return Err(Failure::busy(Full::WaitingConversation)),
             }
         }
         for handle in numbers {

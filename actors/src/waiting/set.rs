@@ -18,7 +18,11 @@ use crate::permits::Amount;
 
 /// The threads of a shard that wait.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Set(HashMap<ThreadId, Entry>);
+pub(super) struct Set {
+    threads: HashMap<ThreadId, Entry>,
+    /// How many moves of a thread are under way: nothing enters.
+    moving: HashMap<ThreadId, usize>,
+}
 
 /// What waits of one thread.
 #[derive(Clone, Debug, Default)]
@@ -77,29 +81,53 @@ pub(super) enum Found {
 impl Set {
     /// Whether a thread's items wait.
     pub(super) fn has(&self, thread: ThreadId) -> bool {
-        self.0.contains_key(&thread)
+        self.threads.contains_key(&thread)
     }
 
     /// How many threads wait.
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.threads.len()
     }
 
     /// Whether nothing is taken out of a thread.
     pub(super) fn is_held(&self, thread: ThreadId) -> bool {
-        self.0.get(&thread).is_some_and(|entry| entry.held)
+        self.threads.get(&thread).is_some_and(|entry| entry.held)
     }
 
     /// How many rows a thread has, and their bytes.
     pub(super) fn amount(&self, thread: ThreadId) -> Amount {
         let items = |entry: &Entry| entry.rows.len() + entry.writing.len();
         let amount = |entry: &Entry| Amount { items: items(entry), bytes: entry.bytes };
-        self.0.get(&thread).map(amount).unwrap_or_default()
+        self.threads.get(&thread).map(amount).unwrap_or_default()
+    }
+
+    /// A thread is going to be moved, unless it waits.
+    pub(super) fn begin_move(&mut self, thread: ThreadId) -> bool {
+        let may = !self.has(thread);
+        if may {
+            *self.moving.entry(thread).or_default() += 1;
+        }
+        may
+    }
+
+    /// It is moved, or not.
+    pub(super) fn end_move(&mut self, thread: ThreadId) {
+        if let Some(moves) = self.moving.get_mut(&thread) {
+            *moves -= 1;
+            if *moves == 0 {
+                self.moving.remove(&thread);
+            }
+        }
+    }
+
+    /// Whether a thread is being moved.
+    pub(super) fn moves(&self, thread: ThreadId) -> bool {
+        self.moving.contains_key(&thread)
     }
 
     /// A row will be written: the thread is in the set from now on. Answers its number.
     pub(super) fn enter(&mut self, thread: ThreadId, row: Row) -> u64 {
-        let entry = self.0.entry(thread).or_default();
+        let entry = self.threads.entry(thread).or_default();
         let n = entry.next;
         entry.next += 1;
         entry.bytes += row.bytes;
@@ -109,7 +137,7 @@ impl Set {
 
     /// A row was found at the start. Answers whether it was not found before.
     pub(super) fn found(&mut self, spot: Spot, row: Row) -> bool {
-        let entry = self.0.entry(spot.thread).or_default();
+        let entry = self.threads.entry(spot.thread).or_default();
         entry.next = entry.next.max(spot.n + 1);
         let is_new = entry.rows.insert(spot.n, row).is_none();
         entry.bytes += if is_new { row.bytes } else { 0 };
@@ -118,7 +146,7 @@ impl Set {
 
     /// A row's write has ended.
     pub(super) fn written(&mut self, Spot { thread, n, .. }: Spot, outcome: Written) {
-        let Some(entry) = self.0.get_mut(&thread) else { return };
+        let Some(entry) = self.threads.get_mut(&thread) else { return };
         let Some(row) = entry.writing.remove(&n) else { return };
         match outcome {
             Written::Perhaps => drop(entry.rows.insert(n, row)),
@@ -128,18 +156,18 @@ impl Set {
 
     /// Nothing is taken out of a thread until it is released. Answers whether it was not held.
     pub(super) fn hold(&mut self, thread: ThreadId) -> bool {
-        !std::mem::replace(&mut self.0.entry(thread).or_default().held, true)
+        !std::mem::replace(&mut self.threads.entry(thread).or_default().held, true)
     }
 
     /// What waits of a thread may be taken out again. Answers whether it was held.
     pub(super) fn release(&mut self, thread: ThreadId) -> bool {
-        self.0.get_mut(&thread).is_some_and(|entry| std::mem::replace(&mut entry.held, false))
+        self.threads.get_mut(&thread).is_some_and(|entry| std::mem::replace(&mut entry.held, false))
     }
 
     /// Calls a thread up for a turn, unless it is, or has one, or is held, or waits for its writes.
     /// Answers whose it is.
     pub(super) fn call(&mut self, thread: ThreadId) -> Option<TenantId> {
-        let entry = self.0.get_mut(&thread)?;
+        let entry = self.threads.get_mut(&thread)?;
         let waits_for_write = entry.takable().next().is_none() && !entry.writing.is_empty();
         if entry.turn != Turn::None || entry.held || waits_for_write {
             return None;
@@ -152,13 +180,13 @@ impl Set {
 
     /// Begins a turn: what is to be taken out, at most so many rows and about so many bytes.
     pub(super) fn begin(&mut self, thread: ThreadId, rows: usize, bytes: usize) -> Found {
-        let Some(entry) = self.0.get_mut(&thread) else { return Found::Left };
+        let Some(entry) = self.threads.get_mut(&thread) else { return Found::Left };
         entry.turn = Turn::None;
         if entry.held {
             return Found::Later;
         }
         if entry.rows.is_empty() && entry.writing.is_empty() {
-            self.0.remove(&thread);
+            self.threads.remove(&thread);
             return Found::Left;
         }
         let mut page: Vec<(Spot, Row)> = Vec::new();
@@ -180,7 +208,7 @@ impl Set {
 
     /// A row is gone from the store.
     pub(super) fn gone(&mut self, Spot { thread, n, .. }: Spot) -> Option<Row> {
-        let entry = self.0.get_mut(&thread)?;
+        let entry = self.threads.get_mut(&thread)?;
         let row = entry.rows.remove(&n)?;
         entry.bytes -= row.bytes;
         Some(row)
@@ -188,7 +216,7 @@ impl Set {
 
     /// Ends a turn.
     pub(super) fn end(&mut self, thread: ThreadId) {
-        if let Some(entry) = self.0.get_mut(&thread)
+        if let Some(entry) = self.threads.get_mut(&thread)
             && entry.turn == Turn::Begun
         {
             entry.turn = Turn::None;
@@ -197,18 +225,18 @@ impl Set {
 
     /// Every thread of the set.
     pub(super) fn threads(&self) -> impl Iterator<Item = ThreadId> {
-        self.0.keys().copied()
+        self.threads.keys().copied()
     }
 
     /// Whether a row lies in this hour, or will.
     pub(super) fn uses(&self, hour: i64) -> bool {
         let lies = |rows: &BTreeMap<u64, Row>| rows.values().any(|row| row.hour == hour);
-        self.0.values().any(|entry| lies(&entry.rows) || lies(&entry.writing))
+        self.threads.values().any(|entry| lies(&entry.rows) || lies(&entry.writing))
     }
 
     /// Since when the oldest row waits that nothing holds.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
-        let free = self.0.values().filter(|entry| !entry.held);
+        let free = self.threads.values().filter(|entry| !entry.held);
         free.filter_map(|entry| Some(entry.rows.first_key_value()?.1.at)).min()
     }
 }

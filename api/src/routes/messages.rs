@@ -76,15 +76,16 @@ async fn read(
     id: ConversationId,
     asked: Asked,
 ) -> Result<Sent, ApiError> {
-    let found = app.desk.page(viewer, id, asked).await?;
-    // Messages are numbered without a hole: those in between are as many as their numbers say.
-    let left_out = match (asked.after, found.newest) {
-        (0, _) | (_, 0) => 0,
-        (after, _) => {
+    // First: of a long page few are held at once.
+    let left_out = match asked.after {
+        0 => 0,
+        after => {
             let left_out = Asked { before: after.saturating_add(1), after: 0, skip: 0, limit: 1 };
             app.desk.page(viewer, id, left_out).await?.newest
         }
     };
+    let found = app.desk.page(viewer, id, asked).await?;
+    // Messages are numbered without a hole: those in between are as many as their numbers say.
     let total = usize::try_from(found.newest.saturating_sub(left_out)).unwrap_or(usize::MAX);
     let messages: Vec<_> = found.rows.iter().map(|row| &row.message).collect();
     let body = serde_json::to_vec(&messages).map_err(|error| {

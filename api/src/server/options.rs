@@ -12,6 +12,7 @@ use config::{Backend, Config};
 use engine::conversation::Rules;
 use engine::time::Timestamp;
 use storage::dead_letters::LetterLimits;
+use storage::embedded::TREE_STALLS;
 use storage::media::BucketOptions;
 
 use super::{NotStarted, not_started};
@@ -69,9 +70,9 @@ pub(super) fn search_options(config: &Config) -> SearchOptions {
     SearchOptions {
         directory,
         every: limits.search_every,
-        // A commit that takes longer than the stall ends the process; one of which nobody knows whether it
-        // came about is looked up within a minute.
-        told_within: limits.commit_stall * 2 + Duration::from_secs(100),
+        // Whatever a commit waits for ends within this, or the process does: seldom more than once for the
+        // tree. One of which nobody knows whether it came about is looked up within a minute.
+        told_within: limits.commit_stall * TREE_STALLS * 2 + Duration::from_secs(100),
         marks: limits.search_marks,
         matches: limits.search_matches,
         conversations: limits.search_conversations,

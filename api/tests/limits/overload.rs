@@ -10,7 +10,7 @@ use api::server::Server;
 use config::{Config, Limits};
 use engine::id::TenantId;
 use engine::time::Timestamp;
-use reqwest::Response;
+use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use storage::faulty::{Call, Fate, Faulty, Write};
 use storage::memory::Memory;
@@ -138,16 +138,17 @@ async fn long_answers_that_are_not_taken_leave_room_for_those_of_others() {
     let me: Value = large.get("/api/auth/me").await.json().await.unwrap();
     let tenant = me["org_id"].as_str().unwrap().parse().unwrap();
     // Somebody reads nothing of what they asked for.
-    let unread = async |tenant, bytes| {
+    let unread = async |tenant, bytes: usize| {
         let answer = axum::response::Response::new(vec![0; bytes].into());
-        server.app.answers.counted(tenant, answer).await
+        server.app.answers.counted(tenant, &Method::GET, answer).await
     };
     let ours = unread(tenant, 70_000).await;
     is_full(large.get(all).await, 429, "the organization's memory for long answers").await;
     assert_eq!(large.get("/api/auth/me").await.status(), 200, "it is not long");
     assert_eq!(other.get(all).await.status(), 200);
     taken_but(70_000).await;
-    let theirs = unread(TenantId(Uuid::from_u128(7)), 100_000).await;
+    let small = [8, 9].map(|n| TenantId(Uuid::from_u128(n)));
+    let theirs = [unread(small[0], 80_000).await, unread(small[1], 80_000).await];
     is_full(other.get(all).await, 503, "the server's memory for long answers").await;
     drop((ours, theirs));
     assert_eq!(large.get(all).await.status(), 200);

@@ -194,6 +194,7 @@ const FOUND: [u64; 1] = [15_007_271_722_023_755_594];
 #[test]
 fn what_was_answered_survives_kills_and_power_cuts_at_every_step() {
     for seed in seeds(24, 8).chain(FOUND) {
+        println!("TEST_SEED={seed}");
         run(seed);
     }
 }

@@ -36,6 +36,7 @@ pub use self::open::{OpenError, Options};
 use self::overlay::Place;
 use self::reader::Reader;
 use self::shared::Shared;
+pub use self::shared::TREE_STALLS;
 use self::value::Value;
 use self::writer::{Answer, Job};
 use crate::check;

@@ -49,7 +49,10 @@ pub struct Options {
     pub group_batches: usize,
     /// The tree is synced at least this often.
     pub sync_every: Duration,
-    /// A commit that takes longer ends the store: the disk is not answering.
+    /// A commit that takes longer ends the store, and a tree that takes nothing for [`TREE_STALLS`]
+    /// times as long: the disk is not answering.
+    ///
+    /// [`TREE_STALLS`]: super::TREE_STALLS
     pub stall: Duration,
 }
 

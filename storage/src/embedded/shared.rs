@@ -164,7 +164,7 @@ pub(super) fn watch(shared: &Shared, stall: Duration, writer: &Receiver<()>) {
 const LOOKS_MAX: u32 = 4;
 /// and after so many times as many at a wait for the tree: before it takes more it may have to write out
 /// what it holds and to merge, in what the rest leaves it of the processors and the disk.
-const TREE_STALLS: u32 = 12;
+pub const TREE_STALLS: u32 = 12;
 
 /// How often the writer was found to wait for the same. Looks are counted, not time: a process that was
 /// stopped and goes on did not wait for its disk meanwhile.

@@ -141,9 +141,15 @@ impl Fjall {
             opened.unwrap_or_else(|panic| resume_unwind(panic))
         };
         let database = match open() {
-            Err(fjall::Error::JournalRecovery(why)) if journal::cut(path)? => {
-                tracing::warn!(?why, "the tree's journal is cut behind what of it is whole");
-                open()
+            Err(fjall::Error::JournalRecovery(why)) if journal::cut(path, DURABLE)? => {
+                let opened = open();
+                if opened.is_ok() {
+                    tracing::warn!(
+                        ?why,
+                        "the tree's journal was torn; the log has what is missing"
+                    );
+                }
+                opened
             }
             opened => opened,
         }?;
