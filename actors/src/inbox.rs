@@ -10,6 +10,7 @@ use engine::fact::ConversationStatus;
 use engine::id::{AgentId, ConversationId, TenantId};
 use engine::permission::{Permission, Viewer};
 use engine::time::Timestamp;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use storage::StoreError;
 use storage::conversations::{Conversations, View};
@@ -106,8 +107,10 @@ pub struct Counters {
     pub unread: u64,
 }
 
-/// Heads that are read at once.
+/// So many heads are read by one thread, and by so many at once: where there are a million, whoever asks
+/// first waits for all of them.
 const LOADED: usize = 500;
+const AT_ONCE: usize = 2;
 
 /// At most so many closed conversations are looked through for one list.
 pub const CLOSED_MAX: usize = 10_000;
@@ -249,11 +252,14 @@ impl Inboxes {
     /// What is committed meanwhile is followed already: it wins over what is loaded.
     async fn load(&self, tenant: TenantId, inbox: &Inbox) -> Result<(), StoreError> {
         let all = self.0.conversations.open_set(tenant).await?;
-        for some in all.chunks(LOADED) {
-            for head in self.0.conversations.all_folded(some.to_vec()).await? {
+        let read = |some: &[ConversationId]| self.0.conversations.all_folded(some.to_vec());
+        let mut reads = stream::iter(all.chunks(LOADED)).map(read).buffer_unordered(AT_ONCE);
+        while let Some(heads) = reads.try_next().await? {
+            for head in heads {
                 inbox.open().put(&head);
             }
         }
+        drop(reads);
         let mut open = inbox.open();
         open.loading = false;
         open.closed.clear();
