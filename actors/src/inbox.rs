@@ -251,7 +251,9 @@ impl Inboxes {
 
     /// What is committed meanwhile is followed already: it wins over what is loaded.
     async fn load(&self, tenant: TenantId, inbox: &Inbox) -> Result<(), StoreError> {
-        let all = self.0.conversations.open_set(tenant).await?;
+        let mut all = self.0.conversations.open_set(tenant).await?;
+        // Neighbours in the store are read one after the other.
+        all.sort_unstable();
         let read = |some: &[ConversationId]| self.0.conversations.all_folded(some.to_vec());
         let mut reads = stream::iter(all.chunks(LOADED)).map(read).buffer_unordered(AT_ONCE);
         while let Some(heads) = reads.try_next().await? {
