@@ -1,5 +1,7 @@
 //! The desk: the one handle by which the edge reaches conversations and contacts.
 
+mod options;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use engine::account::Account;
 use engine::channel::Inbound;
 use engine::contact::{Contact, MergeSuggestion};
 use engine::conversation::{
-    Answer, Command, Conversation, Effect, Envelope, IdempotencyKey, Refused, Rules, Target,
+    Answer, Command, Conversation, Effect, Envelope, IdempotencyKey, Refused, Target,
 };
 use engine::fact::{By, Commit, Recorded};
 use engine::id::{ContactId, ConversationId, MediaId, TenantId, ThreadId};
@@ -16,28 +18,29 @@ use engine::permission::Viewer;
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
-use storage::dead_letters::{DeadLetters, LetterLimits};
+use storage::dead_letters::DeadLetters;
 use storage::names::Names;
 use storage::waiting::WaitingRows;
 use storage::{Store, StoreError};
 use tokio::sync::Semaphore;
 use tracing::{Instrument, debug_span};
 
+pub use self::options::DeskOptions;
 use crate::ages::Ages;
 use crate::clock::{Clock, Ids, Stamps};
 use crate::contact::{ContactCommand, ContactFailure};
 use crate::failure::Failure;
 use crate::identity::Identities;
 use crate::ingress::Ingress;
-use crate::pages::{MailPages, Pages};
+use crate::pages::Pages;
 use crate::parking::{Parking, Trials};
-use crate::permits::{Amount, Marks, Permit, PermitLimits, Permits};
+use crate::permits::{Amount, Permit, Permits};
 use crate::shard::Shards;
 use crate::thread::{Order, envelope};
 use crate::turns::Turns;
 use crate::typing::Typing;
-use crate::waiting::{Drain, Waiting, WaitingLimits};
-use crate::world::{Decide, Outside, World};
+use crate::waiting::{Drain, Waiting};
+use crate::world::{Outside, World};
 
 /// Conversations and contacts. Clones are the same desk.
 #[derive(Clone)]
@@ -46,7 +49,6 @@ pub struct Desk {
     shards: Shards,
     permits: Arc<Permits>,
     turns: Turns,
-    mail_pages: MailPages,
     ingress: Arc<Ingress>,
     typing: Arc<Typing>,
     drain: Arc<tokio::sync::Mutex<Drain>>,
@@ -64,75 +66,6 @@ pub struct NumberedFact {
 
 /// Commits that are read at once.
 const COMMITS_READ: usize = 64;
-
-/// What a desk is made with.
-pub struct DeskOptions {
-    pub rules: Rules,
-    pub permits: PermitLimits,
-    /// Webhooks and people's commands that are worked on at once.
-    pub turns: usize,
-    pub waiting: WaitingLimits,
-    /// An item of a webhook that its thread has not taken after so long waits.
-    pub patience: Duration,
-    /// Actors that nobody spoke to for so long leave memory.
-    pub idle_after: Duration,
-    /// Over so many the one that has been idle longest leaves.
-    pub live_actors: usize,
-    /// At most so many handles of customers are remembered.
-    pub known_handles: usize,
-    /// How many others one contact may be suggested to be.
-    pub merge_suggestions: usize,
-    /// Pages of messages that are kept as they were sent, in bytes.
-    pub page_bytes: usize,
-    /// What is kept of one tenant's dead letters.
-    pub dead_letters: LetterLimits,
-    /// Webhooks with history that are imported at once.
-    pub imports: usize,
-    /// Something that panics so often is not tried any more.
-    pub poison_attempts: u8,
-    pub decide: Decide,
-    /// Nothing in the store was written later, unless the clock says that it is.
-    pub newest: Timestamp,
-    /// Shard actors; at most 256.
-    pub shards: usize,
-    /// Ids are minted from this seed instead of the machine's randomness.
-    pub seed: Option<u64>,
-}
-
-impl Default for DeskOptions {
-    /// A small desk, at which nothing waits because it takes long.
-    fn default() -> Self {
-        let day = Duration::from_secs(24 * 3600);
-        let most = Amount { items: 10_000, bytes: 1 << 30 };
-        let marks = Marks { ephemeral: 70, receipts: 85, messages: 95 };
-        Self {
-            rules: Rules {
-                reopen_within: day,
-                recent_ids: 64,
-                send_ladder: vec![Duration::from_secs(1)],
-                pair_ladder: vec![Duration::from_secs(1)],
-                pending_max: 100,
-                parked_max: 16,
-            },
-            permits: PermitLimits { node: most, tenant: most, thread: 1_000, marks },
-            turns: 1_000,
-            waiting: WaitingLimits { thread: most, tenant: most, node: most },
-            patience: day,
-            idle_after: Duration::from_secs(60),
-            live_actors: 100,
-            known_handles: 1_000,
-            merge_suggestions: 5,
-            page_bytes: 1 << 20,
-            dead_letters: LetterLimits { letters: 100, bytes: 1 << 20 },
-            imports: 1,
-            poison_attempts: 3,
-            decide: engine::conversation::decide,
-            newest: Timestamp(0),
-            shards: 4,
-            seed: None,
-        }
-    }
-}
 
 impl Desk {
     /// Starts the shard actors over a store.
@@ -198,8 +131,7 @@ impl Desk {
         };
         let ingress = Arc::new(ingress);
         let drain = Arc::new(tokio::sync::Mutex::new(Drain::start(waiting, ingress.clone())));
-        let (mail_pages, typing) = (MailPages::new(), Arc::default());
-        Self { world, shards, permits, turns, mail_pages, ingress, typing, drain }
+        Self { world, shards, permits, turns, ingress, typing: Arc::default(), drain }
     }
 
     /// Takes items of one account; `Ok` when all are durable, committed or waiting.
@@ -443,10 +375,6 @@ impl Desk {
 
     pub(crate) fn world(&self) -> &World {
         &self.world
-    }
-
-    pub(crate) fn mail_pages(&self) -> &MailPages {
-        &self.mail_pages
     }
 
     /// How old the oldest is of what is taken and not done, of commits on their way, and of what

@@ -65,6 +65,7 @@ pub struct Pages {
     kept: Mutex<Kept>,
     hits: Counter,
     misses: Counter,
+    mails: MailPages,
 }
 
 type Holds = Box<dyn Fn() -> bool + Send + Sync>;
@@ -86,8 +87,7 @@ struct Kept {
 }
 
 /// Turns of pages of mails.
-#[derive(Clone)]
-pub(crate) struct MailPages {
+struct MailPages {
     short: Turns,
     long: Turns,
 }
@@ -135,7 +135,8 @@ impl Pages {
             doubted: HashSet::new(),
         };
         let (hits, misses) = (count("kept"), count("read"));
-        Self { holds, settled, most, kept: Mutex::new(kept), hits, misses }
+        let mails = MailPages::new();
+        Self { holds, settled, most, kept: Mutex::new(kept), hits, misses, mails }
     }
 
     /// A page for somebody, as it was sent before if nothing has changed since, else as it is read.
@@ -289,12 +290,12 @@ impl Drop for UnderWay {
 }
 
 impl MailPages {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self { short: Turns::new(SHORT_PAGES), long: Turns::new(LONG_PAGES) }
     }
 
     /// For a page of so many.
-    pub(crate) fn of(&self, mails: usize) -> &Turns {
+    fn of(&self, mails: usize) -> &Turns {
         if mails > MAILS { &self.long } else { &self.short }
     }
 }
@@ -316,7 +317,7 @@ impl Desk {
         let head = Arc::unwrap_or_clone(answer.conversation.ok_or(Refused::NotFound)?);
         let Asked { before, after, skip, limit } = asked;
         let turn = match head.channel {
-            Channel::Email => Some(self.mail_pages().of(limit).take(head.tenant, 0).await),
+            Channel::Email => Some(self.pages().mails.of(limit).take(head.tenant, 0).await),
             _ => None,
         };
         let conversations = &self.world().conversations;

@@ -1,6 +1,7 @@
 //! A running server: everything started in order, and stopped in the other.
 
 mod chores;
+mod kept;
 pub mod moving;
 mod opening;
 mod options;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use actors::clock::{Clock, Stamps};
 use actors::desk::Desk;
 use actors::effects::Effects;
-use actors::feed::{FeedLimits, Hub};
+use actors::feed::Hub;
 use actors::fetcher::{Fetcher, FetcherOptions, FetcherParts};
 use actors::grants::{GrantOptions, Grants};
 use actors::inbox::Inboxes;
@@ -26,24 +27,24 @@ use actors::provider::{Provider, ProviderOptions};
 use actors::search::Search;
 use actors::tenants::Tenants;
 use actors::turns::Turns;
-use config::{Backend, Config};
+use config::Config;
 use engine::channel::signature::sign;
 use engine::lending::Lender;
 use storage::activity::Activities;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
-use storage::media::{Media, MediaLimits, NotReached};
-use storage::names::{Name, Names};
+use storage::names::Names;
 use storage::settings::Settings;
 use storage::watched::Watched;
-use storage::{Guarantees, Stamp, Store, StoreError};
+use storage::{Stamp, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use self::kept::{answered, feed_limits, jwt_secret, media};
 use self::opening::{Opened, Own};
-use self::options::{bucket, desk_options, downloads, mailer, search_options};
+use self::options::{desk_options, downloads, mailer, search_options};
 use crate::answers::Answers;
 use crate::app::{App, JwtKeys, Parts};
 use crate::listener::{Limited, listen};
@@ -53,16 +54,9 @@ use crate::rate::{Bucket, Buckets};
 use crate::unproven::Unproven;
 use crate::{edge, files, scrape};
 
-/// Below it a round, and the writer that is woken for it, saves nothing.
-const ROUNDS_FROM: usize = 16;
 /// Tenants, inboxes and sessions that stay in memory.
 const TENANTS_MAX: usize = 1_000;
 const SESSIONS_MAX: usize = 100_000;
-/// A start asks a store that did not answer again after this long, and each time later, up to that.
-const ASKS_AGAIN: Duration = Duration::from_millis(100);
-const SELDOM: Duration = Duration::from_secs(5);
-/// After this long it ends: somebody else may fare better.
-const ASKS_FOR: Duration = Duration::from_secs(60);
 /// So much of `server.drain`, at most a quarter, is kept for giving back what only one process has.
 const GIVES_BACK: Duration = Duration::from_secs(1);
 /// Connections of those who look at the metrics.
@@ -411,105 +405,10 @@ fn not_started(error: impl std::fmt::Display) -> NotStarted {
     NotStarted(format!("the server cannot start: {error}"))
 }
 
-/// What a store answers. A cluster is asked until it does: whoever has taken over from another process
-/// does not leave everybody without any for one read that failed.
-async fn answered<T, A: Future<Output = Result<T, StoreError>>>(
-    promised: Guarantees,
-    ask: impl Fn() -> A,
-) -> Result<T, NotStarted> {
-    let (began, mut wait) = (Instant::now(), ASKS_AGAIN);
-    loop {
-        match ask().await {
-            Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_)))
-                if !promised.settled && began.elapsed() < ASKS_FOR =>
-            {
-                tracing::warn!(%error, "the start goes on once the store answers");
-            }
-            answer => return answer.map_err(not_started),
-        }
-        sleep(wait).await;
-        wait = (wait * 2).min(SELDOM);
-    }
-}
-
 fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, NotStarted> {
     listen(address).map_err(|error| {
         NotStarted(format!(
             "cannot listen on {address} ({error}): stop what uses it, or set `{key}` to another address"
         ))
-    })
-}
-
-/// Files, in a bucket or in a directory beside the store's. A bucket that refuses them is a mistake
-/// that is told now; one that does not answer will, and all but files goes on without it.
-async fn media(
-    config: &Config,
-    store: Arc<dyn Store>,
-    stamps: Arc<Stamps>,
-) -> Result<Media, NotStarted> {
-    let limits = MediaLimits {
-        tenant: config.limits.media_tenant_bytes as u64,
-        reserve: config.limits.media_reserve_bytes as u64,
-    };
-    let promised = store.guarantees();
-    let stamp = move || stamps.next();
-    let media = match (config.storage.backend, bucket(config)) {
-        (Backend::Memory, _) => Media::in_memory(store, limits, stamp),
-        (Backend::Embedded | Backend::Cql, Some(bucket)) => {
-            Media::in_bucket(store, bucket, limits, stamp).map_err(not_started)?
-        }
-        (Backend::Embedded | Backend::Cql, None) => {
-            let directory = config.storage.path.join("media");
-            Media::local(store, &directory, limits, stamp).map_err(not_started)?
-        }
-    };
-    match media.reach().await {
-        Ok(()) => {
-            let (kept, orphans) = answered(promised, || Box::pin(media.settle())).await?;
-            tracing::info!(kept, orphans, "files that were on their way are settled");
-        }
-        // The next start settles them.
-        Err(silent @ NotReached::Silent(_)) => tracing::warn!("{silent}; until then files get 503"),
-        Err(refused @ NotReached::Refused(_)) => return Err(not_started(refused)),
-    }
-    Ok(media)
-}
-
-/// The configured secret, or one that is made once and kept in the store.
-async fn jwt_secret(
-    config: &Config,
-    names: &Names,
-    promised: Guarantees,
-) -> Result<Vec<u8>, NotStarted> {
-    if let Some(secret) = &config.auth.jwt_secret {
-        return Ok(secret.expose().as_bytes().to_vec());
-    }
-    let mut fresh = vec![0; 32];
-    getrandom::fill(&mut fresh).map_err(not_started)?;
-    let name = Name::global("secret", "jwt");
-    answered(promised, || names.claim(&name, fresh.clone())).await
-}
-
-async fn feed_limits(
-    config: &Config,
-    names: &Names,
-    promised: Guarantees,
-) -> Result<FeedLimits, NotStarted> {
-    let mut fresh = [0; 4];
-    getrandom::fill(&mut fresh).map_err(not_started)?;
-    // Of the store, not of the run: logs go on after a restart.
-    let name = Name::global("store", "incarnation");
-    let incarnation = answered(promised, || names.claim(&name, hex::encode(fresh))).await?;
-    let limits = &config.limits;
-    Ok(FeedLimits {
-        replay_events: limits.replay_events,
-        replay_bytes: limits.replay_bytes,
-        queue_frames: limits.socket_queue_frames,
-        queue_bytes: limits.socket_queue_bytes,
-        hold: limits.socket_hold,
-        rounds_from: ROUNDS_FROM,
-        sessions_per_agent: limits.sockets_per_user,
-        streams_per_session: limits.subscriptions_per_socket,
-        incarnation,
     })
 }

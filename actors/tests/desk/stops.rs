@@ -23,6 +23,7 @@ use storage::{Stamp, Store};
 use uuid::Uuid;
 
 use crate::bench::{account, admin, phone, says};
+use crate::mails::until;
 use crate::outbox::{
     NOW, Shop, at, files, mailer, options, outbox, outbox_of, provider_that_says, shop, status,
     with_stored,
@@ -99,16 +100,6 @@ fn stops(until: Option<Timestamp>) -> News {
         means: Means::Stops { until },
         messaging_limit: None,
     }
-}
-
-/// Waits in real time, as long as a test may take.
-async fn until(is_so: impl AsyncFn() -> bool) {
-    let comes = async {
-        while !is_so().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), comes).await.expect("it comes");
 }
 
 #[tokio::test(start_paused = true)]
