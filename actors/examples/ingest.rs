@@ -29,7 +29,7 @@ struct Nobody;
 
 impl Outside for Nobody {
     fn follow(&self, _: &Committed) {}
-    fn woke(&self, _: &Conversation) {}
+    fn woke(&self, _: &Conversation, _: bool) {}
     fn act(&self, _: &Conversation, _: Effect, _: Option<&MessageRow>) {}
     fn held(&self, _: ThreadId) -> Vec<MessageId> {
         Vec::new()

@@ -35,9 +35,12 @@ impl<W: Wire> Outside for Effects<W> {
         }
     }
 
-    fn woke(&self, head: &Conversation) {
+    fn woke(&self, head: &Conversation, owes: bool) {
+        // Lists that were loaded meanwhile have nobody else to hear it from.
         let _ = caught("follow", || self.hub.woke(head));
-        let _ = caught("search", || self.search.woke(head));
+        if owes {
+            let _ = caught("search", || self.search.woke(head));
+        }
         let _ = caught("profile", || self.profiles.look_up(head));
     }
 

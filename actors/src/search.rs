@@ -4,9 +4,10 @@
 mod behind;
 mod find;
 mod keep;
+mod marks;
+mod pass;
 mod spared;
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,8 +15,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use engine::conversation::Conversation;
-use engine::id::{ContactId, ConversationId};
-use engine::message::Place;
+use engine::id::ContactId;
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use self::find::{Asked, Found, FoundMessage};
+use self::marks::{Mark, Marks};
 use crate::clock::{Clock, Stamps};
 use crate::committed::Committed;
 use crate::turns::Turns;
@@ -65,33 +66,6 @@ pub struct SearchOptions {
     pub conversations: usize,
 }
 
-/// What the index does not say yet.
-#[derive(Default)]
-struct Marks {
-    waiting: HashSet<Mark>,
-    /// There was no room for what happened then, and perhaps later.
-    lost: Option<Timestamp>,
-    /// Nothing was committed later, unless the clock says that it is.
-    newest: Timestamp,
-    /// Since when the first of them waits.
-    since: Option<Instant>,
-    /// The same of those that were taken, and are not in the index yet.
-    taken: Option<Instant>,
-}
-
-/// What is to be looked at.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Mark {
-    /// One that was there before is in the index, perhaps.
-    Contact {
-        id: ContactId,
-        was_there: bool,
-    },
-    Message(ConversationId, Place),
-    /// The messages of the commit that holds this seq.
-    Commit(ConversationId, u64),
-}
-
 /// So many searches are at work at once; the others wait, the tenants in turn.
 const FINDS: usize = 2;
 
@@ -111,7 +85,7 @@ impl Search {
             clock,
             stamps,
             options,
-            marks: Mutex::new(Marks { newest, ..Marks::default() }),
+            marks: Mutex::new(Marks::since(newest)),
             marked: Notify::new(),
             index: ArcSwapOption::empty(),
             is_doubted: AtomicBool::new(false),
@@ -140,8 +114,8 @@ impl Search {
         self.mark(marks, commit.at);
     }
 
-    /// A conversation was loaded as it stands: its newest commit may not have been told, unless it is
-    /// an old one. Never waits.
+    /// A conversation was loaded as it stands, and what it committed last may not have been told, unless
+    /// that is an old one. Never waits.
     pub fn woke(&self, head: &Conversation) {
         if hour(head.updated_at) >= hour(self.0.clock.now()) - 1 {
             self.mark([Mark::Commit(head.id, head.seq)].into_iter(), head.updated_at);
@@ -157,11 +131,7 @@ impl Search {
         let mut marks = self.marks();
         marks.newest = marks.newest.max(at);
         for mark in new {
-            if marks.waiting.len() < self.0.options.marks {
-                marks.waiting.insert(mark);
-            } else if !marks.waiting.contains(&mark) {
-                marks.lost = Some(marks.lost.map_or(at, |lost| lost.min(at)));
-            }
+            marks.add(mark, at, self.0.options.marks);
         }
         let is_marked = marks.is_some();
         if is_marked && marks.since.is_none() {
@@ -200,21 +170,6 @@ impl Search {
 
     fn marks(&self) -> MutexGuard<'_, Marks> {
         self.0.marks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Mark {
-    fn conversation(&self) -> Option<ConversationId> {
-        match self {
-            Self::Contact { .. } => None,
-            Self::Message(of, _) | Self::Commit(of, _) => Some(*of),
-        }
-    }
-}
-
-impl Marks {
-    fn is_some(&self) -> bool {
-        !self.waiting.is_empty() || self.lost.is_some()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Virtual actors of one kind: found or woken by id, left alone until idle, woken again after a
 //! failure with growing patience. The same for every kind.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub(crate) struct Start {
 pub(crate) struct Slots<V: Virtual> {
     slots: HashMap<Uuid, Slot<V>>,
     ids: HashMap<ActorId, Uuid>,
+    /// Failed, and not tried again by itself.
+    forgotten: HashSet<Uuid>,
 }
 
 enum Slot<V: Virtual> {
@@ -100,7 +102,7 @@ impl Failures {
 
 impl<V: Virtual> Slots<V> {
     pub(crate) fn new() -> Self {
-        Self { slots: HashMap::new(), ids: HashMap::new() }
+        Self { slots: HashMap::new(), ids: HashMap::new(), forgotten: HashSet::new() }
     }
 
     /// Gives a message to an actor, waking it if it is not there.
@@ -132,7 +134,8 @@ impl<V: Virtual> Slots<V> {
         failures: Failures,
         (arguments, supervisor): (Start, ActorCell),
     ) {
-        let arguments = Start { again: failures.all > 0, ..arguments };
+        let again = self.forgotten.remove(&id) || failures.all > 0;
+        let arguments = Start { again, ..arguments };
         let spawned =
             ractor::ActorRuntime::<V>::spawn_linked_instant(None, V::new(), arguments, supervisor);
         match spawned {
@@ -230,6 +233,7 @@ impl<V: Virtual> Slots<V> {
     pub(crate) fn forget(&mut self, id: Uuid) {
         if let Some(Slot::Backoff { .. }) = self.slots.get(&id) {
             self.slots.remove(&id);
+            self.forgotten.insert(id);
         }
     }
 

@@ -53,8 +53,9 @@ pub trait Outside: Send + Sync + 'static {
     fn follow(&self, committed: &Committed);
 
     /// A conversation was loaded as it stands: whoever was not told of its last commits, because
-    /// something ended in between, hears of them now.
-    fn woke(&self, head: &Conversation);
+    /// something ended in between, hears of them now. Unless it owes nothing: who had it before has
+    /// left in order.
+    fn woke(&self, head: &Conversation, owes: bool);
 
     /// A contact was written then, or perhaps it was.
     fn follow_contact(&self, _: ContactId, _is_new: bool, _at: Timestamp) {}

@@ -5,11 +5,11 @@ use engine::conversation::Conversation;
 use engine::fact::Commit;
 use engine::id::ConversationId;
 use engine::message::MessageRow;
-use engine::time::Timestamp;
 use storage::StoreError;
 use storage::conversations::Conversations;
 use storage::keys::hour;
 
+use super::pass::Step;
 use super::spared::spared;
 
 /// About so many conversations and messages are read at once.
@@ -17,10 +17,7 @@ pub(super) const BATCH: usize = 64;
 
 /// What is looked for: conversations that were last changed in this hour, and since then.
 #[derive(Clone, Copy)]
-pub(super) struct Sought {
-    pub(super) hour: i64,
-    pub(super) since: Timestamp,
-}
+pub(super) struct Sought(pub(super) Step);
 
 /// A page of what a conversation says, newest first.
 pub(super) struct Page {
@@ -59,7 +56,7 @@ impl Sought {
             looked += 1;
             let head = spared(conversations.folded(*id)).await?.flatten();
             if let Some(head) = head.filter(|head| self.is_for(head)) {
-                let is_whole = head.created_at >= self.since;
+                let is_whole = head.created_at >= self.0.since;
                 let page = self.page(conversations, &head, is_whole, head.seq + 1).await?;
                 rows += page.rows.len();
                 found.push((head, page));
@@ -73,7 +70,7 @@ impl Sought {
 
     /// Of each conversation once: it may have been at work in many hours.
     fn is_for(self, head: &Conversation) -> bool {
-        hour(head.updated_at) == self.hour && head.updated_at >= self.since
+        hour(head.updated_at) == self.0.hour && head.updated_at >= self.0.since
     }
 
     /// What a conversation says before this fact: all of it, or what its commits since then say, unless they
@@ -105,11 +102,11 @@ impl Sought {
         let commits = spared(conversations.commits_before(head.id, before, BATCH)).await?;
         let Some(commits) = commits else { return Ok(None) };
         // One may be older than the one before it: a clock was set back in between. So many are not.
-        let is_older = commits.iter().all(|commit| commit.at < self.since);
+        let is_older = commits.iter().all(|commit| commit.at < self.0.since);
         let is_last = is_older || commits.len() < BATCH;
         let mut before = commits.last().filter(|_| !is_last).map(|oldest| oldest.first);
         let mut rows = Vec::new();
-        for commit in commits.iter().filter(|commit| commit.at >= self.since) {
+        for commit in commits.iter().filter(|commit| commit.at >= self.0.since) {
             rows.extend(said_by(conversations, commit).await?);
             // One alone may be of as many as there are in an import.
             if rows.len() >= BATCH {

@@ -20,8 +20,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::behind::{BATCH, Page, Sought, said_by};
+use super::marks::Mark;
+use super::pass::{Pass, Step};
 use super::spared::{left_out, spared};
-use super::{Inner, Mark, Search, aside};
+use super::{Inner, Search, aside};
 use crate::panics::{Panicked, caught, caught_in};
 
 /// A round takes this long before it is written, or little longer, if it is not full before.
@@ -53,35 +55,15 @@ struct Keeper<'a> {
     /// What is still to be looked at of what was marked, up to this time.
     taken: Vec<Mark>,
     until: Timestamp,
-    behind: Option<Behind>,
     /// Of what was marked everything is in the index that was committed before.
     sure: Timestamp,
     /// What the index has written of that.
     written: Timestamp,
+    /// How much this round has brought in.
+    brought: usize,
     /// The next round may begin.
     next: Instant,
     stopping: watch::Receiver<bool>,
-}
-
-/// Up to where everything was looked through that was last changed since then.
-#[derive(Clone, Copy)]
-struct Behind {
-    since: Timestamp,
-    hour: i64,
-    shard: u8,
-}
-
-impl Behind {
-    fn new(since: Timestamp) -> Self {
-        Self { since, hour: hour(since), shard: 0 }
-    }
-
-    fn step(self) -> Self {
-        match self.shard.checked_add(1) {
-            Some(shard) => Self { shard, ..self },
-            None => Self { hour: self.hour + 1, shard: 0, ..self },
-        }
-    }
 }
 
 impl Failed {
@@ -135,16 +117,21 @@ impl Search {
             Some(from) => (from.min(sure), false),
             None => (Timestamp(began * HOUR_MS), true),
         };
-        self.marks().taken.get_or_insert(now);
+        {
+            let mut marks = self.marks();
+            marks.taken.get_or_insert(now);
+            // One that broke off begins again: how far it came is nowhere said.
+            marks.pass = Some(Pass::everywhere(from));
+        }
         let mut keeper = Keeper {
             search: self,
             writer: Some(writer),
             round: Round::default(),
             taken: Vec::new(),
             until: sure,
-            behind: Some(Behind::new(from)),
             sure,
             written: if is_new { Timestamp(0) } else { from },
+            brought: 0,
             next: now,
             stopping,
         };
@@ -178,10 +165,25 @@ impl Search {
         Timestamp(self.0.clock.now().0.saturating_sub(within))
     }
 
-    /// The newest commit of all is not later, whatever the clock says.
-    fn newest(&self) -> Timestamp {
-        self.0.clock.now().max(self.marks().newest)
+    /// What is to be looked at next; `None`: nothing of what the store was looked through for is missing.
+    fn next_step(&self) -> Option<Step> {
+        let mut marks = self.marks();
+        // The newest commit of all is not later, whatever the clock says.
+        let newest = hour(self.0.clock.now().max(marks.newest));
+        let step = marks.pass.as_mut().and_then(|pass| pass.step(newest));
+        if step.is_none() {
+            marks.pass = None;
+        }
+        let hours = step.map_or(0, |step| newest + 1 - step.hour);
+        metrics::gauge!("omnistream_search_behind_hours").set(hours as f64);
+        step
     }
+}
+
+/// How long to rest behind a round that brought in so many, while so many more were committed.
+fn rest(worked: Duration, told: usize, brought: usize) -> Duration {
+    let share = told as f64 / brought.max(1) as f64;
+    worked.mul_f64(share.min(1.0))
 }
 
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
@@ -189,8 +191,9 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
 }
 
 impl Keeper<'_> {
-    /// One round after the other: what is marked, and what is behind as far as there is room and time. Who
-    /// has much to do rests as long as it worked: searching is nobody's first need.
+    /// One round after the other: what is marked, and what is behind as far as there is room and time. As
+    /// long as others are at work, too, who has much to do rests as long as it worked: searching is
+    /// nobody's first need.
     async fn run(&mut self) -> Result<(), Failed> {
         let mut stopping = self.stopping.clone();
         loop {
@@ -200,6 +203,7 @@ impl Keeper<'_> {
                 () = self.due() => {}
             }
             let began = Instant::now();
+            (self.search.marks().told, self.brought) = (0, 0);
             self.gather(began).await?;
             if self.is_stopping() {
                 // The next start brings it in.
@@ -207,12 +211,13 @@ impl Keeper<'_> {
             }
             self.write().await?;
             let now = Instant::now();
-            self.next = (began + self.search.0.options.every).max(now + (now - began));
+            let rest = rest(now - began, self.search.marks().told, self.brought);
+            self.next = (began + self.search.0.options.every).max(now + rest);
         }
     }
 
     async fn due(&self) {
-        if self.taken.is_empty() && self.behind.is_none() {
+        if self.taken.is_empty() {
             self.search.has_to_do().await;
         }
         tokio::time::sleep_until(self.next).await;
@@ -234,11 +239,15 @@ impl Keeper<'_> {
             let rest = self.taken.split_off(self.taken.len().saturating_sub(BATCH));
             self.put_marked(&rest).await?;
         }
-        while self.behind.is_some() && self.taken.is_empty() && !self.is_stopping() {
+        while self.taken.is_empty() && !self.is_stopping() {
             if self.round.is_full() || began.elapsed() >= GATHERING {
                 break;
             }
-            self.look_back().await?;
+            let Some(step) = self.search.next_step() else { break };
+            self.look_back(step).await?;
+            if let Some(pass) = &mut self.search.marks().pass {
+                pass.stepped();
+            }
         }
         Ok(())
     }
@@ -246,11 +255,11 @@ impl Keeper<'_> {
     /// Takes what is marked. What was lost waits until everything is looked through that is behind.
     fn take(&mut self) {
         let mut marks = self.search.marks();
-        let waiting = std::mem::take(&mut marks.waiting);
+        let waiting = marks.take(self.search.0.options.marks);
         let oldest = marks.taken.into_iter().chain(marks.since.take()).min();
         marks.taken = oldest;
-        if self.behind.is_none() {
-            self.behind = marks.lost.take().map(Behind::new);
+        if marks.pass.is_none() {
+            marks.pass = Pass::missing(std::mem::take(&mut marks.lost));
         }
         drop(marks);
         self.until = self.search.told();
@@ -339,18 +348,11 @@ impl Keeper<'_> {
     /// Brings in what was last changed in one hour of the conversations of one shard, and its contacts that
     /// were written then: all hours from the one that it began with up to the newest together are
     /// everything that may be missing. What changes meanwhile is marked.
-    async fn look_back(&mut self) -> Result<(), Failed> {
-        let Some(behind) = self.behind else { return Ok(()) };
-        let Behind { since, hour: at, shard } = behind;
-        let newest = hour(self.search.newest());
-        metrics::gauge!("omnistream_search_behind_hours").set((newest + 1 - at).max(0) as f64);
-        if at > newest {
-            self.behind = None;
-            return Ok(());
-        }
+    async fn look_back(&mut self, step: Step) -> Result<(), Failed> {
+        let Step { hour: at, shard, .. } = step;
         let worked = spared(self.search.0.conversations.worked(shard, at)).await?;
         let cases = worked.into_iter().flatten().filter_map(|(_, worked)| worked.case);
-        self.look_at(Sought { hour: at, since }, cases.collect()).await?;
+        self.look_at(Sought(step), cases.collect()).await?;
         let mut contacts =
             spared(self.search.0.contacts.dirty(shard, at)).await?.unwrap_or_default();
         while !contacts.is_empty() {
@@ -358,7 +360,6 @@ impl Keeper<'_> {
             self.put_contacts(some).await?;
             self.write_full().await?;
         }
-        self.behind = Some(behind.step());
         Ok(())
     }
 
@@ -397,7 +398,7 @@ impl Keeper<'_> {
             for row in &page.rows {
                 let put = || match is_whole {
                     true => self.round.put(head.tenant, head.channel, row, true),
-                    false => self.put(&head, row, false),
+                    false => self.put(&head, row, sought.0.is_missing),
                 };
                 caught("search", put).unwrap_or_else(|_| left_out("it panicked"));
             }
@@ -441,9 +442,10 @@ impl Keeper<'_> {
         }
         // A conversation is looked through in the hour of its last change alone: until all hours are done
         // what it said before may be missing.
-        let behind = self.behind.map_or(self.sure, |behind| behind.since);
-        let lost = self.search.marks().lost.unwrap_or(self.sure);
-        self.sure.min(behind).min(lost)
+        let marks = self.search.marks();
+        let missing =
+            marks.pass.as_ref().and_then(Pass::since).into_iter().chain(marks.lost.oldest());
+        missing.fold(self.sure, Timestamp::min)
     }
 
     /// What was brought in can be found from now on.
@@ -452,7 +454,8 @@ impl Keeper<'_> {
         if !self.round.is_empty() || position.0 >= self.written.0 + HOUR_MS {
             let Some(mut writer) = self.writer.take() else { return Ok(()) };
             let round = std::mem::take(&mut self.round);
-            let messages = round.messages() as u64;
+            let messages = round.messages();
+            self.brought += messages;
             let written = aside(move || {
                 behind_all(move || {
                     writer.write(round, position)?;
@@ -461,10 +464,10 @@ impl Keeper<'_> {
             });
             self.writer = Some(written.await?);
             self.written = position;
-            metrics::counter!("omnistream_search_messages_total").increment(messages);
+            metrics::counter!("omnistream_search_messages_total").increment(messages as u64);
         }
         let mut marks = self.search.marks();
-        if self.taken.is_empty() && self.behind.is_none() && marks.lost.is_none() {
+        if self.taken.is_empty() && marks.pass.is_none() && marks.lost.is_empty() {
             marks.taken = None;
         }
         Ok(())

@@ -40,7 +40,7 @@ impl Outside for Heard {
         self.commits.lock().unwrap().push(committed.clone());
     }
 
-    fn woke(&self, _: &Conversation) {}
+    fn woke(&self, _: &Conversation, _: bool) {}
 
     fn act(&self, head: &Conversation, effect: Effect, _: Option<&MessageRow>) {
         self.effects.lock().unwrap().push((head.thread, head.id, effect));

@@ -114,7 +114,7 @@ impl Outside for Sending {
         self.hint(&committed.after);
     }
 
-    fn woke(&self, head: &Conversation) {
+    fn woke(&self, head: &Conversation, _: bool) {
         self.hint(head);
     }
 

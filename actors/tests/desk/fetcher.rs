@@ -40,7 +40,7 @@ struct Fetching(Fetcher);
 impl Outside for Fetching {
     fn follow(&self, _: &Committed) {}
 
-    fn woke(&self, _: &Conversation) {}
+    fn woke(&self, _: &Conversation, _: bool) {}
 
     fn act(&self, head: &Conversation, effect: Effect, _: Option<&MessageRow>) {
         if let Effect::Fetch { place } = effect {

@@ -45,7 +45,7 @@ struct Sending(Outbox);
 impl Outside for Sending {
     fn follow(&self, _: &Committed) {}
 
-    fn woke(&self, _: &Conversation) {}
+    fn woke(&self, _: &Conversation, _: bool) {}
 
     fn act(&self, head: &Conversation, effect: Effect, row: Option<&MessageRow>) {
         match (effect, row) {

@@ -389,7 +389,7 @@ impl actors::world::Outside for Outside {
         assert!(!self.0.load(Ordering::Relaxed), "a bug outside");
     }
 
-    fn woke(&self, _: &Conversation) {}
+    fn woke(&self, _: &Conversation, _: bool) {}
 
     fn act(&self, _: &Conversation, _: Effect, _: Option<&MessageRow>) {}
 

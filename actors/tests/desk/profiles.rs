@@ -33,7 +33,7 @@ impl Outside for Asking {
         self.0.look_up(&committed.after);
     }
 
-    fn woke(&self, head: &Conversation) {
+    fn woke(&self, head: &Conversation, _: bool) {
         self.0.look_up(head);
     }
 

@@ -57,7 +57,7 @@ impl Outside for Feeds {
         self.known.lock().unwrap().insert(committed.conversation(), committed.after.assignee);
         self.hub.follow(committed);
     }
-    fn woke(&self, head: &Conversation) {
+    fn woke(&self, head: &Conversation, _: bool) {
         self.known.lock().unwrap().insert(head.id, head.assignee);
         self.hub.woke(head);
     }
