@@ -15,7 +15,7 @@ use super::pass::{Pass, Since};
 pub(super) struct Marks {
     waiting: HashSet<Mark>,
     /// What of them was told as it was committed is not older.
-    oldest: Option<Timestamp>,
+    oldest: Since,
     /// There was no room for what happened since then.
     pub(super) lost: Since,
     /// What the store is looked through for.
@@ -75,7 +75,7 @@ impl Marks {
         self.told += 1;
         if self.waiting.len() < room {
             if !matches!(mark, Mark::Commit(..)) {
-                self.oldest = Some(self.oldest.map_or(at, |oldest| oldest.min(at)));
+                self.oldest.add(mark.shard(), at);
             }
             self.waiting.insert(mark);
         } else if !self.waiting.contains(&mark) && !self.is_come_upon(mark.shard(), at) {
@@ -90,20 +90,22 @@ impl Marks {
     /// Takes those that wait. Where there was no room for all, shards of which some are looked for anyway
     /// are left to that: else it would come upon all that had room once more.
     pub(super) fn take(&mut self, room: usize) -> HashSet<Mark> {
-        let (mut waiting, oldest) = (std::mem::take(&mut self.waiting), self.oldest.take());
-        if let Some(oldest) = oldest
-            && waiting.len() >= room
-        {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let oldest = std::mem::take(&mut self.oldest);
+        if waiting.len() >= room {
             waiting.retain(|mark| {
-                let shard = mark.shard();
-                let (is_lost, is_come_upon) =
-                    (self.lost.of(shard).is_some(), self.is_come_upon(shard, oldest));
                 // One that is told late is older than the others, which would be looked for with it.
-                let stays = matches!(mark, Mark::Commit(..)) || !(is_lost || is_come_upon);
-                if !stays && !is_come_upon {
+                let is_late = matches!(mark, Mark::Commit(..));
+                let shard = mark.shard();
+                let Some(oldest) = oldest.of(shard).filter(|_| !is_late) else { return true };
+                if self.is_come_upon(shard, oldest) {
+                    return false;
+                }
+                let is_lost = self.lost.of(shard).is_some();
+                if is_lost {
                     self.lost.add(shard, oldest);
                 }
-                stays
+                !is_lost
             });
         }
         waiting
