@@ -12,6 +12,7 @@ use crate::port::{
     Batch, Change, Claim, Guarantees, Key, Kind, Order, Part, Pending, Row, Scan, Shape, Stamp,
     Store, Swap, Table, Writes,
 };
+use crate::together::together;
 
 /// A store to be checked.
 pub struct Subject {
@@ -96,6 +97,7 @@ where
     a_deletion_outlasts_older_writes(factory().await).await;
     a_clear_takes_what_is_older(factory().await).await;
     expired_rows_are_not_there(factory().await).await;
+    of_several_rows_each_is_found_as_it_is_alone(factory().await).await;
     a_claim_is_won_once(factory().await).await;
     a_swap_compares(factory().await).await;
     claims_expire(factory().await).await;
@@ -419,6 +421,41 @@ async fn expired_rows_are_not_there(lab: Subject) {
     assert_eq!(lab.bodies(page).await, "2 4", "expired rows do not fill a page");
     lab.apply(2, vec![put(1, Some(600))]).await;
     assert_eq!(lab.get(&FLEETING, &row(1)).await.as_deref(), Some("1"), "and may come again");
+}
+
+async fn of_several_rows_each_is_found_as_it_is_alone(lab: Subject) {
+    let row = |n: i64| lab.key(n, vec![]);
+    let lasts = |n: i64| Change::Put {
+        table: &ALONE,
+        key: row(n),
+        body: n.to_string().into_bytes(),
+        ttl: (n % 5 == 0).then_some(Duration::from_secs(if n % 2 == 0 { 2 } else { 600 })),
+    };
+    // Each in a partition of its own, and every fourth absent.
+    let there = (0..60).filter(|n| n % 4 != 3);
+    lab.apply(2, there.map(lasts).collect()).await;
+    lab.apply(3, vec![delete(&ALONE, &row(21)), put(&ALONE, &row(22), "newer")]).await;
+    let clear = |n| Change::Clear { table: &ALONE, partition: lab.partition(n) };
+    lab.apply(1, vec![clear(25)]).await;
+    lab.apply(4, vec![clear(26)]).await;
+    lab.pass(Duration::from_secs(4)).await;
+    let rising: Vec<_> = (-1..62).map(row).collect();
+    let apart: Vec<_> = (0..60).step_by(17).map(row).collect();
+    let twice = vec![row(22), row(22)];
+    let falling = rising.iter().rev().cloned().collect();
+    for keys in [rising, apart, falling, twice, Vec::new()] {
+        let mut each = Vec::new();
+        for key in &keys {
+            each.push(lab.store.get(&ALONE, key).await.expect("a row is read"));
+        }
+        let all = lab.store.get_all(&ALONE, &keys).await.expect("they are read");
+        assert_eq!(all, each);
+        let wanted = keys.clone();
+        let read = async move |store: Arc<dyn Store>| store.get_all(&ALONE, &wanted).await;
+        let all = together(&lab.store, read).await.expect("they are read at once");
+        assert_eq!(all, each);
+        assert_eq!(each.iter().flatten().count() > 30, keys.len() > 60, "most are there");
+    }
 }
 
 async fn claim(lab: &Subject, key: &Key, body: &str) -> Claim {

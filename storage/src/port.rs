@@ -17,6 +17,22 @@ pub trait Store: Send + Sync + 'static {
     /// The body of one row; `None` when absent or expired.
     fn get<'a>(&'a self, table: &'static Table, key: &'a Key) -> Pending<'a, Option<Vec<u8>>>;
 
+    /// The bodies of several rows of one table, each as [`Store::get`] has it, in the order of `keys`. Those
+    /// that lie side by side are cheaper where `keys` rise.
+    fn get_all<'a>(
+        &'a self,
+        table: &'static Table,
+        keys: &'a [Key],
+    ) -> Pending<'a, Vec<Option<Vec<u8>>>> {
+        Box::pin(async move {
+            let mut bodies = Vec::with_capacity(keys.len());
+            for key in keys {
+                bodies.push(self.get(table, key).await?);
+            }
+            Ok(bodies)
+        })
+    }
+
     /// At most `limit` rows of one partition in the table's order (or reversed), between two bounds.
     fn scan(&self, scan: Scan) -> Pending<'_, Vec<Row>>;
 

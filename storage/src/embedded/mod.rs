@@ -283,5 +283,6 @@ mod simulated;
 mod tests;
 #[cfg(test)]
 mod views;
+mod walk;
 #[cfg(test)]
 mod workload;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use engine::time::Timestamp;
 
-use super::overlay::View;
+use super::overlay::{Place, View};
 use super::prepare;
 use super::value::Value;
+use super::walk::Walk;
 use crate::check;
 use crate::error::StoreError;
 use crate::port::{Batch, Claim, Guarantees, Key, Pending, Row, Scan, Store, Swap, Table};
@@ -34,6 +35,26 @@ impl Reader {
         }
     }
 
+    fn find_all(
+        &self,
+        table: &'static Table,
+        keys: &[Key],
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        keys.iter().try_for_each(|key| check::key(table, key))?;
+        let places: Vec<_> = keys.iter().map(|key| prepare::place(table, key)).collect();
+        let mut walk = Walk::over(&*self.view.tree, &places);
+        let body = |value: &Value| value.lives(self.now).then(|| value.body().to_vec());
+        let find = |place: &Place| match self.view.overlaid(place, self.view.seen) {
+            Ok(value) => Ok(body(&value)),
+            Err(cleared) => {
+                let found = walk.find(place)?;
+                let counts = |value: &Value| cleared.is_none_or(|at| value.stamp() > at);
+                Ok(found.filter(counts).as_ref().and_then(body))
+            }
+        };
+        places.iter().map(find).collect()
+    }
+
     fn page(&self, scan: &Scan) -> Result<Vec<Row>, StoreError> {
         check::scan(scan)?;
         self.view.page(scan, self.now)
@@ -47,6 +68,14 @@ fn refused<'a, T: Send + 'a>() -> Pending<'a, T> {
 impl Store for Reader {
     fn get<'a>(&'a self, table: &'static Table, key: &'a Key) -> Pending<'a, Option<Vec<u8>>> {
         Box::pin(ready(self.find(table, key)))
+    }
+
+    fn get_all<'a>(
+        &'a self,
+        table: &'static Table,
+        keys: &'a [Key],
+    ) -> Pending<'a, Vec<Option<Vec<u8>>>> {
+        Box::pin(ready(self.find_all(table, keys)))
     }
 
     fn scan(&self, scan: Scan) -> Pending<'_, Vec<Row>> {
