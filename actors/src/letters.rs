@@ -48,16 +48,17 @@ pub enum NotRetried {
 }
 
 impl Desk {
-    /// A page of a tenant's dead letters, newest first, of one source or of all; and how many there
-    /// are.
-    pub async fn letters(
+    /// A page of a tenant's dead letters as `shown`, newest first, of one source or of all; and how many
+    /// there are. Only one at a time is in memory whole.
+    pub async fn letters<T>(
         &self,
         tenant: TenantId,
         source: Option<Source>,
         window: (usize, usize),
-    ) -> Result<(Vec<DeadLetter>, usize), StoreError> {
+        shown: impl Fn(DeadLetter) -> T,
+    ) -> Result<(Vec<T>, usize), StoreError> {
         let now = self.world().clock.now();
-        self.world().parking.letters().page(Some(tenant), source, window, now).await
+        self.world().parking.letters().page(Some(tenant), source, window, now, shown).await
     }
 
     /// Begins to try one of them again, unless somebody does already.

@@ -294,14 +294,16 @@ impl DeadLetters {
         Ok(None)
     }
 
-    /// A page of a tenant's, newest first, of one source or of all; and how many there are.
-    pub async fn page(
+    /// A page of a tenant's as `shown`, newest first, of one source or of all; and how many there are. Only
+    /// one at a time is in memory whole.
+    pub async fn page<T>(
         &self,
         tenant: Option<TenantId>,
         source: Option<Source>,
         (skip, limit): (usize, usize),
         now: Timestamp,
-    ) -> Result<(Vec<DeadLetter>, usize), StoreError> {
+        shown: impl Fn(DeadLetter) -> T,
+    ) -> Result<(Vec<T>, usize), StoreError> {
         let (wanted, total) = {
             let shelf = self.shelf(tenant);
             let mut shelf = shelf.lock().await;
@@ -315,7 +317,7 @@ impl DeadLetters {
         };
         let mut letters = Vec::with_capacity(wanted.len());
         for id in wanted {
-            letters.extend(self.get(tenant, id).await?);
+            letters.extend(self.get(tenant, id).await?.map(&shown));
         }
         Ok((letters, total))
     }
@@ -438,6 +440,7 @@ fn partition(tenant: Option<TenantId>, month: i64) -> Vec<Part> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::identity;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -480,7 +483,7 @@ mod tests {
     /// The texts of all that are kept, newest first, as of the hour `n`.
     async fn kept(letters: &DeadLetters, tenant: Option<TenantId>, n: u64) -> Vec<String> {
         let now = letter(tenant, n).at;
-        let (all, total) = letters.page(tenant, None, (0, 1_000), now).await.unwrap();
+        let (all, total) = letters.page(tenant, None, (0, 1_000), now, identity).await.unwrap();
         assert_eq!(all.len(), total);
         all.into_iter().map(|letter| letter.raw).collect()
     }
@@ -588,7 +591,7 @@ mod tests {
         }
         let now = letter(OURS, 10).at;
         let page = async |source, window| {
-            let (page, total) = letters.page(OURS, source, window, now).await.unwrap();
+            let (page, total) = letters.page(OURS, source, window, now, identity).await.unwrap();
             (page.into_iter().map(|letter| letter.raw).collect::<Vec<_>>(), total)
         };
         assert_eq!(page(None, (2, 3)).await, (["7", "6", "5"].map(str::to_owned).into(), 10));

@@ -1,6 +1,7 @@
 //! What waits for its message goes along when its thread turns out to be another one, also when the
 //! process stops on the way.
 
+use std::convert::identity;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -169,7 +170,7 @@ async fn what_finds_no_room_where_it_goes_along_to_is_a_dead_letter() {
     deliver(&bench, &early(&b)[0]).await;
     let reaction = || Amend::Reaction(Some("👍".to_owned()));
     let full = |n| amends(&p, &format!("r{n}"), "elsewhere", Amender::Customer, reaction());
-    let letters = async || bench.desk.letters(TENANT, None, (0, 10)).await.unwrap();
+    let letters = async || bench.desk.letters(TENANT, None, (0, 10), identity).await.unwrap();
     let mut n = 0;
     while letters().await.1 == 0 {
         deliver(&bench, &full(n)).await;

@@ -1,5 +1,6 @@
 //! More than can be taken: what cannot be taken in time waits, durable and in order, and comes once.
 
+use std::convert::identity;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -293,7 +294,7 @@ async fn a_thread_that_is_held_keeps_everything_waiting_and_its_overflow_as_dead
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(said(&bench).await.0, numbers(1), "nothing is taken out");
     assert_eq!(bench.desk.waiting().amount().items, 3);
-    let (kept, _) = bench.desk.letters(TENANT, None, (0, 10)).await.unwrap();
+    let (kept, _) = bench.desk.letters(TENANT, None, (0, 10), identity).await.unwrap();
     assert_eq!(kept.len(), 2);
     assert!(kept.iter().all(|letter| letter.reason.contains("parked")));
     assert!(["m4", "m5"].iter().all(|id| kept.iter().any(|letter| letter.raw.contains(id))));
@@ -328,7 +329,7 @@ async fn what_is_understood_of_a_webhook_is_there_before_what_is_not_is_kept_at_
     assert_eq!(said(&bench).await.0, numbers(1));
     bench.desk.ingest(&account, items()).await.unwrap();
     assert_eq!(said(&bench).await.0, numbers(1));
-    assert_eq!(bench.desk.letters(TENANT, None, (0, 1)).await.unwrap().1, 50);
+    assert_eq!(bench.desk.letters(TENANT, None, (0, 1), identity).await.unwrap().1, 50);
     assert_eq!(writes.load(Ordering::Relaxed), 2, "one each time");
 }
 

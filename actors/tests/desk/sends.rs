@@ -1,6 +1,7 @@
 //! Messages to the customer, as far as the desk goes: what is to be done outside, and what a
 //! restart makes of it.
 
+use std::convert::identity;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -54,7 +55,7 @@ async fn a_receipt_that_finds_no_place_to_wait_in_is_a_dead_letter() {
     let (bench, _) = opened().await;
     // Sixteen may wait.
     bench.desk.ingest(&account(), (0..18).map(|n| receipt("1", n)).collect()).await.unwrap();
-    let (dead, _) = bench.desk.letters(account().tenant, None, (0, 10)).await.unwrap();
+    let (dead, _) = bench.desk.letters(account().tenant, None, (0, 10), identity).await.unwrap();
     let raw: Vec<_> = dead.iter().map(|letter| letter.raw.as_str()).collect();
     assert_eq!(raw.len(), 2, "{raw:?}");
     for n in [16, 17] {

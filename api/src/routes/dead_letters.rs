@@ -124,6 +124,8 @@ impl From<DeadLetter> for LetterView {
         let DeadLetter { id, account, source, thread, reason, mut raw, attempts, at, .. } = letter;
         let raw_bytes = raw.len();
         raw.truncate(raw.floor_char_boundary(RAW_SHOWN));
+        // Else a page would hold all that was cut off.
+        raw.shrink_to_fit();
         let (source, account_id, thread_id) = (source.into(), account, thread);
         Self { id, source, reason, account_id, thread_id, raw, raw_bytes, attempts, created_at: at }
     }
@@ -138,8 +140,8 @@ async fn list(
     let page = Page::of(query.page, query.per_page, &app)?;
     let source = query.source.map(dead_letters::Source::from);
     let window = (page.skip(), page.per_page);
-    let (letters, total) = app.desk.letters(caller.tenant, source, window).await?;
-    let items = letters.into_iter().map(LetterView::from).collect();
+    let letters = app.desk.letters(caller.tenant, source, window, LetterView::from);
+    let (items, total) = letters.await?;
     Ok(Listed { items, total, page, uri })
 }
 
@@ -171,4 +173,27 @@ fn items(account: &Account, raw: &str, now: Timestamp) -> Vec<Inbound> {
     }
     let (reason, raw) = ("it is still not understood".to_owned(), String::new());
     vec![Inbound::Dead { reason, raw }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_shown_of_a_letter_is_not_kept_for_its_page() {
+        let letter = DeadLetter {
+            id: Uuid::nil(),
+            tenant: None,
+            account: None,
+            source: dead_letters::Source::Decode,
+            thread: None,
+            reason: String::new(),
+            raw: "ä".repeat(RAW_SHOWN * 8),
+            attempts: 0,
+            at: Timestamp(0),
+        };
+        let view = LetterView::from(letter);
+        assert_eq!((view.raw.len(), view.raw_bytes), (RAW_SHOWN, RAW_SHOWN * 16));
+        assert!(view.raw.capacity() < RAW_SHOWN * 2, "{}", view.raw.capacity());
+    }
 }

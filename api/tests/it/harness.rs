@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use simulator::bodies::{self, Account, Text};
 use simulator::{Graph, GraphOptions, Limits, StatusDelays, sign};
 use storage::Store;
+use storage::dead_letters::DeadLetter;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -158,8 +159,9 @@ impl Server {
     async fn reasons(&self, tenant: Option<TenantId>) -> Vec<String> {
         let app = self.app();
         let letters = app.desk.parking().letters();
-        let (letters, _) = letters.page(tenant, None, (0, 100), app.tenants.now()).await.unwrap();
-        letters.into_iter().map(|letter| letter.reason).collect()
+        let reason = |letter: DeadLetter| letter.reason;
+        let page = letters.page(tenant, None, (0, 100), app.tenants.now(), reason);
+        page.await.unwrap().0
     }
 }
 
