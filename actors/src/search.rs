@@ -130,10 +130,11 @@ impl Search {
     fn mark(&self, new: impl Iterator<Item = Mark>, at: Timestamp) {
         let mut marks = self.marks();
         marks.newest = marks.newest.max(at);
+        let mut is_marked = false;
         for mark in new {
+            is_marked = true;
             marks.add(mark, at, self.0.options.marks);
         }
-        let is_marked = marks.is_some();
         if is_marked && marks.since.is_none() {
             marks.since = Some(Instant::now());
         }

@@ -241,7 +241,7 @@ impl State {
         let mark = !settled && newest.is_some() && case.as_ref().is_some_and(|case| !case.clean);
         self.recent_at = (current, case.as_ref().map_or(0, |case| case.seq));
         if let Some(case) = &case {
-            self.world.outside.woke(case, self.again || !settled);
+            self.world.outside.woke(case, self.again || (!settled && !case.clean));
         }
         self.core = Some(Core { thread, case, recent });
         if let Some(Shown { contact, name, phone }) = other {

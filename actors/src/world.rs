@@ -53,8 +53,8 @@ pub trait Outside: Send + Sync + 'static {
     fn follow(&self, committed: &Committed);
 
     /// A conversation was loaded as it stands: whoever was not told of its last commits, because
-    /// something ended in between, hears of them now. Unless it owes nothing: who had it before has
-    /// left in order.
+    /// something ended in between, hears of them now. Where it does not owe, who had it before has left in
+    /// order, and has told all.
     fn woke(&self, head: &Conversation, owes: bool);
 
     /// A contact was written then, or perhaps it was.

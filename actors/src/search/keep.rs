@@ -170,10 +170,7 @@ impl Search {
         let mut marks = self.marks();
         // The newest commit of all is not later, whatever the clock says.
         let newest = hour(self.0.clock.now().max(marks.newest));
-        let step = marks.pass.as_mut().and_then(|pass| pass.step(newest));
-        if step.is_none() {
-            marks.pass = None;
-        }
+        let step = marks.step(newest);
         let hours = step.map_or(0, |step| newest + 1 - step.hour);
         metrics::gauge!("omnistream_search_behind_hours").set(hours as f64);
         step
@@ -255,7 +252,7 @@ impl Keeper<'_> {
     /// Takes what is marked. What was lost waits until everything is looked through that is behind.
     fn take(&mut self) {
         let mut marks = self.search.marks();
-        let waiting = marks.take(self.search.0.options.marks);
+        self.taken = marks.take(self.search.0.options.marks);
         let oldest = marks.taken.into_iter().chain(marks.since.take()).min();
         marks.taken = oldest;
         if marks.pass.is_none() {
@@ -263,7 +260,6 @@ impl Keeper<'_> {
         }
         drop(marks);
         self.until = self.search.told();
-        self.taken = waiting.into_iter().collect();
         // What is read one behind the other lies one behind the other.
         self.taken.sort_unstable();
     }
@@ -347,7 +343,8 @@ impl Keeper<'_> {
 
     /// Brings in what was last changed in one hour of the conversations of one shard, and its contacts that
     /// were written then: all hours from the one that it began with up to the newest together are
-    /// everything that may be missing. What changes meanwhile is marked.
+    /// everything that may be missing. What changes meanwhile is marked, or come
+    /// upon.
     async fn look_back(&mut self, step: Step) -> Result<(), Failed> {
         let Step { hour: at, shard, .. } = step;
         let worked = spared(self.search.0.conversations.worked(shard, at)).await?;
@@ -469,6 +466,10 @@ impl Keeper<'_> {
         let mut marks = self.search.marks();
         if self.taken.is_empty() && marks.pass.is_none() && marks.lost.is_empty() {
             marks.taken = None;
+            if !marks.is_some() {
+                // What waited since then came with the pass.
+                marks.since = None;
+            }
         }
         Ok(())
     }

@@ -1,21 +1,25 @@
 //! What was committed and is not in the index yet, as far as there is room; of the rest, since when it
 //! is missing.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use engine::id::{ContactId, ConversationId};
 use engine::message::Place;
 use engine::time::Timestamp;
 use tokio::time::Instant;
 
-use super::pass::{Pass, Since};
+use super::pass::{Pass, Since, Step};
+use storage::keys::hour;
 
 /// What the index does not say yet.
 #[derive(Default)]
 pub(super) struct Marks {
-    waiting: HashSet<Mark>,
-    /// What of them was told as it was committed is not older.
-    oldest: Since,
+    /// What was told as it was committed, shard by shard,
+    waiting: BTreeMap<u8, Waiting>,
+    /// and what is told late.
+    late: HashSet<Mark>,
+    /// How many wait.
+    count: usize,
     /// There was no room for what happened since then.
     pub(super) lost: Since,
     /// What the store is looked through for.
@@ -28,6 +32,14 @@ pub(super) struct Marks {
     pub(super) since: Option<Instant>,
     /// The same of those that were taken, and are not in the index yet.
     pub(super) taken: Option<Instant>,
+}
+
+/// What waits in a shard.
+#[derive(Default)]
+struct Waiting {
+    marks: HashSet<Mark>,
+    /// None of it was committed before.
+    oldest: Timestamp,
 }
 
 /// What is to be looked at.
@@ -66,21 +78,29 @@ impl Marks {
     }
 
     pub(super) fn is_some(&self) -> bool {
-        !self.waiting.is_empty() || !self.lost.is_empty() || self.pass.is_some()
+        self.count > 0 || !self.lost.is_empty() || self.pass.is_some()
     }
 
     /// One more that was committed then, if there is room for it: what has none is looked for, unless
     /// somebody comes to it anyway.
     pub(super) fn add(&mut self, mark: Mark, at: Timestamp, room: usize) {
         self.told += 1;
-        if self.waiting.len() < room {
-            if !matches!(mark, Mark::Commit(..)) {
-                self.oldest.add(mark.shard(), at);
-            }
-            self.waiting.insert(mark);
-        } else if !self.waiting.contains(&mark) && !self.is_come_upon(mark.shard(), at) {
-            self.lost.add(mark.shard(), at);
+        let (shard, is_late) = (mark.shard(), matches!(mark, Mark::Commit(..)));
+        if self.count < room {
+            let is_new = match is_late {
+                true => self.late.insert(mark),
+                false => self.waiting.entry(shard).or_insert(Waiting::since(at)).add(mark, at),
+            };
+            self.count += usize::from(is_new);
+        } else if !self.waits(&mark) && !self.is_come_upon(shard, at) {
+            // What was committed before one that is told late is there.
+            self.lost.add(shard, at, !is_late);
         }
+    }
+
+    fn waits(&self, mark: &Mark) -> bool {
+        let in_its_shard = self.waiting.get(&mark.shard());
+        in_its_shard.is_some_and(|waiting| waiting.marks.contains(mark)) || self.late.contains(mark)
     }
 
     fn is_come_upon(&self, shard: u8, at: Timestamp) -> bool {
@@ -89,26 +109,53 @@ impl Marks {
 
     /// Takes those that wait. Where there was no room for all, shards of which some are looked for anyway
     /// are left to that: else it would come upon all that had room once more.
-    pub(super) fn take(&mut self, room: usize) -> HashSet<Mark> {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        let oldest = std::mem::take(&mut self.oldest);
-        if waiting.len() >= room {
-            waiting.retain(|mark| {
-                // One that is told late is older than the others, which would be looked for with it.
-                let is_late = matches!(mark, Mark::Commit(..));
-                let shard = mark.shard();
-                let Some(oldest) = oldest.of(shard).filter(|_| !is_late) else { return true };
-                if self.is_come_upon(shard, oldest) {
-                    return false;
-                }
-                let is_lost = self.lost.of(shard).is_some();
-                if is_lost {
-                    self.lost.add(shard, oldest);
-                }
-                !is_lost
-            });
+    pub(super) fn take(&mut self, room: usize) -> Vec<Mark> {
+        let is_full = self.count >= room;
+        let mut taken: Vec<_> = std::mem::take(&mut self.late).into_iter().collect();
+        for (shard, Waiting { marks, oldest }) in std::mem::take(&mut self.waiting) {
+            if is_full && self.is_come_upon(shard, oldest) {
+                continue;
+            }
+            if is_full && self.lost.of(shard).is_some() {
+                self.lost.add(shard, oldest, true);
+                continue;
+            }
+            taken.extend(marks);
         }
-        waiting
+        self.count = 0;
+        taken
+    }
+
+    /// What the pass looks at next, up to this hour; `None`: it was the last, and the pass is over. What
+    /// waits there comes with it.
+    pub(super) fn step(&mut self, newest: i64) -> Option<Step> {
+        let step = self.pass.as_mut().and_then(|pass| pass.step(newest));
+        let Some(step) = step else {
+            self.pass = None;
+            return None;
+        };
+        let has = |waiting: &Waiting| {
+            // It was durable before it was marked, and so before what is read now.
+            waiting.oldest >= step.since && hour(waiting.oldest) == step.hour
+        };
+        if self.waiting.get(&step.shard).is_some_and(has)
+            && let Some(waiting) = self.waiting.remove(&step.shard)
+        {
+            self.count -= waiting.marks.len();
+        }
+        Some(step)
+    }
+}
+
+impl Waiting {
+    fn since(oldest: Timestamp) -> Self {
+        Self { oldest, ..Self::default() }
+    }
+
+    /// Whether it did not wait before.
+    fn add(&mut self, mark: Mark, at: Timestamp) -> bool {
+        self.oldest = self.oldest.min(at);
+        self.marks.insert(mark)
     }
 }
 
@@ -128,6 +175,12 @@ mod tests {
         all.collect()
     }
 
+    fn taken(marks: &mut Marks, room: usize) -> Vec<Mark> {
+        let mut taken = marks.take(room);
+        taken.sort_unstable();
+        taken
+    }
+
     #[test]
     fn what_has_no_room_is_looked_for_in_its_shard_alone() {
         let mut marks = Marks::default();
@@ -135,8 +188,7 @@ mod tests {
             marks.add(message(shard, 1), Timestamp(at), 2);
         }
         assert_eq!(lost(&marks), [(3, 9)]);
-        let waiting = marks.take(2);
-        assert_eq!(waiting, HashSet::from([message(1, 1), message(2, 1)]), "they had room");
+        assert_eq!(taken(&mut marks, 2), [message(1, 1), message(2, 1)], "they had room");
     }
 
     #[test]
@@ -148,18 +200,18 @@ mod tests {
             marks.add(message(shard, at), Timestamp(at as i64), 4);
         }
         assert_eq!(lost(&marks), [(1, 13)]);
-        assert_eq!(marks.take(4), HashSet::from([late, message(2, 11)]));
+        assert_eq!(taken(&mut marks, 4), [message(2, 11), late]);
         assert_eq!(lost(&marks), [(1, 10)], "what had room is looked for with what had none");
         // There is room again: what comes is found soon, whatever else is looked for.
         marks.add(message(1, 14), Timestamp(14), 4);
-        assert_eq!(marks.take(4), HashSet::from([message(1, 14)]));
+        assert_eq!(taken(&mut marks, 4), [message(1, 14)]);
     }
 
     #[test]
     fn what_is_come_upon_is_not_looked_for_anew() {
         let mut since = Since::default();
         for shard in [3, 5, 8] {
-            since.add(shard, Timestamp(10));
+            since.add(shard, Timestamp(10), true);
         }
         let mut marks = Marks { pass: Pass::missing(since), ..Marks::default() };
         let step = marks.pass.as_mut().and_then(|pass| pass.step(0)).unwrap();
@@ -168,5 +220,36 @@ mod tests {
             marks.add(message(shard, 1), Timestamp(20), 0);
         }
         assert_eq!(lost(&marks), [(3, 20)]);
+    }
+
+    #[test]
+    fn what_waits_where_a_pass_looks_comes_with_it() {
+        let mut since = Since::default();
+        for shard in [3, 5, 8] {
+            since.add(shard, Timestamp(10), true);
+        }
+        let mut marks = Marks { pass: Pass::missing(since), ..Marks::default() };
+        let late = Mark::Commit(ConversationId(Uuid::from_bytes([3; 16])), 7);
+        marks.add(late, Timestamp(20), 9);
+        for (shard, at) in [(3, 20), (5, 20), (5, 9), (8, 3_600_000)] {
+            marks.add(message(shard, at), Timestamp(at as i64), 9);
+        }
+        while marks.step(0).is_some() {
+            marks.pass.as_mut().unwrap().stepped();
+        }
+        // One of the fifth is older than what is looked for, that of the eighth of an hour behind it.
+        let left = [message(5, 9), message(5, 20), message(8, 3_600_000), late];
+        assert_eq!(taken(&mut marks, 9), left);
+    }
+
+    #[test]
+    fn one_that_is_told_late_and_has_no_room_is_looked_for_among_what_may_be_there() {
+        let mut marks = Marks::default();
+        marks.add(message(3, 1), Timestamp(20), 0);
+        let late = Mark::Commit(ConversationId(Uuid::from_bytes([3; 16])), 7);
+        marks.add(late, Timestamp(10), 0);
+        let mut pass = Pass::missing(std::mem::take(&mut marks.lost)).unwrap();
+        let step = pass.step(0).unwrap();
+        assert_eq!((step.since, step.is_missing), (Timestamp(10), false));
     }
 }

@@ -211,6 +211,65 @@ async fn more_than_there_is_room_for_is_found_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_has_no_room_is_found_though_the_clock_is_set_back_behind_it() {
+    let (memory, clock) = store();
+    let is_slow = Arc::new(AtomicBool::new(false));
+    let slow = is_slow.clone();
+    let store = Faulty::new(memory, move |call| match call {
+        Call::Get(table, _) if **table == HEADS && slow.load(Ordering::Relaxed) => {
+            Fate::Slow(Duration::from_secs(5))
+        }
+        _ => Fate::Done,
+    });
+    let store: Arc<dyn Store> = Arc::new(store.promising_as_below());
+    let process = Process::start(&store, &clock, 1).await;
+    process.hears("4915550001", "before").await;
+    process.hears("4915550002", "before too").await;
+    process.finds("before", 2).await;
+    let conversations = Conversations::new(store.clone());
+    let open = conversations.open_set(admin().tenant).await.unwrap();
+    // While the index reads what had room nothing else has any.
+    is_slow.store(true, Ordering::Relaxed);
+    process.hears("4915550001", "lost one").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    process.hears("4915550001", "lost two").await;
+    process.hears("4915550002", "lost three").await;
+    clock.set(Timestamp(NOW - 3000));
+    for id in open {
+        let command = Command::SetTags { tags: vec!["vip".to_owned()] };
+        process.desk.ask(admin(), id, None, command).await.unwrap();
+    }
+    is_slow.store(false, Ordering::Relaxed);
+    clock.set(Timestamp(NOW));
+    process.finds("lost", 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_waits_once_everything_is_looked_through_whatever_was_committed_meanwhile() {
+    let (memory, clock) = store();
+    let process = Process::start(&memory, &clock, 100).await;
+    process.hears("4915550001", "first").await;
+    process.stop().await;
+    let store = Faulty::new(memory, |call| match call {
+        Call::Scan(scan) if *scan.table == DIRTY => Fate::Slow(Duration::from_millis(20)),
+        _ => Fate::Done,
+    });
+    let store: Arc<dyn Store> = Arc::new(store.promising_as_below());
+    let process = Process::start(&store, &clock, 100).await;
+    let conversations = Conversations::new(store.clone());
+    for id in conversations.open_set(admin().tenant).await.unwrap() {
+        for n in 0..20 {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let command = Command::SetTags { tags: vec![format!("t{n}")] };
+            process.desk.ask(admin(), id, None, command).await.unwrap();
+        }
+    }
+    process.finds("first", 1).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(process.outside.search.oldest(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_index_is_filled_hour_by_hour_with_each_message_once() {
     let (store, clock) = store();
     let process = Process::start(&store, &clock, 100).await;

@@ -59,7 +59,8 @@ impl Conversation {
     /// without it the preview stays.
     pub fn apply(&mut self, recorded: &Recorded, at: Timestamp, row: Option<&MessageRow>) {
         self.seq += 1;
-        self.updated_at = at;
+        // Who looks for what was changed since then finds it, also where the clock was set back.
+        self.updated_at = self.updated_at.max(at);
         self.clean = false;
         self.touched |= matches!(recorded.by, By::Agent(_));
         match &recorded.fact {
