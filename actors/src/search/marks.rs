@@ -175,6 +175,15 @@ mod tests {
         all.collect()
     }
 
+    /// While three shards are looked through.
+    fn looking() -> Marks {
+        let mut since = Since::default();
+        for shard in [3, 5, 8] {
+            since.add(shard, Timestamp(10), true);
+        }
+        Marks { pass: Pass::missing(since), ..Marks::default() }
+    }
+
     fn taken(marks: &mut Marks, room: usize) -> Vec<Mark> {
         let mut taken = marks.take(room);
         taken.sort_unstable();
@@ -209,11 +218,7 @@ mod tests {
 
     #[test]
     fn what_is_come_upon_is_not_looked_for_anew() {
-        let mut since = Since::default();
-        for shard in [3, 5, 8] {
-            since.add(shard, Timestamp(10), true);
-        }
-        let mut marks = Marks { pass: Pass::missing(since), ..Marks::default() };
+        let mut marks = looking();
         let step = marks.pass.as_mut().and_then(|pass| pass.step(0)).unwrap();
         assert_eq!(step.shard, 3);
         for shard in [3, 5, 8] {
@@ -224,11 +229,7 @@ mod tests {
 
     #[test]
     fn what_waits_where_a_pass_looks_comes_with_it() {
-        let mut since = Since::default();
-        for shard in [3, 5, 8] {
-            since.add(shard, Timestamp(10), true);
-        }
-        let mut marks = Marks { pass: Pass::missing(since), ..Marks::default() };
+        let mut marks = looking();
         let late = Mark::Commit(ConversationId(Uuid::from_bytes([3; 16])), 7);
         marks.add(late, Timestamp(20), 9);
         for (shard, at) in [(3, 20), (5, 20), (5, 9), (8, 3_600_000)] {

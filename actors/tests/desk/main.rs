@@ -53,6 +53,7 @@ mod profiles;
 mod protocol;
 #[cfg(test)]
 mod retried;
+mod roomless;
 #[cfg(test)]
 mod search;
 #[cfg(test)]
