@@ -27,7 +27,7 @@ impl Program {
     }
 
     async fn started(mut command: Command) -> Self {
-        command.env(LISTEN, "127.0.0.1:0").stdout(Stdio::piped());
+        command.stdout(Stdio::piped());
         tokio::task::spawn_blocking(move || {
             let mut child = command.spawn().unwrap();
             let mut line = String::new();
@@ -148,6 +148,8 @@ fn command(directory: &Path, env: Vec<[String; 2]>) -> Command {
 
 fn with_environment(mut command: Command, directory: &Path, env: Vec<[String; 2]>) -> Command {
     command
+        // Others may have the ports that it has by default, such as a test beside this one.
+        .env(LISTEN, "127.0.0.1:0")
         .env("OMNISTREAM__METRICS__LISTEN", "127.0.0.1:0")
         .env("OMNISTREAM__STORAGE__PATH", directory.join("data"))
         .envs(env.into_iter().map(Into::into))

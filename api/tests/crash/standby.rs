@@ -268,10 +268,7 @@ async fn a_start_that_fails_leaves_the_keyspace_to_the_next() {
     std::fs::write(&file, "").unwrap();
     // There is no place for files.
     let below = file.join("below").display().to_string();
-    let nowhere = [
-        &env[..],
-        &[("OMNISTREAM__STORAGE__PATH", &*below), ("OMNISTREAM__SERVER__LISTEN", "127.0.0.1:0")],
-    ];
+    let nowhere = [&env[..], &[("OMNISTREAM__STORAGE__PATH", &*below)]];
     let said = run(cluster.directory(), &nowhere.concat(), &["serve"]).await.unwrap_err();
     assert!(said.contains("the server cannot start"), "{said}");
     let next = Program::start(cluster.directory(), &env);
