@@ -76,6 +76,8 @@ pub(crate) struct State {
     handled: u64,
     /// See [`Start::again`].
     again: bool,
+    /// What one before it left on its way may still come about: nothing newer is written yet.
+    unfenced: bool,
     /// How many wakes in a row have panicked.
     panics: u8,
 }
@@ -127,6 +129,7 @@ impl Actor for ThreadActor {
             recent_at: (None, 0),
             handled: 0,
             again,
+            unfenced: false,
             panics: 0,
         });
         state.wake(&myself);
@@ -239,6 +242,7 @@ impl State {
         // A store that may still write what it was told must see something newer first.
         let settled = self.world.conversations.guarantees().settled;
         let mark = !settled && newest.is_some() && case.as_ref().is_some_and(|case| !case.clean);
+        self.unfenced = mark;
         self.recent_at = (current, case.as_ref().map_or(0, |case| case.seq));
         if let Some(case) = &case {
             self.world.outside.woke(case, self.again || (!settled && !case.clean));

@@ -133,6 +133,7 @@ impl State {
         batch.age = None;
         match result {
             Ok(()) => {
+                self.unfenced = false;
                 if let Some(Ready { commit, rows, before, after }) = batch.ready.take() {
                     let committed = Committed { commit, rows, before, after, _durable: Durable };
                     batch.trace(self.id, &committed.commit);
@@ -142,7 +143,7 @@ impl State {
                 self.finish(*batch);
                 Ok(())
             }
-            Err(error @ StoreError::Unavailable(_)) => {
+            Err(error @ StoreError::Unavailable(_)) if !self.unfenced => {
                 // Certainly not written: what was decided is forgotten, and read again.
                 batch.answer(Some(&error.into()));
                 (self.core, self.worked, self.phase) = (None, None, Phase::Asleep);
@@ -151,7 +152,8 @@ impl State {
             }
             Err(error) => {
                 batch.answer(Some(&Failure::Unavailable));
-                // Perhaps written: nothing that was decided on it may be told.
+                // Perhaps written: nothing that was decided on it may be told. Or not, and what was to come before
+                // what is late has to be tried until it is there.
                 self.core = None;
                 Err(error.into())
             }

@@ -366,6 +366,52 @@ async fn a_commit_that_lands_after_the_next_wake_has_not_happened() {
     }
 }
 
+/// A commit is late; of the writes behind it the n-th is not made. Nobody writes any more, its actor
+/// leaves, and the commit lands. Answers how many writes there were behind it.
+async fn comes_late_and_then_fails(n: usize) -> usize {
+    let behind = Arc::new(Mutex::new(None::<usize>));
+    let counted = behind.clone();
+    let decide = move |call: &Call<'_>| {
+        let Call::Write(write) = call else { return Fate::Done };
+        match &mut *counted.lock().unwrap() {
+            None => Fate::Done,
+            Some(0) if !is_commit(write) => Fate::Done,
+            Some(count) => {
+                *count += 1;
+                match *count - 1 {
+                    0 => Fate::Late(usize::MAX),
+                    at if at == n => Fate::Unavailable,
+                    _ => Fate::Done,
+                }
+            }
+        }
+    };
+    let faulty = Arc::new(Faulty::new(memory(), decide));
+    let bench = Bench::over(faulty.clone(), Clock::standing_at(START)).await;
+    let hears =
+        async |id: &str| bench.desk.ingest(&account(), vec![says(vec![phone("1")], id, id)]).await;
+    hears("first").await.unwrap();
+    *behind.lock().unwrap() = Some(0);
+    hears("second").await.unwrap_err();
+    // Long enough for its actor to be tried again, and to leave in order.
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let writes = behind.lock().unwrap().take().unwrap() - 1;
+    assert_eq!(faulty.land().await, 1);
+    let stored = bench.open().await.remove(0);
+    let told = bench.heard.commits.lock().unwrap().last().map(|told| told.after.seq);
+    assert_eq!((told, stored.messages), (Some(stored.seq), 1), "without the write {n} behind it");
+    writes
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_late_is_fenced_off_also_when_the_fence_is_not_written_at_first() {
+    let writes = comes_late_and_then_fails(usize::MAX).await;
+    assert!(writes > 1, "the fence, and what was newest before it");
+    for n in 1..=writes {
+        comes_late_and_then_fails(n).await;
+    }
+}
+
 /// A store of which the next write that changes all these tables is late, once that is said.
 fn late(tables: &'static [&'static str]) -> (Arc<Faulty>, Arc<AtomicBool>) {
     let is_late = Arc::new(AtomicBool::new(false));
