@@ -78,6 +78,11 @@ pub(super) async fn check(
     Ok((Checked { comparison, findings, resumed, notes }, crowd))
 }
 
+/// Whether something that was acknowledged is not there now.
+pub(super) async fn has_lost(world: &World) -> io::Result<bool> {
+    Ok(read(world).await?.comparison.violations.lost > 0)
+}
+
 async fn read(world: &World) -> io::Result<There> {
     let mut all: Vec<Read> = Vec::new();
     for tenant in &world.tenants {
