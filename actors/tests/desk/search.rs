@@ -417,8 +417,10 @@ fn what_is_shown_of_a_page_is_cut_where_it_holds_up_nobody() {
         let search = process.outside.search.clone();
         process.stop().await;
         let asked = Asked { wanted: Wanted::of("long"), ..Asked::default() };
+        // The one thread for what takes its time does in turn: this, what the index is asked, something else.
+        let (asks, may_ask) = std::sync::mpsc::channel::<()>();
+        let before = tokio::task::spawn_blocking(move || may_ask.recv());
         let finding = tokio::spawn(async move { search.find(admin(), asked, (0, 1)).await });
-        // It has asked the index. Behind that the thread for what takes its time has something else to do.
         tokio::task::yield_now().await;
         let (begins, begun) = oneshot::channel();
         let (go, may_go) = std::sync::mpsc::channel::<()>();
@@ -426,6 +428,8 @@ fn what_is_shown_of_a_page_is_cut_where_it_holds_up_nobody() {
             begins.send(()).unwrap();
             let _ = may_go.recv();
         });
+        drop(asks);
+        assert!(before.await.unwrap().is_err(), "until now");
         begun.await.unwrap();
         for _ in 0..100 {
             tokio::task::yield_now().await;
