@@ -26,6 +26,8 @@ mod history;
 #[cfg(test)]
 mod identities;
 #[cfg(test)]
+mod late;
+#[cfg(test)]
 mod left_behind;
 #[cfg(test)]
 mod links;
