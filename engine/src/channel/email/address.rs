@@ -33,9 +33,10 @@ pub(super) fn addresses(list: &str) -> Vec<Mailbox> {
 
 /// An address as it is compared, if it is one.
 pub fn normal(address: &str) -> Option<String> {
-    let address = address.trim().trim_start_matches('<').trim_end_matches('>');
+    let blank = |c: char| c.is_whitespace() || c.is_control();
+    let address = address.trim_matches(blank).trim_start_matches('<').trim_end_matches('>');
     let (local, domain) = address.rsplit_once('@')?;
-    let odd = |c: char| c.is_whitespace() || c.is_control() || "<>,;\"".contains(c);
+    let odd = |c: char| blank(c) || "<>,;\"".contains(c);
     let fits = !local.is_empty() && !domain.is_empty() && address.len() <= ADDRESS_BYTES_MAX;
     (fits && !address.contains(odd)).then(|| address.to_lowercase())
 }
