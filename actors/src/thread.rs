@@ -202,8 +202,10 @@ impl State {
     fn wake(&mut self, myself: &ActorRef<ThreadMessage>) {
         self.phase = Phase::Waking;
         let (world, id, myself) = (self.world.clone(), self.id, myself.clone());
+        // A task is moved about whole, more than once.
+        let loading = Box::pin(async move { load_thread(&world, id).await });
         tokio::spawn(async move {
-            let loading = read(load_thread(&world, id)).await;
+            let loading = read(loading).await;
             drop(myself.send_message(ThreadMessage::Woke(Box::new(loading))));
         });
     }

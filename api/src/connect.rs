@@ -79,6 +79,9 @@ pub async fn connect(
     let Connection { channel, mut config, division_id, .. } = connection;
     let setup = setup(channel)?;
     let account_key = setup.account_key(&config)?;
+    if let Some(made) = new.made(app, caller).await? {
+        return Ok(made);
+    }
     let called = connection.called.filter(|called| name("display_name", called).is_ok());
     let given = connection.display_name.or(called);
     let display_name = given.unwrap_or_else(|| format!("{} {account_key}", setup.title));

@@ -252,8 +252,18 @@ impl<T: Shown> New<T> {
         caller: &Caller,
     ) -> Result<Option<(StatusCode, Json<T::View>)>, ApiError> {
         let state = state(app, caller).await?;
-        let Some(row) = self.once.done(&state)? else { return Ok(None) };
+        let Some(row) = self.once.done(&state)? else {
+            self.outlived(&state)?;
+            return Ok(None);
+        };
         Ok(Some((StatusCode::CREATED, shown::<T>(app, caller, row.into()).await?)))
+    }
+
+    /// Refuses a key that is forgotten while what it made is there: whatever was done to that since
+    /// would be undone.
+    fn outlived(&self, state: &TenantState) -> Result<(), ApiError> {
+        let is_there = T::rows(state).contains_key(&self.id);
+        if is_there { Err(Refused::KeyReused.into()) } else { Ok(()) }
     }
 
     /// Makes it, unless it was made before; a tenant has at most `most` (0: any number).
@@ -264,11 +274,12 @@ impl<T: Shown> New<T> {
         most: usize,
         make: impl FnOnce(&mut Changing) -> Result<T, ApiError>,
     ) -> Result<(StatusCode, Json<T::View>), ApiError> {
-        let Self { id, once } = self;
+        let id = self.id;
         noted(app, caller, |changing| {
-            if once.is_done(changing, id.into())? {
+            if self.once.is_done(changing, id.into())? {
                 return Ok(());
             }
+            self.outlived(&changing.state)?;
             if most > 0 && T::rows(&changing.state).len() >= most {
                 let message = format!("an organization has at most {most} of these");
                 return Err(ApiError::conflict("too_many", message));

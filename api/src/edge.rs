@@ -1,15 +1,17 @@
 //! What every request goes through, whatever its route.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use actors::failure::Failure;
 use actors::panics::caught_in;
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use bytes::Bytes;
 
 use crate::app::App;
 use crate::error::ApiError;
@@ -24,8 +26,10 @@ pub fn router(app: &App) -> Router {
         .with_state(app.clone())
 }
 
-async fn document() -> Json<serde_json::Value> {
-    Json(openapi::document())
+async fn document() -> impl IntoResponse {
+    // Anybody may ask: it is made once, and all answers are the same bytes.
+    static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| openapi::document().to_string().into());
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.clone())
 }
 
 async fn docs() -> Html<&'static str> {

@@ -47,10 +47,11 @@ pub(super) async fn load_thread(world: &World, id: ThreadId) -> Result<Loading, 
         let woken = Conversations::new(store.clone()).wake(id).await?;
         let Some(woken) = woken else { return Ok(None) };
         let contact = Contacts::new(store).current(woken.thread.contact).await?;
-        Ok(Some((woken, contact)))
+        Ok(Some(Box::new((woken, contact))))
     };
     let read = together(world.conversations.store(), read).await?;
-    let Some((woken, contact)) = read else { return Ok(Loading { woken: None, contact: None }) };
+    let Some(read) = read else { return Ok(Loading { woken: None, contact: None }) };
+    let (woken, contact) = *read;
     if !world.conversations.guarantees().settled {
         // A row that a lost answer left on its way would replace the one that was read: of a thread
         // that had left in order, one that an owner before was stopped in.

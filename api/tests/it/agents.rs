@@ -1,10 +1,16 @@
 //! People at the desk: who makes, changes and deletes whom.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use actors::clock::Clock;
+use engine::time::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
+use storage::memory::Memory;
 
 use crate::caller::PASSWORD;
-use crate::harness::{Org, unique};
+use crate::harness::{Org, SECRET, Server, account, unique};
 
 fn draft(role: Value) -> Value {
     let email = format!("{}@example.com", unique("somebody"));
@@ -184,6 +190,37 @@ async fn an_idempotency_key_makes_one_agent_and_takes_no_other_body() {
     let boss = org.hire("supervisor").await;
     other["email"] = json!(format!("{}@example.com", unique("bea")));
     boss.post_once("/api/agents", &key, other).await.is(201);
+}
+
+#[tokio::test]
+async fn a_key_that_is_forgotten_puts_nothing_in_the_place_of_what_it_made() {
+    let (clock, ahead) = (Clock::system(), Arc::new(AtomicI64::new(0)));
+    let by = ahead.clone();
+    let now = move || Timestamp(clock.now().0 + by.load(Ordering::SeqCst));
+    let server = Server::over(Arc::new(Memory::new(Arc::new(now)))).await;
+    let org = Org::on(&server).await;
+    let accounts = "/api/integrations/accounts";
+    let mut all = Vec::new();
+    for (path, field, draft) in [
+        ("/api/agents", "name", draft(json!("agent"))),
+        (accounts, "display_name", account(&unique("8"), SECRET)),
+        ("/api/quick-replies", "title", json!({"title": "Hi", "text": "Hello"})),
+    ] {
+        let made = org.admin.post_once(path, "key", draft.clone()).await.is(201);
+        let one = format!("{path}/{}", made["id"].as_str().unwrap());
+        let changed = org.admin.patch(&one, json!({field: "Changed"})).await.is(200);
+        all.push((path, draft, one, changed));
+    }
+    server.restart_after(|| ahead.store(9 * 24 * 3600 * 1000, Ordering::SeqCst)).await;
+    let admin = org.admin.login(&org.admin.email).await;
+    for (path, draft, one, changed) in all {
+        let late = admin.post_once(path, "key", draft).await;
+        late.refused(409, "idempotency_key_reused");
+        let now = admin.get(&one).await.is(200);
+        assert_eq!(now["updated_at"], changed["updated_at"], "{now}");
+    }
+    let other = admin.post_once(accounts, "key", account(&unique("8"), SECRET)).await;
+    other.refused(409, "idempotency_key_reused");
 }
 
 #[tokio::test]

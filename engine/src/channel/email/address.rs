@@ -19,6 +19,19 @@ const ADDRESS_BYTES_MAX: usize = 320;
 pub(super) fn addresses(list: &str) -> Vec<Mailbox> {
     let list = &list[..list.floor_char_boundary(LIST_BYTES_MAX)];
     let list = list.replace(['\r', '\n', '\0'], " ");
+    let (strict, lower) = (strictly(&list), list.to_lowercase());
+    let is_even = list.matches('"').count() % 2 == 0;
+    let is_closed = list.matches('(').count() == list.matches(')').count();
+    let is_there = |read: &Mailbox| lower.contains(&read.address);
+    if is_even && is_closed && !strict.is_empty() && strict.iter().all(is_there) {
+        return strict;
+    }
+    let plain = plainly(&list);
+    if plain.is_empty() { strict } else { plain }
+}
+
+/// As RFC 5322 has them (3.4).
+fn strictly(list: &str) -> Vec<Mailbox> {
     let header = format!("From: {list}\r\n\r\n");
     let parser = MessageParser::new().header_address(HeaderName::From).default_header_ignore();
     let Some(parsed) = parser.parse_headers(header.as_bytes()) else { return Vec::new() };
@@ -29,6 +42,17 @@ pub(super) fn addresses(list: &str) -> Vec<Mailbox> {
         Some(Mailbox { address, name })
     };
     from.iter().filter_map(mailbox).collect()
+}
+
+/// As programs write them that put a name before an address as it is: in `5" pipes <a@example.com>` a
+/// quotation begins that never ends.
+fn plainly(list: &str) -> Vec<Mailbox> {
+    let mailbox = |item: &str| {
+        let (name, address) = item.rsplit_once('<').unwrap_or(("", item));
+        let address = normal(address.split('>').next()?)?;
+        Some(Mailbox { address, name: super::one_line(name) })
+    };
+    list.split([',', ';']).filter_map(mailbox).collect()
 }
 
 /// An address as it is compared, if it is one.
@@ -68,6 +92,22 @@ mod tests {
         assert_eq!(read[0].name.as_deref(), Some("Müller"));
         let read = addresses("Team: a@example.com, b@example.com;");
         assert_eq!(read.len(), 2);
+    }
+
+    #[test]
+    fn a_quotation_or_a_remark_that_never_ends_hides_no_address() {
+        let read =
+            |list| addresses(list).into_iter().map(|m| (m.address, m.name)).collect::<Vec<_>>();
+        let one = |address: &str, name: &str| vec![(address.to_owned(), Some(name.to_owned()))];
+        assert_eq!(read("5\" Pipes <Info@example.com>"), one("info@example.com", "5\" Pipes"));
+        assert_eq!(read("Mei :( <mei@example.com>"), one("mei@example.com", "Mei :("));
+        assert_eq!(read("Foo <bar> <a@example.com>"), one("a@example.com", "Foo <bar>"));
+        let both = read("\"Foo <a@example.com>, shop@example.com");
+        let both: Vec<_> = both.iter().map(|(address, _)| address).collect();
+        assert_eq!(both, ["a@example.com", "shop@example.com"]);
+        let quoted = read("\"Mei <old@example.com>\" <mei@example.com>");
+        assert_eq!(quoted, one("mei@example.com", "Mei <old@example.com>"));
+        assert_eq!(read("a@example.com; b@example.com").len(), 2);
     }
 
     #[test]
