@@ -3,6 +3,7 @@
 mod options;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use engine::account::Account;
@@ -100,6 +101,7 @@ impl Desk {
             clock: clock.clone(),
             stamps,
             newest: options.newest,
+            swept: AtomicI64::default(),
             rules: Arc::new(options.rules),
             outside,
             waiting: waiting.clone(),

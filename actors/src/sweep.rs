@@ -1,6 +1,8 @@
 //! After a start: threads that may have been left with something undone are woken. A mark moves
 //! over the hours in which everything is done, so that a start looks at few.
 
+use std::sync::atomic::Ordering;
+
 use engine::conversation::{Command, Thread};
 use engine::fact::By;
 use engine::id::{ConversationId, ThreadId};
@@ -26,8 +28,10 @@ pub async fn begin(world: &World) -> Result<(), StoreError> {
     let conversations = &world.conversations;
     // A first run that was killed before it had swept has begun all the same.
     let is_new = conversations.began().await? == FIRST_HOUR;
-    if is_new && conversations.swept(0).await?.is_none() {
-        let now = hour(world.clock.now());
+    let (swept, now) = (conversations.swept(0).await?, hour(world.clock.now()));
+    world.swept.fetch_max(swept.unwrap_or_default(), Ordering::AcqRel);
+    if is_new && swept.is_none() {
+        world.swept.fetch_max(now, Ordering::AcqRel);
         conversations.set_began(now, world.stamps.next()).await?;
         // Or a start after a kill in this hour would not look at it.
         conversations.set_swept(0, now, world.stamps.next()).await?;
@@ -71,6 +75,7 @@ pub async fn sweep(
         }
     }
     if swept != Some(mark) {
+        world.swept.fetch_max(mark, Ordering::AcqRel);
         conversations.set_swept(0, mark, world.stamps.next()).await?;
     }
     Ok(woken)

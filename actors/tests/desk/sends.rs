@@ -265,6 +265,28 @@ async fn what_was_left_in_an_hour_that_is_still_to_come_by_a_clock_behind_is_tak
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_left_while_the_clock_is_right_again_is_taken_up_where_it_was_ahead_or_behind() {
+    let hours = |n: i64| Duration::from_secs(n.unsigned_abs() * 3600);
+    for wrong in [5, -5] {
+        let bench = Bench::new().await;
+        let right = bench.clock.now();
+        bench.desk.begin().await.unwrap();
+        bench.desk.ingest(&account(), vec![says(vec![phone("1")], "m1", "hello")]).await.unwrap();
+        // The hourly look: with a clock that is ahead, or before one that goes back.
+        bench.clock.set(right + hours(6) + if wrong > 0 { hours(wrong) } else { hours(0) });
+        bench.desk.recover().await.unwrap();
+        bench.clock.set(right + if wrong > 0 { hours(6) } else { hours(6 + wrong) });
+        send(&bench, bench.open().await[0].id, None, "Hi").await;
+        bench.clock.set(right + hours(7));
+        bench.desk.recover().await.unwrap();
+        let newest = right + hours(6 + wrong.max(0));
+        let tuning = Tuning { newest, ..Tuning::default() };
+        let next = Bench::tuned(bench.store.clone(), bench.clock.clone(), tuning).await;
+        assert_eq!(next.desk.recover().await.unwrap(), 1, "{wrong} hours");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_not_derived_in_an_hour_that_is_still_to_come_by_a_clock_behind_is_not_exported() {
     let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
     let memory = Memory::new(Arc::new(|| Timestamp(1_790_000_000_000)));

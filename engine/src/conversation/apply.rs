@@ -430,10 +430,9 @@ impl Loaded {
         for row in &decision.rows {
             self.rows.insert((id, row.place), Some(row.clone()));
             self.messages.insert((id, row.message.id), Some(row.place));
-            if let Some(provider_id) = &row.message.provider_message_id {
-                self.refs.insert(provider_id.clone(), Some((id, row.place)));
-            }
         }
+        let known = decision.facts.iter().filter_map(|recorded| recorded.fact.reference());
+        self.refs.extend(known.map(|(known, place)| (known.to_owned(), Some((id, place)))));
         for (at, content) in &decision.contents {
             self.contents.insert(*at, content.clone());
         }

@@ -33,6 +33,24 @@ enum Says {
 }
 
 #[test]
+fn what_has_no_id_of_its_providers_is_taken_once_however_much_lies_between_in_one_commit() {
+    let mut desk = Desk::new();
+    desk.rules.recent_ids = 1;
+    for id in ["m1", "m2", "m3"] {
+        desk.receive(id, "hello");
+    }
+    let unnamed = || {
+        let mut envelope = received("", "twice");
+        let Command::Receive(message) = &mut envelope.command else { unreachable!("it is one") };
+        (message.provider_id, message.dedup) = (None, Some("a hash".to_owned()));
+        envelope
+    };
+    desk.batch(vec![unnamed(), received("m4", "hello"), received("m5", "hello"), unnamed()]);
+    let texts = desk.rows.values().filter_map(|row| row.message.text.as_deref());
+    assert_eq!(texts.filter(|text| *text == "twice").count(), 1);
+}
+
+#[test]
 fn all_orders_of_answer_and_receipts_end_in_the_same_state() {
     let all = [
         Says::Answer,
