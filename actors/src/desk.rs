@@ -339,11 +339,9 @@ impl Desk {
         month: i64,
         limit: usize,
     ) -> Result<Vec<Contact>, StoreError> {
-        let mut contacts = Vec::new();
-        for id in self.world.contacts.list(tenant, month, None, limit).await? {
-            let contact = self.world.contacts.get(id).await?;
-            contacts.extend(contact.filter(Contact::is_listed));
-        }
+        let ids = self.world.contacts.list(tenant, month, None, limit).await?;
+        let mut contacts = self.world.contacts.all(ids).await?;
+        contacts.retain(Contact::is_listed);
         Ok(contacts)
     }
 

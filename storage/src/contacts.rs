@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use engine::contact::Contact;
 use engine::id::{ContactId, TenantId};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::body::{decode, encode};
 use crate::error::StoreError;
@@ -12,6 +13,10 @@ use crate::keys::{all_ids, alone, id, ids, month_of};
 use crate::port::{Change, Key, Part, Scan, Stamp, Store};
 use crate::steps::in_steps;
 use crate::tables::{CONTACT_LIST, CONTACTS, DIRTY_CONTACTS};
+use crate::together::together;
+
+/// Asked for at once where each answer comes from elsewhere.
+const READS: usize = 32;
 
 /// Customers.
 #[derive(Clone)]
@@ -29,6 +34,20 @@ impl Contacts {
     pub async fn get(&self, contact: ContactId) -> Result<Option<Contact>, StoreError> {
         let body = self.store.get(&CONTACTS, &alone(id(contact.0))).await?;
         body.map(|body| decode(&body)).transpose()
+    }
+
+    /// These, of those that are there, in their order.
+    pub async fn all(&self, ids: Vec<ContactId>) -> Result<Vec<Contact>, StoreError> {
+        if self.store.aside().is_none() {
+            let each = stream::iter(ids).map(|contact| self.get(contact)).buffered(READS);
+            return each.try_filter_map(async |contact| Ok(contact)).try_collect().await;
+        }
+        let each = async move |store: Arc<dyn Store>| {
+            let keys: Vec<_> = ids.iter().map(|contact| alone(id(contact.0))).collect();
+            let bodies = store.get_all(&CONTACTS, &keys).await?;
+            bodies.iter().flatten().map(|body| decode(body)).collect()
+        };
+        together(&self.store, each).await
     }
 
     /// A contact, or the one that it turned out to be.

@@ -1,14 +1,19 @@
 //! What a message costs: where each partition is a statement of its own, on a cluster, and where all that it
 //! changes is one write.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use actors::clock::Clock;
 use engine::time::Timestamp;
 use storage::faulty::{Call, Fate, Faulty, Write};
+use storage::keys::month;
 use storage::memory::Memory;
+use storage::tables::CONTACTS;
+use tokio::time::Instant;
 
-use crate::bench::{Bench, account, bsuid, phone, says};
+use crate::bench::{Bench, TENANT, account, bsuid, phone, says};
 
 /// What was asked of the store, each by its table.
 #[derive(Clone, Default)]
@@ -132,4 +137,30 @@ async fn rests(bench: &Bench, messages: u32) {
 fn of_its_own(tables: &[&'static str]) -> Vec<&'static str> {
     let own = ["threads", "recent_ids", "conversations", "conversation_log"];
     tables.iter().copied().filter(|table| own.contains(table)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn contacts_that_are_listed_are_not_read_one_after_another() {
+    let (second, slow) = (Duration::from_secs(1), Arc::new(AtomicBool::new(false)));
+    let is_slow = slow.clone();
+    let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
+    let now = clock.clone();
+    let memory = Arc::new(Memory::new(Arc::new(move || now.now())));
+    let store = Faulty::new(memory, move |call| match call {
+        Call::Get(table, _) if table.name == CONTACTS.name && is_slow.load(Ordering::SeqCst) => {
+            Fate::Slow(second)
+        }
+        _ => Fate::Done,
+    });
+    let bench = Bench::over(Arc::new(store), clock).await;
+    for n in 0..64 {
+        let item = says(vec![phone(&n.to_string())], &format!("m{n}"), "hello");
+        bench.desk.ingest(&account(), vec![item]).await.unwrap();
+    }
+    slow.store(true, Ordering::SeqCst);
+    let began = Instant::now();
+    let listed = bench.desk.contacts(TENANT, month(bench.clock.now()), 100).await.unwrap();
+    assert_eq!(listed.len(), 64);
+    assert!(listed.windows(2).all(|pair| pair[0].id > pair[1].id), "newest first");
+    assert!(began.elapsed() <= 4 * second, "{:?}", began.elapsed());
 }
