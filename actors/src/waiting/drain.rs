@@ -25,8 +25,9 @@ pub struct Drain {
 /// webhook.
 const TURNS: usize = 64;
 const BYTES: u32 = 16 << 20;
-/// A turn in which nothing is answered for so long is tried again.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// An answer comes, however long the store takes, or it is known that none will. What was tried again
+/// before that would be in its thread's queue once more, and that queue is counted by the turns alone.
+const PATIENCE: Duration = Duration::from_secs(3600);
 /// The first wait after a failure; it doubles up to [`WAIT_MAX`].
 const WAIT: Duration = Duration::from_millis(50);
 const WAIT_MAX: Duration = Duration::from_secs(10);

@@ -10,6 +10,7 @@ use actors::failure::{Failure, Full};
 use actors::permits::{Amount, PermitLimits};
 use actors::waiting::WaitingLimits;
 use engine::channel::{Handle, Inbound};
+use engine::conversation::{Command, Context, Decision, Envelope, Refused, State, decide};
 use engine::id::{TenantId, ThreadId};
 use engine::time::Timestamp;
 use storage::faulty::{Call, Fate, Faulty, Write};
@@ -488,4 +489,35 @@ async fn who_has_one_webhook_is_worked_on_between_those_of_who_has_many() {
     let done = done.lock().unwrap();
     let place = done.iter().position(|n| *n == 20).unwrap();
     assert!(place < 6, "it was not behind all twenty: {done:?}");
+}
+
+static DECIDED: AtomicUsize = AtomicUsize::new(0);
+
+fn counted(
+    state: &State,
+    envelope: &Envelope,
+    context: &mut Context<'_>,
+) -> Result<Decision, Refused> {
+    let receives = matches!(envelope.command, Command::Receive(_));
+    DECIDED.fetch_add(usize::from(receives), Ordering::Relaxed);
+    decide(state, envelope, context)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_not_handed_over_again_while_its_thread_has_it() {
+    let (bench, is_slow) =
+        slow(Tuning { decide: counted, patience: Duration::from_secs(2), ..Tuning::default() })
+            .await;
+    hears(&bench, 0).await.unwrap();
+    is_slow.store(true, Ordering::Relaxed);
+    for n in 1..4 {
+        hears(&bench, n).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    is_slow.store(false, Ordering::Relaxed);
+    drained(&bench).await;
+    assert_eq!(said(&bench).await.0, ["0", "1", "2", "3"]);
+    // At first, and once more as what waited.
+    let decided = DECIDED.load(Ordering::Relaxed);
+    assert!(decided <= 1 + 2 * 3, "decided {decided} times");
 }
