@@ -1,7 +1,7 @@
 //! Directories that a power cut does not take.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 /// Makes a directory, if it is not there, and makes those durable that it is in, as far as they are new: a
@@ -12,12 +12,21 @@ pub(crate) fn make(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)?;
     for one in new {
         let above = one.parent().filter(|above| !above.as_os_str().is_empty());
-        // One that may be written and not read cannot be synced.
-        if let Ok(above) = File::open(above.unwrap_or(Path::new("."))) {
-            above.sync_all()?;
-        }
+        sync(above.unwrap_or(Path::new(".")))?;
     }
     Ok(())
+}
+
+/// Makes durable which names a directory has, and which it has no more. One that is not there needs
+/// it not, and one that may be written and not read cannot be synced.
+pub(crate) fn sync(path: &Path) -> io::Result<()> {
+    match File::open(path) {
+        Ok(directory) => directory.sync_all(),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -103,7 +103,8 @@ impl Media {
         limits: MediaLimits,
         stamp: impl Fn() -> Stamp + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
-        Ok(Self::of(store, Objects::local(directory)?, limits, Box::new(stamp)))
+        let objects = Objects::local(directory, crate::directory::sync)?;
+        Ok(Self::of(store, objects, limits, Box::new(stamp)))
     }
 
     /// Its bytes in a bucket of what speaks S3. Nothing is asked of it yet.

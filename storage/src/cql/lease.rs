@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use super::{Cql, NotOpened, cluster_key, not_opened, schema};
@@ -40,6 +40,8 @@ struct Held {
     owner: Uuid,
     now: Now,
     lasts: Duration,
+    /// When it was asked for.
+    asked: Instant,
     row: Mutex<Stored>,
     from: i64,
     until: AtomicI64,
@@ -132,7 +134,7 @@ impl Lease {
         lasts: Duration,
         there: Option<&Stored>,
     ) -> Result<Option<Self>, NotOpened> {
-        let sent = boot();
+        let (sent, asked) = (boot(), Instant::now());
         let made = now().0;
         // Nobody wrote before the first.
         let from = there.map_or(made, |there| there.row.until);
@@ -152,6 +154,7 @@ impl Lease {
             owner,
             now: now.clone(),
             lasts,
+            asked,
             from,
             until: AtomicI64::new(until),
             row: Mutex::new(ours),
@@ -175,12 +178,9 @@ impl Lease {
     /// answer for a while ends it only for that while: what nobody took over is renewed.
     pub async fn keep(&self) {
         let (every, soon) = (self.0.lasts / RENEWALS, self.0.lasts / LOOKS);
-        let (mut next, mut was_good) = (every, true);
+        let (mut begun, mut next, mut was_good) = (self.0.asked, every, true);
         while !*self.0.lost.borrow() {
-            tokio::select! {
-                () = sleep(next) => {}
-                () = self.0.short.notified() => {}
-            }
+            begun = due(begun, next, &self.0.short).await;
             next = match self.renew().await {
                 Ok(true) => every,
                 Ok(false) => return self.lose(),
@@ -290,6 +290,16 @@ impl Lease {
         }
         Ok(())
     }
+}
+
+/// Waits until so long after the last renewal was begun, or until one is wanted sooner: the next one
+/// begins. From the end of a slow one it would come too late.
+async fn due(begun: Instant, after: Duration, sooner: &Notify) -> Instant {
+    tokio::select! {
+        () = sleep_until(begun + after) => {}
+        () = sooner.notified() => {}
+    }
+    Instant::now()
 }
 
 async fn read(store: &Cql) -> Result<Option<Stored>, StoreError> {
@@ -406,9 +416,10 @@ mod tests {
     use std::sync::atomic::{AtomicI64, Ordering};
     use std::time::Duration;
 
-    use tokio::sync::watch;
+    use tokio::sync::{Notify, watch};
+    use tokio::time::{Instant, sleep};
 
-    use super::{Lease, LeaseRow, Stored, exchange, read};
+    use super::{Lease, LeaseRow, RENEWALS, Stored, due, exchange, read};
     use crate::cql::tests::{fresh, keyspace, server};
     use crate::port::{Stamp, Swap};
 
@@ -441,5 +452,26 @@ mod tests {
         let before = (lease.until(), good_until());
         assert!(lease.renew().await.unwrap());
         assert!(lease.until() > before.0 && good_until() > before.1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_good_all_the_time_also_where_its_renewals_are_slow() {
+        let (every, wanted) = (Duration::from_secs(3), Notify::new());
+        let lasts = every * RENEWALS;
+        for takes in [4_400, 3_100, 10].map(Duration::from_millis) {
+            let asked = Instant::now();
+            let (mut begun, mut good_until) = (asked, asked + lasts);
+            sleep(takes).await;
+            for nth in 1..9 {
+                begun = due(begun, every, &wanted).await;
+                sleep(takes).await;
+                assert!(Instant::now() < good_until, "one that takes {takes:?} comes too late");
+                assert_eq!(begun - asked, every.max(takes) * nth);
+                good_until = begun + lasts;
+            }
+        }
+        wanted.notify_one();
+        let now = Instant::now();
+        assert_eq!(due(now, every, &wanted).await, now);
     }
 }

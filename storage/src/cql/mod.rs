@@ -12,6 +12,7 @@ mod error;
 mod forgotten;
 mod guarded;
 mod lease;
+mod places;
 mod schema;
 mod statements;
 #[cfg(test)]
@@ -34,12 +35,12 @@ use scylla::response::query_result::QueryResult;
 use scylla::statement::batch::{Batch as CqlBatch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use scylla::statement::{Consistency as Level, SerialConsistency};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use self::answers::{body_of, rows_of};
 use self::forgotten::remembered;
 pub use self::lease::{Lease, Leased, Now};
+use self::places::Places;
 use self::statements::{Value, Verb, parts};
 use crate::check;
 use crate::error::{Cause, StoreError};
@@ -69,7 +70,7 @@ pub struct Options {
     /// A name and its password.
     pub login: Option<(String, String)>,
     pub request_timeout: Duration,
-    /// So many statements may be on their way at once.
+    /// So many statements may be on their way at once, beside those about who may write.
     pub statements: usize,
     /// A statement that takes longer is logged.
     pub slow: Duration,
@@ -95,7 +96,7 @@ pub struct Cql(Arc<Inner>);
 struct Inner {
     session: Session,
     options: Options,
-    statements: Semaphore,
+    places: Places,
     prepared: RwLock<HashMap<(&'static str, Verb), PreparedStatement>>,
 }
 
@@ -122,9 +123,9 @@ impl Cql {
         }
         let session = builder.build().await.map_err(|error| not_connected(&error, &options))?;
         schema::begin(&session, &options).await?;
-        let statements = Semaphore::new(options.statements);
+        let places = Places::new(options.statements, options.request_timeout);
         let prepared = RwLock::default();
-        let cql = Self(Arc::new(Inner { session, options, statements, prepared }));
+        let cql = Self(Arc::new(Inner { session, options, places, prepared }));
         cql.refuse_copies()?;
         cql.refuse_newer().await?;
         Ok(cql)
@@ -188,7 +189,7 @@ impl Cql {
         values: Vec<Value<'_>>,
     ) -> Result<QueryResult, StoreError> {
         let statement = self.prepared(table, verb).await?;
-        let _place = self.place().await?;
+        let _place = self.0.places.take(table).await?;
         let began = Instant::now();
         // The driver's futures are large, and would be moved with all that wait for them.
         let execute = || Box::pin(self.0.session.execute_unpaged(&statement, &values));
@@ -230,21 +231,6 @@ impl Cql {
         }
         let mut statements = self.0.prepared.write().unwrap_or_else(PoisonError::into_inner);
         Ok(statements.entry((table.name, verb)).or_insert(statement).clone())
-    }
-
-    /// A place for a statement that leaves; nobody waits longer for one than for an answer.
-    async fn place(&self) -> Result<tokio::sync::SemaphorePermit<'_>, StoreError> {
-        if let Ok(place) = self.0.statements.try_acquire() {
-            return Ok(place);
-        }
-        let place = timeout(self.0.options.request_timeout, self.0.statements.acquire()).await;
-        match place {
-            Ok(Ok(place)) => Ok(place),
-            _ => Err(StoreError::Unavailable(
-                "the database does not keep up: too many statements wait (`limits.cql_statements`)"
-                    .into(),
-            )),
-        }
     }
 
     fn took(&self, word: &'static str, table: &Table, began: Instant, failed: bool) {
@@ -291,10 +277,11 @@ impl Cql {
         }
         batch.set_is_idempotent(true);
         batch.set_retry_policy(Some(Arc::new(FallthroughRetryPolicy::new())));
-        let _place = self.place().await?;
+        let (table, _) = changes[0].place();
+        let _place = self.0.places.take(table).await?;
         let began = Instant::now();
         let outcome = remembered(|| Box::pin(self.0.session.batch(&batch, &rows))).await;
-        self.took("batch", changes[0].place().0, began, outcome.is_err());
+        self.took("batch", table, began, outcome.is_err());
         outcome.map(drop).map_err(|error| error::failed(&error, false))
     }
 

@@ -47,7 +47,7 @@ impl Cql {
         let mut statement = self.prepared(table, Verb::Whole).await?;
         statement.set_page_size(PAGE);
         let bounds = [range, range + 1].map(|range| Value::Int(token(range)));
-        let _place = self.place().await?;
+        let _place = self.0.places.take(table).await?;
         let began = Instant::now();
         let page = self.0.session.execute_single_page(&statement, bounds.to_vec(), paging).await;
         self.took(Verb::Whole.word(), table, began, page.is_err());

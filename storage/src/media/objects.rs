@@ -1,6 +1,7 @@
 //! Where the bytes of files lie: a directory, a bucket, or memory. How each of them takes a file is
 //! known here alone.
 
+use std::io;
 use std::ops::Range;
 use std::path::{Path as Directory, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use object_store::path::Path;
 use object_store::{
     GetOptions, GetRange, MultipartId, MultipartUpload, ObjectStore, ObjectStoreExt,
 };
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -35,8 +37,11 @@ pub(super) struct Objects {
 
 /// Where they lie.
 pub(super) enum Place {
-    /// A directory of this machine.
-    Directory(PathBuf),
+    /// A directory of this machine, and how it is made durable which names a folder in it has.
+    Directory {
+        path: PathBuf,
+        sync: SyncFolder,
+    },
     /// A bucket that is left alone for so long when it did not answer.
     Bucket {
         bucket: Arc<AmazonS3>,
@@ -45,6 +50,9 @@ pub(super) enum Place {
     },
     Memory,
 }
+
+/// Does what `fsync` does to a folder.
+pub(super) type SyncFolder = fn(&Directory) -> io::Result<()>;
 
 /// A file that comes in parts. It is there when it is complete.
 pub(super) enum Upload {
@@ -60,14 +68,14 @@ const PART_BYTES: usize = 256 * 1024;
 pub(super) const BUCKET_PART_BYTES: usize = 5 * 1024 * 1024;
 
 impl Objects {
-    pub(super) fn local(directory: &Directory) -> Result<Self, StoreError> {
+    pub(super) fn local(directory: &Directory, sync: SyncFolder) -> Result<Self, StoreError> {
         let failed = |error: &dyn std::fmt::Display| {
             let directory = directory.display();
             StoreError::Unavailable(format!("{directory} cannot be used: {error}").into())
         };
         crate::directory::make(directory).map_err(|error| failed(&error))?;
         let store = LocalFileSystem::new_with_prefix(directory).map_err(|error| failed(&error))?;
-        let place = Place::Directory(directory.to_owned());
+        let place = Place::Directory { path: directory.to_owned(), sync };
         Ok(Self::of(Arc::new(store.with_fsync(true)), place, String::new()))
     }
 
@@ -88,7 +96,7 @@ impl Objects {
 
     pub(super) fn directory(&self) -> Option<&Directory> {
         match &self.place {
-            Place::Directory(directory) => Some(directory),
+            Place::Directory { path, .. } => Some(path),
             Place::Bucket { .. } | Place::Memory => None,
         }
     }
@@ -123,7 +131,7 @@ impl Objects {
                 let id = self.done(bucket.create_multipart(name)).await?;
                 Ok(Upload::Parts { bucket: bucket.clone(), id, parts: Vec::new() })
             }
-            Place::Directory(_) | Place::Memory => {
+            Place::Directory { .. } | Place::Memory => {
                 Ok(Upload::Staged(self.done(self.store.put_multipart(name)).await?))
             }
         }
@@ -167,7 +175,7 @@ impl Objects {
         Ok(found.map(|found| found.into_stream().map_err(|error| unavailable(&error)).boxed()))
     }
 
-    /// Nothing is left under this name, nor of the upload that had it.
+    /// Nothing is left under this name, nor of the upload that had it; no power cut brings it back.
     pub(super) async fn clear(
         &self,
         name: &Path,
@@ -177,15 +185,22 @@ impl Objects {
             (Place::Bucket { bucket, .. }, Some(id)) => {
                 self.ask(bucket.abort_multipart(name, id)).await?;
             }
-            (Place::Directory(directory), _) => {
+            (Place::Directory { path, .. }, _) => {
                 // What was being written when the process ended: the object store does not show it.
-                let staged = directory.join(format!("{name}#1"));
+                let staged = path.join(format!("{name}#1"));
                 // Mostly nothing is there.
                 let _ = tokio::fs::remove_file(staged).await;
             }
             (Place::Bucket { .. } | Place::Memory, _) => {}
         }
-        self.ask(self.store.delete(name)).await.map(drop)
+        self.ask(self.store.delete(name)).await?;
+        let Place::Directory { path, sync } = &self.place else { return Ok(()) };
+        // The object store syncs what it writes, and not what it takes away.
+        let (file, sync) = (path.join(name.as_ref()), *sync);
+        let synced = spawn_blocking(move || file.parent().map_or(Ok(()), sync)).await;
+        synced.map_err(io::Error::other).flatten().map_err(|error| {
+            StoreError::Unavailable(format!("a folder cannot be synced: {error}").into())
+        })
     }
 
     /// The names in a folder of a few.
@@ -254,7 +269,7 @@ impl Objects {
     fn pause_ends(&self) -> Option<Instant> {
         match &self.place {
             Place::Bucket { pause, .. } => Some(Instant::now() + *pause),
-            Place::Directory(_) | Place::Memory => None,
+            Place::Directory { .. } | Place::Memory => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a stop leaves of files, whenever it comes and wherever their bytes lie; and how a bucket is
 //! spoken to.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::bucket::LARGE_BYTES;
+use super::objects::Objects;
 use super::{BucketOptions, Draft, Incoming, Loose, Media, MediaLimits, NotReached, NotStored};
 use crate::error::StoreError;
 use crate::faulty::{Call, Fate, Faulty};
@@ -380,6 +382,42 @@ async fn what_an_older_program_left_is_taken_up() {
     assert_eq!(files(directory.path()), 1);
     assert_eq!(read(&media, &medium).await, b"kept");
     assert_eq!(media.settle().await.unwrap(), (0, 0));
+}
+
+#[tokio::test]
+async fn what_left_a_folder_is_looked_at_until_no_power_cut_brings_it_back() {
+    let (store, directory) = (store(), tempfile::tempdir().unwrap());
+    let stamp = || Stamp(STAMPS.fetch_add(1, Ordering::Relaxed));
+    // It is of use behind the removal alone.
+    let fails = |folder: &Path| match files(folder) {
+        0 => Err(io::Error::other("the disk is gone")),
+        _ => Ok(()),
+    };
+    let objects = Objects::local(directory.path(), fails).unwrap();
+    let media = Media::of(store.clone(), objects, LIMITS, Box::new(stamp));
+    let removed = coming(&media, 1, b"removed").await.keep(draft(1)).await.unwrap();
+    let lent = coming(&media, 2, b"lent").await.lend().await.unwrap();
+    media.remove(&removed).await.unwrap();
+    lent.discard().await;
+    assert_eq!(files(directory.path()), 0);
+    // The power is cut.
+    let name = media.0.objects.name(TENANT, removed.object);
+    std::fs::write(directory.path().join(name.as_ref()), "removed").unwrap();
+    let media = Media::local(store, directory.path(), LIMITS, stamp).unwrap();
+    assert_eq!(media.settle().await.unwrap(), (0, 2));
+    assert_eq!(files(directory.path()), 0);
+    assert_eq!(media.settle().await.unwrap(), (0, 0));
+}
+
+#[tokio::test]
+async fn what_is_removed_where_no_folder_is_any_more_is_gone() {
+    let (store, place) = (store(), Place::directory());
+    let media = place.open(&store);
+    let medium = coming(&media, 1, b"removed").await.keep(draft(1)).await.unwrap();
+    let Place::Directory(directory) = &place else { unreachable!() };
+    std::fs::remove_dir_all(directory.path().join(TENANT.to_string())).unwrap();
+    media.remove(&medium).await.unwrap();
+    assert_eq!(place.open(&store).settle().await.unwrap(), (0, 0));
 }
 
 #[tokio::test]
