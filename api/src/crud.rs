@@ -293,6 +293,14 @@ impl<T: Shown> New<T> {
     }
 }
 
+/// Refuses a request whose idempotency key was used with another body.
+pub async fn once(app: &App, caller: &Caller, once: Once) -> Result<(), ApiError> {
+    if once.key.is_none() {
+        return Ok(());
+    }
+    noted(app, caller, |changing| once.is_done(changing, Uuid::nil()).map(drop)).await
+}
+
 /// Changes one, once for an idempotency key and its body, and marks it if anything of it is
 /// different then.
 pub async fn change<T: Shown>(

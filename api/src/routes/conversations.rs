@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::{Access, Route, route};
 use crate::app::App;
-use crate::crud::state;
+use crate::crud::{Once, once, state};
 use crate::error::ApiError;
 use crate::extract::{Body, Id, Key, Listed, NO_BODY, Page, Query};
 use crate::guard::Me;
@@ -359,6 +359,8 @@ async fn bulk(
             Command::EditTags { add: Vec::new(), remove }
         }
     };
+    // One by one they know only the keys that were used for each.
+    once(&app, &caller, Once::of(&caller, &key, digest)).await?;
     let mut affected_count = 0;
     for id in body.conversation_ids.iter().filter_map(|id| id.parse().ok()) {
         let key = key.of(caller.agent.0, &format!("POST bulk {id}"), digest);

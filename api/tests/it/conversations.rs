@@ -233,6 +233,23 @@ async fn bulk(person: &Caller, ids: &[&str], action: Value) -> Value {
 }
 
 #[tokio::test]
+async fn a_bulk_action_s_idempotency_key_takes_no_other_conversations() {
+    let org = Org::found().await;
+    let (one, other) =
+        (org.hears(&unique("1555"), "1").await, org.hears(&unique("1555"), "2").await);
+    let once = async |id: &str| {
+        let body = json!({"conversation_ids": [id], "action": {"type": "resolve"}});
+        org.admin.post_once("/api/conversations/bulk", "key", body).await
+    };
+    for _ in 0..2 {
+        once(&one).await.is(200);
+    }
+    once(&other).await.refused(409, "idempotency_key_reused");
+    let head = org.admin.get(&format!("/api/conversations/{other}")).await.is(200);
+    assert_eq!(head["status"], "open");
+}
+
+#[tokio::test]
 async fn bulk_actions_count_what_changed_and_skip_what_is_unknown_or_not_to_be_seen() {
     let (org, other) = (Org::found().await, Org::found().await);
     let (ana, bea) = (org.hire("agent").await, org.hire("agent").await);
