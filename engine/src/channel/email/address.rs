@@ -20,10 +20,10 @@ pub(super) fn addresses(list: &str) -> Vec<Mailbox> {
     let list = &list[..list.floor_char_boundary(LIST_BYTES_MAX)];
     let list = list.replace(['\r', '\n', '\0'], " ");
     let (strict, lower) = (strictly(&list), list.to_lowercase());
-    let is_even = list.matches('"').count() % 2 == 0;
+    let quotes = list.matches('"').count() - list.matches("\\\"").count();
     let is_closed = list.matches('(').count() == list.matches(')').count();
     let is_there = |read: &Mailbox| lower.contains(&read.address);
-    if is_even && is_closed && !strict.is_empty() && strict.iter().all(is_there) {
+    if quotes.is_multiple_of(2) && is_closed && !strict.is_empty() && strict.iter().all(is_there) {
         return strict;
     }
     let plain = plainly(&list);
@@ -107,6 +107,8 @@ mod tests {
         assert_eq!(both, ["a@example.com", "shop@example.com"]);
         let quoted = read("\"Mei <old@example.com>\" <mei@example.com>");
         assert_eq!(quoted, one("mei@example.com", "Mei <old@example.com>"));
+        let inner = read("\"Lin, \\\" Mei\" <mei@example.com>");
+        assert_eq!(inner, one("mei@example.com", "Lin, \" Mei"));
         assert_eq!(read("a@example.com; b@example.com").len(), 2);
     }
 
