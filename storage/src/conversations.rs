@@ -264,8 +264,16 @@ impl Conversations {
 
     /// A conversation's head up to its newest fact, also where the stored one may lag behind.
     pub async fn folded(&self, id: ConversationId) -> Result<Option<Conversation>, StoreError> {
+        Ok(self.standing(id).await?.map(|(head, _)| head))
+    }
+
+    /// The same, and whether something was committed that the stored one does not know of.
+    pub async fn standing(
+        &self,
+        id: ConversationId,
+    ) -> Result<Option<(Conversation, bool)>, StoreError> {
         let Some(mut head) = self.head(id).await? else { return Ok(None) };
-        let mut is_behind = !self.store.guarantees().atomic;
+        let (stored, mut is_behind) = (head.seq, !self.store.guarantees().atomic);
         while is_behind {
             let (commits, is_all) = self.some_commits(id, head.seq + 1).await?;
             for commit in &commits {
@@ -273,13 +281,13 @@ impl Conversations {
             }
             is_behind = !is_all;
         }
-        Ok(Some(head))
+        let lags = head.seq > stored;
+        Ok(Some((head, lags)))
     }
 
     /// Whether something was committed that a stored head does not know of.
     pub async fn lags(&self, id: ConversationId) -> Result<bool, StoreError> {
-        let stored = self.head(id).await?.map(|head| head.seq);
-        Ok(self.folded(id).await?.map(|head| head.seq) > stored)
+        Ok(self.standing(id).await?.is_some_and(|(_, lags)| lags))
     }
 
     /// The heads of these, as [`Conversations::folded`] has them, of those that are there.

@@ -63,10 +63,34 @@ impl Conversations {
         self.apply(vec![put(&LOG, key, encode(commit)), head_again], stamp).await
     }
 
-    /// Writes a head as it is by now: that of a case that no wake looks at.
-    pub async fn catch_up(&self, case: ConversationId, stamp: Stamp) -> Result<(), StoreError> {
-        let Some(head) = self.folded(case).await? else { return Ok(()) };
-        self.apply(vec![put(&HEADS, alone(id(head.id.0)), encode(&head))], stamp).await
+    /// Writes of an earlier case what follows from the commits that its stored head does not know of, and
+    /// then the head: no wake does, and once the head is written nobody sees what is missing.
+    pub async fn catch_up(
+        &self,
+        case: ConversationId,
+        stamp: impl Fn() -> Stamp,
+    ) -> Result<(), StoreError> {
+        let Some(mut head) = self.head(case).await? else { return Ok(()) };
+        'behind: loop {
+            let (commits, is_all) = self.some_commits(case, head.seq + 1).await?;
+            let last = commits.last().map(Commit::last);
+            for commit in commits {
+                let is_last = is_all && Some(commit.last()) == last;
+                let mut after = head.clone();
+                let rows = self.fold(&mut after, &commit).await?;
+                let one = Newest { commit, before: Some(head.clone()), underived: true, rows };
+                if is_last && self.is_torn(&one, &after).await? {
+                    // It has not happened: the next one takes its place.
+                    break 'behind;
+                }
+                self.follow(&one, &after, stamp()).await?;
+                head = after;
+            }
+            if is_all {
+                break;
+            }
+        }
+        self.apply(vec![put(&HEADS, alone(id(case.0)), encode(&head))], stamp()).await
     }
 
     /// Writes a commit again with what lies beside it, since the one copy that told of it may be the only
