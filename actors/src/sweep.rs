@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use engine::conversation::{Command, Thread};
+use engine::conversation::{Command, Envelope, Target, Thread};
 use engine::fact::By;
 use engine::id::{ConversationId, ThreadId};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -62,12 +62,11 @@ pub async fn sweep(
         let found: Vec<_> = found.buffered(SHARDS).try_concat().await?;
         let undone = found.len();
         // Each waits for several answers of the store: one after another they would take minutes.
-        let found = stream::iter(found.into_iter().map(Ok::<_, StoreError>));
-        found
-            .try_for_each_concurrent(THREADS, |(thread, undone)| {
-                take_up(world, shards, identities, thread, undone)
+        stream::iter(found)
+            .for_each_concurrent(THREADS, |(thread, undone)| {
+                take_up(shards, identities, thread, undone)
             })
-            .await?;
+            .await;
         woken += undone;
         // A commit of the hour before this one may still be on its way.
         if undone == 0 && mark == hour && hour + 1 < now {
@@ -82,13 +81,7 @@ pub async fn sweep(
 }
 
 /// Takes up what a thread left undone.
-async fn take_up(
-    world: &World,
-    shards: &Shards,
-    identities: &Identities,
-    thread: ThreadId,
-    undone: Vec<Undone>,
-) -> Result<(), StoreError> {
+async fn take_up(shards: &Shards, identities: &Identities, thread: ThreadId, undone: Vec<Undone>) {
     for undone in undone {
         match undone {
             Undone::Move => {
@@ -96,19 +89,17 @@ async fn take_up(
                     tracing::warn!(%thread, %error, "a thread's move is not settled yet");
                 }
             }
-            Undone::Head(case) => {
-                // What the thread writes meanwhile is newer.
-                let stamp = world.stamps.next();
-                world.conversations.catch_up(case, stamp).await?;
-            }
-            Undone::Case => {
-                let look = envelope(By::System, Command::Look);
-                // Whatever it answers, it was woken.
-                drop(shards.ask_thread(thread, |reply| Order::new(look, reply)).await);
-            }
+            Undone::Earlier(case) => look(shards, thread, Target::Conversation(case)).await,
+            Undone::Case => look(shards, thread, Target::Current).await,
         }
     }
-    Ok(())
+}
+
+/// Has a thread look at one of its cases, which makes up for what is undone of it.
+async fn look(shards: &Shards, thread: ThreadId, target: Target) {
+    let look = Envelope { target, ..envelope(By::System, Command::Look) };
+    // Whatever it answers, it was woken.
+    drop(shards.ask_thread(thread, |reply| Order::new(look, reply)).await);
 }
 
 /// What is left undone of a thread.
@@ -116,8 +107,8 @@ enum Undone {
     Move,
     /// Messages on their way, or facts of which something may not be derived.
     Case,
-    /// An earlier case has a head that lags behind, which no wake looks at.
-    Head(ConversationId),
+    /// The same of an earlier case, whose head lags behind, and which no wake looks at.
+    Earlier(ConversationId),
 }
 
 /// Threads of a shard that were at work in an hour and left something undone, each once.
@@ -154,7 +145,7 @@ async fn undone_of(
     let mut undone = Vec::new();
     for case in worked.iter().filter_map(|(_, worked)| worked.case) {
         if row.current != Some(case) && conversations.lags(case).await? {
-            undone.push(Undone::Head(case));
+            undone.push(Undone::Earlier(case));
         }
     }
     if row.is_moving() {

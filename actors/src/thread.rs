@@ -24,7 +24,7 @@ use tracing::debug;
 use self::batch::{Batch, Waiter};
 use self::commit::Writing;
 pub use self::load::{Loading, Shown, Unread};
-use self::load::{load_thread, read};
+use self::load::{load_needs, load_thread, read};
 pub(crate) use self::order::envelope;
 pub use self::order::{Order, Origin};
 use crate::failure::Failure;
@@ -340,14 +340,12 @@ impl State {
     fn load(&mut self, missing: Vec<Need>, myself: &ActorRef<ThreadMessage>) {
         let Some(core) = &self.core else { return };
         self.phase = Phase::Loading;
-        let (conversations, account) = (self.world.conversations.clone(), core.thread.account);
+        let (world, of) = (self.world.clone(), (core.thread.id, core.thread.account));
         let mut loaded = std::mem::take(&mut self.loaded);
         let myself = myself.clone();
         tokio::spawn(async move {
             let loading = async {
-                for need in missing {
-                    conversations.load(account, need, &mut loaded).await?;
-                }
+                load_needs(&world, of, missing, &mut loaded).await?;
                 Ok(loaded)
             };
             let loaded = Box::new(read(loading).await);

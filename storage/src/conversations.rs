@@ -5,24 +5,22 @@ mod derived;
 mod files;
 mod lists;
 mod log;
+mod redo;
 
 use std::sync::Arc;
 
-use engine::conversation::contents::{Changed, needed, needed_by_thread};
+use engine::conversation::contents::{Changed, needed_by_thread};
 use engine::conversation::{Conversation, Recent, Thread};
 use engine::fact::Commit;
 use engine::id::{ConversationId, ThreadId};
-use engine::message::{MessageRow, block_of};
+use engine::message::MessageRow;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
-use self::derived::{
-    COMMIT, MESSAGE, beside, content_key, gone, let_go, log_key, put, references, thread_changes,
-};
+use self::derived::{content_key, gone, parts, put, thread_changes};
 pub use self::files::Unfetched;
-use self::files::{files, files_of};
-use self::lists::lists;
 pub use self::lists::{FIRST_HOUR, View, Worked};
+pub use self::redo::Newest;
 use crate::body::{decode, encode};
 use crate::error::StoreError;
 use crate::keys::{alone, id};
@@ -80,22 +78,8 @@ pub struct Woken {
     pub newest: Option<Newest>,
 }
 
-/// The newest commit of a case: the only one that may not have been answered, where the store may still
-/// write what it did not answer.
-#[derive(Clone, Debug)]
-pub struct Newest {
-    pub commit: Commit,
-    /// The head before it; `None`: it began the case.
-    pub before: Option<Conversation>,
-    /// What follows from it may not be written.
-    pub underived: bool,
-}
-
 /// Heads that are asked for at once where each answer comes from elsewhere.
 const READS: usize = 32;
-
-/// Commits that a wake reads at once.
-const COMMITS: usize = 64;
 
 impl Conversations {
     /// On this store.
@@ -107,7 +91,6 @@ impl Conversations {
     /// write several partitions as one, the thread's row goes first, then the commit and beside it
     /// what counts only with it, then the rest.
     pub async fn commit(&self, write: &Write<'_>, stamp: Stamp) -> Result<(), StoreError> {
-        let block = block_of(write.commit.first);
         let conversation = write.commit.conversation;
         let atomic = self.store.guarantees().atomic;
         let mut before: Vec<_> = thread_changes(write).collect();
@@ -116,24 +99,7 @@ impl Conversations {
             let head = Conversation { clean: false, ..left.clone() };
             before.push(put(&HEADS, alone(id(conversation.0)), encode(&head)));
         }
-        let mut commit = vec![put(
-            &LOG,
-            log_key(conversation, block, COMMIT, write.commit.first),
-            encode(write.commit),
-        )];
-        let mut derived = Vec::new();
-        for row in write.rows {
-            let key = log_key(conversation, row.place.block, MESSAGE, row.place.ordinal);
-            let change = put(&LOG, key, encode(row));
-            if row.place.block == block { commit.push(change) } else { derived.push(change) }
-        }
-        let said = needed(write.contents, write.rows, write.head);
-        commit.extend(said.map(|(at, said)| put(&LOG, content_key(at), encode(said))));
-        commit.extend(beside(write));
-        derived.extend(let_go(write));
-        derived.extend(references(write));
-        derived.extend(lists(write));
-        derived.extend(files(write));
+        let (commit, derived) = parts(write);
         let mut snapshots = Vec::new();
         // Where it is a write of its own the head is lazy: a wake folds what is behind it.
         let is_folded = write.is_current && write.before.is_some() && write.recent.is_none();
@@ -226,58 +192,6 @@ impl Conversations {
         self.store.guarantees()
     }
 
-    /// Writes the newest commit again, alone, so that no older write of it can land after this;
-    /// then what follows from it, as far as that may be missing; and the head, of which an older
-    /// write may be on its way, too.
-    pub async fn redo(
-        &self,
-        newest: &Newest,
-        head: &Conversation,
-        stamp: Stamp,
-    ) -> Result<(), StoreError> {
-        let commit = &newest.commit;
-        let block = block_of(commit.first);
-        let key = log_key(commit.conversation, block, COMMIT, commit.first);
-        let again = put(&LOG, key, encode(commit));
-        let head_again = put(&HEADS, alone(id(head.id.0)), encode(head));
-        if !newest.underived {
-            return self.apply(vec![again, head_again], stamp).await;
-        }
-        self.apply(vec![again], stamp).await?;
-        let mut derived = Vec::new();
-        for (seq, recorded) in commit.numbered() {
-            let Some((_, place)) = recorded.fact.message() else { continue };
-            let Some(mut row) = self.row(commit.conversation, place).await? else { continue };
-            if place.block != block && row.message.rev < seq {
-                let content = match recorded.fact.content() {
-                    Some(at) => self.content((commit.conversation, at)).await?,
-                    None => None,
-                };
-                row.apply(&recorded.fact, seq, content);
-                let key = log_key(commit.conversation, place.block, MESSAGE, place.ordinal);
-                derived.push(put(&LOG, key, encode(&row)));
-            }
-            derived.extend(files_of(&row, head, commit));
-        }
-        let write = Write {
-            commit,
-            rows: &[],
-            contents: &[],
-            thread: None,
-            before: newest.before.as_ref(),
-            head,
-            worked: None,
-            recent: None,
-            is_current: true,
-            left: None,
-        };
-        derived.extend(let_go(&write));
-        derived.extend(references(&write));
-        derived.extend(lists(&write));
-        self.apply(derived, stamp).await?;
-        self.apply(vec![head_again], stamp).await
-    }
-
     /// Where they are kept.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
@@ -311,18 +225,24 @@ impl Conversations {
             from = from.min(head.seq.max(1));
         }
         while !self.keeps_up() || from <= head.seq {
-            let commits = self.commits(current, from, COMMITS).await?;
+            let (commits, is_all) = self.some_commits(current, from).await?;
             let Some(last) = commits.last() else { break };
             from = last.last() + 1;
-            let is_all = commits.len() < COMMITS;
             for commit in commits {
                 let before = (head.seq > 0).then(|| head.clone());
                 let underived = commit.last() > head.seq;
-                for (_, recorded) in commit.numbered().filter(|(seq, _)| *seq > learned) {
+                let is_last = is_all && commit.last() + 1 == from;
+                let rows = self.fold(&mut head, &commit).await?;
+                let one = Newest { commit, before, underived, rows };
+                if is_last && self.is_torn(&one, &head).await? {
+                    // It has not happened: what is committed next takes its place.
+                    head = one.before.unwrap_or_else(|| Conversation::blank(current, &thread));
+                    break;
+                }
+                for (_, recorded) in one.commit.numbered().filter(|(seq, _)| *seq > learned) {
                     recent.learn(current, &recorded.fact, usize::MAX);
                 }
-                self.fold(&mut head, &commit).await?;
-                newest = Some(Newest { commit, before, underived });
+                newest = Some(one);
             }
             if is_all {
                 break;
@@ -344,42 +264,30 @@ impl Conversations {
 
     /// A conversation's head up to its newest fact, also where the stored one may lag behind.
     pub async fn folded(&self, id: ConversationId) -> Result<Option<Conversation>, StoreError> {
+        Ok(self.standing(id).await?.map(|(head, _)| head))
+    }
+
+    /// The same, and whether something was committed that the stored one does not know of.
+    pub async fn standing(
+        &self,
+        id: ConversationId,
+    ) -> Result<Option<(Conversation, bool)>, StoreError> {
         let Some(mut head) = self.head(id).await? else { return Ok(None) };
-        let mut is_behind = !self.store.guarantees().atomic;
+        let (stored, mut is_behind) = (head.seq, !self.store.guarantees().atomic);
         while is_behind {
-            let commits = self.commits(id, head.seq + 1, COMMITS).await?;
+            let (commits, is_all) = self.some_commits(id, head.seq + 1).await?;
             for commit in &commits {
                 self.fold(&mut head, commit).await?;
             }
-            is_behind = commits.len() == COMMITS;
+            is_behind = !is_all;
         }
-        Ok(Some(head))
-    }
-
-    /// Follows a commit as far as a head has not.
-    async fn fold(&self, head: &mut Conversation, commit: &Commit) -> Result<(), StoreError> {
-        for (seq, recorded) in commit.numbered() {
-            if seq == head.seq + 1 {
-                let row = match recorded.fact.message() {
-                    Some((_, place)) => self.row(commit.conversation, place).await?,
-                    None => None,
-                };
-                head.apply(recorded, commit.at, row.as_ref());
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes a head as it is by now: that of a case that no wake looks at.
-    pub async fn catch_up(&self, case: ConversationId, stamp: Stamp) -> Result<(), StoreError> {
-        let Some(head) = self.folded(case).await? else { return Ok(()) };
-        self.apply(vec![put(&HEADS, alone(id(head.id.0)), encode(&head))], stamp).await
+        let lags = head.seq > stored;
+        Ok(Some((head, lags)))
     }
 
     /// Whether something was committed that a stored head does not know of.
     pub async fn lags(&self, id: ConversationId) -> Result<bool, StoreError> {
-        let stored = self.head(id).await?.map(|head| head.seq);
-        Ok(self.folded(id).await?.map(|head| head.seq) > stored)
+        Ok(self.standing(id).await?.is_some_and(|(_, lags)| lags))
     }
 
     /// The heads of these, as [`Conversations::folded`] has them, of those that are there.

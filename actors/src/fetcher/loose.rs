@@ -88,8 +88,15 @@ impl Fetcher {
             &medium.origin
         {
             let row = conversations.row(*conversation, *place).await?;
-            if row.is_some_and(|row| row.message.wanted().any(|id| id == *provider_media_id)) {
+            if row
+                .as_ref()
+                .is_some_and(|row| row.message.wanted().any(|id| id == *provider_media_id))
+            {
                 return Ok(Found::Awaited);
+            }
+            // Also where it is not noted yet that it does.
+            if row.is_some_and(|row| row.media().contains(&id)) {
+                return Ok(Found::Shown);
             }
         }
         for (conversation, place) in media.shown(id, usize::MAX).await? {

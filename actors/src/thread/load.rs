@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use engine::contact::Contact;
-use engine::conversation::Conversation;
-use engine::id::{ContactId, ThreadId};
+use engine::conversation::{Conversation, Loaded, Need};
+use engine::id::{AccountId, ContactId, ConversationId, ThreadId};
 use storage::contacts::Contacts;
 use storage::conversations::{Conversations, Woken};
 use storage::{Store, StoreError, together};
@@ -65,6 +65,46 @@ pub(super) async fn load_thread(world: &World, id: ThreadId) -> Result<Loading, 
         }
     }
     Ok(Loading { woken: Some(woken), contact: contact.map(Shown::of) })
+}
+
+/// Reads what commands of a thread need.
+pub(super) async fn load_needs(
+    world: &World,
+    (thread, account): (ThreadId, AccountId),
+    mut needs: Vec<Need>,
+    into: &mut Loaded,
+) -> Result<(), StoreError> {
+    // Before their rows, which are as its facts say only then.
+    needs.sort_by_key(|need| !matches!(need, Need::Case(_)));
+    for need in needs {
+        match need {
+            Need::Case(id) => {
+                let case = load_case(world, thread, id).await?;
+                into.cases.insert(id, case);
+            }
+            need => world.conversations.load(account, need, into).await?,
+        }
+    }
+    Ok(())
+}
+
+/// A case as it stands. Where it is an earlier one of this thread, what follows from its commits is made
+/// up for first: nobody else may write it, and no wake does.
+async fn load_case(
+    world: &World,
+    thread: ThreadId,
+    id: ConversationId,
+) -> Result<Option<Conversation>, StoreError> {
+    let conversations = &world.conversations;
+    let Some((head, lags)) = conversations.standing(id).await? else { return Ok(None) };
+    if !lags || head.thread != thread {
+        return Ok(Some(head));
+    }
+    let under_way = world.pages.begin(id);
+    let made_up = conversations.catch_up(id, || world.stamps.next()).await;
+    under_way.ended(&made_up);
+    made_up?;
+    conversations.head(id).await
 }
 
 impl Shown {

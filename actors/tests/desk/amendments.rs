@@ -36,13 +36,17 @@ fn amends(id: &str, what: Amend) -> Inbound {
 }
 
 /// A provider delivers until it is taken.
-async fn deliver(bench: &Bench, item: &Inbound) {
+async fn deliver_all(bench: &Bench, items: &[Inbound]) {
     for _ in 0..20 {
-        if bench.desk.ingest(&account(), vec![item.clone()]).await.is_ok() {
+        if bench.desk.ingest(&account(), items.to_vec()).await.is_ok() {
             return;
         }
     }
     panic!("it is taken in the end");
+}
+
+async fn deliver(bench: &Bench, item: &Inbound) {
+    deliver_all(bench, std::slice::from_ref(item)).await;
 }
 
 /// The first message's row, and all that is kept of what was said in it, as text.
@@ -64,9 +68,12 @@ async fn kept(bench: &Bench) -> (MessageRow, String) {
     (row, all)
 }
 
-/// An edit, and perhaps a deletion, with this fate of the n-th write since; answers how many there
-/// were.
-async fn run(deletes: bool, fault: Option<(usize, Fate)>) -> usize {
+/// What is done to the first message: webhooks, one after the other.
+type Done = [Vec<Inbound>];
+
+/// All of it is done with this fate of the n-th write since. Answers what there is then, as [`kept`]
+/// does, and how many writes there were.
+async fn run(done: &Done, fault: Option<(usize, Fate)>) -> ((MessageRow, String), usize) {
     let clock = Clock::standing_at(START);
     let now = clock.clone();
     let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(move || now.now())));
@@ -87,40 +94,59 @@ async fn run(deletes: bool, fault: Option<(usize, Fate)>) -> usize {
         (0..BLOCK_SEQS).map(|n| says(vec![phone("1")], &format!("m{n}"), "more")).collect();
     bench.desk.ingest(&account(), more).await.unwrap();
     writes.store(0, Ordering::SeqCst);
-    let edit = amends("edit", Amend::Edit(Content::text("the second words")));
-    deliver(&bench, &edit).await;
-    if deletes {
-        deliver(&bench, &amends("deletion", Amend::Deletion)).await;
+    for items in done {
+        deliver_all(&bench, items).await;
     }
     faulty.land().await;
     drop(bench);
     // The same kind of store, without faults from now on.
     let bench = Bench::over(Arc::new(Faulty::new(memory.clone(), |_| Fate::Done)), clock).await;
     bench.desk.recover().await.unwrap();
-    deliver(&bench, &edit).await;
-    let (row, all) = kept(&bench).await;
-    if deletes {
-        assert!(row.message.deleted_at.is_some(), "{fault:?}");
-        assert!(!all.contains("words"), "{fault:?}: what was deleted is there");
-    } else {
-        assert_eq!(row.message.text.as_deref(), Some("the second words"), "{fault:?}");
-        assert_eq!(row.earlier.len(), 1, "{fault:?}");
+    deliver_all(&bench, &done[0]).await;
+    (kept(&bench).await, writes.load(Ordering::SeqCst))
+}
+
+/// The same, whichever write fails, and in which way.
+async fn each(done: &Done, check: impl Fn(&MessageRow, &str, Option<(usize, Fate)>)) {
+    let ((row, all), writes) = run(done, None).await;
+    check(&row, &all, None);
+    for at in 0..writes {
+        for fate in [Fate::Unavailable, Fate::Lost, Fate::Torn(1), Fate::Behind(1), Fate::Late(3)] {
+            let fault = Some((at, fate));
+            let ((row, all), _) = run(done, fault).await;
+            check(&row, &all, fault);
+        }
     }
-    writes.load(Ordering::SeqCst)
+}
+
+fn edit() -> Inbound {
+    amends("edit", Amend::Edit(Content::text("the second words")))
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_said_last_is_there_and_what_was_deleted_is_nowhere_whichever_write_fails() {
-    for deletes in [false, true] {
-        let writes = run(deletes, None).await;
-        for at in 0..writes {
-            for fate in
-                [Fate::Unavailable, Fate::Lost, Fate::Torn(1), Fate::Behind(1), Fate::Late(3)]
-            {
-                run(deletes, Some((at, fate))).await;
-            }
-        }
-    }
+    each(&[vec![edit()]], |row, _, fault| {
+        assert_eq!(row.message.text.as_deref(), Some("the second words"), "{fault:?}");
+        assert_eq!(row.earlier.len(), 1, "{fault:?}");
+    })
+    .await;
+    let deletion = amends("deletion", Amend::Deletion);
+    each(&[vec![edit()], vec![deletion]], |row, all, fault| {
+        assert!(row.message.deleted_at.is_some(), "{fault:?}");
+        assert!(!all.contains("words"), "{fault:?}: what was deleted is there");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_commit_does_to_a_message_is_all_there_whichever_write_fails() {
+    let reaction = amends("reaction", Amend::Reaction(Some("👍".to_owned())));
+    each(&[vec![edit(), reaction]], |row, _, fault| {
+        assert_eq!(row.message.text.as_deref(), Some("the second words"), "{fault:?}");
+        assert_eq!(row.earlier.len(), 1, "{fault:?}");
+        assert_eq!(row.message.reactions.len(), 1, "{fault:?}");
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

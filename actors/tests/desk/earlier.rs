@@ -1,48 +1,110 @@
-//! An earlier case of a thread, where heads are written now and then and a wake folds only the current one.
+//! An earlier case of a thread, where what follows from a commit is written behind it, and a wake looks
+//! only at the current one.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actors::clock::Clock;
-use engine::conversation::Command;
+use actors::failure::Failure;
+use engine::channel::{Amend, Amender, Amendment, Import, Imported, Inbound};
+use engine::conversation::{Command, Fetched, Target};
 use engine::fact::ConversationStatus;
-use engine::id::ConversationId;
+use engine::id::{AgentId, ConversationId, MediaId};
+use engine::media::Stored;
+use engine::message::{Attachment, BLOCK_SEQS, Content, MessageStatus, Place};
 use engine::time::Timestamp;
-use storage::faulty::{Call, Fate, Faulty, Write};
+use storage::conversations::View;
+use storage::faulty::{Call, Fate, Faulty};
+use storage::keys::month;
 use storage::memory::Memory;
-use storage::tables::HEADS;
+use uuid::Uuid;
 
-use crate::bench::{Bench, account, admin, phone, says};
+use crate::bench::{Bench, TENANT, account, admin, phone, says};
+use crate::fetcher::carries;
+use crate::outbox::files;
+use crate::protocol::is_commit;
 
-/// A customer whose first case is over, and is not the current one any more; as long as it is said no head
-/// can be written.
-async fn bench() -> (Bench, ConversationId, Arc<AtomicBool>) {
+/// What a store takes.
+#[derive(Clone, Copy, PartialEq)]
+enum Takes {
+    Everything,
+    /// The next commit, and nothing that follows from it.
+    Commit,
+    Nothing,
+}
+
+struct Earlier {
+    bench: Bench,
+    /// It is over, and not the current one any more.
+    first: ConversationId,
+    takes: Arc<Mutex<Takes>>,
+}
+
+/// Too long for a case to be opened again.
+const LATER: Duration = Duration::from_secs(25 * 3600);
+
+/// A customer whose first case, with these messages, is an earlier one.
+async fn earlier(messages: Vec<Inbound>) -> Earlier {
     let clock = Clock::standing_at(Timestamp(1_790_000_000_000));
     let now = clock.clone();
     let memory = Arc::new(Memory::new(Arc::new(move || now.now())));
-    let no_heads = Arc::new(AtomicBool::new(false));
-    let are_refused = no_heads.clone();
-    let store = Faulty::new(memory, move |call| match call {
-        Call::Write(Write::Apply(batch))
-            if are_refused.load(Ordering::SeqCst)
-                && batch.changes.iter().any(|change| *change.place().0 == HEADS) =>
-        {
-            Fate::Unavailable
+    let takes = Arc::new(Mutex::new(Takes::Everything));
+    let taken = takes.clone();
+    let store = Faulty::new(memory, move |call| {
+        let (Call::Write(write), mut takes) = (call, taken.lock().unwrap()) else {
+            return Fate::Done;
+        };
+        match *takes {
+            Takes::Nothing => return Fate::Unavailable,
+            Takes::Commit if is_commit(write) => *takes = Takes::Nothing,
+            _ => {}
         }
-        _ => Fate::Done,
+        Fate::Done
     });
     let bench = Bench::over(Arc::new(store), clock).await;
-    let hears = async |id: &str| {
-        bench.desk.ingest(&account(), vec![says(vec![phone("1")], id, id)]).await.unwrap();
-        bench.open().await[0].id
-    };
-    let first = hears("m1").await;
+    bench.desk.ingest(&account(), messages).await.unwrap();
+    let first = bench.open().await[0].id;
     let status = ConversationStatus::Resolved;
     bench.desk.ask(admin(), first, None, Command::SetStatus { status }).await.unwrap();
-    bench.clock.set(bench.clock.now() + Duration::from_secs(365 * 24 * 3600));
-    assert_ne!(hears("m2").await, first);
-    (bench, first, no_heads)
+    bench.clock.set(bench.clock.now() + LATER);
+    bench.desk.ingest(&account(), vec![says(vec![phone("1")], "next", "next")]).await.unwrap();
+    assert_ne!(bench.open().await[0].id, first);
+    Earlier { bench, first, takes }
+}
+
+impl Earlier {
+    /// This is committed, and nothing that follows from it is written.
+    async fn cut<T>(&self, doing: impl Future<Output = Result<T, Failure>>) {
+        *self.takes.lock().unwrap() = Takes::Commit;
+        assert!(doing.await.is_err());
+        assert!(*self.takes.lock().unwrap() == Takes::Nothing, "it was committed");
+        *self.takes.lock().unwrap() = Takes::Everything;
+    }
+
+    /// It is looked at, or another process starts.
+    async fn goes_on(&mut self, restarts: bool) {
+        match restarts {
+            true => self.bench.restart().await,
+            false => self.ask(Command::Look).await.unwrap(),
+        }
+    }
+
+    async fn ask(&self, command: Command) -> Result<(), Failure> {
+        self.bench.desk.ask(admin(), self.first, None, command).await.map(drop)
+    }
+
+    /// Messages with files that are still to be fetched.
+    async fn unfetched(&self) -> usize {
+        let mut count = 0;
+        for shard in 0..=u8::MAX {
+            count += self.bench.conversations().unfetched(shard, None, 10).await.unwrap().len();
+        }
+        count
+    }
+}
+
+fn hello() -> Vec<Inbound> {
+    vec![says(vec![phone("1")], "m1", "hello")]
 }
 
 fn tagged(tag: &str) -> Command {
@@ -51,7 +113,7 @@ fn tagged(tag: &str) -> Command {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_done_to_it_again_and_again_is_kept_and_shown() {
-    let (bench, first, _) = bench().await;
+    let Earlier { bench, first, .. } = earlier(hello()).await;
     let left = bench.conversations().head(first).await.unwrap().unwrap();
     assert_eq!((left.status, left.seq), (ConversationStatus::Resolved, 3), "as it was left");
     for tag in ["one", "two", "three"] {
@@ -62,18 +124,112 @@ async fn what_is_done_to_it_again_and_again_is_kept_and_shown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_its_stored_head_does_not_know_is_decided_on_and_made_up_for_by_the_next_start() {
-    let (mut bench, first, no_heads) = bench().await;
-    no_heads.store(true, Ordering::SeqCst);
-    bench.desk.ask(admin(), first, None, tagged("one")).await.unwrap_err();
-    no_heads.store(false, Ordering::SeqCst);
-    let stored = async |bench: &Bench| bench.conversations().head(first).await.unwrap().unwrap();
-    let folded = bench.conversations().folded(first).await.unwrap().unwrap();
-    assert_eq!((stored(&bench).await.seq, folded.seq), (3, 4), "it was committed all the same");
-    let looked = bench.desk.ask(admin(), first, None, Command::Look).await.unwrap();
-    assert_eq!(looked.conversation.unwrap().tags, ["one"]);
-    bench.restart().await;
-    assert_eq!(stored(&bench).await, folded);
-    bench.desk.ask(admin(), first, None, tagged("two")).await.unwrap();
-    assert_eq!(stored(&bench).await.tags, ["one", "two"]);
+async fn what_its_stored_head_does_not_know_is_decided_on_and_made_up_for() {
+    for restarts in [false, true] {
+        let mut all = earlier(hello()).await;
+        all.cut(all.ask(tagged("one"))).await;
+        let stored =
+            async |all: &Earlier| all.bench.conversations().head(all.first).await.unwrap().unwrap();
+        let folded = all.bench.conversations().folded(all.first).await.unwrap().unwrap();
+        assert_eq!((stored(&all).await.seq, folded.seq), (3, 4), "it was committed all the same");
+        all.goes_on(restarts).await;
+        assert_eq!(stored(&all).await, folded, "restarts: {restarts}");
+        all.ask(tagged("two")).await.unwrap();
+        assert_eq!(stored(&all).await.tags, ["one", "two"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_stands_once_in_the_archive_though_its_new_place_there_was_not_written() {
+    for restarts in [false, true] {
+        let mut all = earlier(hello()).await;
+        let agent = AgentId(Uuid::from_u128(7));
+        all.cut(all.ask(Command::Assign { agent: Some(agent) })).await;
+        all.goes_on(restarts).await;
+        let head = all.bench.conversations().head(all.first).await.unwrap().unwrap();
+        assert_eq!(head.assignee, Some(agent));
+        for (view, count) in [(View::All, 1), (View::Unassigned, 0), (View::Of(agent), 1)] {
+            let month = month(head.last_message_at);
+            let listed = all.bench.conversations().archive(TENANT, view, month, None, 10).await;
+            assert_eq!(listed.unwrap().len(), count, "{view:?}, restarts: {restarts}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_its_message_shows_is_known_to_be_shown_there() {
+    for restarts in [false, true] {
+        let mut all = earlier(vec![carries("1", "m1", "file")]).await;
+        assert_eq!(all.unfetched().await, 1);
+        let head = all.bench.conversations().folded(all.first).await.unwrap().unwrap();
+        let rows = all.bench.conversations().messages(&head, (u64::MAX, 0), 1).await.unwrap();
+        let (id, place) = (MediaId(Uuid::from_u128(5)), rows[0].place);
+        let tells = || {
+            let stored = Stored { id, mime_type: "text/plain".to_owned(), size: 5 };
+            let (provider_media_id, outcome) = ("file".to_owned(), Ok(stored));
+            let fetched = Command::Fetched(Fetched { place, provider_media_id, outcome });
+            all.bench.desk.tell(head.thread, Target::Conversation(all.first), fetched)
+        };
+        all.cut(tells()).await;
+        if !restarts {
+            // Asked again, it says that nothing waits for the file: who fetched it looks where it shows.
+            assert!(!tells().await.unwrap().changed);
+        }
+        all.goes_on(restarts).await;
+        let media = files(&all.bench.store, "http://127.0.0.1:1").media;
+        let shown = media.shown(id, 10).await.unwrap();
+        assert_eq!(shown, [(all.first, place)], "restarts: {restarts}");
+        assert_eq!(all.unfetched().await, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_done_to_a_message_in_another_partition_is_decided_on_what_was_done_before() {
+    let more = (0..BLOCK_SEQS).map(|n| says(vec![phone("1")], &format!("m{n}"), "more"));
+    let first = std::iter::once(says(vec![phone("1")], "first", "the first words"));
+    let all = earlier(first.chain(more).collect()).await;
+    let amends = |id: &str, what: Amend| {
+        vec![Inbound::Amendment(Amendment {
+            customer: vec![phone("1")],
+            by: Amender::Customer,
+            target: "first".to_owned(),
+            provider_id: Some(id.to_owned()),
+            at: Some(Timestamp(1_790_000_000_000)),
+            what,
+        })]
+    };
+    let edit = amends("edit", Amend::Edit(Content::text("the second words")));
+    all.cut(all.bench.desk.ingest(&account(), edit)).await;
+    let reaction = amends("reaction", Amend::Reaction(Some("👍".to_owned())));
+    all.bench.desk.ingest(&account(), reaction).await.unwrap();
+    let place = Place { block: 0, ordinal: 1 };
+    let row = all.bench.conversations().row(all.first, place).await.unwrap().unwrap();
+    assert_eq!(row.message.text.as_deref(), Some("the second words"));
+    assert_eq!((row.earlier.len(), row.message.reactions.len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_of_what_was_written_before_are_fetched_though_that_was_not_noted() {
+    let all = earlier(hello()).await;
+    let part = |id: &str| {
+        let provider_media_id = Some(format!("file-{id}"));
+        let attachments = vec![Attachment { provider_media_id, ..Attachment::default() }];
+        let past = Imported {
+            provider_id: id.to_owned(),
+            sent_at: Some(Timestamp(1_780_000_000_000)),
+            is_ours: false,
+            author: None,
+            status: MessageStatus::Read,
+            content: Content { attachments, ..Content::default() },
+            reply_to: None,
+            forwarded: false,
+        };
+        vec![Import { customer: vec![phone("1")], phase: Some(0), messages: vec![past] }]
+    };
+    let (ingress, account) = (all.bench.desk.ingress(), account());
+    ingress.import(&account, part("h1")).await.unwrap();
+    assert_eq!(all.unfetched().await, 1);
+    all.cut(ingress.import(&account, part("h2"))).await;
+    ingress.import(&account, part("h2")).await.unwrap();
+    assert_eq!(all.unfetched().await, 2);
 }

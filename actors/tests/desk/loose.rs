@@ -10,6 +10,8 @@ use engine::message::{Attachment, MessageKind, Place};
 use engine::time::Timestamp;
 use storage::conversations::Conversations;
 use storage::media::Draft;
+use storage::tables::MEDIA_SHOWN;
+use storage::{Batch, Change, Part};
 use uuid::Uuid;
 
 use crate::bench::{account, admin, phone, says};
@@ -138,5 +140,23 @@ async fn a_file_that_was_fetched_and_not_told_stays_as_long_as_its_message_waits
     delete(&stand, "1", "m1").await;
     assert_eq!(stand.fetcher.clear().await.unwrap(), 1);
     assert!(!is_there(&stand, &fetched).await);
+    stand.fetcher.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_its_message_shows_stays_though_that_was_not_noted() {
+    let stand = stand(10).await;
+    stand.desk.ingest(&account(), vec![carries("1", "m1", "file")]).await.unwrap();
+    let id = stand.until(1, |file| file.media_id.is_some()).await[0].media_id.unwrap();
+    let change =
+        Change::Clear { table: &MEDIA_SHOWN, partition: vec![Part::Uuid(id.0.into_bytes())] };
+    let stamp = stand.shop.stamps.next();
+    stand.shop.store.apply(Batch { stamp, changes: vec![change] }).await.unwrap();
+    assert_eq!(stand.media.shown(id, 10).await.unwrap(), []);
+    later(&stand, 48 * HOUR);
+    assert_eq!(stand.fetcher.clear().await.unwrap(), 0);
+    assert!(stand.media.get(account().tenant, id).await.unwrap().is_some());
+    delete(&stand, "1", "m1").await;
+    assert_eq!(stand.fetcher.clear().await.unwrap(), 1);
     stand.fetcher.stop().await;
 }

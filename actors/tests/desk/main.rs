@@ -54,6 +54,8 @@ mod profiles;
 #[cfg(test)]
 mod protocol;
 #[cfg(test)]
+mod replicas;
+#[cfg(test)]
 mod retried;
 mod roomless;
 #[cfg(test)]

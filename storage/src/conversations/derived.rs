@@ -1,12 +1,14 @@
 //! Where the rows of a thread lie, and what is derived from a commit beside its lists.
 
 use engine::conversation::ContentAt;
-use engine::conversation::contents::{self, Changed};
+use engine::conversation::contents::{self, Changed, needed};
 use engine::id::{AccountId, ConversationId, MessageId};
-use engine::message::Place;
+use engine::message::{Place, block_of};
 use serde::{Deserialize, Serialize};
 
 use super::Write;
+use super::files::files;
+use super::lists::lists;
 use crate::body::encode;
 use crate::keys::{alone, id, int, text};
 use crate::media::Loose;
@@ -31,9 +33,31 @@ pub(super) fn content_key((conversation, place): ContentAt) -> Key {
     log_key(conversation, place.block, CONTENT, place.ordinal)
 }
 
+/// A commit with what counts only with it, beside it; and what follows from it.
+pub(super) fn parts(write: &Write<'_>) -> (Vec<Change>, Vec<Change>) {
+    let (first, conversation) = (write.commit.first, write.commit.conversation);
+    let block = block_of(first);
+    let key = log_key(conversation, block, COMMIT, first);
+    let mut commit = vec![put(&LOG, key, encode(write.commit))];
+    let mut derived = Vec::new();
+    for row in write.rows {
+        let key = log_key(conversation, row.place.block, MESSAGE, row.place.ordinal);
+        let change = put(&LOG, key, encode(row));
+        if row.place.block == block { commit.push(change) } else { derived.push(change) }
+    }
+    let said = needed(write.contents, write.rows, write.head);
+    commit.extend(said.map(|(at, said)| put(&LOG, content_key(at), encode(said))));
+    commit.extend(beside(write));
+    derived.extend(let_go(write));
+    derived.extend(references(write));
+    derived.extend(lists(write));
+    derived.extend(files(write));
+    (commit, derived)
+}
+
 /// The contents that a commit leaves nothing to need, and the files that perhaps nothing shows any
 /// more.
-pub(super) fn let_go<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a {
+fn let_go<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a {
     let gone_now = contents::let_go(write.commit, write.before, write.head);
     let delete = |at| Change::Delete { table: &LOG, key: content_key(at) };
     let files = write.commit.facts.iter().flat_map(|recorded| recorded.fact.lets_go_of());
@@ -74,7 +98,7 @@ impl Reference {
 
 /// References to the messages that a commit makes. They may be there without it: each counts only
 /// if its message is.
-pub(super) fn beside<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a {
+fn beside<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a {
     let (account, conversation) = (write.head.account, write.commit.conversation);
     write.commit.numbered().filter_map(move |(seq, recorded)| {
         let (external, place) = recorded.fact.reference()?;
@@ -84,7 +108,7 @@ pub(super) fn beside<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> +
 }
 
 /// All other references of a commit, and its idempotency keys.
-pub(super) fn references<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a {
+fn references<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a {
     let (account, conversation) = (write.head.account, write.commit.conversation);
     let refs = write.commit.numbered().filter_map(move |(seq, recorded)| {
         let (external, place) = recorded.fact.reference()?;

@@ -59,7 +59,7 @@ pub(super) fn files<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 
 }
 
 /// What a message says of files after a commit.
-pub(super) fn files_of<'a>(
+fn files_of<'a>(
     row: &'a MessageRow,
     head: &Conversation,
     commit: &Commit,
@@ -74,8 +74,8 @@ pub(super) fn files_of<'a>(
         None => ends.then(|| Change::Delete { table: &UNFETCHED, key: unfetched.key() }),
     };
     let (conversation, place) = (row.message.conversation_id, row.place);
-    let media = row.message.attachments.iter().filter_map(|attachment| attachment.media_id);
-    let shown = media.map(move |medium| {
+    // Those of before an edit, too: where this is made up for the row may say more than its commit did.
+    let shown = row.media().into_iter().map(move |medium| {
         let key = Key::new(vec![id(medium)], vec![id(conversation), int(place.ordinal)]);
         put(&MEDIA_SHOWN, key, encode(&place))
     });
