@@ -3,7 +3,6 @@
 mod options;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use engine::account::Account;
@@ -37,6 +36,7 @@ use crate::pages::Pages;
 use crate::parking::{Parking, Trials};
 use crate::permits::{Amount, Permit, Permits};
 use crate::shard::Shards;
+use crate::sweep::Mark;
 use crate::thread::{Order, envelope};
 use crate::turns::Turns;
 use crate::typing::Typing;
@@ -101,7 +101,7 @@ impl Desk {
             clock: clock.clone(),
             stamps,
             newest: options.newest,
-            swept: AtomicI64::default(),
+            swept: Mark::default(),
             rules: Arc::new(options.rules),
             outside,
             waiting: waiting.clone(),

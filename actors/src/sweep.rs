@@ -1,7 +1,7 @@
 //! After a start: threads that may have been left with something undone are woken. A mark moves
 //! over the hours in which everything is done, so that a start looks at few.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use engine::conversation::{Command, Envelope, Target, Thread};
 use engine::fact::By;
@@ -10,6 +10,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use storage::conversations::{Conversations, FIRST_HOUR, Worked};
 use storage::keys::hour;
 use storage::{StoreError, together};
+use tokio::sync::Mutex;
 
 use crate::identity::Identities;
 use crate::shard::Shards;
@@ -23,15 +24,51 @@ const THREADS: usize = 64;
 /// So many hours ahead a clock may have been.
 const AHEAD_MAX: i64 = 31 * 24;
 
+/// A start looks at no hour before this one for what was left undone.
+#[derive(Default)]
+pub struct Mark {
+    hour: AtomicI64,
+    moving: Mutex<()>,
+}
+
+impl Mark {
+    /// Goes back to this hour if it is past it, which it is where the clock was wrong for a while:
+    /// comes before something is left undone in it.
+    pub async fn reach(&self, hour: i64, world: &World) -> Result<(), StoreError> {
+        if hour >= self.hour.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let _moving = self.moving.lock().await;
+        if hour < self.hour.load(Ordering::Acquire) {
+            world.conversations.set_swept(0, hour, world.stamps.next()).await?;
+            self.hour.store(hour, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Goes on from one hour to another, unless it went back meanwhile.
+    async fn go_on(&self, from: i64, to: i64, world: &World) -> Result<(), StoreError> {
+        let _moving = self.moving.lock().await;
+        let to = match self.hour.load(Ordering::Acquire) {
+            back if back < from => back.min(to),
+            _ => to,
+        };
+        // Whoever leaves something undone must know of it as soon as it may be stored.
+        self.hour.store(to, Ordering::Release);
+        world.conversations.set_swept(0, to, world.stamps.next()).await
+    }
+}
+
 /// Remembers of a new store that nothing was committed before now: comes before the first commit.
 pub async fn begin(world: &World) -> Result<(), StoreError> {
     let conversations = &world.conversations;
+    let _moving = world.swept.moving.lock().await;
     // A first run that was killed before it had swept has begun all the same.
     let is_new = conversations.began().await? == FIRST_HOUR;
     let (swept, now) = (conversations.swept(0).await?, hour(world.clock.now()));
-    world.swept.fetch_max(swept.unwrap_or_default(), Ordering::AcqRel);
+    world.swept.hour.store(swept.unwrap_or_default(), Ordering::Release);
     if is_new && swept.is_none() {
-        world.swept.fetch_max(now, Ordering::AcqRel);
+        world.swept.hour.store(now, Ordering::Release);
         conversations.set_began(now, world.stamps.next()).await?;
         // Or a start after a kill in this hour would not look at it.
         conversations.set_swept(0, now, world.stamps.next()).await?;
@@ -74,8 +111,7 @@ pub async fn sweep(
         }
     }
     if swept != Some(mark) {
-        world.swept.fetch_max(mark, Ordering::AcqRel);
-        conversations.set_swept(0, mark, world.stamps.next()).await?;
+        world.swept.go_on(from, mark, world).await?;
     }
     Ok(woken)
 }

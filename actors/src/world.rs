@@ -1,7 +1,6 @@
 //! What every actor works with.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use engine::conversation::{
@@ -12,13 +11,13 @@ use engine::message::MessageRow;
 use engine::time::Timestamp;
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
-use storage::keys::hour;
 
 use crate::ages::Ages;
 use crate::clock::{Clock, Ids, Stamps};
 use crate::committed::Committed;
 use crate::pages::Pages;
 use crate::parking::Parking;
+use crate::sweep::Mark;
 use crate::waiting::Waiting;
 
 /// The store, the time, the rules, and who hears of what happens.
@@ -29,8 +28,7 @@ pub struct World {
     pub stamps: Arc<Stamps>,
     /// Nothing that was there at the start was written later, unless the clock says that it is.
     pub newest: Timestamp,
-    /// Starts look at no hour before this one for what was left undone.
-    pub swept: AtomicI64,
+    pub swept: Mark,
     pub rules: Arc<Rules>,
     pub outside: Arc<dyn Outside>,
     pub waiting: Arc<Waiting>,
@@ -46,14 +44,6 @@ pub struct World {
     pub pages: Arc<Pages>,
     /// How many others one contact may be suggested to be.
     pub merge_suggestions: usize,
-}
-
-impl World {
-    /// The hour in which a thread is entered that was at work then. Where the clock was wrong for a
-    /// while it is another one: in its own nobody would look.
-    pub fn worked_in(&self, at: Timestamp) -> i64 {
-        hour(at).max(self.swept.load(Ordering::Acquire))
-    }
 }
 
 /// What decides: [`engine::conversation::decide`], unless a test has another one.

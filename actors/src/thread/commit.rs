@@ -9,6 +9,7 @@ use engine::conversation::{Conversation, Effect, Loaded, State as Core, Thread};
 use ractor::{ActorProcessingErr, ActorRef};
 use storage::StoreError;
 use storage::conversations::{RecentRow, Worked, Write};
+use storage::keys::hour;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
@@ -48,7 +49,7 @@ impl State {
         // A move that is not settled stays undone, whatever is committed meanwhile.
         let undone = self.world.conversations.leaves_undone(&after, &core.thread);
         let is_current = core.thread.current == Some(after.id);
-        let (hour, case) = (self.world.worked_in(commit.at), Some(commit.conversation));
+        let (hour, case) = (hour(commit.at), Some(commit.conversation));
         let worked = news_of(self.worked, Worked { hour, case, undone });
         let recent = (self.recent_at.0 != Some(after.id)
             || after.seq >= self.recent_at.1 + RECENT_EVERY)
@@ -83,7 +84,13 @@ impl State {
                 is_current,
                 left: left.as_deref(),
             };
-            let written = world.conversations.commit(&write, world.stamps.next()).await;
+            let writing = async {
+                if let Some(Worked { hour, undone: true, .. }) = worked {
+                    world.swept.reach(hour, &world).await?;
+                }
+                world.conversations.commit(&write, world.stamps.next()).await
+            };
+            let written = writing.await;
             under_way.ended(&written);
             written
         };
@@ -114,10 +121,15 @@ impl State {
         let contents = std::mem::take(&mut batch.contents);
         self.phase = Phase::Committing(Box::new(batch));
         tokio::spawn(async move {
-            let hour = thread.is_moving().then(|| world.worked_in(world.clock.now()));
-            let stamp = world.stamps.next();
-            let result = world.conversations.put_thread(&thread, &contents, hour, stamp).await;
-            drop(myself.send_message(ThreadMessage::Committed(result)));
+            let hour = thread.is_moving().then(|| hour(world.clock.now()));
+            let writing = async {
+                if let Some(hour) = hour {
+                    world.swept.reach(hour, &world).await?;
+                }
+                let stamp = world.stamps.next();
+                world.conversations.put_thread(&thread, &contents, hour, stamp).await
+            };
+            drop(myself.send_message(ThreadMessage::Committed(writing.await)));
         });
     }
 
