@@ -25,10 +25,18 @@ const THREADS: usize = 64;
 const AHEAD_MAX: i64 = 31 * 24;
 
 /// A start looks at no hour before this one for what was left undone.
-#[derive(Default)]
 pub struct Mark {
     hour: AtomicI64,
     moving: Mutex<()>,
+}
+
+/// None is stored.
+const NOWHERE: i64 = i64::MIN;
+
+impl Default for Mark {
+    fn default() -> Self {
+        Self { hour: AtomicI64::new(NOWHERE), moving: Mutex::default() }
+    }
 }
 
 impl Mark {
@@ -50,7 +58,7 @@ impl Mark {
     async fn go_on(&self, from: i64, to: i64, world: &World) -> Result<(), StoreError> {
         let _moving = self.moving.lock().await;
         let to = match self.hour.load(Ordering::Acquire) {
-            back if back < from => back.min(to),
+            back if back != NOWHERE && back < from => back,
             _ => to,
         };
         // Whoever leaves something undone must know of it as soon as it may be stored.
@@ -66,7 +74,7 @@ pub async fn begin(world: &World) -> Result<(), StoreError> {
     // A first run that was killed before it had swept has begun all the same.
     let is_new = conversations.began().await? == FIRST_HOUR;
     let (swept, now) = (conversations.swept(0).await?, hour(world.clock.now()));
-    world.swept.hour.store(swept.unwrap_or_default(), Ordering::Release);
+    world.swept.hour.store(swept.unwrap_or(NOWHERE), Ordering::Release);
     if is_new && swept.is_none() {
         world.swept.hour.store(now, Ordering::Release);
         conversations.set_began(now, world.stamps.next()).await?;

@@ -17,6 +17,7 @@ use engine::saying::{Interactive, Saying};
 use engine::time::Timestamp;
 use serde_json::Map;
 use storage::faulty::{Call, Fate, Faulty, Write};
+use storage::keys::hour;
 use storage::memory::Memory;
 use storage::tables::{HEADS, LOG};
 use storage::{Batch, Change, Key, Part, Stamp, moving};
@@ -262,6 +263,16 @@ async fn what_was_left_in_an_hour_that_is_still_to_come_by_a_clock_behind_is_tak
     send(&next, other, None, "Hi").await;
     let later = Bench::over(bench.store.clone(), bench.clock.clone()).await;
     assert_eq!(later.desk.recover().await.unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_finds_no_mark_begins_where_it_is() {
+    let bench = Bench::new().await;
+    let now = hour(bench.clock.now());
+    // Another one was killed between its first two writes.
+    bench.conversations().set_began(now, Stamp(1)).await.unwrap();
+    bench.desk.recover().await.unwrap();
+    assert_eq!(bench.conversations().swept(0).await.unwrap(), Some(now));
 }
 
 #[tokio::test(start_paused = true)]
