@@ -29,6 +29,7 @@ pub use self::options::DeskOptions;
 use crate::ages::Ages;
 use crate::clock::{Clock, Ids, Stamps};
 use crate::contact::{ContactCommand, ContactFailure};
+use crate::doubts::Doubts;
 use crate::failure::Failure;
 use crate::identity::Identities;
 use crate::ingress::Ingress;
@@ -108,6 +109,7 @@ impl Desk {
             idle_after: options.idle_after,
             ids: ids.clone(),
             parking: parking.clone(),
+            doubts: Doubts::default(),
             poison_attempts: options.poison_attempts,
             decide: options.decide,
             commits: Ages::new(),

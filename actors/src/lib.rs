@@ -6,6 +6,7 @@ pub mod clock;
 pub mod committed;
 pub mod contact;
 pub mod desk;
+pub mod doubts;
 pub mod downloads;
 pub mod effects;
 pub mod failure;

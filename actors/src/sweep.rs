@@ -1,5 +1,5 @@
-//! After a start: threads that may have been left with something undone are woken. A mark moves
-//! over the hours in which everything is done, so that a start looks at few.
+//! After a start, and each hour: threads that may have been left with something undone are woken. A mark
+//! moves over hours in which everything is done, or entered in a later one, so that a start looks at few.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -98,27 +98,30 @@ pub async fn sweep(
     let swept = conversations.swept(0).await?;
     // A mark that is still to come is of a clock that was ahead.
     let from = swept.unwrap_or(now).min(now);
-    let (mut mark, mut woken) = (from, 0);
+    // A commit of the hour before this one may still be on its way.
+    let (mark, mut woken, mut again) = (from.max(now - 1), 0, Vec::new());
     for hour in from..=newest {
         let found = stream::iter(0..=u8::MAX).map(|shard| {
             let look = async move |store| undone_in(&Conversations::new(store), shard, hour).await;
             together(conversations.store(), look)
         });
         let found: Vec<_> = found.buffered(SHARDS).try_concat().await?;
-        let undone = found.len();
+        woken += found.len();
+        if hour < mark {
+            again.extend(found.iter().flat_map(|(thread, undone)| {
+                undone.iter().map(|undone| (*thread, undone.entry(now)))
+            }));
+        }
         // Each waits for several answers of the store: one after another they would take minutes.
         stream::iter(found)
             .for_each_concurrent(THREADS, |(thread, undone)| {
                 take_up(shards, identities, thread, undone)
             })
             .await;
-        woken += undone;
-        // A commit of the hour before this one may still be on its way.
-        if undone == 0 && mark == hour && hour + 1 < now {
-            mark = hour + 1;
-        }
     }
     if swept != Some(mark) {
+        // Some of it may wait for ever: no start is to look through all hours since then.
+        conversations.enter(again, world.stamps.next()).await?;
         world.swept.go_on(from, mark, world).await?;
     }
     Ok(woken)
@@ -153,6 +156,17 @@ enum Undone {
     Case,
     /// The same of an earlier case, whose head lags behind, and which no wake looks at.
     Earlier(ConversationId),
+}
+
+impl Undone {
+    /// What has it found again in this hour.
+    fn entry(&self, hour: i64) -> Worked {
+        let case = match self {
+            Self::Earlier(case) => Some(*case),
+            Self::Move | Self::Case => None,
+        };
+        Worked { hour, case, undone: true }
+    }
 }
 
 /// Threads of a shard that were at work in an hour and left something undone, each once.

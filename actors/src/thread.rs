@@ -11,9 +11,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use engine::conversation::{
-    Command, Context, Conversation, Decision, Loaded, Need, Recent, Refused, State as Core, Thread,
-    needs,
+    Command, Context, Conversation, Decision, Envelope, Loaded, Need, Recent, Refused,
+    State as Core, Target, Thread, needs,
 };
+use engine::fact::By;
 use engine::id::{ConversationId, ThreadId};
 use engine::time::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -29,6 +30,7 @@ pub(crate) use self::order::envelope;
 pub use self::order::{Order, Origin};
 use crate::failure::Failure;
 use crate::panics::caught;
+use crate::reply::Reply;
 use crate::shard::{Kind, ShardMessage, Shards};
 use crate::slots::{Start, Virtual};
 use crate::world::World;
@@ -216,7 +218,7 @@ impl State {
         myself: &ActorRef<ThreadMessage>,
     ) -> Result<(), ActorProcessingErr> {
         self.phase = Phase::Idle;
-        let Loading { woken, contact } = match woke {
+        let Loading { woken, contact, doubted } = match woke {
             Ok(loading) => loading,
             Err(Unread::Panicked(_)) => {
                 self.wake_panicked(myself);
@@ -258,6 +260,19 @@ impl State {
             let held = self.world.outside.held(self.id);
             let wake = Order::own(Command::Wake { mark, held });
             self.queue.push_front(Box::new(Order { panics, ..wake }));
+        }
+        if let Some(case) = doubted.filter(|case| current != Some(case.id)) {
+            // Before anything else: a commit that is still on its way must lose, and who follows the case
+            // hears of one that did not by what comes behind it.
+            let (target, held) = (Target::Conversation(case.id), self.world.outside.held(self.id));
+            let wake = envelope(By::System, Command::Wake { mark: true, held });
+            self.loaded.cases.insert(case.id, Some(case));
+            self.unfenced = true;
+            let (reply, _) = Reply::new();
+            let order = Order::new(Envelope { target, ..wake }, reply);
+            self.queue.push_front(Box::new(Order { panics, ..order }));
+        } else {
+            self.world.doubts.settle(self.id);
         }
         Ok(())
     }

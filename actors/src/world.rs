@@ -15,6 +15,7 @@ use storage::conversations::Conversations;
 use crate::ages::Ages;
 use crate::clock::{Clock, Ids, Stamps};
 use crate::committed::Committed;
+use crate::doubts::Doubts;
 use crate::pages::Pages;
 use crate::parking::Parking;
 use crate::sweep::Mark;
@@ -36,6 +37,7 @@ pub struct World {
     pub idle_after: Duration,
     pub ids: Ids,
     pub parking: Arc<Parking>,
+    pub doubts: Doubts,
     /// Something that panics so often is not tried any more.
     pub poison_attempts: u8,
     pub decide: Decide,

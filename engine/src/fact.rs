@@ -351,6 +351,13 @@ pub struct UsedKey {
     pub digest: [u8; 16],
     /// The message it made, if it made one.
     pub place: Option<Place>,
+    /// Whether it changed anything. Keys of what did not used not to be kept.
+    #[serde(default = "changed")]
+    pub changed: bool,
+}
+
+fn changed() -> bool {
+    true
 }
 
 impl Commit {

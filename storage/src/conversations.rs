@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use engine::conversation::contents::{Changed, needed_by_thread};
 use engine::conversation::{Conversation, Recent, Thread};
-use engine::fact::Commit;
+use engine::fact::{Commit, UsedKey};
 use engine::id::{ConversationId, ThreadId};
 use engine::message::MessageRow;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
-use self::derived::{content_key, gone, parts, put, thread_changes};
+use self::derived::{content_key, gone, parts, put, put_key, thread_changes};
 pub use self::files::Unfetched;
 pub use self::lists::{FIRST_HOUR, View, Worked};
 pub use self::redo::Newest;
@@ -178,6 +178,11 @@ impl Conversations {
         }
         self.apply(changes, stamp).await?;
         self.apply(vec![row], stamp).await
+    }
+
+    /// Writes used keys without a commit: of what changed nothing.
+    pub async fn put_keys(&self, keys: &[UsedKey], stamp: Stamp) -> Result<(), StoreError> {
+        self.apply(keys.iter().map(put_key).collect(), stamp).await
     }
 
     /// Whether a start has to look at a thread with this head and row: something may be on its way,

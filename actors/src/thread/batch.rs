@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use engine::conversation::contents::Changed;
 use engine::conversation::{Answer, Conversation, Decision, Effect, Refused, Thread};
-use engine::fact::Commit;
+use engine::fact::{Commit, UsedKey};
 use engine::id::ThreadId;
 use engine::message::{Content, MessageRow};
 use engine::time::Timestamp;
@@ -27,6 +27,8 @@ pub(super) struct Batch {
     pub(super) after: Option<Arc<Conversation>>,
     pub(super) thread: Option<Thread>,
     pub(super) commit: Option<Commit>,
+    /// Used keys of what changes nothing: the same asked again is not to change anything either.
+    pub(super) keys: Vec<UsedKey>,
     pub(super) rows: Vec<MessageRow>,
     pub(super) contents: Vec<Changed>,
     /// Each with where it comes from, and of which case it is: that of the commit or another.
@@ -86,6 +88,7 @@ impl Batch {
             self.contents.push((at, content));
         }
         if decision.facts.is_empty() {
+            self.keys.extend(decision.key);
             return;
         }
         let conversation = decision.head.id;

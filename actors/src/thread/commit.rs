@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
+use engine::conversation::contents::Changed;
 use engine::conversation::{Conversation, Effect, Loaded, State as Core, Thread};
 use ractor::{ActorProcessingErr, ActorRef};
 use storage::StoreError;
@@ -18,6 +19,7 @@ use super::{Phase, State, ThreadMessage};
 use crate::committed::{Committed, Durable};
 use crate::contact::{ContactCommand, ContactOrder};
 use crate::failure::Failure;
+use crate::world::World;
 
 /// The newest provider ids are written this many facts apart, at the latest.
 const RECENT_EVERY: u64 = 200;
@@ -38,14 +40,14 @@ impl Wake for Waiting {
 impl State {
     pub(super) fn commit(&mut self, mut batch: Batch, myself: &ActorRef<ThreadMessage>) {
         let (Some(core), Some(after)) = (&self.core, batch.after.take()) else {
-            let thread = batch.thread.take();
-            return match thread {
-                Some(thread) => self.put_thread(thread, batch, myself),
+            return match batch.thread.is_some() || !batch.keys.is_empty() {
+                true => self.put(batch, myself),
                 // Nothing to be made durable: everything it depends on is.
-                None => self.finish(batch),
+                false => self.finish(batch),
             };
         };
-        let Some(commit) = batch.commit.take() else { return self.finish(batch) };
+        let Some(mut commit) = batch.commit.take() else { return self.finish(batch) };
+        commit.keys.append(&mut batch.keys);
         // A move that is not settled stays undone, whatever is committed meanwhile.
         let undone = self.world.conversations.leaves_undone(&after, &core.thread);
         let is_current = core.thread.current == Some(after.id);
@@ -116,18 +118,18 @@ impl State {
         }
     }
 
-    fn put_thread(&mut self, thread: Thread, mut batch: Batch, myself: &ActorRef<ThreadMessage>) {
+    /// Writes what is to be kept without a commit.
+    fn put(&mut self, mut batch: Batch, myself: &ActorRef<ThreadMessage>) {
         let (world, myself) = (self.world.clone(), myself.clone());
+        let (thread, keys) = (batch.thread.take(), std::mem::take(&mut batch.keys));
         let contents = std::mem::take(&mut batch.contents);
         self.phase = Phase::Committing(Box::new(batch));
         tokio::spawn(async move {
-            let hour = thread.is_moving().then(|| hour(world.clock.now()));
             let writing = async {
-                if let Some(hour) = hour {
-                    world.swept.reach(hour, &world).await?;
+                if let Some(thread) = thread {
+                    put_thread(&world, &thread, &contents).await?;
                 }
-                let stamp = world.stamps.next();
-                world.conversations.put_thread(&thread, &contents, hour, stamp).await
+                world.conversations.put_keys(&keys, world.stamps.next()).await
             };
             drop(myself.send_message(ThreadMessage::Committed(writing.await)));
         });
@@ -144,7 +146,9 @@ impl State {
         batch.age = None;
         match result {
             Ok(()) => {
-                self.unfenced = false;
+                if std::mem::take(&mut self.unfenced) {
+                    self.world.doubts.settle(self.id);
+                }
                 if let Some(Ready { commit, rows, before, after }) = batch.ready.take() {
                     let committed = Committed { commit, rows, before, after, _durable: Durable };
                     batch.trace(self.id, &committed.commit);
@@ -165,7 +169,12 @@ impl State {
                 batch.answer(Some(&Failure::Unavailable));
                 // Perhaps written: nothing that was decided on it may be told. Or not, and what was to come before
                 // what is late has to be tried until it is there.
-                self.core = None;
+                let current = self.core.take().and_then(|core| core.thread.current);
+                if let Some(Ready { after, .. }) =
+                    batch.ready.filter(|of| current != Some(of.after.id))
+                {
+                    self.world.doubts.raise(self.id, after.id);
+                }
                 Err(error.into())
             }
         }
@@ -208,6 +217,18 @@ impl State {
         }
         batch.answer(None);
     }
+}
+
+async fn put_thread(
+    world: &World,
+    thread: &Thread,
+    contents: &[Changed],
+) -> Result<(), StoreError> {
+    let hour = thread.is_moving().then(|| hour(world.clock.now()));
+    if let Some(hour) = hour {
+        world.swept.reach(hour, world).await?;
+    }
+    world.conversations.put_thread(thread, contents, hour, world.stamps.next()).await
 }
 
 /// What has to be written of when a thread was at work: of an hour once, and once more when

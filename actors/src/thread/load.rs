@@ -16,6 +16,8 @@ use crate::world::World;
 pub struct Loading {
     pub(super) woken: Option<Woken>,
     pub(super) contact: Option<Shown>,
+    /// An earlier case of which a commit was not seen to end, as it stands.
+    pub(super) doubted: Option<Conversation>,
 }
 
 /// What of a contact its conversations show.
@@ -50,7 +52,9 @@ pub(super) async fn load_thread(world: &World, id: ThreadId) -> Result<Loading, 
         Ok(Some(Box::new((woken, contact))))
     };
     let read = together(world.conversations.store(), read).await?;
-    let Some(read) = read else { return Ok(Loading { woken: None, contact: None }) };
+    let Some(read) = read else {
+        return Ok(Loading { woken: None, contact: None, doubted: None });
+    };
     let (woken, contact) = *read;
     if !world.conversations.guarantees().settled {
         // A row that a lost answer left on its way would replace the one that was read: of a thread
@@ -64,7 +68,11 @@ pub(super) async fn load_thread(world: &World, id: ThreadId) -> Result<Loading, 
             redone?;
         }
     }
-    Ok(Loading { woken: Some(woken), contact: contact.map(Shown::of) })
+    let doubted = match world.doubts.of(id) {
+        Some(case) => load_case(world, id, case).await?,
+        None => None,
+    };
+    Ok(Loading { woken: Some(woken), contact: contact.map(Shown::of), doubted })
 }
 
 /// Reads what commands of a thread need.

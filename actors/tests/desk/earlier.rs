@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actors::clock::Clock;
+use actors::committed::Committed;
 use actors::failure::Failure;
 use engine::channel::{Amend, Amender, Amendment, Import, Imported, Inbound};
 use engine::conversation::{Command, Fetched, Target};
@@ -93,6 +94,17 @@ impl Earlier {
         self.bench.desk.ask(admin(), self.first, None, command).await.map(drop)
     }
 
+    /// Waits until who follows it has heard of this fact.
+    async fn heard_of(&self, seq: u64) {
+        let is_of_it = |heard: &Committed| heard.after.id == self.first && heard.after.seq >= seq;
+        let hearing = async {
+            while !self.bench.heard.commits.lock().unwrap().iter().any(is_of_it) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), hearing).await.expect("it is heard of");
+    }
+
     /// Messages with files that are still to be fetched.
     async fn unfetched(&self) -> usize {
         let mut count = 0;
@@ -130,12 +142,32 @@ async fn what_its_stored_head_does_not_know_is_decided_on_and_made_up_for() {
         all.cut(all.ask(tagged("one"))).await;
         let stored =
             async |all: &Earlier| all.bench.conversations().head(all.first).await.unwrap().unwrap();
-        let folded = all.bench.conversations().folded(all.first).await.unwrap().unwrap();
-        assert_eq!((stored(&all).await.seq, folded.seq), (3, 4), "it was committed all the same");
+        let folded = async |all: &Earlier| {
+            all.bench.conversations().folded(all.first).await.unwrap().unwrap()
+        };
+        let seqs = (stored(&all).await.seq, folded(&all).await.seq);
+        assert_eq!(seqs, (3, 4), "it was committed all the same");
         all.goes_on(restarts).await;
-        assert_eq!(stored(&all).await, folded, "restarts: {restarts}");
+        assert_eq!(stored(&all).await, folded(&all).await, "restarts: {restarts}");
+        assert_eq!(stored(&all).await.tags, ["one"], "restarts: {restarts}");
         all.ask(tagged("two")).await.unwrap();
         assert_eq!(stored(&all).await.tags, ["one", "two"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_follows_it_hears_of_what_was_committed_unseen_though_nothing_happens_in_it_again() {
+    for is_gone in [false, true] {
+        let all = earlier(hello()).await;
+        all.cut(all.ask(tagged("one"))).await;
+        if is_gone {
+            // Another one came first.
+            let item = says(vec![phone("1")], "m2", "hello");
+            all.bench.desk.ingest(&account(), vec![item]).await.unwrap();
+        }
+        all.heard_of(5).await;
+        let head = all.bench.conversations().head(all.first).await.unwrap().unwrap();
+        assert_eq!((head.seq, head.tags), (5, vec!["one".to_owned()]), "once");
     }
 }
 

@@ -266,6 +266,44 @@ async fn what_was_left_in_an_hour_that_is_still_to_come_by_a_clock_behind_is_tak
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_for_ever_is_found_by_each_start_and_has_none_look_through_all_hours_since() {
+    let mut bench = Bench::new().await;
+    bench.desk.begin().await.unwrap();
+    bench.desk.ingest(&account(), vec![says(vec![phone("1")], "m1", "hello")]).await.unwrap();
+    send(&bench, bench.open().await[0].id, None, "Hi").await;
+    for _ in 0..3 {
+        let later = bench.clock.now() + Duration::from_secs(24 * 3600);
+        bench.clock.set(later);
+        bench.restart().await;
+        assert_eq!(bench.desk.recover().await.unwrap(), 1);
+        assert_eq!(bench.conversations().swept(0).await.unwrap(), Some(hour(later) - 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changed_nothing_changes_nothing_when_its_key_comes_again() {
+    for restarts in [false, true] {
+        let (mut bench, id) = opened().await;
+        let key = IdempotencyKey { key: [1; 16], digest: [0; 16] };
+        let (open, closed) = (ConversationStatus::Open, ConversationStatus::Resolved);
+        let set = async |bench: &Bench, key, status| {
+            let command = Command::SetStatus { status };
+            let answer = bench.desk.ask(admin(), id, key, command).await.unwrap();
+            (answer.changed, answer.conversation.unwrap().status)
+        };
+        assert_eq!(set(&bench, Some(key), open).await, (false, open));
+        assert_eq!(set(&bench, None, closed).await, (true, closed));
+        if restarts {
+            bench.restart().await;
+        }
+        assert_eq!(set(&bench, Some(key), open).await, (false, closed), "restarts: {restarts}");
+        let other = IdempotencyKey { digest: [1; 16], ..key };
+        let command = Command::SetStatus { status: open };
+        bench.desk.ask(admin(), id, Some(other), command).await.unwrap_err();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_start_that_finds_no_mark_begins_where_it_is() {
     let bench = Bench::new().await;
     let now = hour(bench.clock.now());

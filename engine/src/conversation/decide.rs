@@ -92,11 +92,12 @@ pub fn decide(
         Command::Settle => Ok(belonging::settle(state, context)),
         Command::Look => Ok(turn(state, envelope, context)?.done(None)),
     }?;
-    if let Some(IdempotencyKey { key, digest }) = envelope.key.filter(|_| decision.answer.changed) {
+    if let Some(IdempotencyKey { key, digest }) = envelope.key {
         let made = decision.rows.iter().find(|row| {
             decision.answer.message.as_ref().is_some_and(|message| message.id == row.message.id)
         });
-        decision.key = Some(UsedKey { key, digest, place: made.map(|row| row.place) });
+        let (place, changed) = (made.map(|row| row.place), decision.answer.changed);
+        decision.key = Some(UsedKey { key, digest, place, changed });
     }
     Ok(decision)
 }
@@ -132,7 +133,7 @@ fn repeated(
         turn.row(place)?;
     }
     let mut decision = turn.done(used.place);
-    decision.answer = Answer { changed: true, ..decision.answer };
+    decision.answer = Answer { changed: used.changed, ..decision.answer };
     Ok(Some(decision))
 }
 

@@ -2,6 +2,7 @@
 
 use engine::conversation::ContentAt;
 use engine::conversation::contents::{self, Changed, needed};
+use engine::fact::UsedKey;
 use engine::id::{AccountId, ConversationId, MessageId};
 use engine::message::{Place, block_of};
 use serde::{Deserialize, Serialize};
@@ -115,9 +116,11 @@ fn references<'a>(write: &'a Write<'_>) -> impl Iterator<Item = Change> + 'a {
         let is_beside = made(write, seq, place).is_some();
         (!is_beside).then(|| Reference(conversation, place, None).put(account, external))
     });
-    let keys =
-        write.commit.keys.iter().map(|used| put(&KEYS, alone(Part::Uuid(used.key)), encode(used)));
-    refs.chain(keys)
+    refs.chain(write.commit.keys.iter().map(put_key))
+}
+
+pub(super) fn put_key(used: &UsedKey) -> Change {
+    put(&KEYS, alone(Part::Uuid(used.key)), encode(used))
 }
 
 /// The message that this fact makes.

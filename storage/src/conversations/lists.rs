@@ -180,6 +180,19 @@ impl Conversations {
         Ok(all)
     }
 
+    /// Enters when threads were at work.
+    pub async fn enter(
+        &self,
+        worked: Vec<(ThreadId, Worked)>,
+        stamp: Stamp,
+    ) -> Result<(), StoreError> {
+        for some in worked.chunks(PAGE) {
+            let entered = some.iter().map(|(thread, worked)| worked.put(*thread));
+            self.apply(entered.collect(), stamp).await?;
+        }
+        Ok(())
+    }
+
     /// Whether something is not derived of the newest commit of a thread that was at work since the mark.
     pub async fn is_behind(&self, now: i64) -> Result<bool, StoreError> {
         let from = self.swept(0).await?.unwrap_or(now).min(now);
