@@ -216,15 +216,6 @@ impl Desk {
         self.order(thread, envelope, Permit::own()).await
     }
 
-    /// The newest messages of a conversation that was looked at, newest first.
-    pub async fn newest(
-        &self,
-        head: &Conversation,
-        limit: usize,
-    ) -> Result<Vec<MessageRow>, StoreError> {
-        self.world.conversations.messages(head, (u64::MAX, 0), limit).await
-    }
-
     /// The facts of a conversation behind `after`, up to `until`, which must be durable.
     pub async fn facts(
         &self,
@@ -235,7 +226,8 @@ impl Desk {
         let (conversations, mut next) = (&self.world.conversations, after + 1);
         let mut facts = Vec::new();
         while next <= until {
-            let commits = conversations.commits(conversation, next, COMMITS_READ).await?;
+            let most = usize::try_from(until - next + 1).unwrap_or(COMMITS_READ).min(COMMITS_READ);
+            let commits = conversations.commits(conversation, next, most).await?;
             let Some(last) = commits.last().map(Commit::last) else { break };
             for commit in commits {
                 for (seq, recorded) in commit.numbered() {

@@ -113,7 +113,7 @@ const PLACES: usize = 4093;
 /// those with more than [`MAILS`] fewer: each may have tens of megabytes.
 const SHORT_PAGES: usize = 8;
 const LONG_PAGES: usize = 2;
-const MAILS: usize = 8;
+const MAILS: u64 = 8;
 /// With so many nothing is kept any more.
 const DOUBTED_MAX: usize = 100_000;
 
@@ -295,7 +295,7 @@ impl MailPages {
     }
 
     /// For a page of so many.
-    fn of(&self, mails: usize) -> &Turns {
+    fn of(&self, mails: u64) -> &Turns {
         if mails > MAILS { &self.long } else { &self.short }
     }
 }
@@ -315,14 +315,28 @@ impl Desk {
     ) -> Result<Page, Failure> {
         let answer = self.ask(viewer, conversation, None, Command::Look).await?;
         let head = Arc::unwrap_or_clone(answer.conversation.ok_or(Refused::NotFound)?);
+        Ok(self.page_of(head, asked).await?)
+    }
+
+    /// The same of a conversation as it was found.
+    pub(crate) async fn page_of(
+        &self,
+        head: Conversation,
+        asked: Asked,
+    ) -> Result<Page, StoreError> {
         let Asked { before, after, skip, limit } = asked;
-        let turn = match head.channel {
-            Channel::Email => Some(self.pages().mails.of(limit).take(head.tenant, 0).await),
-            _ => None,
-        };
+        let turn = self.reading_turn(&head, limit as u64).await;
         let conversations = &self.world().conversations;
         let (rows, newest) = conversations.page(&head, (before, after), (skip, limit)).await?;
         Ok(Page { head, rows, newest, _turn: turn })
+    }
+
+    /// The turn in which so many messages of a conversation are read at once; `None`: they need none.
+    pub(crate) async fn reading_turn(&self, head: &Conversation, messages: u64) -> Option<Turn> {
+        match head.channel {
+            Channel::Email => Some(self.pages().mails.of(messages).take(head.tenant, 0).await),
+            _ => None,
+        }
     }
 
     /// Messages of a conversation with `after < seq < before` (the bounds), newest first, at most

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use engine::conversation::{Command, Conversation, Refused};
 use engine::id::ConversationId;
-use engine::message::MessageRow;
 
 use super::hub::event;
 use super::session::{Push, Session};
 use super::sight::{Followed, Shows, may_follow, may_see};
-use super::topic::{Joined, Topic};
+use super::topic::{About, Joined, Topic};
 use super::{Stream, Wire};
 use crate::failure::Failure;
 use crate::inbox::Counters;
+use crate::pages::{Asked, Page};
 use crate::tenants::TenantState;
 
 /// Where somebody was in a stream.
@@ -40,7 +40,7 @@ pub struct Started<W> {
 /// How things stand in a stream.
 pub enum Snapshot {
     /// The newest messages come first.
-    Conversation { head: Box<Conversation>, rows: Vec<MessageRow> },
+    Conversation(Box<Page>),
     /// The newest conversations of a list.
     List { heads: Vec<Conversation>, counters: Counters },
     /// All agents.
@@ -65,10 +65,12 @@ pub enum NotFollowed {
     Failed(Failure),
 }
 
+/// Messages of a snapshot.
+const SNAPSHOT: Asked = Asked { before: u64::MAX, after: 0, skip: 0, limit: SNAPSHOT_ROWS };
 /// Rows of a snapshot.
 const SNAPSHOT_ROWS: usize = 50;
-/// Events of one frame of what is read again: each may show a long text.
-const READ_EVENTS: usize = 16;
+/// Events of one frame of what is read again, and in memory at once: each may show a long mail.
+const READ_EVENTS: u64 = 16;
 
 impl<W: Wire> Session<W> {
     /// Begins to follow a stream: from a position, where all that was missed since is at hand;
@@ -159,9 +161,8 @@ impl<W: Wire> Session<W> {
         }
         let snapshot = match snapshot {
             true => {
-                let rows = self.sources.desk.newest(&head, SNAPSHOT_ROWS).await;
-                let rows = rows.map_err(Failure::from)?;
-                Some(Snapshot::Conversation { head: Box::new(head), rows })
+                let page = self.sources.desk.page_of(head, SNAPSHOT).await;
+                Some(Snapshot::Conversation(Box::new(page.map_err(Failure::from)?)))
             }
             false => None,
         };
@@ -200,11 +201,14 @@ impl<W: Wire> Session<W> {
             }
         };
         let (ids, counters) = self.sight.feed.inbox.first(list, SNAPSHOT_ROWS);
-        shows
-            .extend(ids.iter().map(|id| Shows { stream, about: Some(self.sight.feed.about(*id)) }));
+        let moves = Some(self.sight.feed.moves());
         let mut heads = self.sources.desk.heads(self.sight.caller.tenant, &ids).await?;
         // What left the list meanwhile is not of it.
         heads.retain(|head| !head.status.is_closed() && list.holds(head.assignee));
+        shows.extend(heads.iter().map(|head| {
+            let about = About::Conversation { id: head.id, moves };
+            Shows { stream, about: Some(about) }
+        }));
         Ok(Snapshot::List { heads, counters })
     }
 
@@ -229,9 +233,12 @@ impl<W: Wire> Session<W> {
             return Ok(None);
         }
         let head = self.look(id).await?;
-        let facts = self.sources.desk.facts(id, after, until).await?;
-        let (mut frames, mut bytes) = (Vec::new(), 0);
-        for facts in facts.chunks(READ_EVENTS) {
+        let (mut frames, mut bytes, mut next) = (Vec::new(), 0, after);
+        let _turn = self.sources.desk.reading_turn(&head, READ_EVENTS.min(until - after)).await;
+        while next < until {
+            let last = until.min(next + READ_EVENTS);
+            let facts = self.sources.desk.facts(id, next, last).await?;
+            next = last;
             let events: Vec<_> = facts
                 .iter()
                 .map(|fact| {

@@ -18,6 +18,7 @@ use engine::time::Timestamp;
 use storage::StoreError;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::follow::Position;
 use super::presence::Leaving;
@@ -51,6 +52,8 @@ pub(super) struct Feed<W> {
     /// Held, so that its lists are in memory as long as somebody may follow them.
     pub(super) inbox: Arc<Inbox>,
     topics: Mutex<HashMap<Stream, Arc<Topic<W>>>>,
+    /// When those were looked for last to which nobody came back.
+    tidied: Mutex<Instant>,
     /// Of each person, the queues of open sessions, oldest first.
     sessions: Mutex<HashMap<AgentId, VecDeque<Arc<Queue<W>>>>>,
     /// How often conversations changed hands: what was made before the last time is looked at again
@@ -84,6 +87,8 @@ pub struct FeedLimits {
 pub(super) const FRAME_EVENTS: usize = 64;
 /// So long a list's ring outlives its last follower.
 const RING_KEPT: Duration = Duration::from_secs(600);
+/// All streams of a tenant are looked through at most so often: commits wait meanwhile.
+const TIDIED_EVERY: Duration = Duration::from_secs(60);
 
 impl<W> Clone for Hub<W> {
     fn clone(&self) -> Self {
@@ -144,7 +149,9 @@ impl<W: Wire> Hub<W> {
         let is_deletion = |recorded: &Recorded| matches!(recorded.fact, Fact::Deleted { .. });
         if commit.facts.iter().any(is_deletion) {
             // Rows from before show what is gone.
-            feed.topics().values().for_each(|topic| topic.forget(after.id));
+            let topics = feed.topics();
+            let is_ring = |topic: &&Arc<Topic<W>>| !matches!(topic.stream, Stream::Conversation(_));
+            topics.values().filter(is_ring).for_each(|topic| topic.forget(after.id));
         }
         if let Some(change) = change
             && before.as_ref().is_none_or(|before| looks_different(before, after))
@@ -234,7 +241,8 @@ impl<W: Wire> Hub<W> {
         tenants.retain(|id, feed| *id == tenant || Arc::strong_count(feed) > 1 || feed.is_kept());
         let feed = || {
             let (topics, sessions) = (Mutex::default(), Mutex::default());
-            Arc::new(Feed { inbox, topics, sessions, moves: AtomicU64::new(0) })
+            let (tidied, moves) = (Mutex::new(Instant::now()), AtomicU64::new(0));
+            Arc::new(Feed { inbox, topics, tidied, sessions, moves })
         };
         Ok(tenants.entry(tenant).or_insert_with(feed).clone())
     }
@@ -397,7 +405,11 @@ impl<W: Wire> Feed<W> {
         if !topic.leave(queue) && is_log {
             topics.remove(&topic.stream);
         }
-        topics.retain(|_, topic| !topic.is_left_for(RING_KEPT));
+        let mut tidied = self.tidied.lock().unwrap_or_else(PoisonError::into_inner);
+        if tidied.elapsed() >= TIDIED_EVERY {
+            *tidied = Instant::now();
+            topics.retain(|_, topic| !topic.is_left_for(RING_KEPT));
+        }
     }
 
     /// How often conversations changed hands.

@@ -75,6 +75,8 @@ pub enum Push<W> {
     Closed(Cut),
 }
 
+/// No owner has it.
+const NEVER: u64 = 0;
 /// That somebody writes is passed on at most so often.
 const TYPING_EVERY: Duration = Duration::from_secs(3);
 
@@ -103,12 +105,15 @@ impl<W: Wire> Session<W> {
         &self.sight.caller
     }
 
-    /// Goes on under another login of the same person. Answers whether it is the same.
+    /// Goes on under another login of the same person, who may follow less by it. Answers whether it is
+    /// the same.
     pub fn renew(&mut self, caller: Caller) -> bool {
         let same =
             (caller.tenant, caller.agent) == (self.sight.caller.tenant, self.sight.caller.agent);
         if same {
             self.sight.caller = caller;
+            // All that it follows is looked at again before anything else is told.
+            self.sight.epoch = NEVER;
         }
         same
     }

@@ -1,7 +1,7 @@
 //! A socket after its hello: passes on what happens, does what is asked, looks at the time.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use actors::feed::{Cut, Push, Session, Started, Stream, Wake, Wire as _};
 use axum::body::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, timeout};
 
 use super::pipe::Pipe;
@@ -127,7 +128,7 @@ impl<'a> Connection<'a> {
         if let Poll::Ready(heard) = self.pipe.poll_hear(context) {
             return Poll::Ready(Next::Heard(heard));
         }
-        if self.timer.as_mut().poll(context).is_ready() {
+        if is_due(self.timer.as_mut(), context) {
             return Poll::Ready(Next::Time);
         }
         let may_rest = self.pipe.is_at_rest(context);
@@ -143,10 +144,14 @@ impl<'a> Connection<'a> {
         }
         self.session.begin();
         let (mut answers, mut missed) = (Vec::with_capacity(subs.len()), Vec::new());
-        let (mut bytes, most) = (0, HELLO_QUEUES * self.app.config.limits.socket_queue_bytes);
-        for sub in subs {
+        let limits = &self.app.config.limits;
+        let (mut bytes, most) = (0, HELLO_QUEUES * limits.socket_queue_bytes);
+        // What cannot be followed is looked for, too, and costs no command.
+        let count = limits.subscriptions_per_socket;
+        for (n, sub) in subs.into_iter().enumerate() {
+            self.is_cut().await?;
             // All of it is one answer.
-            let followed = match bytes < most {
+            let followed = match bytes < most && n < count {
                 true => self.follow(&sub).await,
                 false => Err(Refusal::too_much()),
             };
@@ -183,6 +188,14 @@ impl<'a> Connection<'a> {
         self.push_all(missed)?;
         self.flush().await?;
         self.look_at_the_time().await
+    }
+
+    /// Whether the session is ended from this side.
+    async fn is_cut(&self) -> Result<(), End> {
+        match poll_fn(|context| Poll::Ready(self.session.poll_cut(context))).await {
+            Poll::Ready(cut) => Err(cut.into()),
+            Poll::Pending => Ok(()),
+        }
     }
 
     /// Sends what a wake brings, and what waits behind it, as one write.
@@ -471,10 +484,42 @@ impl<'a> Connection<'a> {
     }
 }
 
+/// Whether it is time. Also where the task has done all that it may in one turn, which would else look like
+/// time to wait for: what comes without an end could have it so for ever.
+fn is_due(timer: Pin<&mut Sleep>, context: &mut Context<'_>) -> bool {
+    pin!(unconstrained(timer)).poll(context).is_ready()
+}
+
 /// How large a push is that may be.
 fn size(push: &Push<Frame>) -> usize {
     match push {
         Push::Frame(frame, _) => frame.bytes(),
         Push::Skip { .. } | Push::Forbidden(_) | Push::Reset(_) | Push::Closed(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use tokio::task::coop::{has_budget_remaining, poll_proceed};
+
+    use super::is_due;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_is_looked_at_though_much_is_heard() {
+        let mut timer = Box::pin(tokio::time::sleep(Duration::from_secs(1)));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let is_due = poll_fn(|context| {
+            while has_budget_remaining() {
+                if let Poll::Ready(restore) = poll_proceed(context) {
+                    restore.made_progress();
+                }
+            }
+            Poll::Ready(is_due(timer.as_mut(), context))
+        });
+        assert!(is_due.await);
     }
 }

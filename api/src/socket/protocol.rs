@@ -219,16 +219,16 @@ pub(super) fn weight(value: &Value) -> usize {
 /// How things stand in a stream, for one person.
 pub(super) fn snapshot(snapshot: Snapshot, me: AgentId) -> Value {
     match snapshot {
-        Snapshot::Conversation { head, rows } => {
-            let (mut messages, mut bytes) = (Vec::with_capacity(rows.len()), 0);
-            for message in rows.into_iter().map(|row| json!(row.message)) {
+        Snapshot::Conversation(page) => {
+            let (mut messages, mut bytes) = (Vec::with_capacity(page.rows.len()), 0);
+            for message in page.rows.iter().map(|row| json!(row.message)) {
                 bytes += weight(&message);
                 if bytes > SNAPSHOT_BYTES && !messages.is_empty() {
                     break;
                 }
                 messages.push(message);
             }
-            json!({"conversation": ConversationView::of(&head), "messages": messages})
+            json!({"conversation": ConversationView::of(&page.head), "messages": messages})
         }
         Snapshot::List { heads, counters } => {
             let conversations: Vec<_> = heads.iter().map(ConversationView::of).collect();

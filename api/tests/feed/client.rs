@@ -71,9 +71,9 @@ impl Fold {
     fn begin(&mut self, snapshot: &Snapshot) {
         (self.messages, self.heads) = Default::default();
         match snapshot {
-            Snapshot::Conversation { head, rows } => {
-                self.heads.insert(head.id.to_string(), shown(head));
-                for row in rows {
+            Snapshot::Conversation(page) => {
+                self.heads.insert(page.head.id.to_string(), shown(&page.head));
+                for row in &page.rows {
                     let message = serde_json::to_value(&row.message).unwrap();
                     self.messages.insert(row.message.id.to_string(), message);
                 }
@@ -389,7 +389,7 @@ impl Client {
 
 fn snapshot_of(snapshot: &Snapshot) -> Vec<ConversationId> {
     match snapshot {
-        Snapshot::Conversation { head, .. } => vec![head.id],
+        Snapshot::Conversation(page) => vec![page.head.id],
         Snapshot::List { heads, .. } => heads.iter().map(|head| head.id).collect(),
         Snapshot::Agents(_) | Snapshot::Agent(_) => Vec::new(),
     }

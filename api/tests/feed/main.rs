@@ -3,6 +3,8 @@
 //! left.
 
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod elsewhere;

@@ -33,6 +33,8 @@ struct Run {
     limits: FeedLimits,
     /// Somebody has a role of the shop's own, of which what it allows changes.
     has_clerk: bool,
+    /// Customers come back after days, to another conversation.
+    has_earlier: bool,
 }
 
 /// Something happens.
@@ -138,11 +140,15 @@ async fn run(seed: u64, steps: u64, below: Below, run: &Run) {
     let (mut chance, mut owners) = (Chance::of(!seed), Owners::default());
     // Apart, so that seeds mean what they meant.
     let mut rests = Chance::of(seed.rotate_left(32));
+    let mut days = Chance::of(seed.rotate_left(16));
     let encodings = [Encoding::Json, Encoding::MessagePack];
     let mut clients =
         [BOSS, ANA, BEN, BEN].map(|agent| Client::new(agent, encodings[chance.index(2)]));
     for n in 0..steps {
         shop.failing.store(if chance.permille(400) { 120 } else { 0 }, Ordering::Release);
+        if run.has_earlier && days.permille(60) {
+            shop.days_pass();
+        }
         step(n, &mut chance, &mut shop, &mut owners, &mut clients).await;
         settle().await;
         for client in &mut clients {
@@ -217,7 +223,7 @@ fn with_seed(seed: u64, of: &Run) {
 
 #[test]
 fn whatever_fails_every_client_ends_with_what_it_may_see() {
-    let of = Run { limits: limits(), has_clerk: false };
+    let of = Run { limits: limits(), has_clerk: false, has_earlier: false };
     for seed in seeds(100, 50).chain(FOUND) {
         with_seed(seed, &of);
     }
@@ -226,7 +232,7 @@ fn whatever_fails_every_client_ends_with_what_it_may_see() {
 #[test]
 fn whoever_is_slow_is_cut_and_ends_with_what_it_may_see_all_the_same() {
     let narrow = FeedLimits { queue_frames: 6, replay_events: 10, ..limits() };
-    let of = Run { limits: narrow, has_clerk: false };
+    let of = Run { limits: narrow, has_clerk: false, has_earlier: false };
     for seed in seeds(100, 50) {
         with_seed(seed, &of);
     }
@@ -234,8 +240,16 @@ fn whoever_is_slow_is_cut_and_ends_with_what_it_may_see_all_the_same() {
 
 #[test]
 fn whoever_has_a_role_that_is_changed_ends_with_what_it_lets_them_see() {
-    let of = Run { limits: limits(), has_clerk: true };
+    let of = Run { limits: limits(), has_clerk: true, has_earlier: false };
     for seed in seeds(60, 30) {
+        with_seed(seed, &of);
+    }
+}
+
+#[test]
+fn whoever_follows_earlier_conversations_of_a_customer_ends_with_what_became_of_them() {
+    let of = Run { limits: limits(), has_clerk: false, has_earlier: true };
+    for seed in seeds(100, 50) {
         with_seed(seed, &of);
     }
 }

@@ -31,6 +31,7 @@ use storage::memory::Memory;
 use storage::names::Names;
 use storage::seed::Chance;
 use storage::settings::Settings;
+use storage::tables::LOG;
 use storage::{Stamp, Store};
 use uuid::Uuid;
 
@@ -75,6 +76,8 @@ pub(crate) struct Shop {
     pub(crate) faulty: Arc<Faulty>,
     /// Of a thousand calls of the desk's store so many fail.
     pub(crate) failing: Arc<AtomicU64>,
+    /// Rows of conversations that the desk has read.
+    pub(crate) reads: Arc<AtomicU64>,
     /// What is stored, without faults.
     pub(crate) stored: Conversations,
     memory: Arc<dyn Store>,
@@ -153,7 +156,12 @@ impl Shop {
         let memory: Arc<dyn Store> = Arc::new(Memory::new(Arc::new(move || now.now())));
         let failing = Arc::new(AtomicU64::new(0));
         let (fails, mut chance) = (failing.clone(), Chance::of(seed));
+        let reads = Arc::new(AtomicU64::new(0));
+        let count = reads.clone();
         let faulty = Faulty::new(memory.clone(), move |call| {
+            if matches!(call, Call::Get(table, _) if table.name == LOG.name) {
+                count.fetch_add(1, Ordering::AcqRel);
+            }
             fate(fails.load(Ordering::Acquire), below, call, &mut chance)
         });
         let stored = Faulty::new(memory.clone(), |_| Fate::Done);
@@ -177,6 +185,7 @@ impl Shop {
             inboxes,
             faulty,
             failing,
+            reads,
             stored,
             memory,
             clock,
@@ -259,6 +268,11 @@ impl Shop {
     pub(crate) async fn ask(&self, id: ConversationId, command: Command) -> Result<(), Failure> {
         let boss = self.viewer(BOSS).await.unwrap();
         self.sources.desk.ask(boss, id, None, command).await.map(drop)
+    }
+
+    /// Whoever wrote before begins another conversation, if theirs is closed.
+    pub(crate) fn days_pass(&self) {
+        self.clock.set(self.clock.now() + Duration::from_secs(48 * 3600));
     }
 
     /// A customer writes; what is not taken is not acknowledged.

@@ -43,6 +43,18 @@ async fn an_agent_is_told_of_its_own_and_of_nobody_s_conversations() {
 }
 
 #[tokio::test]
+async fn whoever_goes_on_with_a_key_that_allows_less_follows_no_more_than_it_allows() {
+    let org = Org::found().await;
+    let draft = json!({"name": "Narrow", "permissions": ["developer.access"]});
+    let key = org.admin.post("/api/api-keys", draft).await.is(201)["key"].take();
+    let mut live = Live::following(&org.admin, &["i:all"]).await;
+    live.ask(json!({"op": "auth", "token": key})).await.unwrap();
+    let (_, end) = live.until("unsub", "i:all").await;
+    assert_eq!(end["code"], 2403);
+    assert_eq!(live.follow(json!({"s": "i:all"})).await, Err(103));
+}
+
+#[tokio::test]
 async fn what_waits_for_one_who_loses_sight_of_it_is_not_sent() {
     let org = Org::found().await;
     let (ana, bea) = (org.hire("agent").await, org.hire("agent").await);

@@ -6,6 +6,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
+use uuid::Uuid;
 
 use crate::small::{Person, server};
 
@@ -91,6 +92,24 @@ async fn a_hello_tells_no_more_than_may_wait_and_what_is_left_is_followed_by_its
         let said: Value = serde_json::from_str(said.to_text().unwrap()).unwrap();
         assert_eq!(said["ok"]["snap"]["messages"].as_array().unwrap().len(), 1, "{said}");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_hello_looks_for_no_more_streams_than_may_be_followed() {
+    let server = server(|config| config.limits.subscriptions_per_socket = 3).await;
+    let person = Person::of(&server, "shop").await;
+    let subs = (0..50).map(|n| json!({"s": format!("c:{}", Uuid::from_u128(n))}));
+    let subs: Vec<_> = subs.collect();
+    let (mut socket, _) = connect_async(format!("ws://{}/api/ws", server.address)).await.unwrap();
+    let hello = json!({"id": 1, "op": "hello", "token": person.token, "subs": subs});
+    socket.send(Message::text(hello.to_string())).await.unwrap();
+    let said = socket.next().await.unwrap().unwrap();
+    let said: Value = serde_json::from_str(said.to_text().unwrap()).unwrap();
+    let codes = |n: usize| said["ok"]["subs"][n]["err"]["code"].as_u64().unwrap();
+    let codes: Vec<_> = (0..50).map(codes).collect();
+    // One's own is one of three.
+    assert_eq!((&codes[..2], &codes[2..]), (&[102; 2][..], &[111; 48][..]));
     server.stop().await;
 }
 
