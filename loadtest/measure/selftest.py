@@ -12,6 +12,8 @@ from measure import histogram
 from measure.goals.bars import Bar, chosen, judge, ratio, shown, table, value
 from measure.goals.run import GROUPS, kept
 from measure.goals.wanted import BARS
+from measure.servers import counted
+from measure.webhooks import medians
 
 LESS = Bar("2", "less is better", "g", "<=", 1.0, 0.5, ratio("a", "b", "cost"))
 MORE = Bar("1", "more is better", "g", ">=", 10, 20, value("a", "rate"))
@@ -58,6 +60,29 @@ class Verdicts(unittest.TestCase):
     def test_what_is_only_told_is_neither_met_nor_missed(self):
         told = Bar("1", "told", "g", "", None, None, value("a", "cost"))
         self.assertEqual(judge(told, rounds(1, 2, 3)).verdict, "told")
+
+
+class Counts(unittest.TestCase):
+    def row(self, **report):
+        return counted(report, {"cost": 1.0}, {"p99_ms": 7.0})
+
+    def test_what_the_generator_was_late_for_is_no_latency_of_a_server(self):
+        latency, cost = (Bar("16b", "latency", "g", "<=", 9, None, value("a", key)) for key in ("p99_ms", "cost"))
+        late = [{"a": self.row(late_us_p99=1_500)}] * 3
+        self.assertEqual((judge(latency, late).verdict, judge(cost, late).verdict), ("not measured", "met"))
+        self.assertIn("1.5 ms late", judge(latency, late).reason)
+        for in_time in ({"late_us_p99": 1_000}, {"late_us_p99": None}):
+            self.assertEqual(judge(latency, [{"a": self.row(**in_time)}] * 3).verdict, "met")
+
+    def test_a_round_in_which_not_all_was_as_it_should_be_does_not_count(self):
+        cost = Bar("1", "cost", "g", "<=", 9, None, value("a", "cost"))
+        rows = [{"a": self.row(late_us_p99=1)}] * 2 + [{"a": self.row(late_us_p99=1, fault="not all was accepted: {503: 1}")}]
+        self.assertEqual(judge(cost, rows).verdict, "not measured")
+        self.assertIn("not all was accepted", judge(cost, rows).reason)
+
+    def test_medians_are_of_what_counts(self):
+        rows = [{"a": 1, "why no b": "late"}, {"a": 3, "b": 5}, {"a": 90, "b": 90, "missing": "not all"}, {"a": 2}]
+        self.assertEqual(medians(rows), {"a": 2, "b": 5})
 
 
 class Tables(unittest.TestCase):

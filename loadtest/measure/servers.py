@@ -14,6 +14,8 @@ import urllib.request
 from measure.machine import free_address, process, processes, resident, spent
 
 NUMBER, SECRET = "106540352242922", "omni-bench-app-secret"
+# A generator that is later than this measures itself.
+LATE_MS = 1
 RELEASE = pathlib.Path(os.environ.get("RELEASE") or pathlib.Path(__file__).resolve().parents[2] / "target" / "release")
 
 
@@ -144,8 +146,19 @@ def load(server, **options):
     if len(processes(server.roots)) > 1:
         report["server"]["cpu_us"] = (spent(server.roots) - before) * 1e6 / report["requests"]
     if not is_good:
-        print("NOT ALL ACCEPTED:", report["statuses"], report["errors"], report["unanswered"])
+        report["fault"] = f"not all was accepted: {report['statuses']} {report['errors']}, {report['unanswered']} unanswered"
+        print("NOT ALL ACCEPTED:", report["fault"])
     return report
+
+
+def counted(report, figures, latencies):
+    """The row of a report: it says so where it does not count, since not all was as it should be, or where its latencies do
+    not, since the generator was late."""
+    late = (report.get("late_us_p99") or 0) / 1000
+    if late > LATE_MS:
+        latencies = {f"why no {key}": f"the generator was {late:.1f} ms late (p99)" for key in latencies}
+    fault = {"missing": report["fault"]} if "fault" in report else {}
+    return figures | latencies | fault
 
 
 def settings(pairs):

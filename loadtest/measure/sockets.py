@@ -11,7 +11,11 @@ def watched(server, **options):
     """Sockets that listen; whether all got everything."""
     report, is_good = loadtest("sockets", server, **options)
     if not is_good:
-        print("NOT ALL DELIVERED: missing", report["missing"], "repeated", report["repeats"], "ended", report["ended"])
+        report["fault"] = (
+            f"not all was delivered: {report['missing']} missing, {report['repeats']} repeated, {report['refused']} refused,"
+            f" ended {report['ended']}"
+        )
+        print("NOT ALL DELIVERED:", report["fault"])
     return report, is_good
 
 

@@ -5,14 +5,14 @@ import json
 import statistics
 
 from measure.machine import quiet, scratch
-from measure.servers import beside, engine, load
+from measure.servers import beside, counted, engine, load
 
 
 def closed(server, seconds, connections=64, **options):
     """The most that a closed loop gets."""
     most = load(server, rate=0, **{"for": seconds}, connections=connections, **options)
     row = {"rate": most["achieved_rate"], "cpu_us": most["server"]["cpu_us"], "generator_us": most["generator_us"]}
-    return row | {f"closed_{p}_ms": most["latency_us"][p] / 1000 for p in ("p50", "p99")}
+    return counted(most, row, {f"closed_{p}_ms": most["latency_us"][p] / 1000 for p in ("p50", "p99")})
 
 
 def grown(server, before):
@@ -31,12 +31,24 @@ def opened(server, rate, seconds):
     """Latency in an open loop, from when each was due."""
     steady = load(server, rate=rate, **{"for": seconds}, connections=256)
     row = {"open_rate": rate, "open_cpu_us": steady["server"]["cpu_us"], "late_p99_ms": steady["late_us_p99"] / 1000}
-    return row | {f"open_{p}_ms": steady["latency_us"][p] / 1000 for p in ("p50", "p99", "p999")}
+    return counted(steady, row, {f"open_{p}_ms": steady["latency_us"][p] / 1000 for p in ("p50", "p99", "p999")})
 
 
 def single(server):
     """One connection, one webhook at a time."""
-    return {"single_p50_ms": load(server, rate=0, **{"for": 2}, connections=1)["latency_us"]["p50"] / 1000}
+    one = load(server, rate=0, **{"for": 2}, connections=1)
+    return counted(one, {}, {"single_p50_ms": one["latency_us"]["p50"] / 1000})
+
+
+def told(row):
+    return ", ".join(f"{key} {value}" if isinstance(value, str) else f"{key} {value:.2f}" for key, value in row.items())
+
+
+def medians(rows):
+    """Of what counts."""
+    good = [row for row in rows if "missing" not in row]
+    keys = dict.fromkeys(key for row in good for key, value in row.items() if not isinstance(value, str))
+    return {key: statistics.median(row[key] for row in good if key in row) for key in keys}
 
 
 def speed(args):
@@ -56,15 +68,19 @@ def speed(args):
                 row["open_idle"] = quiet(args.quiet)
                 row |= opened(server, rate, args.seconds) | single(server)
             found[name] = row
-            print(f"round {number + 1} {name}:", ", ".join(f"{k} {v:.2f}" for k, v in row.items()), flush=True)
+            print(f"round {number + 1} {name}:", told(row), flush=True)
         rounds.append(found)
     print()
     for name, _ in programs:
-        keys = rounds[0][name].keys()
-        print(f"{name}:", ", ".join(f"{k} {statistics.median(r[name][k] for r in rounds):.2f}" for k in keys))
+        print(f"{name}:", told(medians([one[name] for one in rounds])))
     for name, _ in programs[1:]:
         for key in ("rate", "cpu_us", "open_cpu_us", "open_p50_ms", "open_p99_ms", "single_p50_ms"):
-            ratios = [one["engine"][key] / one[name][key] for one in rounds]
+            pairs = [(one["engine"], one[name]) for one in rounds]
+            counts = lambda row: "missing" not in row and key in row
+            ratios = [over[key] / under[key] for over, under in pairs if counts(over) and counts(under)]
+            if not ratios:
+                print(f"engine / {name}, {key}: no round counts")
+                continue
             spread = ", ".join(f"{ratio:.2f}" for ratio in sorted(ratios))
             print(f"engine / {name}, {key}: {statistics.median(ratios):.2f} ({spread})")
     print(json.dumps(rounds))

@@ -3,7 +3,7 @@
 import dataclasses
 import statistics
 
-# A bar fails only where a run is beyond it by more than a tenth, and that twice.
+# A bar is missed where the median is beyond it. Where no two rounds are beyond it by more than a tenth that may be chance.
 TOLERANCE, ROUNDS, TIMES, IDLE = 1.1, 3, 2, 0.9
 
 
@@ -57,7 +57,7 @@ class Bar:
     rounds: int = ROUNDS
 
     def misses(self, found):
-        """0: it keeps the bar; 1: it misses by no more than is tolerated; 2: by more."""
+        """0: it keeps the bar; 1: it misses by no more than chance may; 2: by more."""
         if not self.sense or (found <= self.must if self.sense == "<=" else found >= self.must):
             return 0
         if self.sense == "<=":

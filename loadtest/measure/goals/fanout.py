@@ -5,7 +5,7 @@ import json
 import subprocess
 
 from measure.machine import free_address, open_files, quiet, scratch
-from measure.servers import NUMBER, SECRET, beside, engine, rested, settings
+from measure.servers import NUMBER, SECRET, beside, counted, engine, rested, settings
 from measure.sockets import watched
 
 
@@ -32,8 +32,9 @@ def compared(lab, cases):
 
     def told(name, report):
         cost = report["server"]
-        rows[name] |= {"cpu_us": cost["cpu_us"], "bytes": cost["resident_bytes_per_socket"], "p99_ms": report["latency_us"]["p99"] / 1000}
-        rows[name] |= {"generator_us": report["generator_us"], "missing_events": report["missing"], "repeats": report["repeats"]}
+        row = {"cpu_us": cost["cpu_us"], "bytes": cost["resident_bytes_per_socket"], "generator_us": report["generator_us"]}
+        row |= {"missing_events": report["missing"], "repeats": report["repeats"]}
+        rows[name] |= counted(report, row, {"p99_ms": report["latency_us"]["p99"] / 1000})
         lab.tell(name, rows[name])
         return report
 

@@ -1,7 +1,6 @@
 """Rounds on stores that hold much: traffic spread wide, restarts, pages. Each store is made once and kept in DIR."""
 
 import json
-import statistics
 import subprocess
 import urllib.request
 
@@ -9,7 +8,7 @@ from measure.machine import quiet, scratch, spent
 from measure.search import caught_up
 from measure.servers import actors, beside, engine, load, loadtest, settings
 from measure.state import fill, state
-from measure.webhooks import closed
+from measure.webhooks import closed, medians
 
 MANY, FEW = 1_000_000, 1_000
 PAGE = 50
@@ -50,7 +49,10 @@ def awake(lab):
             for name, customers in found.items():
                 parts[name].append({"idle": quiet(lab.quiet)} | closed(server, lab.seconds, customers=customers))
         for name, all in parts.items():
-            rows[name] = {key: statistics.median(part[key] for part in all) for key in all[0]} | {"awake": actors(server, "thread")}
+            rows[name] = medians(all) | {"awake": actors(server, "thread")}
+            faults = [part["missing"] for part in all if "missing" in part]
+            if faults:
+                rows[name]["missing"] = faults[0]
             if rows[name]["awake"] < conversations:
                 rows[name]["missing"] = f"only {rows[name]['awake']} of {conversations} conversations are in memory"
             lab.tell(name, rows[name])
