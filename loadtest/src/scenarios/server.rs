@@ -43,11 +43,12 @@ pub enum Provider {
 pub(super) struct Server {
     programs: Programs,
     pub(super) address: SocketAddr,
-    directory: TempDir,
     child: Option<Child>,
     provider: Option<Child>,
     provider_url: String,
     pub(super) process: Process,
+    /// The last to go: nobody writes into it any more.
+    directory: TempDir,
 }
 
 /// What all processes of a server take, whichever runs now.
@@ -107,13 +108,17 @@ impl Server {
         };
         let (child, process) = (None, Process::default());
         let mut server =
-            Self { programs, address, directory, child, provider, provider_url, process };
+            Self { programs, address, child, provider, provider_url, process, directory };
         server.rise().await?;
         Ok(server)
     }
 
-    /// Ends it without a warning and starts it again.
+    /// Ends it without a warning and starts it again. Fails if it had ended by itself: started again
+    /// it would look well.
     pub(super) async fn kill(&mut self) -> io::Result<()> {
+        if let Some(how) = self.ended() {
+            return Err(io::Error::other(how));
+        }
         self.process.ends();
         if let Some(mut child) = self.child.take() {
             child.kill().await?;
@@ -123,12 +128,18 @@ impl Server {
 
     /// Ends it in order; its scratch goes. Answers how it had ended by itself, if it had.
     pub(super) async fn stop(mut self) -> Option<String> {
-        let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
-        let last = last_line(self.directory.path());
+        let ended = self.ended();
         for child in [self.child.take(), self.provider.take()].into_iter().flatten() {
             end(child).await;
         }
-        ended.map(|status| format!("the server ended by itself ({status}): {last}"))
+        ended
+    }
+
+    /// How it has ended by itself, if it has.
+    fn ended(&mut self) -> Option<String> {
+        let status = self.child.as_mut()?.try_wait().ok()??;
+        let last = last_line(self.directory.path());
+        Some(format!("the server ended by itself ({status}): {last}"))
     }
 
     async fn rise(&mut self) -> io::Result<()> {
@@ -253,4 +264,39 @@ async fn end(mut child: Child) {
         let _ended = timeout(GRACE, child.wait()).await;
     }
     // Dropped, whatever is left of it is killed.
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Process, Programs, Provider, Server};
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+    #[tokio::test]
+    async fn a_server_that_ended_by_itself_is_not_started_again_as_if_it_had_been_killed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let script = "echo listening on nothing\necho it is full >&2\nexit 3\n";
+        std::fs::write(scratch.path().join("serve"), script).unwrap();
+        let mut server = Server {
+            // It is told `serve`, which is the script.
+            programs: Programs {
+                server: "sh".into(),
+                provider: Provider::At(String::new()),
+                scratch: scratch.path().to_owned(),
+                environment: Vec::new(),
+            },
+            address: ([127, 0, 0, 1], 0).into(),
+            child: None,
+            provider: None,
+            provider_url: String::new(),
+            process: Process::default(),
+            directory: scratch,
+        };
+        server.rise().await.unwrap();
+        let pid = server.child.as_ref().unwrap().id().unwrap();
+        let pid = WaitId::Pid(Pid::from_raw(pid.cast_signed()).unwrap());
+        // It stays for whoever started it to look at.
+        waitid(pid, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        let why = server.kill().await.unwrap_err().to_string();
+        assert_eq!(why, "the server ended by itself (exit status: 3): it is full");
+    }
 }
