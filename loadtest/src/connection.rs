@@ -36,28 +36,19 @@ impl Connection {
     }
 
     /// Connects, unless it is connected.
-    pub(crate) async fn open(&mut self) -> io::Result<&mut TcpStream> {
-        let is_idle = self.used.elapsed() > IDLE;
-        self.used = Instant::now();
-        // What the server has closed meanwhile would break with a request on it.
-        let stream = match self.stream.take().filter(|stream| !is_idle || is_quiet(stream)) {
-            Some(stream) => stream,
-            None => {
-                let stream = TcpStream::connect(self.address).await?;
-                stream.set_nodelay(true)?;
-                stream
-            }
-        };
-        Ok(self.stream.insert(stream))
+    pub(crate) async fn open(&mut self) -> io::Result<()> {
+        self.stream = Some(self.taken().await?);
+        Ok(())
     }
 
-    /// Sends a request and reads its answer whole; answers its status.
+    /// Sends a request and reads its answer whole; answers its status. Whoever gives up on it before
+    /// gives up the connection, too: what comes on it later is no answer of the next request.
     pub(crate) async fn send(&mut self, request: &[u8]) -> io::Result<u16> {
-        let sent = self.exchange(request).await;
-        if !matches!(sent, Ok((_, true))) {
-            self.stream = None;
-        }
-        sent.map(|(status, _)| status)
+        let mut stream = self.taken().await?;
+        stream.write_all(request).await?;
+        let head = self.answer(&mut stream).await?;
+        self.stream = (!head.closes).then_some(stream);
+        Ok(head.status)
     }
 
     /// Asks for a path and reads its answer whole; answers its body if its status is 200.
@@ -98,12 +89,24 @@ impl Connection {
         }
     }
 
-    /// The status, and whether the connection may be used again.
-    async fn exchange(&mut self, request: &[u8]) -> io::Result<(u16, bool)> {
-        self.open().await?.write_all(request).await?;
+    /// The connection, which is kept no longer, or a new one.
+    async fn taken(&mut self) -> io::Result<TcpStream> {
+        let is_idle = self.used.elapsed() > IDLE;
+        self.used = Instant::now();
+        // What the server has closed meanwhile would break with a request on it.
+        if let Some(stream) = self.stream.take().filter(|stream| !is_idle || is_quiet(stream)) {
+            return Ok(stream);
+        }
+        let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// Reads an answer whole.
+    async fn answer(&mut self, stream: &mut TcpStream) -> io::Result<Head> {
         self.answer.clear();
         let body = loop {
-            self.read().await?;
+            self.read(stream).await?;
             if let Some(at) = find(&self.answer, b"\r\n\r\n") {
                 break at + 4;
             }
@@ -113,20 +116,19 @@ impl Connection {
         match head.length {
             Length::Known(length) => {
                 while self.answer.len() < body + length {
-                    self.read().await?;
+                    self.read(stream).await?;
                 }
             }
             Length::Chunked => {
                 while !self.answer[body..].ends_with(b"0\r\n\r\n") {
-                    self.read().await?;
+                    self.read(stream).await?;
                 }
             }
         }
-        Ok((head.status, !head.closes))
+        Ok(head)
     }
 
-    async fn read(&mut self) -> io::Result<()> {
-        let stream = self.stream.as_mut().ok_or(ErrorKind::NotConnected)?;
+    async fn read(&mut self, stream: &mut TcpStream) -> io::Result<()> {
         let read = stream.read_buf(&mut self.answer).await?;
         if read == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
@@ -179,7 +181,37 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Head, Length};
+    use super::{Connection, Head, Length};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_waited_for_is_none_of_the_next_request() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut connection = Connection::new(listener.local_addr().unwrap());
+        let (first, second) = (b"GET /1 HTTP/1.1\r\n\r\n", b"GET /2 HTTP/1.1\r\n\r\n");
+        let mut said = [0; 18];
+        let mut late = tokio::select! {
+            sent = connection.send(first) => panic!("{sent:?}"),
+            taken = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.read_exact(&mut said).await.unwrap();
+                stream
+            } => taken,
+        };
+        // Whoever is asked has not heard yet that nobody waits.
+        let _ = late.write_all(b"HTTP/1.1 201 Created\r\n\r\n").await;
+        let answers = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_exact(&mut said).await.unwrap();
+            stream.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").await.unwrap();
+        };
+        let status = tokio::select! {
+            status = connection.send(second) => status.unwrap(),
+            () = async { answers.await; std::future::pending().await } => unreachable!(),
+        };
+        assert_eq!(status, 404);
+    }
 
     #[test]
     fn a_head_tells_status_length_and_whether_the_connection_ends() {

@@ -202,14 +202,16 @@ impl Driver {
     /// What became of a request. One for which no connection can be made waits for one, as providers
     /// do: a server that is down is charged for it.
     async fn outcome(&self, connection: &mut Connection, request: &[u8]) -> Outcome {
-        let give_up = self.stint.give_up;
-        while let Err(error) = connection.open().await {
-            if Instant::now() >= give_up {
-                return Outcome::Broken(error);
-            }
-            sleep(RETRY).await;
+        if Instant::now() >= self.stint.give_up {
+            return Outcome::Unanswered;
         }
-        match timeout_at(give_up, connection.send(request)).await {
+        let sent = async {
+            while connection.open().await.is_err() {
+                sleep(RETRY).await;
+            }
+            connection.send(request).await
+        };
+        match timeout_at(self.stint.give_up, sent).await {
             Ok(Ok(status)) => Outcome::Answered(status),
             Ok(Err(error)) => Outcome::Broken(error),
             Err(_) => Outcome::Unanswered,
@@ -289,9 +291,57 @@ const BUSY_MAX: f64 = 0.8;
 #[cfg(test)]
 mod tests {
     use super::super::scenario::Load;
-    use super::{Turn, late, why_invalid};
+    use super::super::world::World;
+    use super::{Stint, Turn, drive, late, why_invalid};
+    use crate::arrivals::{Arrivals, Schedule};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::LocalSet;
     use tokio::time::Instant;
+
+    const PHASES: &str = "[phases]\nseconds = 1\nrates = [1]\n";
+
+    /// Answers each request of a connection when the next one comes on it.
+    async fn answer_one_late(mut stream: TcpStream, answered: Arc<AtomicUsize>) {
+        let (mut said, mut heard) = (Vec::new(), 0);
+        while stream.read_buf(&mut said).await.is_ok_and(|read| read > 0) {
+            let all = said.windows(5).filter(|window| *window == b"POST ").count();
+            for _ in heard.max(1)..all {
+                answered.fetch_add(1, Ordering::Relaxed);
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            }
+            heard = all;
+        }
+    }
+
+    #[tokio::test]
+    async fn behind_the_end_of_patience_no_answer_is_taken_for_that_of_another_message() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let world = World::of_one(listener.local_addr().unwrap(), PHASES);
+        let answered = Arc::new(AtomicUsize::new(0));
+        let counter = answered.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answer_one_late(stream, counter.clone()));
+            }
+        });
+        // All are due, and wait for a connection.
+        let begin = Instant::now() - Duration::from_secs(10);
+        let schedule = Schedule { begin, until: Instant::now(), rate: 100.0, count: 200 };
+        let stint = Stint {
+            arrivals: Arrivals::open(schedule),
+            give_up: Instant::now() + Duration::from_millis(100),
+            connections: 2,
+            introduces: true,
+        };
+        LocalSet::new().run_until(drive(world.clone(), stint)).await;
+        let compared = world.ledger().compare(|n| n.to_string()).end();
+        assert_eq!((compared.sent, compared.acknowledged, compared.unknown), (200, 0, 200));
+        assert_eq!(answered.load(Ordering::Relaxed), 0, "a second request came before an answer");
+    }
 
     #[test]
     fn turns_are_drawn_by_their_shares() {

@@ -154,3 +154,19 @@ impl World {
         own.filter_map(|customer| self.home(customer)).take(count).map(str::to_owned).collect()
     }
 }
+
+#[cfg(test)]
+impl World {
+    /// Of one organization, to which a customer writes by WhatsApp, at a server of a test.
+    pub(super) fn of_one(address: std::net::SocketAddr, scenario: &str) -> std::sync::Arc<Self> {
+        let people = "[people]\ntenants = 1\ncustomers = 1\nchannels = { whatsapp = 1, \
+                      messenger = 0, instagram = 0, email = 0 }";
+        let text = format!("name = \"a\"\nabout = \"A test.\"\n{people}\n{scenario}");
+        let scenario = Scenario::parse(&text).unwrap();
+        let people = Population::new(&scenario.people, scenario.seed);
+        let mut tenant = Tenant::new("a-token".to_owned());
+        tenant.add(Channel::Whatsapp, "4711".to_owned(), "secret");
+        let target = Target::new(&format!("http://{address}"), "/").unwrap();
+        std::sync::Arc::new(Self::new(target, false, scenario, people, vec![tenant]))
+    }
+}
