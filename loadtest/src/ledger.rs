@@ -15,10 +15,10 @@ pub(crate) struct Ledger {
     entries: Vec<Entry>,
 }
 
-/// Times are microseconds from the begin of the ledger: a run takes less than an hour.
+/// Times are microseconds from the begin of the ledger: 32 bytes a message, since a run may take days.
 struct Entry {
-    due: u32,
-    sent: u32,
+    due: u64,
+    sent: u64,
     fate: Fate,
 }
 
@@ -29,7 +29,7 @@ enum Fate {
     /// It was not taken, for now: as the server may have been late to say so, it may be there, once.
     Refused,
     /// It is there, once, from this time on.
-    Acknowledged(u32),
+    Acknowledged(u64),
 }
 
 /// What a comparison found. A server that keeps its word has none of the violations.
@@ -105,7 +105,7 @@ impl Ledger {
     /// When a message was due; `None`: there is none of this number.
     pub(crate) fn due(&self, n: u64) -> Option<Instant> {
         let entry = self.entries.get(usize::try_from(n).ok()?)?;
-        Some(self.begin + Duration::from_micros(u64::from(entry.due)))
+        Some(self.begin + Duration::from_micros(entry.due))
     }
 
     /// How many were sent.
@@ -142,7 +142,7 @@ impl Ledger {
             Fate::Acknowledged(at) => Some(at - from),
             Fate::Unknown | Fate::Refused => None,
         });
-        times.min().map(|micros| Duration::from_micros(u64::from(micros)))
+        times.min().map(Duration::from_micros)
     }
 
     /// Begins to compare with what is there; messages are told by these names.
@@ -152,8 +152,8 @@ impl Ledger {
         Comparing { ledger: self, name, seen, homes, found }
     }
 
-    fn since_begin(&self, at: Instant) -> u32 {
-        u32::try_from(micros(at - self.begin)).unwrap_or(u32::MAX)
+    fn since_begin(&self, at: Instant) -> u64 {
+        micros(at - self.begin)
     }
 }
 
@@ -263,8 +263,13 @@ mod tests {
     /// Five messages, one after the other: three are acknowledged, then one is refused and one
     /// breaks.
     fn five() -> Ledger {
-        let begin = Instant::now();
-        let mut ledger = Ledger::new(begin);
+        five_behind(Duration::ZERO)
+    }
+
+    /// The same so long behind the begin.
+    fn five_behind(time: Duration) -> Ledger {
+        let mut ledger = Ledger::new(Instant::now());
+        let begin = ledger.begin + time;
         let outcomes = [
             Outcome::Answered(200),
             Outcome::Answered(200),
@@ -278,6 +283,16 @@ mod tests {
             ledger.ended(n, at + Duration::from_millis(5), &outcome);
         }
         ledger
+    }
+
+    /// Longer than any scenario's phase.
+    const LONG: Duration = Duration::from_secs(90_000);
+
+    #[test]
+    fn a_message_is_due_when_it_was_however_long_the_run() {
+        let ledger = five_behind(LONG);
+        assert_eq!(ledger.due(2), Some(ledger.begin + LONG + Duration::from_millis(20)));
+        assert_eq!(ledger.first_after(ledger.begin + LONG), Some(Duration::from_millis(5)));
     }
 
     fn compared(ledger: &Ledger, conversations: &[&[u64]]) -> Comparison {
@@ -312,10 +327,12 @@ mod tests {
             (&[&[0, 1], &[2]], Violations { scattered: 1, ..none }),
             (&[&[0, 1, 2, 9]], Violations { invented: 1, ..none }),
         ];
-        for (stored, violations) in broken {
-            let found = compared(&five(), stored);
-            assert_eq!(found.violations, violations, "{stored:?}");
-            assert!(!found.examples.is_empty());
+        for after in [Duration::ZERO, LONG] {
+            for (stored, violations) in broken {
+                let found = compared(&five_behind(after), stored);
+                assert_eq!(found.violations, violations, "{stored:?}, {after:?}");
+                assert!(!found.examples.is_empty());
+            }
         }
     }
 
