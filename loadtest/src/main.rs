@@ -16,6 +16,7 @@ use loadtest::reads::Reads;
 use loadtest::sockets::{Customer, Publisher, Sockets};
 use loadtest::{Target, Webhooks};
 use serde::Serialize;
+use tokio::runtime::Builder;
 
 /// Loads a server and tells what it stood, without knowing anything of it but its API.
 #[derive(Parser)]
@@ -298,9 +299,25 @@ struct ReadsArgs {
     json: bool,
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let done = match Cli::parse().scenario {
+fn main() -> ExitCode {
+    let scenario = Cli::parse().scenario;
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let done =
+        runtime.map_err(|error| format!("nothing can be run: {error}")).and_then(|runtime| {
+            let done = runtime.block_on(run(scenario));
+            // Whoever interrupts a run does not wait for its sockets: a thread of theirs may listen on.
+            runtime.shutdown_background();
+            done
+        });
+    done.unwrap_or_else(|sentence| {
+        // Without stderr there is nobody to tell.
+        let _told = writeln!(io::stderr(), "loadtest: {sentence}");
+        ExitCode::from(2)
+    })
+}
+
+async fn run(scenario: Scenario) -> Result<ExitCode, String> {
+    match scenario {
         Scenario::Quick(args) => commands::quick(args).await,
         Scenario::Run(args) => commands::run(*args).await,
         Scenario::Webhooks(args) => webhooks(args).await,
@@ -309,12 +326,7 @@ async fn main() -> ExitCode {
         Scenario::Report(args) => files::report(args),
         Scenario::Compare(args) => files::compared(args),
         Scenario::Reads(args) => reads(args).await,
-    };
-    done.unwrap_or_else(|sentence| {
-        // Without stderr there is nobody to tell.
-        let _told = writeln!(io::stderr(), "loadtest: {sentence}");
-        ExitCode::from(2)
-    })
+    }
 }
 
 async fn webhooks(args: WebhooksArgs) -> Result<ExitCode, String> {

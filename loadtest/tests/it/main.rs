@@ -7,6 +7,8 @@ mod files;
 #[cfg(test)]
 mod flood;
 #[cfg(test)]
+mod interrupted;
+#[cfg(test)]
 mod reads;
 #[cfg(test)]
 mod sockets;
