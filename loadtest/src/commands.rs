@@ -75,8 +75,7 @@ struct OwnArgs {
 pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, String> {
     let mut written = Written::read(&args.scenario).map_err(|wrong| wrong.to_string())?;
     if let Some(seconds) = args.within {
-        written.scenario = written.scenario.within(super::time(seconds, "--within")?);
-        written.text.push_str(&format!("# shortened to {seconds} s\n"));
+        written = written.within(super::time(seconds, "--within")?);
     }
     let subject = match (&args.url, &args.credentials) {
         (Some(url), Some(file)) => Subject::At {
@@ -92,8 +91,8 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, String> {
 
 /// Plays a minute of everything.
 pub(crate) async fn quick(args: QuickArgs) -> Result<ExitCode, String> {
-    let mut written = Written::read("quick").map_err(|wrong| wrong.to_string())?;
-    written.scenario = written.scenario.within(super::time(args.seconds, "--for")?);
+    let written = Written::read("quick").map_err(|wrong| wrong.to_string())?;
+    let written = written.within(super::time(args.seconds, "--for")?);
     let subject = Subject::Own(args.own.programs()?);
     play(Plan { written, subject }, &args.out).await
 }

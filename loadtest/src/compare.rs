@@ -36,6 +36,9 @@ struct Row {
     ratios: Vec<f64>,
 }
 
+/// A phase's name, and how many of that name come before it.
+type Place<'a> = (&'a str, usize);
+
 /// A figure of a phase.
 #[derive(Clone, Copy)]
 struct Figure {
@@ -107,10 +110,8 @@ pub fn compare(a: &[Run], b: &[Run]) -> Result<Compared, Incomparable> {
             )));
         }
     }
-    let rows =
-        first.result.phases.iter().flat_map(|phase| {
-            FIGURES.into_iter().filter_map(|figure| row(&phase.name, figure, a, b))
-        });
+    let rows = places(&first.result.phases)
+        .flat_map(|place| FIGURES.into_iter().filter_map(move |figure| row(place, figure, a, b)));
     Ok(Compared {
         scenario: scenario.name.clone(),
         sides: [side(a), side(b)],
@@ -133,11 +134,18 @@ fn side(runs: &[Run]) -> String {
     }
 }
 
+/// Phases by name and, as several may have one, by how many of that name come before.
+fn places(phases: &[Phase]) -> impl Iterator<Item = Place<'_>> {
+    phases.iter().enumerate().map(|(at, Phase { name, .. })| {
+        (name.as_str(), phases[..at].iter().filter(|phase| phase.name == *name).count())
+    })
+}
+
 /// None where no run has the figure.
-fn row(phase: &str, figure: Figure, a: &[Run], b: &[Run]) -> Option<Row> {
+fn row((name, before): Place<'_>, figure: Figure, a: &[Run], b: &[Run]) -> Option<Row> {
     let of = |runs: &[Run]| -> Vec<Option<f64>> {
         let phase = |run: &Run| {
-            let found = run.result.phases.iter().find(|found| found.name == phase)?;
+            let found = run.result.phases.iter().filter(|phase| phase.name == name).nth(before)?;
             (figure.of)(found).filter(|value| value.is_finite() && *value > 0.0)
         };
         runs.iter().map(phase).collect()
@@ -150,7 +158,11 @@ fn row(phase: &str, figure: Figure, a: &[Run], b: &[Run]) -> Option<Row> {
     let (a, b) = (all(&a), all(&b));
     let medians = [&a, &b].map(|values| values.as_deref().map(median));
     let ratios = a.zip(b).map_or_else(Vec::new, |(a, b)| ratios(&a, &b));
-    Some(Row { phase: phase.to_owned(), figure, medians, ratios })
+    let phase = match before {
+        0 => name.to_owned(),
+        _ => format!("{name} ({})", before + 1),
+    };
+    Some(Row { phase, figure, medians, ratios })
 }
 
 /// Of each round; of each run to each, where there are no rounds.
@@ -394,6 +406,20 @@ mod tests {
         let nothing = Run { name: String::new(), result: Default::default() };
         let nothing = [nothing];
         assert!(compare(&nothing, &nothing).unwrap().rows.is_empty());
+    }
+
+    #[test]
+    fn phases_of_one_name_are_compared_each_with_that_of_its_place() {
+        let twice = |side: &str, seconds: f64| {
+            let mut runs = runs(side, &[1.0]);
+            let mut again = runs[0].result.phases[1].clone();
+            again.seconds *= seconds;
+            runs[0].result.phases.push(again);
+            runs
+        };
+        let compared = compare(&twice("a", 1.0), &twice("b", 0.5)).unwrap();
+        let ratio = |phase| row(&compared, phase, "acknowledged /s").ratio().unwrap();
+        assert!((ratio("30 %") - 1.0).abs() < 1e-9 && (ratio("30 % (2)") - 2.0).abs() < 1e-9);
     }
 
     #[test]

@@ -230,6 +230,14 @@ impl Written {
             Scenario::parse(&text).map_err(|Wrong(why)| Wrong(format!("`{named}`: {why}")))?;
         Ok(Self { scenario, text })
     }
+
+    /// The same in so much time, which its text says, too: runs of another length asked for something else.
+    #[must_use]
+    pub fn within(mut self, time: Duration) -> Self {
+        self.scenario = self.scenario.within(time);
+        self.text.push_str(&format!("# shortened to {} s\n", time.as_secs_f64()));
+        self
+    }
 }
 
 impl Scenario {
@@ -253,8 +261,7 @@ impl Scenario {
     }
 
     /// The same in less time: the phases are shortened so that all together take so long.
-    #[must_use]
-    pub fn within(mut self, time: Duration) -> Self {
+    fn within(mut self, time: Duration) -> Self {
         let phases = self.phases.count() as f64;
         let left = time.as_secs_f64() - self.phases.search - phases * self.phases.warm_up;
         self.phases.seconds = (left / phases).max(1.0);
@@ -413,7 +420,14 @@ mod tests {
 
     #[test]
     fn a_scenario_is_shortened_by_its_phases() {
-        let shorter = Scenario::parse(LEAST).unwrap().within(Duration::from_secs(24));
-        assert!((shorter.phases.seconds - 10.0).abs() < 1e-9);
+        let within = |seconds| {
+            let (scenario, text) = (Scenario::parse(LEAST).unwrap(), LEAST.to_owned());
+            Written { scenario, text }.within(Duration::from_secs(seconds))
+        };
+        let shorter = within(24);
+        assert!((shorter.scenario.phases.seconds - 10.0).abs() < 1e-9);
+        // Runs are compared by what their texts say.
+        assert_ne!(shorter.text, within(25).text);
+        assert!(Scenario::parse(&shorter.text).is_ok());
     }
 }
