@@ -1,8 +1,10 @@
 //! What a build for tests does wrong when it is asked to, so that what looks for it can be seen to find
-//! it: `OMNISTREAM_FAULT` is `drop`, `double` or `swap`. There is nothing of this in a release.
+//! it: `OMNISTREAM_FAULT` is `drop`, `double`, `swap` or `skip`. There is nothing of this in a release.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
+
+use actors::feed::Started;
 
 use crate::socket::Frame;
 
@@ -14,6 +16,8 @@ enum Fault {
     Double,
     /// Two live events of a conversation are swapped.
     Swap,
+    /// Who goes on from where they were goes on from the newest event.
+    Skip,
 }
 
 /// What a socket holds back, and which socket.
@@ -24,6 +28,7 @@ static FAULT: LazyLock<Option<Fault>> = LazyLock::new(|| match std::env::var("OM
     Ok(fault) if fault == "drop" => Some(Fault::Drop),
     Ok(fault) if fault == "double" => Some(Fault::Double),
     Ok(fault) if fault == "swap" => Some(Fault::Swap),
+    Ok(fault) if fault == "skip" => Some(Fault::Skip),
     _ => None,
 });
 
@@ -34,6 +39,15 @@ static SEEN: AtomicU64 = AtomicU64::new(0);
 /// Whether this webhook is to be acknowledged and forgotten.
 pub(crate) fn drops(body: &[u8]) -> bool {
     *FAULT == Some(Fault::Drop) && says(body, r#""messages":["#) && is_due()
+}
+
+/// How following a stream is to begin in place of this.
+pub(crate) fn started(mut started: Started<Frame>) -> Started<Frame> {
+    if *FAULT == Some(Fault::Skip) && started.count > 0 && is_due() {
+        started.offset += std::mem::take(&mut started.count);
+        started.missed = Some(Vec::new());
+    }
+    started
 }
 
 /// What a socket is to write in place of a frame of live events.

@@ -357,6 +357,8 @@ impl<'a> Connection<'a> {
         let stream = self.stream(&sub.s).ok_or_else(Refusal::unknown_stream)?;
         let since = sub.since();
         let started = self.session.follow(stream, since.as_ref(), sub.snap).await?;
+        #[cfg(debug_assertions)]
+        let started = crate::fault::started(started);
         let Started { epoch, offset, missed, count, snapshot, shows } = started;
         let recovered = missed.is_some();
         if since.is_some() && !recovered && snapshot.is_none() {

@@ -40,6 +40,10 @@ mod tests {
         if fault == "drop" {
             scenario.phases.patience = SHORT;
         }
+        if fault == "skip" {
+            // As often as sockets can end and come back.
+            scenario.subscribers.reconnects = 500.0;
+        }
         let scratch = tempfile::tempdir().unwrap();
         let graph = Graph::start(GraphOptions::default()).await.unwrap();
         let programs = Programs {
@@ -63,11 +67,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_breaks_its_word_once_is_found_out_and_one_that_keeps_it_is_not() {
-        let (kept, dropped, doubled, swapped, dropped_first) = tokio::join!(
+        let (kept, dropped, doubled, swapped, skipped, dropped_first) = tokio::join!(
             judged("none", 2),
             judged("drop", 2),
             judged("double", 2),
             judged("swap", 2),
+            judged("skip", 2),
             // It is somebody's first message.
             judged("drop", 300),
         );
@@ -83,5 +88,8 @@ mod tests {
         names_a_message(&doubled, "came again to a subscriber");
         assert_eq!(counts(&swapped), (0, 0, 1));
         names_a_message(&swapped, "came to a subscriber after a later one");
+        assert_eq!(counts(&skipped), (1, 0, 0));
+        let is_so = |sentence: &String| sentence.contains("was gone on with from");
+        assert!(skipped.violations.iter().any(is_so), "{:?}", skipped.violations);
     }
 }

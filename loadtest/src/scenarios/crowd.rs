@@ -306,10 +306,11 @@ impl Member {
             let next = self.commands + 1;
             let Some(follow) = self.follow(begun.stream) else { continue };
             match begun.at {
-                // It goes on where it was.
-                At::Here(epoch, offset)
-                    if follow.begun && epoch == follow.epoch && offset == follow.last => {}
-                At::Here(epoch, offset) => follow.began(epoch, offset),
+                At::Here(epoch, offset) => {
+                    if let Err(wrong) = follow.goes_on(epoch, offset) {
+                        seen.findings.add(Kind::Lost, || format!("{} {wrong}", begun.stream));
+                    }
+                }
                 At::Alone => {
                     let said = alone(next, follow);
                     self.commands = next;

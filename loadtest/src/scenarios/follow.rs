@@ -55,6 +55,19 @@ impl Follow {
         self.told.clear();
     }
 
+    /// It goes on from here, as a server says. Answers what is wrong if it was to go on from elsewhere;
+    /// then it begins here.
+    pub(super) fn goes_on(&mut self, epoch: &str, offset: u64) -> Result<(), String> {
+        if self.begun && epoch == self.epoch && offset == self.last {
+            return Ok(());
+        }
+        let run = if epoch == self.epoch { "" } else { " of another run of offsets" };
+        let wrong = format!("was gone on with from {offset}{run} instead of {}", self.last);
+        let wrong = self.begun.then_some(wrong);
+        self.began(epoch, offset);
+        wrong.map_or(Ok(()), Err)
+    }
+
     /// An event came, perhaps with a message that is new by it.
     pub(super) fn event(&mut self, offset: u64, message: Option<u64>) -> Result<(), Wrong> {
         let wrong = match offset {
@@ -164,6 +177,20 @@ mod tests {
         assert_eq!((compared.lost, compared.invented), (vec![4], vec![2]));
         let swapped = follow.compare(&[(11, 2), (12, 1), (13, 3)]);
         assert_eq!(swapped, Compared { out_of_order: vec![2, 1], ..Compared::default() });
+    }
+
+    #[test]
+    fn a_stream_goes_on_from_where_it_was_and_from_nowhere_else() {
+        let mut follow = Follow::new("c:1".to_owned());
+        assert_eq!(follow.goes_on("e", 10), Ok(()));
+        assert_eq!(follow.event(15, Some(1)), Ok(()));
+        assert_eq!(follow.goes_on("e", 15), Ok(()));
+        assert_eq!((follow.start, follow.missing()), (10, 4));
+        let wrong = follow.goes_on("e", 20).unwrap_err();
+        assert_eq!(wrong, "was gone on with from 20 instead of 15");
+        assert_eq!((follow.start, follow.last, follow.missing()), (20, 20, 0));
+        let wrong = follow.goes_on("f", 20).unwrap_err();
+        assert_eq!(wrong, "was gone on with from 20 of another run of offsets instead of 20");
     }
 
     #[test]

@@ -338,6 +338,13 @@ fn told(
 ) -> RunResult {
     let Checked { comparison, findings, resumed, mut notes } = checked;
     notes.extend(world.refusals());
+    if crowd.seen.begun_anew > 0 {
+        notes.push(format!(
+            "subscribers had to begin anew with conversations {} times: what they were told before \
+             was not compared",
+            crowd.seen.begun_anew
+        ));
+    }
     let ended = crowd.seen.ended.iter();
     notes.extend(ended.map(|(why, count)| format!("sockets ended {count} times: {why}")));
     RunResult {
