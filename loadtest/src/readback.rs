@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -19,6 +21,8 @@ pub(crate) struct Reader {
     pub(crate) address: SocketAddr,
     pub(crate) host: String,
     pub(crate) token: String,
+    /// Counts the pages that have to be asked for again.
+    pub(crate) again: Arc<AtomicU64>,
 }
 
 /// A conversation as it is listed.
@@ -142,7 +146,10 @@ impl Reader {
             match connection.get(&self.host, path, &self.token).await {
                 Ok(body) => return serde_json::from_slice(body).map_err(io::Error::other),
                 Err(error) if Instant::now() >= until => return Err(error),
-                Err(_) => sleep(RETRY).await,
+                Err(_) => {
+                    self.again.fetch_add(1, Ordering::Relaxed);
+                    sleep(RETRY).await;
+                }
             }
         }
     }

@@ -83,6 +83,12 @@ pub struct Phase {
     pub unknown: u64,
     /// Requests that said again, on purpose, what an earlier one had said.
     pub duplicates_sent: u64,
+    /// Those of them that were refused or not answered.
+    #[serde(default)]
+    pub duplicates_failed: u64,
+    /// Pages that were refused or not answered: [`REST`] is that of all others.
+    #[serde(default)]
+    pub pages_failed: u64,
     /// Events that came to subscribers.
     pub delivered: u64,
     /// Microseconds, by what took them: [`ACKNOWLEDGE`] and the like.

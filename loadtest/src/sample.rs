@@ -88,6 +88,8 @@ fn phase(n: u64, name: &str, load: Option<f64>) -> Phase {
         refused: sum(|second| second.refused),
         unknown: sum(|second| second.unknown),
         duplicates_sent: offered / 100,
+        duplicates_failed: 0,
+        pages_failed: 0,
         delivered: acknowledged * SUBSCRIBERS,
         latencies: latencies.map(|(name, taken)| (name.to_owned(), Recorded(taken))).into(),
         server: Some(server(

@@ -6,6 +6,7 @@ mod watch;
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -275,7 +276,8 @@ impl Flood {
         let Target { address, host, .. } = &self.target;
         let (address, host, token) = (*address, host.clone(), business.token.clone());
         let Sender { bodies, ledger, .. } = &work.sender;
-        let read = Reader { address, host, token }.all(bodies.mark()).await?;
+        let reader = Reader { address, host, token, again: Arc::default() };
+        let read = reader.all(bodies.mark()).await?;
         let ledger = ledger.borrow();
         let mut comparing = ledger.compare(|n| format!("wamid.{}", bodies.mark().of(n)));
         for conversation in read {

@@ -41,6 +41,7 @@ pub fn page(result: &RunResult) -> String {
                     (plots::by_percentile(result))
                     (tables::phases(result))
                     (tables::ledger(&result.ledger))
+                    (notes(result))
                     (tables::machine(result))
                     (scenario(result))
                 }
@@ -176,6 +177,17 @@ fn headline_phase(phases: &[Phase]) -> Option<&Phase> {
         let load = beside(one).total_cmp(&beside(other));
         kind.then(validity).then(load).then(other.offered.cmp(&one.offered))
     })
+}
+
+fn notes(result: &RunResult) -> Markup {
+    html! {
+        @if !result.notes.is_empty() {
+            section {
+                h2 { "Notes" }
+                ul.notes { @for note in &result.notes { li { (note) } } }
+            }
+        }
+    }
 }
 
 fn scenario(result: &RunResult) -> Markup {

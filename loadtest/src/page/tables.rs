@@ -31,10 +31,12 @@ pub(super) fn phases(result: &RunResult) -> Markup {
 }
 
 fn load(phases: &[Phase]) -> Markup {
-    let heads: [Heads<'_>; 3] = [
+    let heads: [Heads<'_>; 5] = [
         ("", &["seconds"]),
         ("a second", &["due", "acknowledged", "delivered"]),
-        ("in all", &["offered", "acknowledged", "refused", "unknown", "said again", "delivered"]),
+        ("in all", &["offered", "acknowledged", "refused", "unknown", "delivered"]),
+        ("said again", &["sent", "failed"]),
+        ("pages", &["failed"]),
     ];
     table(
         &heads,
@@ -47,7 +49,8 @@ fn load(phases: &[Phase]) -> Markup {
                     (cell(Some(fixed(phase.rate(phase.acknowledged), 0))))
                     (cell(Some(fixed(phase.rate(phase.delivered), 0))))
                     @for n in [phase.offered, phase.acknowledged, phase.refused, phase.unknown,
-                        phase.duplicates_sent, phase.delivered] {
+                        phase.delivered, phase.duplicates_sent, phase.duplicates_failed,
+                        phase.pages_failed] {
                         (cell(Some(count(n))))
                     }
                 }

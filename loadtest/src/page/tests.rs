@@ -167,6 +167,7 @@ fn whatever_a_result_says_stays_text() {
     run.machine.kernel = hostile.to_owned();
     run.violations = vec![hostile.to_owned()];
     run.violations_total = 1;
+    run.notes = vec![hostile.to_owned()];
     for phase in &mut run.phases {
         phase.name = hostile.to_owned();
         phase.why_invalid = vec![hostile.to_owned()];
@@ -192,6 +193,18 @@ fn violations_stand_on_top_whoever_counted_them() {
     run.ledger.out_of_order = 1;
     let text = read(&run).text.take();
     assert!(text.contains("1 violation:") && !text.contains("Nothing lost"));
+}
+
+#[test]
+fn what_a_run_notes_and_what_failed_is_on_its_page() {
+    let mut run = sample::run();
+    assert!(!read(&run).says("Notes"));
+    run.notes = vec!["pages were refused by 500 (12 times)".to_owned()];
+    run.phases[1].pages_failed = 31_337;
+    let read = read(&run);
+    for text in ["Notes", "pages were refused by 500 (12 times)", "31,337"] {
+        assert!(read.says(text), "{text}");
+    }
 }
 
 #[test]

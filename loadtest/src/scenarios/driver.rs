@@ -145,7 +145,7 @@ impl Driver {
         request: &mut Request,
     ) {
         let world = &self.world;
-        let Some((n, home, customer)) = world.answered(due, number) else {
+        let Some((n, home, customer)) = world.answer(due, number) else {
             return self.message(due, connection, request).await;
         };
         world.meter.count(due, |counts| counts.offered += 1);
@@ -172,8 +172,10 @@ impl Driver {
         let Some(home) = world.home(customer) else { return };
         let path = format!("/api/conversations/{home}/messages?per_page={ROWS}");
         world.rest("GET", &path, customer, None, &mut request.bytes);
-        if let Outcome::Answered(200..300) = self.outcome(connection, &request.bytes).await {
-            world.meter.took(due, REST, Instant::now() - due);
+        let outcome = self.outcome(connection, &request.bytes).await;
+        match world.answered("pages", &outcome) {
+            true => world.meter.took(due, REST, Instant::now() - due),
+            false => world.meter.count(due, |counts| counts.pages_failed += 1),
         }
     }
 
@@ -197,6 +199,9 @@ impl Driver {
         world.meter.count(due, |counts| counts.duplicates += 1);
         let outcome = self.outcome(connection, &request.bytes).await;
         world.ledger().repeated(n, Instant::now(), &outcome);
+        if !world.answered("webhooks that were delivered again", &outcome) {
+            world.meter.count(due, |counts| counts.duplicates_failed += 1);
+        }
     }
 
     /// What became of a request. One for which no connection can be made waits for one, as providers
@@ -228,7 +233,7 @@ fn late(due: Instant, free: Instant, now: Instant) -> Duration {
 impl World {
     /// An answer to the customer of a turn, entered in the ledger: its number, the conversation and
     /// the customer; `None`: that one cannot be answered.
-    fn answered(&self, due: Instant, number: u64) -> Option<(u64, &str, u64)> {
+    fn answer(&self, due: Instant, number: u64) -> Option<(u64, &str, u64)> {
         // Nobody is answered a hundred times a second, however much they write.
         let customer = mixed(number) % self.scenario.people.customers;
         let home = self.home(customer).filter(|_| self.can_be_answered(customer))?;
@@ -292,8 +297,12 @@ const BUSY_MAX: f64 = 0.8;
 mod tests {
     use super::super::scenario::Load;
     use super::super::world::World;
-    use super::{Stint, Turn, drive, late, why_invalid};
+    use super::{REST, Stint, Turn, drive, late, why_invalid};
     use crate::arrivals::{Arrivals, Schedule};
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::routing::{get, post};
+    use std::net::SocketAddr;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
@@ -341,6 +350,47 @@ mod tests {
         let compared = world.ledger().compare(|n| n.to_string()).end();
         assert_eq!((compared.sent, compared.acknowledged, compared.unknown), (200, 0, 200));
         assert_eq!(answered.load(Ordering::Relaxed), 0, "a second request came before an answer");
+    }
+
+    /// Refuses all webhooks, and every second page; answers where it is, and how many pages it was asked for.
+    async fn refuse() -> (SocketAddr, Arc<AtomicUsize>) {
+        let pages = Arc::new(AtomicUsize::new(0));
+        let asked = pages.clone();
+        let page = async move || match asked.fetch_add(1, Ordering::Relaxed) % 2 {
+            0 => StatusCode::OK,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let router = Router::new()
+            .route("/webhook", post(async || StatusCode::TOO_MANY_REQUESTS))
+            .route("/api/conversations/home/messages", get(page));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (address, pages)
+    }
+
+    #[tokio::test]
+    async fn pages_and_repeats_that_are_refused_are_counted_and_told_with_how() {
+        let (address, pages) = refuse().await;
+        let load = format!("{PHASES}[load]\npages = 1.0\nduplicates = 1.0\n");
+        let world = World::of_one(address, &load);
+        world.is_at_home([(0, "home".to_owned())].into());
+        let end = Instant::now() + Duration::from_secs(60);
+        let arrivals = Arrivals::closed(end, 200);
+        let stint = Stint { arrivals, give_up: end, connections: 1, introduces: false };
+        LocalSet::new().run_until(drive(world.clone(), stint)).await;
+        let (counts, pages) = (world.meter.take(), pages.load(Ordering::Relaxed) as u64);
+        assert!(pages > 20 && counts.duplicates > 20);
+        assert_eq!(counts.pages_failed, pages / 2);
+        assert_eq!(counts.took[REST].len(), pages - pages / 2);
+        assert_eq!(counts.duplicates_failed, counts.duplicates);
+        let told = |what: &str, count| format!("{what} were refused by {count} times)");
+        let notes = [
+            told("messages", format!("429 ({}", counts.refused)),
+            told("pages", format!("500 ({}", pages / 2)),
+            told("webhooks that were delivered again", format!("429 ({}", counts.duplicates)),
+        ];
+        assert_eq!(world.refusals(), notes);
     }
 
     #[test]

@@ -21,6 +21,10 @@ pub(super) struct Counts {
     pub(super) refused: u64,
     pub(super) unknown: u64,
     pub(super) duplicates: u64,
+    /// Of those, refused or not answered.
+    pub(super) duplicates_failed: u64,
+    /// Likewise, of those that were asked for.
+    pub(super) pages_failed: u64,
     pub(super) delivered: u64,
     /// In microseconds, by what took them.
     pub(super) took: BTreeMap<&'static str, Histogram<u64>>,
@@ -89,6 +93,8 @@ impl Counts {
         self.refused += more.refused;
         self.unknown += more.unknown;
         self.duplicates += more.duplicates;
+        self.duplicates_failed += more.duplicates_failed;
+        self.pages_failed += more.pages_failed;
         self.delivered += more.delivered;
         for (what, took) in &more.took {
             // Both grow as they need to.

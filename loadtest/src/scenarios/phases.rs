@@ -274,7 +274,7 @@ fn phase(
     let listening = crowd.map_or(Duration::ZERO, |thread| after.of_thread(thread, before));
     let each =
         |time: Duration, count: u64| (count > 0).then(|| time.as_secs_f64() * 1e6 / count as f64);
-    let pages = counts.took.get(REST).map_or(0, Histogram::len);
+    let pages = counts.took.get(REST).map_or(0, Histogram::len) + counts.pages_failed;
     let requests = counts.offered + counts.duplicates + pages;
     let cpu_us_per_webhook = each(own.saturating_sub(listening), requests);
     let cpu_us_per_event = each(listening, counts.delivered);
@@ -293,6 +293,8 @@ fn phase(
         refused: counts.refused,
         unknown: counts.unknown,
         duplicates_sent: counts.duplicates,
+        duplicates_failed: counts.duplicates_failed,
+        pages_failed: counts.pages_failed,
         delivered: counts.delivered,
         latencies: latencies.map(|(what, took)| (what.to_owned(), Recorded(took))).collect(),
         series,

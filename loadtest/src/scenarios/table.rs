@@ -45,6 +45,13 @@ impl fmt::Display for Table<'_> {
             if !others.is_empty() {
                 writeln!(to, "{}, p50 and p99 ms: {}", phase.name, others.join("; "))?;
             }
+            for (what, failed) in
+                [("pages", phase.pages_failed), ("repeats", phase.duplicates_failed)]
+            {
+                if failed > 0 {
+                    writeln!(to, "{}: {failed} {what} were refused or not answered", phase.name)?;
+                }
+            }
             for why in &phase.why_invalid {
                 writeln!(to, "{}: its latencies do not count, since {why}", phase.name)?;
             }
@@ -131,6 +138,7 @@ mod tests {
             seconds: 1.0,
             valid,
             why_invalid: if valid { Vec::new() } else { vec!["it was late".to_owned()] },
+            pages_failed: if valid { 4 } else { 0 },
             ..Phase::default()
         };
         let result = RunResult {
@@ -143,6 +151,7 @@ mod tests {
         let text = Table(&result).to_string();
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[..3].iter().all(|line| line.len() == lines[0].len()), "{text}");
+        assert!(text.contains("30 %: 4 pages were refused or not answered"), "{text}");
         assert!(text.contains("a long name: its latencies do not count, since it was late"));
         assert!(text.contains("3 lost") && text.contains("BROKEN WORD: message m1 was"));
         assert!(text.contains("BROKEN WORD: 2 times more"), "{text}");

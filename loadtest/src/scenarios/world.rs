@@ -1,7 +1,8 @@
 //! What all who take part in a run share.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -34,8 +35,10 @@ pub(super) struct World {
     ledger: Mutex<Ledger>,
     /// To whom messages of the ledger were said; all others were written by customers.
     answers: Mutex<HashMap<u64, u64>>,
-    /// How often which status refused a message.
-    refusals: Mutex<BTreeMap<u16, u64>>,
+    /// How often which status refused what, or nobody answered it.
+    refusals: Mutex<BTreeMap<(&'static str, Option<u16>), u64>>,
+    /// Pages that had to be asked for again when everything was read back.
+    unread: Arc<AtomicU64>,
     /// The conversation of each customer.
     homes: OnceLock<HashMap<u64, String>>,
 }
@@ -63,6 +66,7 @@ impl World {
             ledger: Mutex::new(Ledger::new(begin)),
             answers: Mutex::default(),
             refusals: Mutex::default(),
+            unread: Arc::default(),
             homes: OnceLock::new(),
         }
     }
@@ -79,18 +83,36 @@ impl World {
     pub(super) fn ended(&self, n: u64, due: Instant, outcome: &Outcome) {
         self.ledger().ended(n, Instant::now(), outcome);
         self.meter.ended(due, outcome);
-        if let Outcome::Answered(status @ (..200 | 300..)) = outcome {
-            let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-            *refusals.entry(*status).or_default() += 1;
+        // What nobody answered is counted by the ledger.
+        if let Outcome::Answered(_) = outcome {
+            self.answered("messages", outcome);
         }
     }
 
-    /// How messages were refused, if any were, in a sentence.
-    pub(super) fn refusals(&self) -> Option<String> {
+    /// Enters how something was answered, whose failures nobody else tells; answers whether it was taken.
+    pub(super) fn answered(&self, what: &'static str, outcome: &Outcome) -> bool {
+        let status = match outcome {
+            Outcome::Answered(200..300) => return true,
+            Outcome::Answered(status) => Some(*status),
+            Outcome::Broken(_) | Outcome::Unanswered => None,
+        };
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        *refusals.entry((what, status)).or_default() += 1;
+        false
+    }
+
+    /// What was refused or not answered, and how often, a sentence each.
+    pub(super) fn refusals(&self) -> Vec<String> {
         let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        let told: Vec<_> =
-            refusals.iter().map(|(status, count)| format!("{status} ({count} times)")).collect();
-        (!told.is_empty()).then(|| format!("messages were refused by {}", told.join(", ")))
+        let told = refusals.iter().map(|((what, status), count)| match status {
+            Some(status) => format!("{what} were refused by {status} ({count} times)"),
+            None => format!("{what} were not answered ({count} times)"),
+        });
+        let unread = self.unread.load(Ordering::Relaxed);
+        let unread = (unread > 0).then(|| {
+            format!("pages had to be asked for again when all was read back ({unread} times)")
+        });
+        told.chain(unread).collect()
     }
 
     /// Whose the message number `n` is: at first each customer writes once.
@@ -144,7 +166,7 @@ impl World {
     /// Somebody who may read all of a tenant.
     pub(super) fn reader(&self, tenant: &Tenant) -> Reader {
         let (address, host) = (self.target.address, self.target.host.clone());
-        Reader { address, host, token: tenant.token.clone() }
+        Reader { address, host, token: tenant.token.clone(), again: self.unread.clone() }
     }
 
     /// The conversations of a tenant's busiest customers.
@@ -158,7 +180,7 @@ impl World {
 #[cfg(test)]
 impl World {
     /// Of one organization, to which a customer writes by WhatsApp, at a server of a test.
-    pub(super) fn of_one(address: std::net::SocketAddr, scenario: &str) -> std::sync::Arc<Self> {
+    pub(super) fn of_one(address: std::net::SocketAddr, scenario: &str) -> Arc<Self> {
         let people = "[people]\ntenants = 1\ncustomers = 1\nchannels = { whatsapp = 1, \
                       messenger = 0, instagram = 0, email = 0 }";
         let text = format!("name = \"a\"\nabout = \"A test.\"\n{people}\n{scenario}");
@@ -167,6 +189,6 @@ impl World {
         let mut tenant = Tenant::new("a-token".to_owned());
         tenant.add(Channel::Whatsapp, "4711".to_owned(), "secret");
         let target = Target::new(&format!("http://{address}"), "/").unwrap();
-        std::sync::Arc::new(Self::new(target, false, scenario, people, vec![tenant]))
+        Arc::new(Self::new(target, false, scenario, people, vec![tenant]))
     }
 }
