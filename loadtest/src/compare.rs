@@ -58,8 +58,8 @@ enum Better {
 const ROUNDS_MIN: usize = 3;
 
 const FIGURES: [Figure; 16] = [
-    more("acknowledged /s", 0, |phase| Some(phase.rate(phase.acknowledged))),
-    more("delivered /s", 0, |phase| Some(phase.rate(phase.delivered))),
+    more("acknowledged /s", 0, |phase| Some(phase.rate(phase.acknowledged_within()))),
+    more("delivered /s", 0, |phase| Some(phase.rate(phase.delivered_within()))),
     less("acknowledge p50 ms", 2, |phase| quantile(phase, ACKNOWLEDGE, 0.5)),
     less("acknowledge p99 ms", 2, |phase| quantile(phase, ACKNOWLEDGE, 0.99)),
     less("acknowledge p99.9 ms", 2, |phase| quantile(phase, ACKNOWLEDGE, 0.999)),
@@ -70,8 +70,8 @@ const FIGURES: [Figure; 16] = [
     less("page p99 ms", 2, |phase| quantile(phase, REST, 0.99)),
     less("connect p50 ms", 2, |phase| quantile(phase, CONNECT, 0.5)),
     less("connect p99 ms", 2, |phase| quantile(phase, CONNECT, 0.99)),
-    less("CPU a webhook us", 1, |phase| phase.server?.each(phase.acknowledged)),
-    less("CPU an event us", 1, |phase| phase.server?.each(phase.delivered)),
+    less("CPU a webhook us", 1, |phase| phase.server?.each(phase.acknowledged_within())),
+    less("CPU an event us", 1, |phase| phase.server?.each(phase.delivered_within())),
     less("memory after MB", 1, |phase| Some(megabytes(phase.server?.rss_after))),
     less("memory grown MB", 1, |phase| {
         Some(megabytes(phase.server?.rss_after.saturating_sub(phase.server?.rss_before)))

@@ -75,7 +75,7 @@ pub struct Phase {
     /// Whether its latencies count.
     pub valid: bool,
     pub why_invalid: Vec<String>,
-    /// Requests that were due.
+    /// Requests that were due; what became of them counts here however late it did, and in `series` when it did.
     pub offered: u64,
     pub acknowledged: u64,
     pub refused: u64,
@@ -89,7 +89,7 @@ pub struct Phase {
     /// Pages that were refused or not answered: [`REST`] is that of all others.
     #[serde(default)]
     pub pages_failed: u64,
-    /// Events that came to subscribers.
+    /// Events that came to subscribers, of what was due.
     pub delivered: u64,
     /// Microseconds, by what took them: [`ACKNOWLEDGE`] and the like.
     pub latencies: BTreeMap<String, Recorded>,
@@ -241,6 +241,21 @@ impl Phase {
         let early = || usual(&resident[quarter..2 * quarter]);
         (quarter >= QUARTER_MIN)
             .then(|| usual(&resident[resident.len() - quarter..]) / early().max(1.0) - 1.0)
+    }
+
+    /// What was acknowledged within its time, whenever it was due: rates and costs are of this. All where
+    /// nobody looked second by second.
+    pub fn acknowledged_within(&self) -> u64 {
+        self.within(self.acknowledged, |second| second.acknowledged)
+    }
+
+    /// The same of events that came to subscribers.
+    pub fn delivered_within(&self) -> u64 {
+        self.within(self.delivered, |second| second.delivered)
+    }
+
+    fn within(&self, all: u64, of: impl Fn(&Second) -> u64) -> u64 {
+        if self.series.is_empty() { all } else { self.series.iter().map(of).sum() }
     }
 
     /// So many a second.

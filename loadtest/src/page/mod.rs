@@ -134,7 +134,7 @@ fn headline(result: &RunResult) -> Markup {
     };
     let each = |of| phase.server.and_then(|server| server.each(of));
     let loads = result.phases.iter().filter(|phase| !phase.series.is_empty());
-    let most = loads.clone().map(|phase| phase.rate(phase.acknowledged)).reduce(f64::max);
+    let most = loads.clone().map(|phase| phase.rate(phase.acknowledged_within())).reduce(f64::max);
     let seconds = loads.flat_map(|phase| &phase.series);
     let peak = seconds.filter_map(|second| second.server_rss_bytes).max().map(megabytes);
     // Only latencies hang on the generator.
@@ -143,8 +143,8 @@ fn headline(result: &RunResult) -> Markup {
         ("acknowledge p99", p99(ACKNOWLEDGE), "ms", !phase.valid),
         ("end to end p99", p99(END_TO_END), "ms", !phase.valid),
         ("page p99", p99(REST), "ms", !phase.valid),
-        ("CPU each webhook", each(phase.acknowledged), "µs", false),
-        ("CPU each event", each(phase.delivered), "µs", false),
+        ("CPU each webhook", each(phase.acknowledged_within()), "µs", false),
+        ("CPU each event", each(phase.delivered_within()), "µs", false),
         ("most memory", peak, "MB", false),
     ];
     html! {

@@ -46,8 +46,8 @@ fn load(phases: &[Phase]) -> Markup {
                     (head(phase))
                     (cell(Some(fixed(phase.seconds, 1))))
                     (cell(phase.target_rate.map(|rate| fixed(rate, 0))))
-                    (cell(Some(fixed(phase.rate(phase.acknowledged), 0))))
-                    (cell(Some(fixed(phase.rate(phase.delivered), 0))))
+                    (cell(Some(fixed(phase.rate(phase.acknowledged_within()), 0))))
+                    (cell(Some(fixed(phase.rate(phase.delivered_within()), 0))))
                     @for n in [phase.offered, phase.acknowledged, phase.refused, phase.unknown,
                         phase.delivered, phase.duplicates_sent, phase.duplicates_failed,
                         phase.pages_failed] {
@@ -102,8 +102,8 @@ fn cost(phases: &[Phase]) -> Markup {
                     (head(phase))
                     (cell(server.map(|server| cores(server.user_us))))
                     (cell(server.map(|server| cores(server.system_us))))
-                    (cell(each(phase.acknowledged)))
-                    (cell(each(phase.delivered)))
+                    (cell(each(phase.acknowledged_within())))
+                    (cell(each(phase.delivered_within())))
                     (cell(server.map(|server| memory(server.rss_before))))
                     (cell(server.map(|server| memory(server.rss_after))))
                     (cell(phase.memory_growth().map(percent)))

@@ -1,4 +1,4 @@
-//! What happens, counted as it happens: second by second, and from them phase by phase.
+//! What happens, counted twice: second by second as it happens, and phase by phase as it was due.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,8 +10,22 @@ use tokio::time::Instant;
 use crate::result::END_TO_END;
 use crate::tally::{Outcome, micros};
 
-/// Counts what everybody does at once. What was due before a time does not count.
-pub(super) struct Meter(Mutex<(Instant, Counts)>);
+/// Counts what everybody does at once.
+pub(super) struct Meter(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// What happened since it was taken last, whenever it was due.
+    now: Counts,
+    spans: Vec<Span>,
+}
+
+/// A phase: what became of all that was due in it, however late.
+struct Span {
+    from: Instant,
+    until: Option<Instant>,
+    counts: Counts,
+}
 
 /// What happened in some time.
 #[derive(Default)]
@@ -32,17 +46,33 @@ pub(super) struct Counts {
 
 impl Meter {
     pub(super) fn new() -> Self {
-        Self(Mutex::new((Instant::now(), Counts::default())))
+        Self(Mutex::default())
     }
 
-    /// What is due from this time on counts, and nothing else.
-    pub(super) fn begin(&self, from: Instant) {
-        *self.lock() = (from, Counts::default());
+    /// A phase begins; answers its number. One without an end ends with the begin of the next.
+    pub(super) fn begin(&self, from: Instant, until: Option<Instant>) -> usize {
+        let mut inner = self.lock();
+        if let Some(last) = inner.spans.last_mut() {
+            last.until.get_or_insert_with(Instant::now);
+        }
+        inner.spans.push(Span { from, until, counts: Counts::default() });
+        inner.spans.len() - 1
     }
 
     /// What happened since this was asked last.
     pub(super) fn take(&self) -> Counts {
-        std::mem::take(&mut self.lock().1)
+        std::mem::take(&mut self.lock().now)
+    }
+
+    /// What became of what was due in a phase, once.
+    pub(super) fn take_phase(&self, phase: usize) -> Counts {
+        let mut inner = self.lock();
+        inner.spans.get_mut(phase).map(|span| std::mem::take(&mut span.counts)).unwrap_or_default()
+    }
+
+    /// What so many in a hundred took at most that were due in a phase, so far.
+    pub(super) fn at(&self, phase: usize, what: &str, quantile: f64) -> Option<u64> {
+        self.lock().spans.get(phase)?.counts.at(what, quantile)
     }
 
     /// A message became this.
@@ -62,26 +92,35 @@ impl Meter {
     /// Subscribers were told of events: when, and perhaps when what they tell of was due.
     pub(super) fn told(&self, events: &[(Instant, Option<Instant>)]) {
         let mut inner = self.lock();
-        let (from, counts) = &mut *inner;
-        for (now, due) in events.iter().filter(|(now, _)| now >= from) {
-            counts.delivered += 1;
-            if let Some(due) = due.filter(|due| due >= from) {
-                counts.record(END_TO_END, micros(now.saturating_duration_since(due)));
-            }
+        for (now, due) in events {
+            inner.count(due.unwrap_or(*now), |counts| {
+                counts.delivered += 1;
+                if let Some(due) = due {
+                    counts.record(END_TO_END, micros(now.saturating_duration_since(*due)));
+                }
+            });
         }
     }
 
     /// Something happened that was due at this time.
-    pub(super) fn count(&self, due: Instant, what: impl FnOnce(&mut Counts)) {
-        let mut inner = self.lock();
-        let (from, counts) = &mut *inner;
-        if due >= *from {
-            what(counts);
-        }
+    pub(super) fn count(&self, due: Instant, what: impl Fn(&mut Counts)) {
+        self.lock().count(due, what);
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Instant, Counts)> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn count(&mut self, due: Instant, what: impl Fn(&mut Counts)) {
+        what(&mut self.now);
+        let is_due =
+            |span: &&mut Span| due >= span.from && span.until.is_none_or(|until| due < until);
+        // The last is nearly always the one.
+        if let Some(span) = self.spans.iter_mut().rev().find(is_due) {
+            what(&mut span.counts);
+        }
     }
 }
 
@@ -126,10 +165,14 @@ mod tests {
     use std::time::Duration;
     use tokio::time::Instant;
 
+    fn after(from: Instant, millis: u64) -> Instant {
+        from + Duration::from_millis(millis)
+    }
+
     #[test]
-    fn what_was_due_in_the_warm_up_does_not_count_whenever_it_ends() {
+    fn what_was_due_in_the_warm_up_is_in_its_second_and_in_no_phase() {
         let (meter, from) = (Meter::new(), Instant::now());
-        meter.begin(from);
+        let phase = meter.begin(from, None);
         let before = from - Duration::from_millis(1);
         meter.ended(before, &Outcome::Answered(200));
         meter.ended(from, &Outcome::Answered(201));
@@ -137,23 +180,29 @@ mod tests {
         meter.ended(from, &Outcome::Unanswered);
         meter.took(before, "acknowledge", Duration::from_secs(9));
         meter.took(from, "acknowledge", Duration::from_millis(3));
-        let counts = meter.take();
+        assert!(meter.at(phase, "acknowledge", 1.0).unwrap().abs_diff(3_000) < 10);
+        let (counts, second) = (meter.take_phase(phase), meter.take());
         assert_eq!((counts.acknowledged, counts.refused, counts.unknown), (1, 1, 1));
-        assert!(counts.at("acknowledge", 1.0).unwrap().abs_diff(3_000) < 10);
-        assert_eq!(meter.take().acknowledged, 0);
+        assert_eq!((second.acknowledged, second.refused, second.unknown), (2, 1, 1));
+        assert_eq!((meter.take_phase(phase).acknowledged, meter.take().acknowledged), (0, 0));
     }
 
     #[test]
-    fn what_subscribers_are_told_counts_from_when_it_is_told_and_takes_from_when_it_was_due() {
+    fn what_ends_after_its_phase_is_of_the_phase_in_which_it_was_due() {
         let (meter, from) = (Meter::new(), Instant::now());
-        meter.begin(from);
-        let at = |millis| from + Duration::from_millis(millis);
-        let before = from - Duration::from_millis(1);
-        meter.told(&[(before, Some(before)), (at(1), Some(before)), (at(2), None)]);
-        meter.told(&[(at(9), Some(at(4)))]);
-        let counts = meter.take();
-        assert_eq!((counts.delivered, counts.took[END_TO_END].len()), (3, 1));
-        assert!(counts.at(END_TO_END, 1.0).unwrap().abs_diff(5_000) < 10);
+        let first = meter.begin(from, Some(after(from, 10)));
+        meter.took(after(from, 9), "rest", Duration::from_secs(5));
+        let second = meter.begin(after(from, 20), Some(after(from, 30)));
+        meter.told(&[(after(from, 25), Some(after(from, 9))), (after(from, 26), None)]);
+        meter.ended(after(from, 9), &Outcome::Answered(200));
+        // Between the two: of neither.
+        meter.ended(after(from, 15), &Outcome::Answered(200));
+        meter.told(&[(after(from, 12), None)]);
+        let (first, second) = (meter.take_phase(first), meter.take_phase(second));
+        assert_eq!((first.acknowledged, first.delivered), (1, 1));
+        assert_eq!((second.acknowledged, second.delivered), (0, 1));
+        assert!(first.at(END_TO_END, 1.0).unwrap().abs_diff(16_000) < 20);
+        assert_eq!((first.took["rest"].len(), second.took.len()), (1, 0));
     }
 
     #[test]

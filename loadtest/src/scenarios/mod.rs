@@ -38,7 +38,7 @@ use self::world::World;
 use crate::connection::Connection;
 use crate::machine::{Machine, go_first};
 use crate::process;
-use crate::result::{self, FORMAT, Ledger, Phase, Recorded, RunResult};
+use crate::result::{self, FORMAT, Ledger, Phase, RunResult};
 use crate::target::Target;
 
 pub use organizations::{AccountKey, Credentials, Organization};
@@ -163,7 +163,7 @@ impl Run<'_> {
         let mut phases = Vec::new();
         self.step(format!("{} customers write once", world.scenario.people.customers));
         let begin = Instant::now();
-        world.meter.begin(begin);
+        world.meter.begin(begin, None);
         self.phases.introduce().await?;
         find_homes(&world).await?;
         self.step(format!("{} sockets are opened", world.scenario.subscribers.count));
@@ -176,6 +176,7 @@ impl Run<'_> {
         let _told = orders.send(Order::Calm);
         let crowd = async { watching.await.map_err(io::Error::other)? };
         let (checked, crowd) = check::check(&world, crowd, orders).await?;
+        phases::settle(&mut phases, &world.meter);
         Ok((phases, checked, crowd))
     }
 
@@ -191,7 +192,7 @@ impl Run<'_> {
             let (name, connections) = ("maximum".to_owned(), SEARCH_CONNECTIONS);
             let searched = Asked { name, rate: None, load: None, warm_up, time, connections };
             let searched = self.phases.run(searched).await?;
-            let most = searched.rate(searched.acknowledged);
+            let most = searched.rate(searched.acknowledged_within());
             if most <= 0.0 && !asked.of_maximum.is_empty() {
                 return Err(io::Error::other(
                     "nothing was acknowledged in the search for the most",
@@ -312,18 +313,11 @@ async fn watch(world: &Arc<World>, orders: mpsc::Receiver<Order>) -> io::Result<
 
 /// The stretch in which everybody came.
 fn ramp(world: &World, begin: Instant) -> Phase {
-    let counts = world.meter.take();
-    let took = counts.took.into_iter();
     Phase {
         name: "ramp".to_owned(),
         seconds: begin.elapsed().as_secs_f64(),
         begin: begin.saturating_duration_since(world.begin).as_secs_f64(),
         valid: true,
-        offered: counts.offered,
-        acknowledged: counts.acknowledged,
-        refused: counts.refused,
-        unknown: counts.unknown,
-        latencies: took.map(|(what, took)| (what.to_owned(), Recorded(took))).collect(),
         ..Phase::default()
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Told;
 use super::driver::{Stint, drive, turns_per_message, why_invalid};
-use super::meter::Counts;
+use super::meter::{Counts, Meter};
 use super::server::{Process, Server};
 use super::world::World;
 use crate::arrivals::{Arrivals, Schedule};
@@ -84,7 +84,7 @@ impl Phases<'_> {
         let begin = Instant::now() + START;
         let from = begin + asked.warm_up;
         let until = from + asked.time;
-        self.world.meter.begin(from);
+        let number = self.world.meter.begin(from, Some(until));
         let sent = self.send(&asked, begin, until);
         // The whole stretch counts for kills, with its warm-up.
         let kills = self.kills_before(asked.rate.map(|_| until - begin), begin);
@@ -102,16 +102,16 @@ impl Phases<'_> {
         }
         let (series, costs) = measured;
         done(sent).await?;
-        let mut counts = Counts::default();
+        let mut within = Counts::default();
         let mut phase_series = Vec::new();
         for (second, taken) in series {
-            counts.add(&taken);
+            within.add(&taken);
             phase_series.push(second);
         }
-        // What was still under way.
-        counts.add(&self.world.meter.take());
         let ([before, after], crowd) = (costs, self.world.crowd.get().copied());
-        Ok(phase(asked, counts, phase_series, (self.at(from), &before, &after), crowd))
+        // All of it is sent.
+        let late = self.world.meter.at(number, LATENESS, 0.99);
+        Ok(phase(asked, late, &within, phase_series, (self.at(from), &before, &after), crowd))
     }
 
     fn send(
@@ -155,6 +155,8 @@ impl Phases<'_> {
         until: Instant,
     ) -> (Vec<(Second, Counts)>, [Costs; 2]) {
         sleep_until(from).await;
+        // What happened before.
+        drop(self.world.meter.take());
         let before = Costs::now(&self.process);
         let (mut series, mut server) = (Vec::new(), before.server);
         let mut next = from;
@@ -245,16 +247,17 @@ async fn kill(
     (server, Ok(killed))
 }
 
-/// What came of a stretch.
+/// What came of a stretch within its time; what became of all that was due in it is entered at the end
+/// of the run.
 fn phase(
     asked: Asked,
-    counts: Counts,
+    late: Option<u64>,
+    within: &Counts,
     series: Vec<Second>,
     (begin, before, after): (f64, &Costs, &Costs),
     crowd: Option<u32>,
 ) -> Phase {
     let time = asked.time;
-    let late = counts.at(LATENESS, 0.99).filter(|_| asked.rate.is_some());
     let why_invalid = match asked.rate {
         Some(_) => why_invalid(late, after.busiest(before, time)),
         // Whoever waits for answers is never late.
@@ -274,12 +277,11 @@ fn phase(
     let listening = crowd.map_or(Duration::ZERO, |thread| after.of_thread(thread, before));
     let each =
         |time: Duration, count: u64| (count > 0).then(|| time.as_secs_f64() * 1e6 / count as f64);
-    let pages = counts.took.get(REST).map_or(0, Histogram::len) + counts.pages_failed;
-    let requests = counts.offered + counts.duplicates + pages;
+    let pages = within.took.get(REST).map_or(0, Histogram::len) + within.pages_failed;
+    let requests = within.offered + within.duplicates + pages;
     let cpu_us_per_webhook = each(own.saturating_sub(listening), requests);
-    let cpu_us_per_event = each(listening, counts.delivered);
+    let cpu_us_per_event = each(listening, within.delivered);
     let cpu_us = own.as_micros() as u64;
-    let latencies = counts.took.into_iter();
     Phase {
         name: asked.name,
         begin,
@@ -288,17 +290,91 @@ fn phase(
         load: asked.load,
         valid: why_invalid.is_empty(),
         why_invalid,
-        offered: counts.offered,
-        acknowledged: counts.acknowledged,
-        refused: counts.refused,
-        unknown: counts.unknown,
-        duplicates_sent: counts.duplicates,
-        duplicates_failed: counts.duplicates_failed,
-        pages_failed: counts.pages_failed,
-        delivered: counts.delivered,
-        latencies: latencies.map(|(what, took)| (what.to_owned(), Recorded(took))).collect(),
         series,
         server,
         generator: GeneratorCost { cpu_us, cpu_us_per_webhook, cpu_us_per_event },
+        ..Phase::default()
+    }
+}
+
+/// Enters in phases, once everybody has heard of everything, what became of what was due in each.
+pub(super) fn settle(phases: &mut [Phase], meter: &Meter) {
+    for (number, phase) in phases.iter_mut().enumerate() {
+        let counts = meter.take_phase(number);
+        phase.offered = counts.offered;
+        phase.acknowledged = counts.acknowledged;
+        phase.refused = counts.refused;
+        phase.unknown = counts.unknown;
+        phase.duplicates_sent = counts.duplicates;
+        phase.duplicates_failed = counts.duplicates_failed;
+        phase.pages_failed = counts.pages_failed;
+        phase.delivered = counts.delivered;
+        let latencies = counts.took.into_iter();
+        phase.latencies = latencies.map(|(what, took)| (what.to_owned(), Recorded(took))).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::server::Process;
+    use super::super::world::World;
+    use super::{Asked, Phases, settle};
+    use axum::Router;
+    use axum::routing::post;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::net::TcpListener;
+    use tokio::sync::Mutex;
+    use tokio::time::{MissedTickBehavior, interval};
+
+    /// What the server takes a second.
+    const MOST: u64 = 50;
+    const SCENARIO: &str =
+        "[load]\nduplicates = 0\n[phases]\nseconds = 1\nrates = [1]\npatience = 0.5\n";
+
+    /// A server that takes so much and no more.
+    async fn busy() -> SocketAddr {
+        let mut turns = interval(Duration::from_secs(1) / MOST as u32);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let turns = Arc::new(Mutex::new(turns));
+        let take = async move || {
+            turns.lock().await.tick().await;
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/webhook", post(take));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_asked_for_more_than_it_takes_is_not_said_to_have_taken_more() {
+        for warm_up in [Duration::ZERO, Duration::from_millis(500)] {
+            let world = World::of_one(busy().await, SCENARIO);
+            let mut phases = Phases {
+                world: world.clone(),
+                process: Process::default(),
+                server: None,
+                kills_left: Vec::new(),
+                passed: Duration::ZERO,
+                killed: Vec::new(),
+                tell: &mut |_| {},
+            };
+            let asked = Asked {
+                name: "too much".to_owned(),
+                rate: Some(4.0 * MOST as f64),
+                load: None,
+                warm_up,
+                time: Duration::from_secs(2),
+                connections: 4,
+            };
+            let mut phase = phases.run(asked).await.unwrap();
+            let rate = phase.rate(phase.acknowledged_within());
+            assert!((0.2..=1.1).contains(&(rate / MOST as f64)), "{rate} after {warm_up:?}");
+            settle(std::slice::from_mut(&mut phase), &world.meter);
+            assert_eq!(phase.offered, 2 * 4 * MOST);
+            assert_eq!(phase.acknowledged + phase.unknown, phase.offered);
+        }
     }
 }

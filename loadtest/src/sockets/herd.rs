@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -43,6 +44,8 @@ pub(super) struct Seen {
     run: Finder<'static>,
     /// When the message number 0 was due, and how far apart they are.
     due: (Instant, Duration),
+    /// What is due within it counts.
+    counts: Range<Instant>,
     /// How long each took from its connection to the answer of its hello.
     pub(super) opening: Histogram<u64>,
     pub(super) following: usize,
@@ -54,7 +57,7 @@ pub(super) struct Seen {
     /// Messages that were passed over, and those that came again.
     pub(super) gaps: u64,
     pub(super) repeats: u64,
-    /// From when each was due to its receipt.
+    /// From when each that counts was due to its receipt.
     pub(super) latency: Histogram<u64>,
 }
 
@@ -73,6 +76,7 @@ impl Herd {
             hello,
             run: Finder::new(run).into_owned(),
             due: (Instant::now(), Duration::ZERO),
+            counts: Instant::now()..Instant::now(),
             opening: histogram(),
             following: 0,
             ended: BTreeMap::new(),
@@ -116,9 +120,10 @@ impl Herd {
         Ok(begin.elapsed())
     }
 
-    /// Messages are due from now on at these distances; what was counted so far is forgotten.
-    pub(super) fn expect(&mut self, begin: Instant, apart: Duration) {
-        self.seen.due = (begin, apart);
+    /// Messages are due from now on at these distances; of those that are due within some time it is told
+    /// how long they took, whenever they come.
+    pub(super) fn expect(&mut self, begin: Instant, apart: Duration, counts: Range<Instant>) {
+        (self.seen.due, self.seen.counts) = ((begin, apart), counts);
     }
 
     /// Listens until a time.
@@ -225,7 +230,7 @@ impl Seen {
 
     /// A frame of a socket that waits for message `next`.
     fn text(&mut self, socket: &mut WebSocket, text: &[u8], next: &mut u64) -> io::Result<()> {
-        let Self { run, due: (begin, apart), .. } = self;
+        let Self { run, due: (begin, apart), counts, .. } = self;
         let (mut rest, mut found) = (text, 0);
         while let Some(at) = run.find(rest) {
             rest = &rest[at + run.needle().len()..];
@@ -238,7 +243,9 @@ impl Seen {
             self.gaps += n - *next;
             *next = n + 1;
             let due = *begin + apart.mul_f64(n as f64);
-            self.latency.saturating_record(micros(Instant::now() - due));
+            if counts.contains(&due) {
+                self.latency.saturating_record(micros(Instant::now() - due));
+            }
         }
         if found > 0 {
             (self.deliveries, self.bytes) =

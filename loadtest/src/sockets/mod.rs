@@ -116,16 +116,14 @@ impl Sockets {
         let from = begin + self.warm_up;
         let until = from + self.time;
         let schedule = Schedule { begin, until, rate: self.rate, count: u64::MAX };
-        herd.expect(begin, Duration::from_secs_f64(1.0 / self.rate.max(1e-9)));
+        herd.expect(begin, Duration::from_secs_f64(1.0 / self.rate.max(1e-9)), from..until);
         let publishing = (self.rate > 0.0).then(|| self.publish(bodies, schedule));
         herd.listen_until(from)?;
-        herd.seen.latency.reset();
         let (cost, seen) = (Cost::now(self.server), (herd.seen.deliveries, herd.seen.bytes));
         herd.listen_until(until)?;
         let cost = Cost::now(self.server).since(&cost);
         let deliveries = herd.seen.deliveries - seen.0;
         let bytes = herd.seen.bytes - seen.1;
-        let latency_us = Latency::of(&herd.seen.latency);
         let sent = publishing.map(|publishing| herd.listen_beside(publishing)).transpose()?;
         let published = sent.as_ref().map_or(0, |sent| sent.tally.accepted());
         let give_up = Instant::now() + self.patience;
@@ -147,7 +145,7 @@ impl Sockets {
             deliveries,
             deliveries_rate: deliveries as f64 / self.time.as_secs_f64().max(1e-6),
             message_bytes: bytes / deliveries.max(1),
-            latency_us,
+            latency_us: Latency::of(&herd.seen.latency),
             missing: herd.missing(published),
             gaps: herd.seen.gaps,
             repeats: herd.seen.repeats,

@@ -26,12 +26,12 @@ pub struct SocketsReport {
     /// Messages that were accepted, those of the warm-up among them.
     pub published: u64,
     pub refused: u64,
-    /// Receipts of messages.
+    /// Receipts of messages within the time that counts.
     pub deliveries: u64,
     pub deliveries_rate: f64,
     /// Of a frame, by message in it.
     pub message_bytes: u64,
-    /// From when a message was due to its receipt.
+    /// From when a message was due to its receipt, of those that were due in what counts.
     pub latency_us: Latency,
     /// Messages that a socket never got, all sockets together.
     pub missing: u64,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
@@ -15,6 +16,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
+use tokio::time::{Instant, interval_at};
 
 /// What the desk does to every so many-th message of a business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub(crate) enum Slip {
     Repeats,
     /// It sends it after the next one.
     Swaps,
+    /// It keeps the fortieth back for [`HOLD`].
+    Holds,
     /// It closes instead.
     Closes,
 }
@@ -66,6 +70,8 @@ pub(crate) struct Desk {
 
 /// The number of the message with which a slip happens.
 const AT: usize = 5;
+/// Longer than messages come.
+pub(crate) const HOLD: Duration = Duration::from_millis(600);
 
 impl Default for Desk {
     fn default() -> Self {
@@ -228,6 +234,10 @@ async fn pass_on(desk: Arc<Desk>, mut socket: WebSocket, mut live: broadcast::Re
                 Vec::new()
             }
             (Some(Slip::Closes), AT) => return,
+            (Some(Slip::Holds), 39) => {
+                interval_at(Instant::now() + HOLD, HOLD).tick().await;
+                vec![text]
+            }
             _ => [text].into_iter().chain(held.take()).collect(),
         };
         for text in texts {

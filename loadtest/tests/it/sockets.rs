@@ -6,7 +6,7 @@ use std::time::Duration;
 use loadtest::Target;
 use loadtest::sockets::{Customer, Publisher, Sockets, run};
 
-use crate::desk::{Desk, Slip};
+use crate::desk::{Desk, HOLD, Slip};
 
 const NUMBER: &str = "4711";
 
@@ -69,8 +69,17 @@ async fn a_server_that_drops_repeats_swaps_or_closes_is_found_out() {
             Slip::Repeats => assert_eq!((missing, repeats), (0, 1), "{report}"),
             Slip::Swaps => assert_eq!((gaps, repeats), (1, 1), "{report}"),
             Slip::Closes => assert_eq!(report.ended.values().sum::<u64>(), 1, "{report}"),
+            Slip::Holds => unreachable!("late is not wrong"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_only_after_the_end_took_as_long_as_it_did() {
+    let (address, _) = Desk::that_slips(Slip::Holds).start().await;
+    let report = run(sockets(address)).await.unwrap();
+    assert!(report.all_delivered(), "{report}");
+    assert!(Duration::from_micros(report.latency_us.max) >= HOLD, "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
