@@ -48,6 +48,9 @@ pub struct FoundMessage {
     pub highlights: Vec<Vec<Part>>,
 }
 
+/// Heads of conversations that are in memory at once where all that match are looked at.
+const HEADS: usize = 500;
+
 impl Search {
     /// A page of the messages that the viewer may see, newest first. Whatever else the index finds is
     /// neither shown nor counted.
@@ -111,10 +114,9 @@ impl Search {
         let ask = move |index: &SearchIndex| Ok((index.conversations(&question, most)?, question));
         let ((with_matches, question), turn) = self.ask(turn, ask).await?;
         let mut within = HashSet::new();
-        for conversation in with_matches {
-            if self.head(viewer, conversation).await?.is_some() {
-                within.insert(conversation);
-            }
+        for some in with_matches.chunks(HEADS) {
+            let heads = self.0.conversations.all_folded(some.to_vec()).await?;
+            within.extend(heads.iter().filter(|head| sees(viewer, head)).map(|head| head.id));
         }
         Ok((Question { within: Some(within), ..question }, turn))
     }
@@ -163,8 +165,12 @@ impl Search {
         conversation: ConversationId,
     ) -> Result<Option<Conversation>, StoreError> {
         let head = self.0.conversations.folded(conversation).await?;
-        Ok(head.filter(|head| head.tenant == viewer.tenant && viewer.may_see(head.assignee)))
+        Ok(head.filter(|head| sees(viewer, head)))
     }
+}
+
+fn sees(viewer: Viewer, head: &Conversation) -> bool {
+    head.tenant == viewer.tenant && viewer.may_see(head.assignee)
 }
 
 impl From<SearchError> for Failure {

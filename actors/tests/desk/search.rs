@@ -17,6 +17,7 @@ use engine::contact::{Contact, ContactPatch};
 use engine::conversation::{Command, Conversation, Effect};
 use engine::id::{ContactId, MessageId, ThreadId};
 use engine::message::MessageRow;
+use engine::permission::{Permissions, Viewer};
 use engine::resource::Change;
 use engine::search::Wanted;
 use engine::search::contact::Sought;
@@ -30,6 +31,7 @@ use storage::tables::{DIRTY, HEADS, LOG};
 use storage::{Batch, Key, Part, Scan, Stamp, Store, Table};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::bench::{TENANT, account, admin, bsuid, desk, phone, says};
@@ -170,6 +172,34 @@ pub(crate) fn store() -> (Arc<dyn Store>, Clock) {
     let clock = Clock::standing_at(Timestamp(NOW));
     let now = clock.clone();
     (Arc::new(Memory::new(Arc::new(move || now.now()))), clock)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_see_a_part_waits_for_the_store_once_for_many_conversations() {
+    const MANY: usize = 100;
+    let (memory, clock) = store();
+    let is_slow = Arc::new(AtomicBool::new(false));
+    let slow = is_slow.clone();
+    let far = Faulty::new(memory, move |call| match call {
+        Call::Get(table, _) if table.name == HEADS.name && slow.load(Ordering::Relaxed) => {
+            Fate::Slow(Duration::from_secs(1))
+        }
+        _ => Fate::Done,
+    });
+    let store: Arc<dyn Store> = Arc::new(far.promising_as_below());
+    let process = Process::start(&store, &clock, 1000).await;
+    for n in 0..MANY {
+        process.hears(&format!("49155500{n:02}"), &format!("hello {n}")).await;
+    }
+    process.finds("hello", MANY).await;
+    is_slow.store(true, Ordering::Relaxed);
+    let viewer = Viewer { permissions: Permissions::default(), ..admin() };
+    let asked = Asked { wanted: Wanted::of("hello"), ..Asked::default() };
+    let before = Instant::now();
+    let found = process.outside.search.find(viewer, asked, (0, 0)).await.unwrap();
+    assert_eq!(found.total, MANY);
+    let waited = before.elapsed();
+    assert!(waited < Duration::from_secs(10), "{waited:?} for {MANY} conversations");
 }
 
 #[tokio::test(start_paused = true)]

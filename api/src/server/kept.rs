@@ -6,6 +6,8 @@ use std::time::Duration;
 use actors::clock::Stamps;
 use actors::feed::FeedLimits;
 use config::{Backend, Config};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use storage::media::{Media, MediaLimits, NotReached};
 use storage::names::{Name, Names};
 use storage::{Guarantees, Store, StoreError};
@@ -67,10 +69,16 @@ pub(super) async fn media(
         }
     };
     match media.reach().await {
-        Ok(()) => {
-            let (kept, orphans) = answered(promised, || Box::pin(media.settle())).await?;
-            tracing::info!(kept, orphans, "files that were on their way are settled");
-        }
+        Ok(()) => match answered(promised, || Box::pin(media.settle())).await {
+            Ok((kept, orphans)) => {
+                tracing::info!(kept, orphans, "files that were on their way are settled");
+            }
+            // There may be no space for that.
+            Err(error) if promised.settled => {
+                tracing::warn!(%error, "files that were on their way are settled by the next start");
+            }
+            Err(error) => return Err(error),
+        },
         // The next start settles them.
         Err(silent @ NotReached::Silent(_)) => tracing::warn!("{silent}; until then files get 503"),
         Err(refused @ NotReached::Refused(_)) => return Err(not_started(refused)),
@@ -89,8 +97,20 @@ pub(super) async fn jwt_secret(
     }
     let mut fresh = vec![0; 32];
     getrandom::fill(&mut fresh).map_err(not_started)?;
-    let name = Name::global("secret", "jwt");
-    answered(promised, || names.claim(&name, fresh.clone())).await
+    held(names, &Name::global("secret", "jwt"), fresh, promised).await
+}
+
+/// Who holds a name. It is claimed only where nobody does: there may be no space to write.
+async fn held<T: Clone + Serialize + DeserializeOwned>(
+    names: &Names,
+    name: &Name,
+    fresh: T,
+    promised: Guarantees,
+) -> Result<T, NotStarted> {
+    match answered(promised, || names.get(name)).await? {
+        Some(held) => Ok(held),
+        None => answered(promised, || names.claim(name, fresh.clone())).await,
+    }
 }
 
 pub(super) async fn feed_limits(
@@ -102,7 +122,7 @@ pub(super) async fn feed_limits(
     getrandom::fill(&mut fresh).map_err(not_started)?;
     // Of the store, not of the run: logs go on after a restart.
     let name = Name::global("store", "incarnation");
-    let incarnation = answered(promised, || names.claim(&name, hex::encode(fresh))).await?;
+    let incarnation = held(names, &name, hex::encode(fresh), promised).await?;
     let limits = &config.limits;
     Ok(FeedLimits {
         replay_events: limits.replay_events,

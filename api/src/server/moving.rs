@@ -102,12 +102,14 @@ pub async fn import(
     let (store, own) = opened(opening::open_to_move(config, stamps, now.clone()).await)?;
     let imported = alone(&own, stop, read_in(store, from, &export, &now)).await;
     own.give_back().await;
-    match imported? {
+    let imported = imported?;
+    // Also of one before, which may have ended here.
+    forget_index(config).await?;
+    match imported {
         Imported::Before => {
             Ok(format!("all of {name} was imported into this store before: nothing was changed"))
         }
         Imported::Now(Moved { tables, rows, bytes, expired, .. }) => {
-            forget_index(config).await?;
             let files = files(config, "were not in it");
             Ok(format!(
                 "{rows} rows of {tables} tables ({}) of {name} are in the store, {expired} had expired. {files}",

@@ -8,6 +8,8 @@ use tokio::time::{Duration, timeout};
 
 use super::program::{Program, run};
 
+/// No disk has so much.
+const RESERVE: (&str, &str) = ("OMNISTREAM__LIMITS__DISK_RESERVE_BYTES", "1099511627776");
 /// So many files the process may have open,
 const FILES: u32 = 300;
 /// and half of them are left for connections.
@@ -48,8 +50,31 @@ async fn whoever_opens_connections_takes_no_file_that_the_store_needs() {
 #[tokio::test]
 async fn a_start_on_a_disk_with_less_space_than_is_left_free_says_so_and_ends() {
     let directory = tempfile::tempdir().unwrap();
-    let more_than_any = [("OMNISTREAM__LIMITS__DISK_RESERVE_BYTES", "1099511627776")];
-    let said = run(directory.path(), &more_than_any, &["serve"]).await.unwrap_err();
+    let said = run(directory.path(), &[RESERVE], &["serve"]).await.unwrap_err();
     eprint!("{said}");
     assert!(said.contains("no space left") && said.contains("free at least"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_stored_is_read_also_after_a_start_with_too_little_space_to_write() {
+    // Whichever test begins first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let directory = tempfile::tempdir().unwrap();
+    let program = Program::start(directory.path(), &[]).await;
+    let admin = json!({"org_name": "shop", "admin_email": "a@example.com", "admin_password": "correct horse"});
+    let client = Client::new();
+    let registered = client.post(format!("{}/api/auth/register", program.url)).json(&admin).send();
+    let registered: Value = registered.await.unwrap().json().await.unwrap();
+    let token = registered["token"].as_str().unwrap();
+    // A kill leaves something to be brought into the tree.
+    drop(program);
+    let program = Program::start(directory.path(), &[RESERVE]).await;
+    let agents = client.get(format!("{}/api/agents", program.url)).bearer_auth(token).send();
+    let agents: Value = agents.await.unwrap().json().await.unwrap();
+    assert_eq!(agents.as_array().unwrap().len(), 1);
+    let tag = client.post(format!("{}/api/quick-replies", program.url)).bearer_auth(token);
+    let refused =
+        tag.json(&json!({"title": "Hours", "text": "From nine to five."})).send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers().contains_key("retry-after"));
 }

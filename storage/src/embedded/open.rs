@@ -8,6 +8,8 @@ use std::sync::mpsc::{channel, sync_channel};
 use std::thread::Builder;
 use std::time::Duration;
 
+use fjall::LsmError;
+
 use super::disk::{Directory, Disk};
 use super::follower::{self, Follower};
 use super::frame::Lsn;
@@ -205,7 +207,12 @@ impl Embedded {
     ) -> Result<Self, OpenError> {
         let path = options.path.clone();
         let needs = options.reserve + 2 * options.segment as u64 + options.memtable;
-        Self::start(options, Box::new(on_fatal)).map_err(|why| why.at(path, needs >> 20))
+        let reserve = options.reserve;
+        Self::start(options, Box::new(on_fatal)).map_err(|why| {
+            let free = Directory::at(&path).and_then(|directory| directory.space());
+            let is_full = free.is_ok_and(|free| free < reserve);
+            why.at(path, needs >> 20, is_full)
+        })
     }
 
     fn start(options: Options, on_fatal: OnFatal) -> Result<Self, Why> {
@@ -219,7 +226,8 @@ impl Embedded {
         let tree =
             Fjall::open(&path.join("tree"), options.cache, options.memtable, options.now.clone());
         let tree = Arc::new(tree.map_err(|error| match error {
-            fjall::Error::Io(error) => Why::Io(error),
+            fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => Why::Io(error),
+            fjall::Error::Poisoned => Why::Store(tree::broken(error)),
             fjall::Error::Locked => Why::Io(io::ErrorKind::ResourceBusy.into()),
             other => Why::Damaged(format!("its tree: {other:?}")),
         })?);
@@ -255,10 +263,14 @@ impl Embedded {
 }
 
 impl Why {
-    fn at(self, path: PathBuf, mebibytes: u64) -> OpenError {
+    fn at(self, path: PathBuf, mebibytes: u64, is_full: bool) -> OpenError {
         match self {
             Self::Damaged(why) => OpenError::Damaged(path, why.into()),
             Self::Store(StoreError::Corrupt(why)) => OpenError::Damaged(path, why),
+            // The tree says in many ways that it could not write.
+            Self::Store(StoreError::Unavailable(_)) if is_full => {
+                OpenError::NoSpace(path, mebibytes)
+            }
             Self::Store(error) => OpenError::Failed(path, error.to_string().into()),
             Self::Io(error) => match error.kind() {
                 io::ErrorKind::ResourceBusy => OpenError::InUse(path),

@@ -1,11 +1,13 @@
 //! The embedded store as its callers see it, on a real disk.
 
+use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use engine::time::Timestamp;
 
@@ -13,7 +15,7 @@ use super::{Embedded, OpenError, Options};
 use crate::conformance::{self, Subject};
 use crate::error::StoreError;
 use crate::port::{Batch, Change, Key, Part, Stamp, Store};
-use crate::tables::THREADS;
+use crate::tables::{LOG, THREADS};
 
 const START: i64 = 1_790_000_000_000;
 
@@ -116,6 +118,22 @@ async fn a_start_that_finds_no_space_takes_nothing_away() {
 }
 
 #[tokio::test]
+async fn a_tree_whose_making_was_broken_off_is_made_anew() {
+    for files in [&["0.jnl"][..], &["0.jnl", "version"]] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let tree = directory.path().join("tree");
+        fs::create_dir_all(tree.join("keyspaces")).expect("made");
+        for file in files {
+            fs::write(tree.join(file), []).expect("made");
+        }
+        let store = open(directory.path());
+        store.apply(put(1, 1, 100)).await.expect("applied");
+        store.close().await.expect("closed");
+        assert_eq!(get(&open(directory.path()), 1).await.as_deref(), Some("1"));
+    }
+}
+
+#[tokio::test]
 async fn a_store_has_one_process() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(directory.path());
@@ -181,16 +199,16 @@ async fn a_batch_that_no_segment_takes_is_refused() {
 async fn a_damaged_log_is_refused_in_a_sentence() {
     let directory = tempfile::tempdir().expect("a directory");
     open(directory.path()).close().await.expect("closed");
-    for file in std::fs::read_dir(directory.path().join("log")).expect("the log") {
-        std::fs::remove_file(file.expect("a segment").path()).expect("removed");
+    for file in fs::read_dir(directory.path().join("log")).expect("the log") {
+        fs::remove_file(file.expect("a segment").path()).expect("removed");
     }
     // An empty store has nothing to miss; one with groups has.
     let store = open(directory.path());
     store.apply(put(1, 1, 0)).await.expect("written");
     store.close().await.expect("closed");
     drop(store);
-    for file in std::fs::read_dir(directory.path().join("log")).expect("the log") {
-        std::fs::remove_file(file.expect("a segment").path()).expect("removed");
+    for file in fs::read_dir(directory.path().join("log")).expect("the log") {
+        fs::remove_file(file.expect("a segment").path()).expect("removed");
     }
     let Err(error) = Embedded::open(options(directory.path()), |_| ()) else {
         panic!("a store without its log is refused")
@@ -202,10 +220,90 @@ async fn a_damaged_log_is_refused_in_a_sentence() {
 /// So much of a journal these tests write to.
 const BEGINNING: u64 = 1 << 20;
 
+/// A part of the tree, as its directory is named.
+const APPENDED: &str = "tree/keyspaces/1";
+const OVERWRITTEN: &str = "tree/keyspaces/2";
+
+/// A row of what is never written over.
+fn appended(n: u8) -> Key {
+    Key::new(vec![Part::Uuid([n; 16]), Part::Int(0)], vec![Part::Int(1), Part::Int(1)])
+}
+
+fn append(stamp: i64, n: u8, size: usize) -> Batch {
+    let change = Change::Put { table: &LOG, key: appended(n), body: vec![b'x'; size], ttl: None };
+    Batch { stamp: Stamp(stamp), changes: vec![change] }
+}
+
+/// Whether a part of the tree has a table, in which it says of itself what it said by then.
+fn is_written_out(part: &Path) -> bool {
+    part.join("tables").read_dir().expect("listed").next().is_some()
+}
+
+#[tokio::test]
+async fn a_tree_that_lost_a_part_is_damage() {
+    for part in [APPENDED, OVERWRITTEN] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (store, part) = (open(directory.path()), directory.path().join(part));
+        let mut stamp = 1;
+        while !is_written_out(&part) {
+            store.apply(append(stamp, 1, 5_000)).await.expect("applied");
+            store.apply(put(stamp + 1, 1, 5_000)).await.expect("applied");
+            stamp += 2;
+        }
+        store.close().await.expect("closed");
+        fs::remove_dir_all(&part).expect("removed");
+        let refused = Embedded::open(options(directory.path()), |cause| panic!("{cause}")).err();
+        assert!(matches!(refused, Some(OpenError::Damaged(..))), "{part:?}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_the_tree_that_lost_more_than_the_other_has_it_from_the_log() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = Options {
+        segment: 16 << 20,
+        overlay: 8 << 20,
+        sync_every: Duration::ZERO,
+        ..options(directory.path())
+    };
+    let store = open_with(options.clone());
+    for n in 0..20 {
+        store.apply(append(i64::from(n) + 1, n, 500)).await.expect("applied");
+    }
+    // As much as has the other part written out, with all that it says of itself.
+    let mut stamp = 100;
+    while !is_written_out(&directory.path().join(OVERWRITTEN)) {
+        store.apply(put(stamp, 1, 50_000)).await.expect("applied");
+        stamp += 1;
+    }
+    store.close().await.expect("closed");
+    drop(store);
+    let journal = newest_journal(directory.path());
+    let file = OpenOptions::new().write(true).open(journal).expect("the journal");
+    file.write_all_at(&[0; 4_096], 1_000).expect("damaged");
+    let store = open_with(options);
+    for n in 0..20 {
+        assert!(store.get(&LOG, &appended(n)).await.expect("read").is_some(), "{n}");
+    }
+}
+
+#[tokio::test]
+async fn a_tree_that_may_not_be_read_is_no_damage() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path());
+    store.apply(put(1, 1, 100)).await.expect("applied");
+    store.close().await.expect("closed");
+    let current = directory.path().join(APPENDED).join("current");
+    fs::remove_file(&current).expect("removed");
+    fs::create_dir(&current).expect("made");
+    let refused = Embedded::open(options(directory.path()), |cause| panic!("{cause}")).err();
+    assert!(matches!(refused, Some(OpenError::Failed(..))), "{refused:?}");
+}
+
 /// Where at the beginning of a journal of the tree the bodies of rows lie.
 fn bodies(journal: &Path) -> Vec<usize> {
     let mut beginning = Vec::new();
-    let journal = std::fs::File::open(journal).expect("the journal");
+    let journal = fs::File::open(journal).expect("the journal");
     journal.take(BEGINNING).read_to_end(&mut beginning).expect("read");
     let (mut found, mut spaces) = (Vec::new(), 0);
     for (at, byte) in beginning.iter().enumerate() {
@@ -218,24 +316,24 @@ fn bodies(journal: &Path) -> Vec<usize> {
 }
 
 fn newest_journal(store: &Path) -> PathBuf {
-    let files = std::fs::read_dir(store.join("tree")).expect("the tree");
+    let files = fs::read_dir(store.join("tree")).expect("the tree");
     let paths = files.map(|file| file.expect("a file").path());
     paths.filter(|path| path.extension().is_some_and(|end| end == "jnl")).max().expect("a journal")
 }
 
 /// A copy of a store that is being written to: what a power cut leaves of it, if it leaves everything.
 fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a directory");
-    for entry in std::fs::read_dir(from).expect("a directory") {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a directory") {
         let entry = entry.expect("an entry");
         let copied = to.join(entry.file_name());
         if entry.file_type().expect("its type").is_dir() {
             copy(&entry.path(), &copied);
         } else {
-            let length = std::fs::copy(entry.path(), &copied).expect("copied");
+            let length = fs::copy(entry.path(), &copied).expect("copied");
             if copied.extension().is_some_and(|end| end == "jnl") {
                 // The rest is allocated and empty.
-                let file = std::fs::OpenOptions::new().write(true).open(copied).expect("the copy");
+                let file = OpenOptions::new().write(true).open(copied).expect("the copy");
                 file.set_len(length.min(BEGINNING)).expect("cut");
             }
         }
@@ -243,7 +341,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn tear(journal: &Path, at: usize) {
-    let file = std::fs::OpenOptions::new().write(true).open(journal).expect("the journal");
+    let file = OpenOptions::new().write(true).open(journal).expect("the journal");
     file.write_all_at(&[0; 64], at as u64).expect("torn");
 }
 
@@ -292,7 +390,7 @@ async fn a_journal_of_the_tree_that_lost_what_was_synced_is_damage() {
     for _ in 0..2 {
         let refused = Embedded::open(options(directory.path()), |_| ()).err();
         assert!(matches!(refused, Some(OpenError::Damaged(..))), "{refused:?}");
-        let left = std::fs::metadata(&journal).expect("the journal").len();
+        let left = fs::metadata(&journal).expect("the journal").len();
         assert!(left > BEGINNING, "nothing is cut away");
     }
 }
@@ -318,7 +416,7 @@ async fn a_process_that_is_killed() {
 #[tokio::test]
 async fn what_was_answered_survives_a_kill() {
     let directory = tempfile::tempdir().expect("a directory");
-    std::fs::write(directory.path().join(KILLED), "").expect("a file");
+    fs::write(directory.path().join(KILLED), "").expect("a file");
     let mut answered = 0_i64;
     for answers in [1, 300, 2_000, 700] {
         let mut child = Command::new(std::env::current_exe().expect("this program"))

@@ -4,13 +4,14 @@
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::{fs, io};
 
 use fjall::compaction::Leveled;
 use fjall::compaction::filter::{
     CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
 };
 use fjall::config::PartitioningPolicy;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode, Readable, Slice};
 
 use super::frame::Lsn;
 use super::journal;
@@ -56,44 +57,57 @@ pub(super) struct Mark {
 /// tree, then the log's writer for the follower.
 const GIVING_WAY: Niceness = Niceness(10);
 
+/// It takes nothing any more, and what it has is as it was.
+const POISONED: &str = "the tree could not write to the disk before";
+
 /// So many tables of what was in memory are merged at once into the first level, which is as large as that
 /// many tables of [`TABLE_BYTES`]: by the defaults, four and 64 MiB, it is twice what is merged into it.
 const MERGED_AT_ONCE: u8 = 8;
 const TABLE_BYTES: u64 = 32 << 20;
 
+/// In both parts: one may have lost what the other has, and each only the last that it was given.
 const DURABLE: &[u8] = b"\0\0durable";
 const APPLIED: &[u8] = b"\0\0applied";
+/// Both parts are marked; stores that were made before had a mark in one.
+const IN_BOTH: &[u8] = b"\0\0in both";
 
 /// What the tree says of itself.
 pub(super) fn mark(tree: &dyn Tree) -> Result<Mark, StoreError> {
     let snapshot = tree.snapshot();
-    let read = |key| -> Result<(Lsn, Stamp), StoreError> {
-        let Some(value) = snapshot.get(Shape::Overwritten, key)? else {
-            return Ok((0, Stamp(0)));
-        };
+    let read = |shape, key| -> Result<Option<(Lsn, Stamp)>, StoreError> {
+        let Some(value) = snapshot.get(shape, key)? else { return Ok(None) };
         let lsn = value.body().as_array().map(|bytes| Lsn::from_le_bytes(*bytes));
         let damaged = || StoreError::Corrupt("the tree's mark is damaged".into());
-        Ok((lsn.ok_or_else(damaged)?, value.stamp()))
+        Ok(Some((lsn.ok_or_else(damaged)?, value.stamp())))
     };
-    let (durable, stamp) = read(DURABLE)?;
-    Ok(Mark { durable, stamp, applied: read(APPLIED)?.0 })
+    let (whole, stamp) = read(Shape::Overwritten, DURABLE)?.unwrap_or((0, Stamp(0)));
+    let durable = match read(Shape::Appended, DURABLE)? {
+        Some((of_the_other, _)) => whole.min(of_the_other),
+        None if read(Shape::Overwritten, IN_BOTH)?.is_some() => 0,
+        None => whole,
+    };
+    let applied = read(Shape::Overwritten, APPLIED)?.map_or(0, |(lsn, _)| lsn);
+    Ok(Mark { durable, stamp, applied })
 }
 
-fn note(key: &'static [u8], lsn: Lsn, stamp: Stamp) -> (Shape, Slice, Option<Slice>) {
+fn note(shape: Shape, key: &'static [u8], lsn: Lsn, stamp: Stamp) -> (Shape, Slice, Option<Slice>) {
     let value = Value::row(stamp, 0, &lsn.to_le_bytes());
-    (Shape::Overwritten, key.into(), Some(value.bytes().clone()))
+    (shape, key.into(), Some(value.bytes().clone()))
 }
 
 /// The row by which a tree says that it has something of a group.
 pub(super) fn applied(lsn: Lsn) -> (Shape, Slice, Option<Slice>) {
-    note(APPLIED, lsn, Stamp(0))
+    note(Shape::Overwritten, APPLIED, lsn, Stamp(0))
 }
 
 /// Syncs everything written, then marks that it is durable up to `lsn`, durably: whatever mark a
 /// power cut leaves tells the truth.
 pub(super) fn sync_up_to(tree: &dyn Tree, lsn: Lsn, stamp: Stamp) -> Result<(), StoreError> {
     tree.sync()?;
-    tree.write(vec![note(DURABLE, lsn, stamp)])?;
+    // The first: see `journal`.
+    let whole = note(Shape::Overwritten, DURABLE, lsn, stamp);
+    let of_the_other = note(Shape::Appended, DURABLE, lsn, stamp);
+    tree.write(vec![whole, of_the_other, note(Shape::Overwritten, IN_BOTH, lsn, stamp)])?;
     tree.sync()
 }
 
@@ -127,6 +141,7 @@ impl Fjall {
         now: Now,
     ) -> Result<Self, fjall::Error> {
         let expiry: Arc<dyn Factory> = Arc::new(Expiry(AssertUnwindSafe(now)));
+        clear_unfinished(path)?;
         let open = || {
             let expiry = expiry.clone();
             let builder = Database::builder(path)
@@ -168,6 +183,24 @@ impl Fjall {
         };
         let parts = Parts { appended: part("appended")?, overwritten: part("overwritten")? };
         Ok(Self { database, parts })
+    }
+}
+
+/// Takes away a tree whose making was broken off, which fjall neither goes on with nor begins anew: its
+/// parts are made once all else is durable. Whatever it had, the log has.
+fn clear_unfinished(path: &Path) -> io::Result<()> {
+    let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let has_parts = match path.join("keyspaces").read_dir() {
+        Ok(mut parts) => parts.next().is_some(),
+        Err(error) if is_missing(&error) => false,
+        Err(error) => return Err(error),
+    };
+    match has_parts {
+        true => Ok(()),
+        false => fs::remove_dir_all(path).or_else(|error| match is_missing(&error) {
+            true => Ok(()),
+            false => Err(error),
+        }),
     }
 }
 
@@ -233,9 +266,12 @@ impl Snapshot for Closed {
     }
 }
 
-fn broken(error: fjall::Error) -> StoreError {
+pub(super) fn broken(error: fjall::Error) -> StoreError {
     match error {
-        fjall::Error::Io(error) => StoreError::Unavailable(format!("the tree: {error}").into()),
+        fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => {
+            StoreError::Unavailable(format!("the tree: {error}").into())
+        }
+        fjall::Error::Poisoned => StoreError::Unavailable(POISONED.into()),
         other => StoreError::Corrupt(format!("the tree: {other:?}").into()),
     }
 }
@@ -266,13 +302,15 @@ impl CompactionFilter for ExpiredAt {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::sync::Arc;
 
     use engine::time::Timestamp;
-    use fjall::Slice;
+    use fjall::{Error, LsmError, Slice};
 
-    use super::{Fjall, Tree};
-    use crate::port::Shape;
+    use super::{DURABLE, Fjall, Tree, broken, mark, note, sync_up_to};
+    use crate::error::StoreError;
+    use crate::port::{Shape, Stamp};
 
     #[cfg(target_os = "linux")]
     #[test]
@@ -292,6 +330,28 @@ mod tests {
         }
         let wanted = Some(super::GIVING_WAY.0.to_string());
         assert!(!niceness.is_empty() && niceness.iter().all(|one| *one == wanted), "{niceness:?}");
+    }
+
+    #[test]
+    fn a_disk_that_does_not_write_is_no_damage() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        for error in [Error::Io(full()), Error::Storage(LsmError::Io(full())), Error::Poisoned] {
+            assert!(matches!(broken(error), StoreError::Unavailable(_)));
+        }
+        assert!(matches!(broken(Error::InvalidTrailer), StoreError::Corrupt(_)));
+    }
+
+    #[test]
+    fn what_is_marked_in_one_part_alone_is_taken_as_it_says() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let tree = Fjall::open(directory.path(), 3 << 20, 1 << 20, Arc::new(|| Timestamp(0)));
+        let tree = tree.expect("it opens");
+        assert_eq!(mark(&tree).expect("read").durable, 0);
+        tree.write(vec![note(Shape::Overwritten, DURABLE, 7, Stamp(3))]).expect("as it used to be");
+        let found = mark(&tree).expect("read");
+        assert_eq!((found.durable, found.stamp), (7, Stamp(3)));
+        sync_up_to(&tree, 9, Stamp(4)).expect("synced");
+        assert_eq!(mark(&tree).expect("read").durable, 9);
     }
 
     #[test]
