@@ -161,6 +161,29 @@ fn what_is_no_address_is_not_written_to() {
 }
 
 #[test]
+fn an_inbox_with_a_long_name_writes_mails_whose_answers_go_to_itself() {
+    let (mail, to) = (text("Hi"), ["mei@example.org".to_owned()]);
+    for bytes in [22, 23, 64] {
+        let from = format!("{}@example.com", "s".repeat(bytes));
+        let reply_to = reply_address(b"a key", &from, opaque().thread);
+        assert_eq!(reply_to.is_some(), bytes == 22, "no name is longer than 64 bytes");
+        let letter = compose(&Paper { from: &from, reply_to, ..paper(&mail, &to) }, Vec::new());
+        assert_eq!(head(&letter.unwrap()).contains("Reply-To:"), bytes == 22);
+    }
+}
+
+#[test]
+fn an_inbox_is_not_connected_by_a_name_that_no_mail_can_have() {
+    let of = |bytes| {
+        let address = format!("{}@example.com", "s".repeat(bytes));
+        let config = [("address".to_owned(), Value::from(address))].into();
+        Channel::Email.setup().unwrap().account_key(&config)
+    };
+    assert!(of(64).is_ok());
+    assert!(of(65).is_err());
+}
+
+#[test]
 fn what_a_program_writes_says_so_and_is_read_so() {
     let (mail, to) = (text("Hi"), ["mei@example.org".to_owned()]);
     let answered = ["1@x".to_owned()];

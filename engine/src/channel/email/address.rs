@@ -14,6 +14,7 @@ pub(super) struct Mailbox {
 pub(super) const LIST_BYTES_MAX: usize = 64 << 10;
 /// The longest address (RFC 5321, 4.5.3.1: 64 and 255 bytes).
 const ADDRESS_BYTES_MAX: usize = 320;
+const LOCAL_BYTES_MAX: usize = 64;
 
 /// The addresses of a header or a field, in order. What is none is left out.
 pub(super) fn addresses(list: &str) -> Vec<Mailbox> {
@@ -63,6 +64,11 @@ pub fn normal(address: &str) -> Option<String> {
     let odd = |c: char| blank(c) || "<>,;\"".contains(c);
     let fits = !local.is_empty() && !domain.is_empty() && address.len() <= ADDRESS_BYTES_MAX;
     (fits && !address.contains(odd)).then(|| address.to_lowercase())
+}
+
+/// Whether mails can be sent by it: nobody writes to a longer name.
+pub(super) fn is_short(address: &str) -> bool {
+    address.rsplit_once('@').is_some_and(|(local, _)| local.len() <= LOCAL_BYTES_MAX)
 }
 
 /// The addresses without what stands behind a `+`, the nearest first: all come to one inbox, and the

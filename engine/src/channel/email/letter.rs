@@ -25,7 +25,7 @@ pub struct Paper<'a> {
     /// To whom, and who gets a copy.
     pub to: &'a [String],
     pub copies: &'a [String],
-    /// Where answers go.
+    /// Where answers go, if not to the account's address.
     pub reply_to: Option<String>,
     /// Its id, without `<>`.
     pub id: String,

@@ -39,7 +39,11 @@ use super::setup::Setup;
 pub(super) const SETUP: Setup = Setup {
     title: "Email",
     key: "address",
-    read: |address| normal(address).ok_or("must be an email address"),
+    read: |address| {
+        let inbox = normal(address).ok_or("must be an email address")?;
+        let is_short = address::is_short(&inbox);
+        is_short.then_some(inbox).ok_or("must have no more than 64 bytes before the `@`")
+    },
     required: &["address"],
     optional: &["webhook_secret", "provider", "smtp_url", "sender_name", "api_token"],
     switches: &[],

@@ -5,6 +5,7 @@ use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use super::super::signature::sign;
+use super::address::is_short;
 use crate::id::ThreadId;
 
 /// How many bytes of the signature stand in an address: whoever guesses has to send a mail each.
@@ -14,12 +15,13 @@ const MARK: &str = "c.";
 /// Small letters and digits: mail servers may change capitals.
 const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// The address of an inbox by which answers come to a thread.
+/// The address of an inbox by which answers come to a thread. `None`: the inbox has a name so long
+/// that none can stand behind it; answers are known by the mails that they name.
 pub fn reply_address(key: &[u8], inbox: &str, thread: ThreadId) -> Option<String> {
     let (local, domain) = inbox.rsplit_once('@')?;
     let mut token = thread.0.as_bytes().to_vec();
     token.extend(signature(key, inbox, thread));
-    Some(format!("{local}+{MARK}{}@{domain}", written(&token)))
+    Some(format!("{local}+{MARK}{}@{domain}", written(&token))).filter(|address| is_short(address))
 }
 
 /// The thread that an address of the inbox names, if it is one that was signed with this key.
