@@ -321,6 +321,7 @@ fn each_class_of_error_means_what_it_should() {
     assert!(matches!(of(131_056), Outcome::Retry { slow: Slow::Pair, .. }));
     assert!(matches!(of(131_016), Outcome::Retry { slow: Slow::Message, .. }));
     assert!(matches!(of(131_026), Outcome::Refused { .. }));
+    assert!(matches!(of(130_497), Outcome::Refused { .. }), "it is of the recipient's country");
     assert!(matches!(of(999_999), Outcome::Refused { .. }), "unknown codes are not repeated");
     let sent = with(200, json!({"messages": [{"id": "wamid.N"}]}));
     assert_eq!(sent, Outcome::Sent { provider_id: "wamid.N".to_owned(), held: None });

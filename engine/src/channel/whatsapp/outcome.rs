@@ -130,7 +130,7 @@ fn of_error(error: &Value) -> Outcome {
     match (code, subcode) {
         // The token.
         (_, Some(463 | 467)) | (Some(0 | 102 | 190), _) => Outcome::AccountStopped { error },
-        // The account may not send: spam, policy, country, payment, registration, permissions.
+        // The account may not send: spam, policy, payment, registration, permissions.
         (
             Some(
                 3
@@ -138,7 +138,6 @@ fn of_error(error: &Value) -> Outcome {
                 | 33
                 | 200..=299
                 | 368
-                | 130_497
                 | 131_005
                 | 131_031
                 | 131_037
