@@ -229,6 +229,11 @@ impl Line {
         inside.pace.rest(now + wait);
     }
 
+    /// Nothing goes for so long.
+    pub(super) fn rest(&self, wait: Duration) {
+        self.inside().pace.rest(Instant::now() + wait);
+    }
+
     /// The provider says that this customer gets too many, and nothing for so long.
     pub(super) fn slow_pair(&self, thread: ThreadId, wait: Duration) {
         let now = Instant::now();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use engine::account::Account;
 use engine::channel::email::{self, Enclosure, Letter, Paper, Smtp};
-use engine::channel::{Outbound, Outcome, Outgoing};
+use engine::channel::{Outbound, Outcome, Outgoing, Slow};
 use engine::id::TenantId;
 use engine::message::{MessageRow, SenderKind};
 use engine::saying::{Mail, Media, Saying, Source};
@@ -53,7 +53,12 @@ impl Outbox {
             }
             Err(outcome) => outcome,
         };
-        let rests = SERVER_RESTS.min(self.0.options.throttle_wait);
+        let rests = match &outcome {
+            Outcome::Retry { slow: Slow::Account, .. } => {
+                SERVER_RESTS.min(self.0.options.throttle_wait)
+            }
+            _ => Duration::ZERO,
+        };
         self.noted((slip, account), line, outcome, (left, rests)).await
     }
 

@@ -13,6 +13,9 @@ use super::files::{NotTaken, Taken, medium};
 use super::line::Line;
 use super::{Outbox, Slip};
 
+/// A provider that nobody reaches is left alone for so long: it is the same for all of its messages.
+const UNREACHED_RESTS: Duration = Duration::from_secs(10);
+
 impl Outbox {
     /// Makes the request, and says how it ended.
     pub(super) async fn send(
@@ -109,6 +112,8 @@ impl Outbox {
             Outcome::Sent { .. } => line.recover(),
             Outcome::Retry { slow: Slow::Account, .. } => line.slow(left, wait),
             Outcome::Retry { slow: Slow::Pair, .. } => line.slow_pair(slip.thread, wait),
+            // It is in trouble, and says for how long.
+            Outcome::Retry { .. } if !wait.is_zero() => line.rest(wait),
             // The account itself is told once the conversation has noted it.
             Outcome::AccountStopped { .. } => line.stop(None),
             _ => {}
@@ -135,12 +140,12 @@ impl Outbox {
 
     /// For how long the provider wants to be left alone, within bounds.
     pub(super) fn waits(&self, answered: &Answered) -> Duration {
-        match answered {
-            Answered::With { wait, .. } => {
-                wait.unwrap_or_default().min(self.0.options.throttle_wait)
-            }
-            Answered::NotSent(_) | Answered::PerhapsSent(_) => Duration::ZERO,
-        }
+        let wait = match answered {
+            Answered::With { wait, .. } => wait.unwrap_or_default(),
+            Answered::NotSent(_) => UNREACHED_RESTS,
+            Answered::PerhapsSent(_) => Duration::ZERO,
+        };
+        wait.min(self.0.options.throttle_wait)
     }
 
     /// The account that sends, and the handles of whom it is for.

@@ -1,7 +1,7 @@
 //! The outbox, with a provider that answers when it is told to.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actors::clock::{Clock, Stamps};
@@ -13,8 +13,8 @@ use actors::outbox::{Files, Outbox, OutboxOptions, OutboxParts};
 use actors::provider::{Provider, ProviderOptions};
 use actors::tenants::Tenants;
 use actors::world::Outside;
-use axum::Router;
 use axum::http::StatusCode;
+use axum::{Json, Router};
 use engine::conversation::{Command, Conversation, Draft, Effect};
 use engine::id::{ConversationId, MediaId, MessageId, ThreadId};
 use engine::lending::Lender;
@@ -22,6 +22,7 @@ use engine::media::Stored;
 use engine::message::{Message, MessageKind, MessageRow, MessageStatus, Place};
 use engine::saying::{self as said, Saying, Source};
 use engine::time::Timestamp;
+use serde_json::{Value, json};
 use storage::contacts::Contacts;
 use storage::conversations::Conversations;
 use storage::faulty::{Call, Fate, Faulty};
@@ -29,11 +30,13 @@ use storage::media::{Media, MediaLimits};
 use storage::memory::Memory;
 use storage::tables::MEDIA;
 use storage::{Stamp, Store};
+use tokio::net::TcpSocket;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::bench::{Tuning, account, admin, desk, phone, says, tuned};
+use crate::mails::until;
 use crate::sends::draft;
 use crate::settings::{made, tenants};
 
@@ -389,6 +392,43 @@ async fn what_fails_for_a_reason_of_ours_is_no_fault_of_the_customer_or_the_acco
     assert!(began.elapsed() < hour, "the customer got nothing, and not too much");
     let (no, _) = outbox.sending(&account()).last_error.unwrap();
     assert_eq!(no.code, "no_file");
+}
+
+#[tokio::test]
+async fn what_waits_while_nobody_reaches_the_provider_goes_in_order_once_somebody_does() {
+    const LADDER: &[Duration] = &[Duration::from_millis(1); 3];
+    let shop = shop().await;
+    // Nobody connects to a port that is taken as long as it is not listened at.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let provider = at(format!("http://{}", socket.local_addr().unwrap()));
+    let options = OutboxOptions { throttle_wait: Duration::from_millis(1), ..options() };
+    let outbox = outbox(&shop.store, provider, shop.tenants.clone(), options);
+    let desk = shop.desk_in_haste(&outbox, LADDER).await;
+    desk.ingest(&account(), vec![says(vec![phone("1")], "m1", "hello")]).await.unwrap();
+    let id = Conversations::new(shop.store.clone()).open_set(account().tenant).await.unwrap()[0];
+    let mut messages = Vec::new();
+    for text in ["one", "two"] {
+        messages.push(desk.ask(admin(), id, None, draft(text)).await.unwrap().message.unwrap());
+    }
+    let refused = async || {
+        let rows = desk.messages(admin(), id, (u64::MAX, 0), 50).await.unwrap();
+        rows.iter().find(|row| row.message.id == messages[0].id).unwrap().attempts
+    };
+    until(async || refused().await > 2 * LADDER.len() as u32).await;
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let hears = said.clone();
+    let takes = async move |Json(body): Json<Value>| {
+        let mut said = hears.lock().unwrap();
+        said.push(body["text"]["body"].clone());
+        Json(json!({"messages": [{"id": format!("p{}", said.len())}]}))
+    };
+    let listener = socket.listen(8).unwrap();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(takes)).await });
+    for message in &messages {
+        until(async || status(&desk, message).await == MessageStatus::Sent).await;
+    }
+    assert_eq!(*said.lock().unwrap(), ["one", "two"]);
 }
 
 pub(crate) fn with_stored() -> Command {

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use actors::clock::{Clock, Stamps};
 use actors::desk::Desk;
-use axum::Router;
+use actors::provider::Provider;
 use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::{Json, Router};
 use engine::account::Account;
 use engine::id::{AgentId, ConversationId, MediaId};
 use engine::integration::Integration;
@@ -15,11 +17,13 @@ use engine::media::Origin;
 use engine::message::MessageStatus;
 use engine::news::{Means, News};
 use engine::time::Timestamp;
+use serde_json::{Value, json};
 use storage::conversations::Conversations;
 use storage::faulty::{Call, Fate, Faulty, Write};
 use storage::memory::Memory;
 use storage::tables::SETTINGS;
 use storage::{Stamp, Store};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::bench::{account, admin, phone, says};
@@ -248,4 +252,33 @@ async fn a_provider_that_is_asked_too_often_for_files_is_left_alone_for_as_long_
     let id = written(&shop, &desk).await;
     desk.ask(admin(), id, None, with_stored()).await.unwrap();
     until(async || outbox.sending(&account()).rests > Duration::from_secs(200)).await;
+}
+
+#[tokio::test]
+async fn a_provider_in_trouble_is_left_alone_for_as_long_as_it_says() {
+    let shop = shop().await;
+    let outbox = outbox(&shop.store, in_trouble().await.0, shop.tenants.clone(), options());
+    let desk = shop.desk(&outbox).await;
+    let id = written(&shop, &desk).await;
+    desk.ask(admin(), id, None, draft("hello")).await.unwrap();
+    until(async || outbox.sending(&account()).rests > Duration::from_secs(200)).await;
+}
+
+/// A provider that takes no messages for five minutes; and which messages it was told are read.
+async fn in_trouble() -> (Provider, mpsc::UnboundedReceiver<String>) {
+    let (tell, read) = mpsc::unbounded_channel();
+    let answer = async move |Json(body): Json<Value>| match body["status"].as_str() {
+        Some("read") => {
+            tell.send(body["message_id"].as_str().unwrap().to_owned()).unwrap();
+            Json(json!({"success": true})).into_response()
+        }
+        _ => {
+            let error = json!({"error": {"code": 131_016, "message": "Service unavailable"}});
+            (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "300")], Json(error)).into_response()
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    (at(format!("http://{address}")), read)
 }

@@ -333,7 +333,8 @@ fn each_class_of_error_means_what_it_should() {
     assert!(matches!(with(502, json!({})), Outcome::Unknown { .. }));
     assert!(matches!(with(429, json!({})), Outcome::Retry { slow: Slow::Account, .. }));
     assert!(matches!(with(503, json!({"error": {"code": 2}})), Outcome::Retry { .. }));
-    assert!(matches!(outcome(Answered::NotSent("refused".into())), Outcome::Retry { .. }));
+    let unreached = outcome(Answered::NotSent("refused".into()));
+    assert!(matches!(unreached, Outcome::Retry { slow: Slow::Account, .. }));
     assert!(matches!(outcome(Answered::PerhapsSent("cut".into())), Outcome::Unknown { .. }));
 }
 

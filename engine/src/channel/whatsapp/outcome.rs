@@ -20,7 +20,8 @@ pub fn outcome(answered: Answered) -> Outcome {
         Answered::With { status, body, .. } => (status, body),
         Answered::NotSent(reason) => {
             let error = MessageError { code: "unreachable".to_owned(), message: reason };
-            return Outcome::Retry { error, slow: Slow::Message };
+            // Nobody reaches it with the account's other messages, either.
+            return Outcome::Retry { error, slow: Slow::Account };
         }
         Answered::PerhapsSent(reason) => return Outcome::Unknown { reason },
     };
