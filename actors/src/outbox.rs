@@ -8,17 +8,17 @@ mod mail;
 mod pace;
 mod send;
 mod standing;
+mod stops;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use engine::account::{Account, Throughput, Trouble};
+use engine::account::{Account, Throughput};
 use engine::channel::Outcome;
 use engine::conversation::{Command, Conversation, Target};
 use engine::id::{AccountId, ContactId, ConversationId, MessageId, TenantId, ThreadId};
 use engine::message::{MessageError, MessageRow, Place, SenderKind};
-use engine::news::News;
 use engine::time::Timestamp;
 use storage::StoreError;
 use storage::contacts::Contacts;
@@ -182,9 +182,10 @@ impl Outbox {
             if *self.0.stopping.borrow() {
                 return;
             }
+            let as_of = line.as_of();
             if let Ok(Some(account)) = self.account(line.tenant, line.account).await {
                 line.set_rate(self.rate(&account));
-                self.stop_if_paused(line, &account);
+                self.stop_if_paused(line, &account, as_of);
             }
             let Some(next) = line.next(turn, &self.0.stopping) else { continue };
             let (outbox, line) = (self.clone(), line.clone());
@@ -196,15 +197,6 @@ impl Outbox {
                 line.leave(message, ticket);
             };
             tokio::spawn(begins.instrument(span));
-        }
-    }
-
-    /// A paused account's line stands still, for as long as the provider has said.
-    fn stop_if_paused(&self, line: &Line, account: &Account) {
-        let now = self.0.tenants.now();
-        // What one that is not active has to send fails at once.
-        if account.is_active && account.is_paused(now) {
-            line.stop(account.paused_until.map(|until| Instant::now() + until.since(now)));
         }
     }
 
@@ -300,74 +292,6 @@ impl Outbox {
                 outbox.0.provider.perform(call).await;
             }
         });
-    }
-
-    /// Everything of the account would fail: it stops until [`Outbox::resume`], and says why.
-    pub fn stop_account(&self, head: &Conversation, code: String, message: String) {
-        let line = self.line(head);
-        line.stop(None);
-        let of_token = head.channel.is_of_token(&code);
-        let words = MessageError { code, message }.to_string();
-        let trouble = Trouble { words, pauses: true, of_token, denies: false };
-        let (outbox, slip) = (self.clone(), Slip::of(head));
-        tokio::spawn(async move {
-            let (tenants, mut wait) = (&outbox.0.tenants, PATIENCE);
-            // As it is written: what its integration completes is not compared below.
-            let state = tenants.state(slip.tenant).await.ok().flatten();
-            let refused = state.and_then(|state| state.accounts.get(&slip.account).cloned());
-            loop {
-                let change = |account: &mut Account, now| {
-                    let is_same =
-                        refused.as_ref().is_none_or(|refused| refused.config == account.config);
-                    // What stopped it before says more: until when, or what ends it.
-                    let is_news = account.is_active && is_same && !account.is_paused(now);
-                    if is_news {
-                        account.stands(Err(trouble.clone()));
-                    }
-                    is_news
-                };
-                match tenants.change_account(slip.tenant, slip.account, change).await {
-                    Ok(Some(account)) if account.is_active && account.is_paused(tenants.now()) => {
-                        return outbox.stop_if_paused(&line, &account);
-                    }
-                    // What waits goes on; or it fails, and says so.
-                    Ok(_) => return line.resume(),
-                    Err(error) => {
-                        tracing::warn!(account = %slip.account, %error, "an account's stop is noted later");
-                    }
-                }
-                tokio::select! {
-                    () = outbox.stops() => return,
-                    () = sleep(wait) => wait = (wait * 2).min(PATIENCE_MAX),
-                }
-            }
-        });
-    }
-
-    /// The provider says something of an account: what stops it stops here, too, and how much it may
-    /// send from now on is kept to.
-    pub async fn hear(&self, account: &Account, news: &News) -> Result<(), StoreError> {
-        let mut was_paused = false;
-        let change = |account: &mut Account, now| {
-            was_paused = account.is_paused(now);
-            account.hear(news, now)
-        };
-        let tenants = &self.0.tenants;
-        let heard = tenants.change_account(account.tenant, account.id, change).await?;
-        let Some(account) = heard else { return Ok(()) };
-        if account.is_paused(tenants.now()) {
-            self.stop_if_paused(&self.line_of(account.tenant, account.id), &account);
-        } else if was_paused {
-            self.resume(account.id);
-        }
-        Ok(())
-    }
-
-    /// Somebody has looked after an account: what waits goes on.
-    pub fn resume(&self, account: AccountId) {
-        if let Some(line) = self.lines().get(&account) {
-            line.resume();
-        }
     }
 
     /// The thread's messages whose request this process still holds.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use engine::id::{AccountId, MessageId, TenantId, ThreadId};
 use engine::message::{MessageError, Place};
 use engine::time::Timestamp;
+use serde_json::Value;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{Span, debug_span};
@@ -35,6 +36,10 @@ struct Inside {
     tickets: u64,
     /// The provider refuses everything: until then, or until somebody looks after the account.
     stopped: Option<Stop>,
+    /// How often it was resumed.
+    resumed: u64,
+    /// With which config of the account everything was refused last.
+    refused: Option<Config>,
     /// Somebody takes from the queue.
     is_driven: bool,
     last_error: Option<(MessageError, Timestamp)>,
@@ -58,6 +63,13 @@ enum Stop {
     Until(Instant),
     UntilResumed,
 }
+
+/// When something is known of an account: before or after somebody looked after it.
+#[derive(Clone, Copy)]
+pub(super) struct AsOf(u64);
+
+/// What an account's config holds.
+type Config = BTreeMap<String, Value>;
 
 /// A message whose turn it is.
 pub(super) struct Next {
@@ -84,6 +96,8 @@ impl Line {
             waiting: HashMap::new(),
             tickets: 0,
             stopped: None,
+            resumed: 0,
+            refused: None,
             is_driven: false,
             last_error: None,
         };
@@ -199,15 +213,35 @@ impl Line {
         self.inside().waiting.values().any(|waiting| waiting.turn.is_some())
     }
 
-    /// Nothing goes until then, or until [`Line::resume`].
-    pub(super) fn stop(&self, until: Option<Instant>) {
-        self.inside().stopped = Some(until.map_or(Stop::UntilResumed, Stop::Until));
+    /// For a stop that follows from what is read from now on.
+    pub(super) fn as_of(&self) -> AsOf {
+        AsOf(self.inside().resumed)
+    }
+
+    /// Nothing goes until then, or until [`Line::resume`]. Where that came since, it was perhaps meant
+    /// for this stop, and nobody would wake the line any more: it goes on. Whoever drives it looks at
+    /// the account before each message.
+    pub(super) fn stop(&self, until: Option<Instant>, as_of: AsOf) {
+        self.inside().stop(until, as_of);
         // A stop that had no end may have one now.
         self.changed.notify_one();
     }
 
+    /// The provider refuses everything of an account with this config: nothing goes, either.
+    pub(super) fn refuse(&self, config: Config, as_of: AsOf) {
+        let mut inside = self.inside();
+        inside.refused = Some(config);
+        inside.stop(None, as_of);
+    }
+
+    /// With which config everything was refused last.
+    pub(super) fn refused(&self) -> Option<Config> {
+        self.inside().refused.clone()
+    }
+
     pub(super) fn resume(&self) {
-        self.inside().stopped = None;
+        let mut inside = self.inside();
+        (inside.stopped, inside.resumed) = (None, inside.resumed + 1);
         self.changed.notify_one();
     }
 
@@ -278,10 +312,52 @@ impl Inside {
         }
     }
 
+    fn stop(&mut self, until: Option<Instant>, AsOf(resumed): AsOf) {
+        if resumed == self.resumed {
+            self.stopped = Some(until.map_or(Stop::UntilResumed, Stop::Until));
+        }
+    }
+
     /// Its place in the queue, if it still has one, is passed over.
     fn remove(&mut self, message: MessageId) -> Option<Waiting> {
         let waiting = self.waiting.remove(&message)?;
         metrics::gauge!("omnistream_outbox_waiting").decrement(1.0);
         Some(waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use engine::id::{AccountId, TenantId};
+    use uuid::Uuid;
+
+    use super::super::OutboxOptions;
+    use super::Line;
+
+    #[test]
+    fn a_stop_that_was_decided_before_the_account_was_looked_after_stops_nothing() {
+        let options = OutboxOptions {
+            rate: 1,
+            rate_high: 1,
+            pair_burst: 1,
+            pair_every: Duration::from_secs(1),
+            throttle_wait: Duration::from_secs(1),
+            requests: 1,
+            queue: 1,
+            renew_within: Duration::from_secs(1),
+        };
+        let line = Line::new(TenantId(Uuid::nil()), AccountId(Uuid::nil()), &options);
+        let is_stopped = || line.inside().stopped.is_some();
+        let before = line.as_of();
+        line.stop(None, before);
+        assert!(is_stopped());
+        line.resume();
+        line.stop(None, before);
+        line.refuse([("access_token".to_owned(), "old".into())].into(), before);
+        assert!(!is_stopped(), "nobody would wake it");
+        line.stop(None, line.as_of());
+        assert!(is_stopped(), "it was paused once more");
     }
 }

@@ -102,6 +102,7 @@ impl Outbox {
         outcome: Outcome,
         (left, wait): (Instant, Duration),
     ) -> Outcome {
+        let as_of = line.as_of();
         let outcome = match outcome {
             Outcome::AccountStopped { .. } if self.is_other_by_now(account).await => {
                 ours("the account was changed while this was sent")
@@ -115,7 +116,7 @@ impl Outbox {
             // It is in trouble, and says for how long.
             Outcome::Retry { .. } if !wait.is_zero() => line.rest(wait),
             // The account itself is told once the conversation has noted it.
-            Outcome::AccountStopped { .. } => line.stop(None),
+            Outcome::AccountStopped { .. } => line.refuse(account.config.clone(), as_of),
             _ => {}
         }
         match &outcome {

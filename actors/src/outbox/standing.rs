@@ -95,10 +95,12 @@ impl Outbox {
         account: Arc<Account>,
     ) -> Result<Option<(Arc<Account>, Result<Known, Trouble>)>, StoreError> {
         let Some(account) = self.renew(account).await? else { return Ok(None) };
+        let line = self.line_of(account.tenant, account.id);
+        let as_of = line.as_of();
         let said = self.probe(account.channel, &account.account_key, &account.config).await;
         let change = |now: &mut Account, at| now.asked_again(&said, at);
         let Some(now) = self.change_asked(&account, change).await? else { return Ok(None) };
-        self.stop_if_paused(&self.line_of(now.tenant, now.id), &now);
+        self.stop_if_paused(&line, &now, as_of);
         let now = match &said {
             Ok(known) => self.enlist(now.tenant, now.id, known, false).await?,
             Err(_) => Some(now),

@@ -1,7 +1,7 @@
 //! What stops an account, for how long, and who notes it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actors::clock::{Clock, Stamps};
@@ -21,9 +21,10 @@ use serde_json::{Value, json};
 use storage::conversations::Conversations;
 use storage::faulty::{Call, Fate, Faulty, Write};
 use storage::memory::Memory;
-use storage::tables::SETTINGS;
-use storage::{Stamp, Store};
+use storage::tables::{LOG, SETTINGS};
+use storage::{Change, Stamp, Store};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::bench::{account, admin, phone, says};
@@ -62,6 +63,13 @@ async fn an_account_that_is_paused_for_a_time_goes_on_by_itself() {
     goes_on_after(&shop, &desk, id, hour).await;
 }
 
+async fn shop_over(store: Arc<dyn Store>, clock: Clock) -> Shop {
+    let stamps = Arc::new(Stamps::above(Stamp(0)));
+    let tenants = tenants(&store, &clock, &stamps);
+    made(&tenants).await;
+    Shop { store, clock, stamps, tenants }
+}
+
 /// Nothing of it is tried until then, and its first message is once it is over.
 async fn goes_on_after(shop: &Shop, desk: &Desk, id: ConversationId, pause: Duration) {
     let attempts = async || desk.messages(admin(), id, (u64::MAX, 0), 1).await.unwrap()[0].attempts;
@@ -73,7 +81,7 @@ async fn goes_on_after(shop: &Shop, desk: &Desk, id: ConversationId, pause: Dura
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(pause, goes_on).await.expect("it goes on by itself");
+    timeout(pause, goes_on).await.expect("it goes on by itself");
 }
 
 /// A customer who has written, and the conversation.
@@ -142,6 +150,39 @@ async fn what_was_refused_of_a_token_that_is_another_since_does_not_stop_the_acc
 }
 
 #[tokio::test]
+async fn a_token_that_is_another_before_the_refusal_of_the_old_one_is_written_is_not_paused() {
+    let (clock, fails) = (Clock::standing_at(NOW), Arc::new(AtomicBool::new(false)));
+    let held = fails.clone();
+    let is_of_log = |change: &Change| change.place().0.name == LOG.name;
+    let decide = move |call: &Call<'_>| match call {
+        Call::Write(Write::Apply(batch)) if batch.changes.iter().any(is_of_log) => {
+            if held.load(Ordering::SeqCst) { Fate::Unavailable } else { Fate::Done }
+        }
+        _ => Fate::Done,
+    };
+    let store: Arc<dyn Store> =
+        Arc::new(Faulty::new(Arc::new(Memory::new(Arc::new(|| NOW))), decide));
+    let shop = shop_over(store, clock).await;
+    let (provider, mut requests) = provider_that_says(StatusCode::UNAUTHORIZED, NO_TOKEN).await;
+    let outbox = outbox(&shop.store, provider, shop.tenants.clone(), options());
+    let desk = shop.desk(&outbox).await;
+    let id = written(&shop, &desk).await;
+    let message = desk.ask(admin(), id, None, draft("hello")).await.unwrap().message.unwrap();
+    let refused = requests.recv().await.unwrap();
+    fails.store(true, Ordering::SeqCst);
+    refused.send(()).unwrap();
+    until(async || outbox.sending(&account()).last_error.is_some()).await;
+    let config = [("access_token".to_owned(), "new".into())].into();
+    changed(&shop, Account { config, ..account() }).await;
+    outbox.resume(account().id);
+    fails.store(false, Ordering::SeqCst);
+    let again = timeout(Duration::from_secs(20), requests.recv()).await;
+    again.expect("it is tried with the new one").unwrap().send(()).unwrap();
+    until(async || status(&desk, &message).await == MessageStatus::Sent).await;
+    assert!(!known(&shop).await.paused);
+}
+
+#[tokio::test]
 async fn a_refusal_takes_nothing_back_of_what_the_provider_had_said_of_the_account() {
     let shop = shop().await;
     let (provider, mut requests) = provider_that_says(StatusCode::FORBIDDEN, LOCKED).await;
@@ -178,10 +219,7 @@ async fn an_account_s_stop_is_noted_also_when_the_store_fails_at_first() {
     };
     let store: Arc<dyn Store> =
         Arc::new(Faulty::new(Arc::new(Memory::new(Arc::new(|| NOW))), decide));
-    let stamps = Arc::new(Stamps::above(Stamp(0)));
-    let tenants = tenants(&store, &clock, &stamps);
-    made(&tenants).await;
-    let shop = Shop { store, clock, stamps, tenants };
+    let shop = shop_over(store, clock).await;
     let nobody = at("http://127.0.0.1:1".into());
     let outbox = outbox(&shop.store, nobody, shop.tenants.clone(), options());
     let desk = shop.desk(&outbox).await;
@@ -194,7 +232,7 @@ async fn an_account_s_stop_is_noted_also_when_the_store_fails_at_first() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), noted).await.expect("it is noted");
+    timeout(Duration::from_secs(60), noted).await.expect("it is noted");
 }
 
 #[tokio::test(start_paused = true)]
