@@ -52,6 +52,12 @@ pub enum NotRead {
     /// The token does not count for it.
     #[error("the file is refused; check the account's access token")]
     Refused,
+    /// Another address is named in its place.
+    #[error("the file's address leads on to another one")]
+    Moved,
+    /// There is no file.
+    #[error("the address leads to no file")]
+    NoFile,
     /// It will pass.
     #[error("{0}")]
     Passing(&'static str),
@@ -118,7 +124,13 @@ impl Downloads {
             Some(_) if self.is_known(&parsed) => &self.provider,
             Some(_) => return Err(NotRead::Foreign),
         };
-        opened(client.get(parsed).send().await)
+        let answer = client.get(parsed).send().await;
+        let status = answer.as_ref().map(|answer| answer.status().as_u16());
+        match status {
+            Ok(300..=399) => Err(NotRead::Moved),
+            Ok(400 | 405 | 451) => Err(NotRead::NoFile),
+            _ => opened(answer),
+        }
     }
 
     fn is_graph(&self, url: &Url) -> bool {

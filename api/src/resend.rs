@@ -49,7 +49,8 @@ pub async fn sent(
     let age = left.came_at.map(|at| app.tenants.now().since(at));
     let is_younger = |than: Duration| age.is_some_and(|age| age < than);
     let passes = match why {
-        NotRead::Passing(_) => true,
+        // It is Resend that names the link, and it names another one the next time.
+        NotRead::Passing(_) | NotRead::Moved | NotRead::NoFile => true,
         NotRead::Refused => is_younger(TO_BE_MENDED),
         NotRead::Gone => is_younger(EARLY),
         NotRead::Foreign => false,

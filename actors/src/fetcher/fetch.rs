@@ -183,6 +183,9 @@ impl Fetcher {
                 return Err(NotFetched::Again(reason));
             }
             Err(NotRead::Passing(reason)) => return Err(NotFetched::Again(reason)),
+            Err(NotRead::Moved | NotRead::NoFile) => {
+                return Err(NotFetched::Again("where the file lies something else is answered"));
+            }
         };
         let incoming = self.whole(one, download).await?;
         let hash = incoming.sha256();

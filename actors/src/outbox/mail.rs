@@ -172,6 +172,10 @@ fn not_had(why: NotRead) -> Outcome {
         NotRead::Passing(_) => unread("the file could not be had from its link"),
         NotRead::Gone => refused("no_file", "the file is not at its link any more"),
         NotRead::Refused => refused("no_file", "the file's link is not for everybody"),
+        NotRead::Moved => {
+            refused("no_file", "the file's link leads on to another address; give that one")
+        }
+        NotRead::NoFile => refused("no_file", "the file's link leads to no file"),
         NotRead::Foreign => {
             refused("no_file", "the file's link leads to where none is fetched from")
         }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::get;
 use engine::conversation::{Command, Draft};
@@ -33,20 +34,20 @@ pub(crate) fn with_file(link: String) -> Command {
     Command::Send(Draft { saying: Saying::Mail(mail), ..said })
 }
 
-/// Links: to a file, to one that is gone, and to one that never comes.
+/// Links: to a file, to what is answered without one, and to one that never comes.
 struct Links {
     base: String,
-    gone: Arc<AtomicUsize>,
+    refused: Arc<AtomicUsize>,
     asked: Arc<Notify>,
 }
 
 impl Links {
     async fn start() -> Self {
-        let (gone, asked) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
-        let (counted, told) = (gone.clone(), asked.clone());
-        let is_gone = async move || {
+        let (refused, asked) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+        let (counted, told) = (refused.clone(), asked.clone());
+        let refuses = async move |Path(status): Path<u16>| {
             counted.fetch_add(1, Ordering::Relaxed);
-            StatusCode::NOT_FOUND
+            StatusCode::from_u16(status).unwrap()
         };
         let never = async move || {
             told.notify_one();
@@ -54,12 +55,12 @@ impl Links {
         };
         let router = Router::new()
             .route("/file", get(async || "a file"))
-            .route("/gone", get(is_gone))
+            .route("/refused/{status}", get(refuses))
             .route("/never", get(never));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { base, gone, asked }
+        Self { base, refused, asked }
     }
 
     fn limits(&self, server: &MailServer) -> Limits {
@@ -132,14 +133,26 @@ async fn a_server_that_is_in_trouble_for_longer_than_a_message_is_tried_gets_its
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_fails_its_mail_at_once() {
+async fn a_link_without_a_file_fails_its_mail_at_once_and_says_why() {
+    const SAID: [(u16, &str); 7] = [
+        (404, "any more"),
+        (410, "any more"),
+        (403, "everybody"),
+        (301, "another address"),
+        (302, "another address"),
+        (405, "no file"),
+        (451, "no file"),
+    ];
     let (server, links) = (MailServer::start(&[&[]]).await, Links::start().await);
     let desktop = Desktop::with(&server, links.limits(&server)).await;
     let conversation = desktop.written("mei").await;
-    let message = desktop.says(conversation, links.to("gone")).await;
-    let failed = desktop.is(&message, MessageStatus::Failed).await;
-    assert_eq!(failed.error.unwrap().code, "no_file");
-    assert_eq!(links.gone.load(Ordering::Relaxed), 1);
+    for (n, (status, why)) in SAID.into_iter().enumerate() {
+        let message = desktop.says(conversation, links.to(&format!("refused/{status}"))).await;
+        let error = desktop.is(&message, MessageStatus::Failed).await.error.unwrap();
+        assert_eq!(error.code, "no_file", "{status}");
+        assert!(error.message.contains(why), "{status}: {}", error.message);
+        assert_eq!(links.refused.load(Ordering::Relaxed), n + 1, "{status}: it is asked once");
+    }
     let next = desktop.says(conversation, links.to("file")).await;
     desktop.is(&next, MessageStatus::Sent).await;
 }
