@@ -274,14 +274,17 @@ impl Outbox {
     }
 
     /// Tells the provider that a message was read, and perhaps that somebody types, unless the
-    /// account does not want that. It is left out when too many are under way.
+    /// account does not want that. It is left out when too many are under way, and while no message
+    /// would go: the provider is not to be asked then.
     pub fn mark_read(&self, head: &Conversation, provider_id: String, types: bool) {
         let (outbox, slip) = (self.clone(), Slip::of(head));
         tokio::spawn(async move {
             let Ok(_turn) = outbox.0.marks.try_acquire() else { return };
             let account = outbox.account(slip.tenant, slip.account).await;
             let Ok(Some(account)) = account else { return };
-            if !account.flag("send_read_marks", true) {
+            let is_wanted = account.is_active && account.flag("send_read_marks", true);
+            let is_paused = account.is_paused(outbox.0.tenants.now());
+            if !is_wanted || is_paused || outbox.rests(account.id) {
                 return;
             }
             let token = account.text("access_token").unwrap_or_default();
@@ -297,6 +300,11 @@ impl Outbox {
     /// The thread's messages whose request this process still holds.
     pub fn holds(&self, thread: ThreadId) -> Vec<MessageId> {
         self.held().get(&thread).cloned().unwrap_or_default()
+    }
+
+    /// Whether nothing of an account goes, whatever waits.
+    fn rests(&self, account: AccountId) -> bool {
+        self.lines().get(&account).is_some_and(|line| line.rests())
     }
 
     /// How an account sends now.

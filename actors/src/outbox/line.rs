@@ -64,6 +64,15 @@ enum Stop {
     UntilResumed,
 }
 
+impl Stop {
+    fn is_on(self, now: Instant) -> bool {
+        match self {
+            Self::Until(until) => until > now,
+            Self::UntilResumed => true,
+        }
+    }
+}
+
 /// When something is known of an account: before or after somebody looked after it.
 #[derive(Clone, Copy)]
 pub(super) struct AsOf(u64);
@@ -243,6 +252,13 @@ impl Line {
         let mut inside = self.inside();
         (inside.stopped, inside.resumed) = (None, inside.resumed + 1);
         self.changed.notify_one();
+    }
+
+    /// Whether nothing goes, whatever waits.
+    pub(super) fn rests(&self) -> bool {
+        let (inside, now) = (self.inside(), Instant::now());
+        let (_, rests) = inside.pace.now(now);
+        inside.stopped.is_some_and(|stop| stop.is_on(now)) || !rests.is_zero()
     }
 
     /// So many messages a second from now on.

@@ -11,7 +11,8 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::{Json, Router};
 use engine::account::Account;
-use engine::id::{AgentId, ConversationId, MediaId};
+use engine::conversation::Conversation;
+use engine::id::{AccountId, AgentId, ConversationId, MediaId};
 use engine::integration::Integration;
 use engine::media::Origin;
 use engine::message::MessageStatus;
@@ -319,4 +320,33 @@ async fn in_trouble() -> (Provider, mpsc::UnboundedReceiver<String>) {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
     (at(format!("http://{address}")), read)
+}
+
+#[tokio::test]
+async fn read_marks_are_left_out_while_the_account_may_not_be_used_or_its_provider_rests() {
+    let shop = shop().await;
+    let (provider, mut read) = in_trouble().await;
+    let outbox = outbox(&shop.store, provider, shop.tenants.clone(), options());
+    let desk = shop.desk(&outbox).await;
+    let id = written(&shop, &desk).await;
+    let head = Conversations::new(shop.store.clone()).head(id).await.unwrap().unwrap();
+    let other = Account { id: AccountId(Uuid::from_u128(99)), ..account() };
+    changed(&shop, other.clone()).await;
+    // What is not left out comes behind what would have come before it.
+    let mut is_left_out = async || {
+        outbox.mark_read(&head, "not wanted".to_owned(), false);
+        let shown = Conversation { account: other.id, ..head.clone() };
+        outbox.mark_read(&shown, "wanted".to_owned(), false);
+        read.recv().await.unwrap() == "wanted"
+    };
+    for stopped in
+        [Account { is_active: false, ..account() }, Account { paused: true, ..account() }]
+    {
+        changed(&shop, stopped.clone()).await;
+        assert!(is_left_out().await, "{stopped:?}");
+    }
+    changed(&shop, account()).await;
+    desk.ask(admin(), id, None, draft("hello")).await.unwrap();
+    until(async || outbox.sending(&account()).last_error.is_some()).await;
+    assert!(is_left_out().await, "it rests");
 }
