@@ -4,13 +4,13 @@
 
 mod fetch;
 mod loose;
+mod waiting;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use engine::conversation::Conversation;
-use engine::id::{ConversationId, TenantId};
 use engine::message::Place;
 use storage::StoreError;
 use storage::conversations::{Conversations, Unfetched};
@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use self::fetch::Left;
+use self::waiting::{Room, Waiting};
 use crate::desk::Desk;
 use crate::downloads::Downloads;
 use crate::panics::caught_in;
@@ -67,42 +68,10 @@ struct Inner {
     held: watch::Sender<usize>,
 }
 
-#[derive(Default)]
-struct Waiting {
-    /// Each with whether it changed meanwhile, so that it has to be looked at once more.
-    known: HashMap<(ConversationId, Place), bool>,
-    /// How many are of each tenant.
-    of: HashMap<TenantId, usize>,
-    /// Some of theirs had no room, and are only in the store.
-    left_out: HashSet<TenantId>,
-}
-
-impl Waiting {
-    fn of(&self, tenant: TenantId) -> usize {
-        self.of.get(&tenant).copied().unwrap_or_default()
-    }
-
-    /// It is not known any more.
-    fn forget(&mut self, one: &Unfetched) {
-        if self.known.remove(&(one.conversation, one.place)).is_none() {
-            return;
-        }
-        let left = self.of(one.tenant).saturating_sub(1);
-        if left == 0 {
-            self.of.remove(&one.tenant);
-        } else {
-            self.of.insert(one.tenant, left);
-        }
-    }
-}
-
-/// Whether there is room in memory for a message.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Room {
-    /// It was taken, or is known.
-    Taken,
-    NoneOfTenant,
-    None,
+/// How far the store was read.
+enum End {
+    Reached,
+    Ahead,
 }
 
 /// Rows that are read at once.
@@ -113,7 +82,8 @@ impl Fetcher {
     pub fn new(parts: FetcherParts) -> Self {
         let turns = Turns::new(parts.options.at_once);
         let (stopping, held) = (watch::Sender::new(false), watch::Sender::new(0));
-        let (desk, waiting) = (OnceLock::new(), Mutex::default());
+        let (all, of_tenant) = (parts.options.waiting, parts.options.waiting_tenant);
+        let (desk, waiting) = (OnceLock::new(), Mutex::new(Waiting::new(all, of_tenant)));
         Self(Arc::new(Inner { parts, desk, turns, waiting, stopping, held }))
     }
 
@@ -132,6 +102,14 @@ impl Fetcher {
     /// there is room for them.
     pub async fn resume(&self) -> Result<usize, StoreError> {
         let mut taken = 0;
+        let read = self.read(&mut taken).await;
+        if !matches!(read, Ok(End::Reached)) {
+            self.waiting().has_more();
+        }
+        read.map(|_| taken)
+    }
+
+    async fn read(&self, taken: &mut usize) -> Result<End, StoreError> {
         for shard in 0..=u8::MAX {
             let mut behind = None;
             loop {
@@ -139,9 +117,9 @@ impl Fetcher {
                     self.0.parts.conversations.unfetched(shard, behind.as_ref(), PAGE).await?;
                 for one in &page {
                     match self.begin(*one) {
-                        Room::Taken => taken += 1,
+                        Room::Taken => *taken += 1,
                         Room::NoneOfTenant => {}
-                        Room::None => return Ok(taken),
+                        Room::None => return Ok(End::Ahead),
                     }
                 }
                 behind = page.last().copied().filter(|_| page.len() == PAGE);
@@ -150,7 +128,7 @@ impl Fetcher {
                 }
             }
         }
-        Ok(taken)
+        Ok(End::Reached)
     }
 
     /// Begins nothing any more, and ends what is under way: the next start takes it up.
@@ -162,26 +140,16 @@ impl Fetcher {
     }
 
     fn begin(&self, one: Unfetched) -> Room {
-        let key = (one.conversation, one.place);
         {
             let mut waiting = self.waiting();
-            if let Some(changed) = waiting.known.get_mut(&key) {
-                *changed = true;
+            if waiting.has_changed(&one) || *self.0.stopping.borrow() {
                 return Room::Taken;
             }
-            if *self.0.stopping.borrow() {
-                return Room::Taken;
+            let room = waiting.take(&one);
+            self.0.held.send_replace(waiting.len());
+            if room != Room::Taken {
+                return room;
             }
-            let FetcherOptions { waiting: all, waiting_tenant, .. } = self.0.parts.options;
-            let of_tenant = waiting.of(one.tenant);
-            let is_full = waiting.known.len() >= all;
-            if is_full || of_tenant >= waiting_tenant {
-                waiting.left_out.insert(one.tenant);
-                return if is_full { Room::None } else { Room::NoneOfTenant };
-            }
-            waiting.known.insert(key, false);
-            waiting.of.insert(one.tenant, of_tenant + 1);
-            self.0.held.send_replace(waiting.known.len());
         }
         let fetcher = self.clone();
         let mut stopping = self.0.stopping.subscribe();
@@ -198,25 +166,16 @@ impl Fetcher {
     }
 
     async fn run(&self, one: &Unfetched) {
-        self.exhaust(one).await;
-        while self.has_changed(one) {
-            self.exhaust(one).await;
+        while self.exhaust(one).await {
+            // One that has not changed since it was asked is not known any more.
+            if !self.waiting().begins_again(one) {
+                return;
+            }
         }
     }
 
-    /// Whether a message changed since it was asked. One that has not is not known any more.
-    fn has_changed(&self, one: &Unfetched) -> bool {
-        let mut waiting = self.waiting();
-        let key = (one.conversation, one.place);
-        let changed = waiting.known.get_mut(&key).is_some_and(std::mem::take);
-        if !changed {
-            waiting.forget(one);
-        }
-        changed
-    }
-
-    /// Tries until nothing is left to be fetched.
-    async fn exhaust(&self, one: &Unfetched) {
+    /// Tries until nothing is left to be fetched; false: another message has its place by now.
+    async fn exhaust(&self, one: &Unfetched) -> bool {
         let ladder = &self.0.parts.options.ladder;
         let (mut tries, mut missed) = (0, HashMap::new());
         loop {
@@ -227,39 +186,43 @@ impl Fetcher {
             let outcome = if left == Left::Nothing { "done" } else { "again" };
             metrics::counter!("omnistream_fetches_total", "outcome" => outcome).increment(1);
             if left == Left::Nothing {
-                return;
+                return true;
             }
             let wait = ladder.get(tries).or(ladder.last()).copied().unwrap_or_default();
             tries += 1;
-            sleep(wait).await;
+            let mut place = self.waiting().sleep(one);
+            self.take_in();
+            tokio::select! {
+                () = sleep(wait) => {}
+                _ = &mut place => {}
+            }
+            if !self.waiting().wake(one, &mut place) {
+                return false;
+            }
         }
     }
 
     /// One that is forgotten may have begun again by now.
     fn end(&self, one: &Unfetched, is_forgotten: bool) {
-        let FetcherOptions { waiting: all, waiting_tenant, .. } = self.0.parts.options;
-        let again: Vec<TenantId> = {
+        {
             let mut waiting = self.waiting();
             if !is_forgotten {
                 waiting.forget(one);
             }
-            self.0.held.send_replace(waiting.known.len());
-            // Not for each: the store is read from its beginning.
-            if waiting.known.len() + waiting_tenant / 2 > all {
-                return;
-            }
-            let has_room = |tenant: &TenantId| waiting.of(*tenant) <= waiting_tenant / 2;
-            waiting.left_out.iter().copied().filter(has_room).collect()
-        };
-        if again.is_empty() || *self.0.stopping.borrow() {
+            self.0.held.send_replace(waiting.len());
+        }
+        self.take_in();
+    }
+
+    /// Takes up what had no room, as soon as there is some.
+    fn take_in(&self) {
+        if *self.0.stopping.borrow() || !self.waiting().has_room_again() {
             return;
         }
-        self.waiting().left_out.retain(|tenant| !again.contains(tenant));
         let fetcher = self.clone();
         tokio::spawn(async move {
             if let Err(error) = fetcher.resume().await {
                 tracing::warn!(%error, "files wait to be fetched until others have been");
-                fetcher.waiting().left_out.extend(again);
             }
         });
     }

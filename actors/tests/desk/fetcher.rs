@@ -31,8 +31,10 @@ use uuid::Uuid;
 
 use tokio::time::Instant;
 
-use crate::bench::{account, admin, phone, says};
+use crate::bench::{account, account_of, admin, phone, says};
+use crate::mails::until;
 use crate::outbox::{Shop, at, files, shop};
+use crate::settings::made_of;
 
 /// What conversations want to be fetched.
 struct Fetching(Fetcher);
@@ -301,6 +303,34 @@ async fn files_of_one_organization_that_cannot_be_had_leave_room_for_those_of_ot
     };
     tokio::time::timeout(Duration::from_secs(60), looking).await.expect("it has room");
     assert_eq!(left().await.len(), 12);
+    stand.fetcher.stop().await;
+}
+
+#[tokio::test]
+async fn files_of_many_organizations_that_cannot_be_had_make_way_for_those_of_others() {
+    let stand = with(4, vec![Duration::from_secs(3600)]).await;
+    let of = |n: u128| account_of(TenantId(Uuid::from_u128(n)), n + 1);
+    let (second, third) = (of(70), of(80));
+    made_of(&stand.shop.tenants, second.clone(), "second").await;
+    for away in [account(), second] {
+        let items = (0..3).map(|n| carries(&n.to_string(), &format!("m{n}"), "never"));
+        stand.desk.ingest(&away, items.collect()).await.unwrap();
+    }
+    let conversations = Conversations::new(stand.shop.store.clone());
+    let left = async || {
+        let mut left = Vec::new();
+        for shard in 0..=u8::MAX {
+            left.extend(conversations.unfetched(shard, None, 20).await.unwrap());
+        }
+        left
+    };
+    // Two of each are tried again in an hour, and there is no room for the others.
+    until(async || stand.provider.asked.load(Ordering::SeqCst) == 4).await;
+    assert_eq!(left().await.len(), 6);
+    stand.desk.ingest(&third, vec![carries("1", "o1", "file")]).await.unwrap();
+    // It is looked at, and there is no such account: no more is wanted here.
+    until(async || left().await.len() == 6).await;
+    assert!(left().await.iter().all(|one| one.tenant != third.tenant));
     stand.fetcher.stop().await;
 }
 

@@ -37,10 +37,16 @@ pub(crate) fn tenants(store: &Arc<dyn Store>, clock: &Clock, stamps: &Arc<Stamps
 
 /// The tenant of the tests, with its account.
 pub(crate) async fn made(tenants: &Tenants) {
+    made_of(tenants, account(), "shop").await;
+}
+
+/// The tenant of an account.
+pub(crate) async fn made_of(tenants: &Tenants, account: Account, slug: &str) {
+    let (of, slug) = (account.tenant, slug.to_owned());
     let tenant = Tenant {
-        id: TENANT,
+        id: of,
         name: "Shop".into(),
-        slug: "shop".into(),
+        slug: slug.clone(),
         status: TenantStatus::Active,
         history_since: None,
         created_at: NOW,
@@ -50,7 +56,7 @@ pub(crate) async fn made(tenants: &Tenants) {
     let admin = Agent {
         id,
         name: "Ada".into(),
-        email: "ada@example.com".into(),
+        email: format!("ada@{slug}.example.com"),
         role_id: RoleId(Uuid::nil()),
         availability: Availability::Online,
         is_active: true,
@@ -60,8 +66,8 @@ pub(crate) async fn made(tenants: &Tenants) {
     };
     let credential = Credential { agent: id, password_hash: String::new(), sessions_since: NOW };
     tenants.create(tenant, admin, credential).await.unwrap();
-    let connected = tenants.change(TENANT, |changing| {
-        changing.put(account());
+    let connected = tenants.change(of, |changing| {
+        changing.put(account);
         Ok::<_, ()>(())
     });
     connected.await.unwrap();
