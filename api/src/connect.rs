@@ -307,7 +307,7 @@ pub async fn disconnect(
         return Ok(None);
     };
     // What still waits to be sent fails, and says so.
-    app.outbox.resume(id);
+    app.outbox.forget(id);
     let name = account_name(account.channel, &account.account_key);
     app.tenants.names().release(&name, &(caller.tenant, id)).await?;
     Ok(detail)

@@ -40,6 +40,8 @@ struct Inside {
     resumed: u64,
     /// With which config of the account everything was refused last.
     refused: Option<Config>,
+    /// Its account is gone.
+    has_ended: bool,
     /// Somebody takes from the queue.
     is_driven: bool,
     last_error: Option<(MessageError, Timestamp)>,
@@ -107,6 +109,7 @@ impl Line {
             stopped: None,
             resumed: 0,
             refused: None,
+            has_ended: false,
             is_driven: false,
             last_error: None,
         };
@@ -252,6 +255,16 @@ impl Line {
         let mut inside = self.inside();
         (inside.stopped, inside.resumed) = (None, inside.resumed + 1);
         self.changed.notify_one();
+    }
+
+    /// Its account is gone: what waits goes on, and fails.
+    pub(super) fn end(&self) {
+        self.inside().has_ended = true;
+        self.resume();
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.inside().has_ended
     }
 
     /// Whether nothing goes, whatever waits.

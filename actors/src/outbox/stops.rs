@@ -1,5 +1,7 @@
 //! What stops an account's line, and what lets it go on.
 
+use std::sync::Arc;
+
 use engine::account::{Account, Trouble};
 use engine::conversation::Conversation;
 use engine::id::AccountId;
@@ -84,6 +86,17 @@ impl Outbox {
         if let Some(line) = self.lines().get(&account) {
             line.resume();
         }
+    }
+
+    /// An account is removed: what waits fails, and says so. Its line goes when nothing of it is under
+    /// way, or with the next one that is removed after that.
+    pub fn forget(&self, account: AccountId) {
+        let mut lines = self.lines();
+        if let Some(line) = lines.get(&account) {
+            line.end();
+        }
+        // Nobody else has it, and nobody comes to it without this lock.
+        lines.retain(|_, line| !line.has_ended() || Arc::strong_count(line) > 1);
     }
 
     /// A paused account's line stands still, for as long as the provider has said. `as_of`: from

@@ -350,3 +350,26 @@ async fn read_marks_are_left_out_while_the_account_may_not_be_used_or_its_provid
     until(async || outbox.sending(&account()).last_error.is_some()).await;
     assert!(is_left_out().await, "it rests");
 }
+
+#[tokio::test]
+async fn the_line_of_an_account_that_is_removed_goes_once_nothing_of_it_is_under_way() {
+    const NOBODY: &str = r#"{"error":{"code":131026,"message":"Message undeliverable"}}"#;
+    let shop = shop().await;
+    let (provider, mut requests) = provider_that_says(StatusCode::BAD_REQUEST, NOBODY).await;
+    let outbox = outbox(&shop.store, provider, shop.tenants.clone(), options());
+    let desk = shop.desk(&outbox).await;
+    let id = written(&shop, &desk).await;
+    let message = desk.ask(admin(), id, None, draft("hello")).await.unwrap().message.unwrap();
+    let refused = requests.recv().await.unwrap();
+    outbox.forget(account().id);
+    assert_eq!(outbox.sending(&account()).under_way, 1);
+    refused.send(()).unwrap();
+    until(async || status(&desk, &message).await == MessageStatus::Failed).await;
+    assert!(outbox.sending(&account()).last_error.is_some());
+    // It goes with the next one.
+    until(async || {
+        outbox.forget(AccountId(Uuid::from_u128(99)));
+        outbox.sending(&account()).last_error.is_none()
+    })
+    .await;
+}

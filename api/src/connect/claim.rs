@@ -66,7 +66,7 @@ async fn gave_way(app: &App, holder: &Arc<Account>) -> Result<bool, ApiError> {
     let is_denied = app.tenants.change(holder.tenant, change).await?;
     if is_denied {
         // What still waits to be sent fails, and says so.
-        app.outbox.resume(holder.id);
+        app.outbox.forget(holder.id);
         let (account, tenant) = (holder.id, holder.tenant);
         tracing::warn!(%account, %tenant, "its key is connected elsewhere, where the provider answers for it");
     }
