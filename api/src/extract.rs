@@ -1,5 +1,6 @@
 //! What handlers take: bodies, queries, ids and paging, each refused with the field's name.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::ops::Deref;
 
@@ -14,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use engine::conversation::IdempotencyKey;
 use engine::resource::{FieldError, Invalid};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,15 @@ impl Received {
     /// It is known now whose it is.
     pub fn proven(&self) {
         self.unproven.iter().for_each(Claim::leave);
+    }
+
+    /// The same as a body, whose bytes count until they are read again.
+    pub fn into_body(self) -> axum::body::Body {
+        let read = async move {
+            let whole = self;
+            Ok::<_, Infallible>(Bytes::from(whole.bytes))
+        };
+        axum::body::Body::from_stream(stream::once(read))
     }
 
     /// Returns when it is given up, to make room for others before anybody knows whose it is.

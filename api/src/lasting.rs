@@ -10,16 +10,25 @@ use tracing::Instrument;
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::extract::bytes;
 use crate::guard::Me;
 use crate::request_id;
 
-/// Answers a request in a task of its own, which ends when it is answered.
+/// Answers a request in a task of its own, which ends when it is answered. Its body comes first: one
+/// that never ends would keep the task, and what that holds.
 pub async fn layer(
     State(app): State<App>,
     Me(caller): Me,
     request: Request,
     next: Next,
 ) -> Response {
+    let (head, body) = request.into_parts();
+    let most = app.config.limits.rest_body_bytes;
+    let received = match bytes(Request::from_parts(head.clone(), body), &app, most).await {
+        Ok(received) => received,
+        Err(error) => return error.into_response(),
+    };
+    let request = Request::from_parts(head, received.into_body());
     let place = match app.account_calls.begin(caller.tenant) {
         Ok(place) => place,
         Err(full) => return ApiError::from(full).into_response(),

@@ -134,6 +134,27 @@ async fn what_is_not_done_in_its_time_is_answered_503() {
 }
 
 #[tokio::test]
+async fn a_body_that_never_ends_keeps_neither_a_place_to_ask_a_provider_nor_memory() {
+    let server = server(|config| {
+        config.limits.account_calls = 1;
+        config.limits.account_timeout = Duration::from_millis(500);
+    })
+    .await;
+    let person = Person::of(&server, "shop").await;
+    let mut silent = person.unfinished(&server, "/api/integrations/accounts", 500).await;
+    assert_eq!(first_line(&mut silent).await, "HTTP/1.1 503 Service Unavailable");
+    let given_back = async {
+        while server.app.desk.permits().taken().bytes > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), given_back).await.expect("its bytes are given back");
+    assert_eq!(person.account("7001").await.status(), 201, "the place is free");
+    drop(silent);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_page_has_as_many_rows_as_its_limits_say() {
     let server = server(|config| {
         (config.limits.page_default, config.limits.page_max) = (2, 3);
