@@ -21,7 +21,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Id, Key, Listed, NO_BODY, Page, Paging, Query};
 use crate::fields::{Draft, Patch, View};
-use crate::guard::Me;
+use crate::guard::{self, Me};
 use crate::routes::{Access, Route, route};
 
 /// A resource that callers are shown.
@@ -383,11 +383,7 @@ async fn noted<T>(
     change: impl FnOnce(&mut Changing) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
     let noting = |changing: &mut Changing| {
-        let now = app.tenants.caller_in(changing, caller).ok_or_else(ApiError::unauthorized)?;
-        if !now.permissions.covers(caller.permissions) {
-            let message = "what you may do has changed meanwhile; look again and repeat";
-            return Err(ApiError::forbidden(message));
-        }
+        guard::covers(app.tenants.caller_in(changing, caller), caller)?;
         let made = change(changing)?;
         activity::note(app, caller, changing);
         Ok::<_, ApiError>(made)

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::guard;
 use crate::unproven::Claim;
 
 /// A JSON body, with the digest of its bytes.
@@ -63,7 +64,12 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
                 "send the body as `Content-Type: application/json`",
             ));
         }
+        let caller = request.extensions().get::<Caller>().cloned();
         let bytes = bytes(request, app, app.config.limits.rest_body_bytes).await?;
+        if let Some(caller) = &caller {
+            // It may have come long after they were let through.
+            guard::still(app, caller).await?;
+        }
         let digest = Sha256::digest(&*bytes);
         let body = parse(&bytes)?;
         Ok(Self(body, digest[..16].try_into().expect("sixteen of thirty-two bytes")))

@@ -76,6 +76,20 @@ async fn check(
     }
 }
 
+/// Refuses whoever has lost since they were let through what that took.
+pub async fn still(app: &App, caller: &Caller) -> Result<(), ApiError> {
+    covers(app.tenants.caller(caller.session).await?, caller)
+}
+
+/// The same of somebody who is now what was found.
+pub fn covers(now: Option<Caller>, caller: &Caller) -> Result<(), ApiError> {
+    let now = now.ok_or_else(ApiError::unauthorized)?;
+    if now.permissions.covers(caller.permissions) {
+        return Ok(());
+    }
+    Err(ApiError::forbidden("what you may do has changed meanwhile; look again and repeat"))
+}
+
 /// The token or API key of a request, and whether it came by cookie.
 pub fn credentials(headers: &HeaderMap) -> Option<(&str, bool)> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {

@@ -21,7 +21,7 @@ use crate::app::App;
 use crate::crud::{Once, once, state};
 use crate::error::ApiError;
 use crate::extract::{Body, Id, Key, Listed, NO_BODY, Page, Query};
-use crate::guard::Me;
+use crate::guard::{self, Me};
 
 pub fn routes() -> Vec<Route> {
     let assigns = Access::Permission(Permission::ConversationsAssign);
@@ -289,6 +289,7 @@ async fn expire(
     let since = app.tenants.now() - older_than;
     let mut expired_count = 0;
     for id in app.inboxes.stale(caller.tenant, since).await? {
+        guard::still(&app, &caller).await?;
         let command = Command::Expire { older_than };
         match app.desk.ask(caller.viewer(), id, None, command).await {
             Ok(answer) => expired_count += usize::from(answer.changed),
@@ -363,6 +364,7 @@ async fn bulk(
     once(&app, &caller, Once::of(&caller, &key, digest)).await?;
     let mut affected_count = 0;
     for id in body.conversation_ids.iter().filter_map(|id| id.parse().ok()) {
+        guard::still(&app, &caller).await?;
         let key = key.of(caller.agent.0, &format!("POST bulk {id}"), digest);
         match app.desk.ask(caller.viewer(), id, key, command.clone()).await {
             Ok(answer) => affected_count += usize::from(answer.changed),

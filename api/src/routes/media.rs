@@ -22,7 +22,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::{Id, Key};
 use crate::form::{Form, piece};
-use crate::guard::Me;
+use crate::guard::{self, Me};
 use crate::places::Place;
 
 pub fn routes() -> Vec<Route> {
@@ -86,6 +86,7 @@ async fn upload(
         form.drain(most).await;
     }
     let File { place, incoming, declared, filename } = read?;
+    guard::still(&app, &caller).await?;
     if incoming.size() == 0 {
         return Err(ApiError::invalid("file", "has no bytes"));
     }

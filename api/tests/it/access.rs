@@ -1,15 +1,19 @@
 //! Who may call what, and what every operation refuses: asked of every row of the table, so that a
 //! new row is tested by being there.
 
+use std::time::Duration;
+
 use api::routes::{Access, Route, all};
 use reqwest::Method;
 use serde_json::{Value, json};
 use simulator::sign;
+use storage::faulty::Write;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::caller::{Answer, Caller};
 use crate::harness::{Org, SECRET, Server, unique};
+use crate::held;
 
 /// Every row that is called and answered; a live feed has its own tests.
 pub(crate) fn rows() -> impl Iterator<Item = Route> {
@@ -280,33 +284,119 @@ async fn what_is_no_route_and_what_is_no_method_are_refused_like_everything_else
     }
 }
 
+/// A request whose body comes only when something else has been done; answers its status.
+async fn late(
+    person: &Caller,
+    (verb, path): (&str, &str),
+    (kind, body): (&str, &str),
+    meanwhile: impl AsyncFnOnce(),
+) -> u16 {
+    let address = person.url().replace("http://", "");
+    let head = format!(
+        "{verb} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\n\
+         content-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\
+         expect: 100-continue\r\n\r\n",
+        person.token.as_deref().unwrap(),
+        body.len(),
+    );
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // The body is asked for by whoever has let its head through.
+    let mut asked = [0; 25];
+    stream.read_exact(&mut asked).await.unwrap();
+    assert_eq!(asked, *b"HTTP/1.1 100 Continue\r\n\r\n");
+    meanwhile().await;
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
 #[tokio::test]
 async fn whoever_loses_what_they_were_let_through_for_while_their_body_comes_changes_nothing() {
     let org = Org::found().await;
-    for (loss, status) in [(json!({"is_active": false}), 401), (json!({"role": "agent"}), 403)] {
+    let (phone, page) = (unique("1555"), unique("50"));
+    let conversation = org.hears(&phone, "Hello").await;
+    let messages = format!("/api/conversations/{conversation}/messages");
+    let contact = org.conversation(&phone).await["contact_id"].as_str().unwrap().to_owned();
+    let contact = format!("/api/contacts/{contact}");
+    let config = json!({"page_id": page, "access_token": "a token"});
+    let draft = json!({"channel": "messenger", "config": config});
+    org.admin.post("/api/integrations/accounts", draft).await.is(201);
+    let menu = "/api/integrations/messenger/persistent-menu";
+    let items = json!([{"type": "postback", "title": "Late", "payload": "LATE"}]);
+    let agent = json!({"name": "Late", "email": "late@example.com", "password": "correct horse"});
+    let menus = json!({"persistent_menu": [{"locale": "default", "call_to_actions": items}]});
+    let form =
+        "--edge\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nLate\r\n--edge--\r\n";
+    let json = |body: Value| ("application/json", body.to_string());
+    let calls = [
+        (("POST", "/api/agents"), json(agent)),
+        (("POST", &*messages), json(json!({"text": "Late"}))),
+        (("PATCH", &*contact), json(json!({"name": "Late"}))),
+        (("POST", menu), json(menus)),
+        (("POST", "/api/media"), ("multipart/form-data; boundary=edge", form.to_owned())),
+    ];
+    for (call, (kind, body)) in calls {
+        for (loss, status) in [("rest", 401), ("role", 403), ("logout", 401), ("key", 401)] {
+            let boss = org.hire("admin").await;
+            let mut by = boss.clone();
+            let agent = format!("/api/agents/{}", boss.id);
+            let made = boss.post("/api/api-keys", json!({"name": "ERP"})).await.is(201);
+            if loss == "key" {
+                by = boss.with_token(made["key"].as_str().unwrap());
+            }
+            let loses = async || {
+                match loss {
+                    "rest" => org.admin.patch(&agent, json!({"is_active": false})).await,
+                    "role" => org.admin.patch(&agent, json!({"role": "agent"})).await,
+                    "logout" => boss.post("/api/auth/logout", Value::Null).await,
+                    _ => {
+                        let key = format!("/api/api-keys/{}", made["id"].as_str().unwrap());
+                        boss.delete(&key).await
+                    }
+                }
+                .is(200);
+            };
+            assert_eq!(late(&by, call, (kind, &body), loses).await, status, "{call:?}, {loss}");
+        }
+    }
+    for path in ["/api/agents?per_page=100", &messages, &contact, menu] {
+        let shown = org.admin.get(path).await.is(200);
+        assert!(!shown.to_string().contains("Late"), "{path}: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_loses_their_login_in_the_midst_of_many_conversations_changes_no_more_of_them() {
+    for action in ["bulk", "expire"] {
+        let (server, mut writes) =
+            held::server(|config| config.conversations.reopen_within = Duration::ZERO).await;
+        let org = Org::on(&server).await;
         let boss = org.hire("supervisor").await;
-        let email = format!("{}@example.com", unique("late"));
-        let body = json!({"name": "Late", "email": email, "password": "correct horse"}).to_string();
-        let address = boss.url().replace("http://", "");
-        let head = format!(
-            "POST /api/agents HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\
-             expect: 100-continue\r\n\r\n",
-            boss.token.as_deref().unwrap(),
-            body.len(),
-        );
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(head.as_bytes()).await.unwrap();
-        // The body is asked for by whoever has let its head through.
-        let mut asked = [0; 25];
-        stream.read_exact(&mut asked).await.unwrap();
-        assert_eq!(asked, *b"HTTP/1.1 100 Continue\r\n\r\n");
-        org.admin.patch(&format!("/api/agents/{}", boss.id), loss).await.is(200);
-        stream.write_all(body.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
-        let all = org.admin.get("/api/agents?per_page=100").await.is(200);
-        assert!(!all.to_string().contains(&email), "{all}");
+        let (one, two) =
+            (org.hears(&unique("1555"), "1").await, org.hears(&unique("1555"), "2").await);
+        let body = match action {
+            "bulk" => json!({"conversation_ids": [one, two], "action": {"type": "resolve"}}),
+            _ => Value::Null,
+        };
+        writes.hold(|write| match write {
+            Write::Apply(batch) => {
+                batch.changes.iter().any(|change| change.place().0.name == "conversations")
+            }
+            _ => false,
+        });
+        let by = boss.clone();
+        let asks =
+            tokio::spawn(
+                async move { by.post(&format!("/api/conversations/{action}"), body).await },
+            );
+        let first = writes.next().await;
+        let rest = json!({"is_active": false});
+        org.admin.patch(&format!("/api/agents/{}", boss.id), rest).await.is(200);
+        writes.go_on(first).await;
+        asks.await.unwrap().refused(401, "unauthorized");
+        let open = org.admin.get("/api/conversations?status=open").await.is(200);
+        assert_eq!(open.as_array().unwrap().len(), 1, "{action}: {open}");
     }
 }

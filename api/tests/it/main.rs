@@ -37,6 +37,8 @@ mod frames;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod held;
+#[cfg(test)]
 mod identities;
 #[cfg(test)]
 mod inbound;
