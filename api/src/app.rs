@@ -28,6 +28,7 @@ use tokio::sync::Semaphore;
 
 use crate::answers::Answers;
 use crate::login_limits::LoginLimits;
+use crate::naming::Naming;
 use crate::places::Places;
 use crate::rate::{Bucket, Buckets};
 use crate::socket::Frame;
@@ -79,9 +80,8 @@ pub struct Parts {
     pub answers: Answers,
     /// New sockets.
     pub handshakes: Mutex<Bucket>,
-    /// Held from the claim of a name until its holder is written: to everybody else a claim
-    /// without its holder is one that was given up.
-    pub naming: tokio::sync::Mutex<()>,
+    /// Each name is held from its claim until its holder is written.
+    pub naming: Naming,
     pub ready: AtomicBool,
     pub store: Arc<Watched>,
 }

@@ -92,7 +92,8 @@ pub async fn connect(
         config.insert("pin".to_owned(), pin(&app.tenants.secret()).into());
     }
     let (id, mut is_new) = (new.id, false);
-    let naming = app.naming.lock().await;
+    let names = holders::names(&config).chain([account_name(channel, &account_key)]);
+    let naming = app.naming.hold(names).await;
     claim(app, channel, &account_key, (caller.tenant, id), said.is_ok()).await?;
     holders::remember(app, &config, (caller.tenant, id)).await?;
     let shared = Integration::id_of(caller.tenant, channel);
@@ -187,7 +188,7 @@ pub async fn change(
     let (mut naming, mut said) = (None, None);
     if changes.config.is_some() {
         said = Some(app.outbox.probe(after.channel, &after.account_key, &after.config).await);
-        naming = Some(app.naming.lock().await);
+        naming = Some(app.naming.hold(holders::names(&after.config)).await);
         holders::remember(app, &after.config, (caller.tenant, id)).await?;
     }
     let mut waits = after.paused;

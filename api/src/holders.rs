@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use engine::account::Account;
+use engine::account::{Account, text};
 use engine::channel::Channel;
 use engine::id::{AccountId, IntegrationId, TenantId};
 use engine::integration::Integration;
@@ -54,18 +54,25 @@ pub fn of_integration(tenant: TenantId, integration: IntegrationId) -> (TenantId
     (tenant, AccountId(integration.0))
 }
 
-/// Remembers who has what this config shares. The caller holds
-/// [`naming`](crate::app::Parts::naming).
+/// The names of what this config shares.
+pub fn names(config: &BTreeMap<String, Value>) -> impl Iterator<Item = Name> {
+    shared(config).map(|(shared, value)| shared.name(value))
+}
+
+fn shared(config: &BTreeMap<String, Value>) -> impl Iterator<Item = (Shared, &str)> {
+    let all = [Shared::VerifyToken, Shared::Waba].into_iter();
+    all.filter_map(|shared| Some((shared, text(config, shared.key())?)))
+}
+
+/// Remembers who has what this config shares. The caller [holds](crate::naming::Naming::hold) its
+/// [`names`].
 pub async fn remember(
     app: &App,
     config: &BTreeMap<String, Value>,
     holder: Holder,
 ) -> Result<(), StoreError> {
-    for shared in [Shared::VerifyToken, Shared::Waba] {
-        let value = config.get(shared.key()).and_then(Value::as_str);
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
-            remember_one(app, shared, value, holder).await?;
-        }
+    for (shared, value) in shared(config) {
+        remember_one(app, shared, value, holder).await?;
     }
     Ok(())
 }

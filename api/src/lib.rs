@@ -22,6 +22,7 @@ mod linger;
 pub mod listener;
 pub mod login_limits;
 pub mod mail_files;
+pub mod naming;
 pub mod openapi;
 pub mod password;
 pub mod places;

@@ -49,6 +49,7 @@ use crate::answers::Answers;
 use crate::app::{App, JwtKeys, Parts};
 use crate::listener::{Limited, listen};
 use crate::login_limits::LoginLimits;
+use crate::naming::Naming;
 use crate::places::Places;
 use crate::rate::{Bucket, Buckets};
 use crate::unproven::Unproven;
@@ -314,7 +315,7 @@ impl Server {
                 limits.handshakes_per_second,
                 limits.handshakes_per_second,
             )),
-            naming: tokio::sync::Mutex::default(),
+            naming: Naming::default(),
             ready: AtomicBool::new(false),
             store,
             config,

@@ -133,7 +133,7 @@ fn distinct(introductions: Vec<Introduction>) -> Vec<Introduction> {
 /// The first webhook of a number says what people call it; what the provider tells of all numbers
 /// of its business account finds it from then on, too.
 async fn meet(app: &App, account: &Account, phone: Option<String>) -> Result<(), StoreError> {
-    let _naming = app.naming.lock().await;
+    let _naming = app.naming.hold(holders::names(&account.config)).await;
     holders::remember(app, &account.config, (account.tenant, account.id)).await?;
     let change = |account: &mut Account, _| {
         account.phone = phone;

@@ -19,7 +19,7 @@ pub struct Names {
 }
 
 /// What may exist once.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
     /// A tenant, or nil for the whole installation.
     pub scope: Uuid,

@@ -13,7 +13,7 @@ use crate::error::ApiError;
 
 /// Claims a key. A claim whose account was never written is taken over; so is one of another tenant
 /// whose account the provider has denied, where it `answers` for this one: that account goes.
-/// The caller holds [`naming`](crate::app::Parts::naming) until its own is written.
+/// The caller [holds](crate::naming::Naming::hold) the account's name until its own is written.
 pub(super) async fn claim(
     app: &App,
     channel: Channel,

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use storage::names::Name;
 
-use super::auth::claim_email;
+use super::auth::{claim_email, email_name};
 use super::{Access, Route, route};
 use crate::app::App;
 use crate::crud::{self, Deleted, New, Once, Shown, state};
@@ -154,7 +154,7 @@ async fn create(
     let password_hash = password::hash(&app, who, "password", draft.password).await?;
     let new = New::<Agent>::of(&app, &caller, key, digest);
     let id = new.id;
-    let _naming = app.naming.lock().await;
+    let _naming = app.naming.hold([email_name(&email)]).await;
     claim_email(&app, &email, (caller.tenant, id), "email").await?;
     let make = |changing: &mut Changing| {
         let role_id = role_for(&changing.state, &caller, &role)?.id;
@@ -196,7 +196,9 @@ async fn update(
     };
     let new_role = patch.role.given("role")?;
     let new_active = patch.is_active.given("is_active")?;
-    let _naming = app.naming.lock().await;
+    // Of one agent, too: which address it leaves is known only when it has the other.
+    let names = new_email.iter().flat_map(|email| [email_name(email), own_name(&caller, id)]);
+    let _naming = app.naming.hold(names).await;
     if let Some(email) = &new_email {
         claim_email(&app, email, (caller.tenant, id), "email").await?;
     }
@@ -286,8 +288,13 @@ pub async fn is_available(app: &App, caller: &Caller, availability: Availability
     }
 }
 
+/// By which an agent is held while its address changes.
+fn own_name(caller: &Caller, agent: AgentId) -> Name {
+    Name { scope: caller.tenant.0, kind: "agent".to_owned(), name: agent.to_string() }
+}
+
 async fn release_email(app: &App, email: &str, agent: (TenantId, AgentId)) -> Result<(), ApiError> {
-    Ok(app.tenants.names().release(&Name::global("email", email), &agent).await?)
+    Ok(app.tenants.names().release(&email_name(email), &agent).await?)
 }
 
 /// Nobody gives a role that holds what they do not.

@@ -134,8 +134,7 @@ async fn login(
         ApiError::too_many("too many failed logins; wait, or ask an admin for a new password", wait)
     };
     app.login_limits.check(&email, address, now).map_err(locked)?;
-    let held =
-        app.tenants.names().get::<(TenantId, AgentId)>(&Name::global("email", &email)).await?;
+    let held = app.tenants.names().get::<(TenantId, AgentId)>(&email_name(&email)).await?;
     let state = match held {
         Some((tenant, _)) => app.tenants.state(tenant).await?,
         None => None,
@@ -210,7 +209,7 @@ pub async fn found(
     let password_hash = password::hash(app, who, "admin_password", password).await?;
     let (tenants, now) = (&app.tenants, app.tenants.now());
     let (id, admin) = (TenantId(tenants.id()), AgentId(tenants.id()));
-    let _naming = app.naming.lock().await;
+    let _naming = app.naming.hold([email_name(&email)]).await;
     claim_email(app, &email, (id, admin), "admin_email").await?;
     let base = slug(&org_name);
     let mut taken = base.clone();
@@ -248,15 +247,20 @@ pub async fn found(
     Ok((id, admin))
 }
 
+/// The name under which an address is unique in the installation.
+pub fn email_name(email: &str) -> Name {
+    Name::global("email", email)
+}
+
 /// Claims an address for an agent. A claim whose agent was never written is taken over: the caller
-/// holds [`naming`](crate::app::Parts::naming) until its own is.
+/// [holds](crate::naming::Naming::hold) its name until its own is.
 pub async fn claim_email(
     app: &App,
     email: &str,
     agent: (TenantId, AgentId),
     field: &str,
 ) -> Result<(), ApiError> {
-    let (names, name) = (app.tenants.names(), Name::global("email", email));
+    let (names, name) = (app.tenants.names(), email_name(email));
     let held = names.claim(&name, agent).await?;
     if held == agent {
         return Ok(());

@@ -11,7 +11,7 @@ use axum::http::Method;
 use axum::http::request::Parts;
 use engine::account::{self, Account};
 use engine::channel::Channel;
-use engine::id::{AccountId, DivisionId, IntegrationId, TenantId};
+use engine::id::{DivisionId, IntegrationId};
 use engine::integration::Integration;
 use engine::permission::Permission;
 use engine::resource::{Change, Resource};
@@ -133,9 +133,10 @@ async fn upsert(
     setup.check_shared(&kept.map(|(key, value)| (key.clone(), value.clone())).collect())?;
     let id = Integration::id_of(caller.tenant, channel);
     let holder = holders::of_integration(caller.tenant, id);
+    let token = token(&config);
     // Held until its holder is written.
-    let _naming = app.naming.lock().await;
-    remember_token(&app, &config, holder).await?;
+    let _naming = app.naming.hold(holders::names(&token)).await;
+    holders::remember(&app, &token, holder).await?;
     let blank = |changing: &Changing| {
         let blank = Integration::blank(caller.tenant, channel, changing.now);
         Ok(Integration { is_active: true, ..blank })
@@ -178,15 +179,9 @@ async fn delete(
 }
 
 /// A token that Meta brings along is found by its value. One that is not new is known already.
-async fn remember_token(
-    app: &App,
-    given: &BTreeMap<String, Value>,
-    holder: (TenantId, AccountId),
-) -> Result<(), ApiError> {
+fn token(given: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
     let token = account::text(given, "verify_token").filter(|token| *token != account::MASK);
-    let Some(token) = token else { return Ok(()) };
-    let config = [("verify_token".to_owned(), Value::from(token))].into();
-    Ok(holders::remember(app, &config, holder).await?)
+    token.into_iter().map(|token| ("verify_token".to_owned(), token.into())).collect()
 }
 
 /// The secret that proves webhooks of those who have none of their own.

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use actors::clock::Clock;
 use engine::time::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
+use storage::Part;
+use storage::faulty::Write;
 use storage::memory::Memory;
 
 use crate::caller::PASSWORD;
 use crate::harness::{Org, SECRET, Server, account, unique};
+use crate::held;
 
 fn draft(role: Value) -> Value {
     let email = format!("{}@example.com", unique("somebody"));
@@ -258,4 +262,27 @@ async fn a_repeated_removal_takes_nothing_from_whoever_has_the_address_since() {
     org.admin.post("/api/agents", draft.clone()).await.is(201);
     assert_eq!(removed().await, json!({"deleted": true}));
     other.admin.post("/api/agents", draft).await.refused(409, "email_in_use");
+}
+
+#[tokio::test]
+async fn an_organization_whose_settings_are_written_slowly_keeps_no_other_from_naming_anything() {
+    let (server, mut writes) =
+        held::server(|config| config.limits.rest_timeout = Duration::from_secs(5)).await;
+    let (slow, other) = (Org::on(&server).await, Org::on(&server).await);
+    let its = [Part::Uuid(slow.tenant().0.into_bytes())];
+    writes.hold(move |write| match write {
+        Write::Apply(batch) => batch.changes.iter().any(|change| {
+            let (table, partition) = change.place();
+            table.name == "settings" && *partition == its
+        }),
+        _ => false,
+    });
+    let (admin, first) = (slow.admin.clone(), draft(json!("agent")));
+    let asks = tokio::spawn(async move { admin.post("/api/agents", first).await.status });
+    let waits = writes.next().await;
+    other.admin.post("/api/agents", draft(json!("agent"))).await.is(201);
+    other.connect(&unique("8")).await;
+    Org::on(&server).await;
+    writes.go_on(waits).await;
+    assert_eq!(asks.await.unwrap(), 201);
 }
