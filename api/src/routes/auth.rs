@@ -65,6 +65,9 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
+/// So many organizations of one name have a small number in their slugs.
+const SLUGS_NUMBERED: usize = 10;
+
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Login {
@@ -211,21 +214,11 @@ pub async fn found(
     let (id, admin) = (TenantId(tenants.id()), AgentId(tenants.id()));
     let _naming = app.naming.hold([email_name(&email)]).await;
     claim_email(app, &email, (id, admin), "admin_email").await?;
-    let base = slug(&org_name);
-    let mut taken = base.clone();
-    for n in 2.. {
-        if tenants.names().claim(&Name::global("slug", &taken), id).await? == id {
-            break;
-        }
-        taken = format!("{base}-{n}");
-        if n > 1000 {
-            return Err(ApiError::invalid("org_name", "is taken too often; choose another one"));
-        }
-    }
+    let slug = free_slug(app, &org_name, id).await?;
     let tenant = Tenant {
         id,
         name: org_name,
-        slug: taken,
+        slug,
         status: TenantStatus::Active,
         history_since: None,
         created_at: now,
@@ -245,6 +238,20 @@ pub async fn found(
     let credential = Credential { agent: admin, password_hash, sessions_since: now };
     tenants.create(tenant, agent, credential).await?;
     Ok((id, admin))
+}
+
+/// Claims a slug of a name. What is taken has a number behind it; of what is taken often, as `org` is by
+/// all whose names have no Latin letters, digits of the id.
+async fn free_slug(app: &App, name: &str, id: TenantId) -> Result<String, ApiError> {
+    let (base, digits) = (slug(name), id.0.simple().to_string());
+    let numbered = (2..=SLUGS_NUMBERED).map(|n| format!("{base}-{n}"));
+    let last = format!("{base}-{}", &digits[24..]);
+    for slug in [base.clone()].into_iter().chain(numbered).chain([last]) {
+        if app.tenants.names().claim(&Name::global("slug", &slug), id).await? == id {
+            return Ok(slug);
+        }
+    }
+    Err(ApiError::invalid("org_name", "is taken too often; choose another one"))
 }
 
 /// The name under which an address is unique in the installation.

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use storage::names::Name;
 
 use crate::caller::{Answer, Caller, PASSWORD, login};
 use crate::harness::{Org, Server, eventually, unique};
@@ -81,6 +83,25 @@ async fn what_registers_nobody_names_its_field() {
         body.as_object_mut().unwrap().remove(field);
         let answer = server.anonymous().post("/api/auth/register", body).await;
         assert_eq!(answer.invalid(), [field]);
+    }
+}
+
+#[tokio::test]
+async fn however_many_have_names_without_latin_letters_one_more_can_register() {
+    let org = Org::found().await;
+    let (app, tenant) = (org.server.app(), org.tenant());
+    let numbered = (2..=1000).map(|n| format!("org-{n}"));
+    let claims = numbered.chain(["org".to_owned()]).map(|slug| {
+        let app = app.clone();
+        async move {
+            let slug = Name::global("slug", &slug);
+            app.tenants.names().claim(&slug, tenant).await.unwrap();
+        }
+    });
+    join_all(claims).await;
+    for _ in 0..2 {
+        let founding = founding(&email(), "Магазин");
+        org.admin.nobody().post("/api/auth/register", founding).await.is(201);
     }
 }
 
