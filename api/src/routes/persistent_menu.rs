@@ -33,6 +33,7 @@ pub fn routes() -> Vec<Route> {
     let example = json!({"persistent_menu": [{"locale": "default", "call_to_actions": items}]});
     vec![
         route(Method::GET, menu, manage, "Get Messenger persistent menu", get)
+            .lasts()
             .query::<Which>()
             .answers::<MenuView>(200),
         route(Method::POST, menu, manage, "Set or delete Messenger persistent menu", set)

@@ -17,6 +17,7 @@ use crate::logins::{PAGES, log_in, with_apps};
 
 const ALL: &str = "/api/integrations/accounts";
 const SUBSCRIBE: &str = "/api/integrations/messenger/pages/subscribe";
+const MENU: &str = "/api/integrations/messenger/persistent-menu";
 const DISCONNECT: &str = "/api/integrations/messenger/pages/disconnect";
 
 fn at(account: &Value) -> String {
@@ -210,7 +211,9 @@ async fn so_many_of_one_organization_and_of_all_ask_providers_at_once() {
         eventually(async || (asked(&server, "GET", &key, "") > 0).then_some(())).await;
         let health = format!("{ALL}/{}/health", org.account);
         let full = if begun.len() == 1 { (429, "too_many_requests") } else { (503, "overloaded") };
-        org.admin.get(&health).await.refused(full.0, full.1);
+        for asks in [&*health, MENU] {
+            org.admin.get(asks).await.refused(full.0, full.1);
+        }
     }
     let health = format!("{ALL}/{}/health", orgs[2].account);
     orgs[2].admin.get(&health).await.refused(503, "overloaded");
