@@ -74,6 +74,11 @@ impl LoginLimits {
         Ok(())
     }
 
+    /// A person has another password: whatever was tried before is no try at this one.
+    pub fn forgive(&self, email: &str) {
+        lock(&self.failures).all.remove(&Whose::Account(email.to_owned()));
+    }
+
     fn is_allowed(
         &self,
         failures: &Counts<Whose>,

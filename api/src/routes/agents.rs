@@ -202,7 +202,7 @@ async fn update(
     if let Some(email) = &new_email {
         claim_email(&app, email, (caller.tenant, id), "email").await?;
     }
-    let mut left = None;
+    let (mut left, mut forgiven) = (None, None);
     let change = |agent: &mut Agent, changing: &mut Changing| {
         may_manage(&changing.state, &caller, agent)?;
         if let Some(role) = &new_role {
@@ -214,6 +214,7 @@ async fn update(
         }
         agent.is_active = new_active.unwrap_or(agent.is_active);
         keep_an_admin(&changing.state, Some(agent), id)?;
+        forgiven = new_hash.is_some().then(|| agent.email.clone());
         let ends = new_hash.is_some() || new_active == Some(false);
         if let Some(credential) = changing.state.credential(id).filter(|_| ends) {
             let mut credential = (**credential).clone();
@@ -226,6 +227,9 @@ async fn update(
         Ok(())
     };
     let changed = crud::change(&app, &caller, id, (key, digest), change).await?;
+    if let Some(email) = forgiven {
+        app.login_limits.forgive(&email);
+    }
     if let Some(email) = left {
         release_email(&app, &email, (caller.tenant, id)).await?;
     }

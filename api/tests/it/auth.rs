@@ -323,6 +323,12 @@ async fn ten_failures_lock_a_person_out_and_nobody_else() {
     locked.refused(429, "too_many_requests");
     ana.get("/api/auth/me").await.is(200);
     org.admin.login(&org.admin.email).await;
+    let path = format!("/api/agents/{}", ana.id);
+    org.admin.patch(&path, json!({"name": "Ana"})).await.is(200);
+    try_to(PASSWORD).await.refused(429, "too_many_requests");
+    org.admin.patch(&path, json!({"password": "another horse"})).await.is(200);
+    try_to(PASSWORD).await.refused(401, "wrong_credentials");
+    try_to("another horse").await.is(200);
 }
 
 #[tokio::test]
