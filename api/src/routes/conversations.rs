@@ -1,5 +1,6 @@
 //! Conversations: lists, and what people do with one.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use actors::failure::Failure;
@@ -363,7 +364,12 @@ async fn bulk(
     // One by one they know only the keys that were used for each.
     once(&app, &caller, Once::of(&caller, &key, digest)).await?;
     let mut affected_count = 0;
+    let mut named = HashSet::new();
     for id in body.conversation_ids.iter().filter_map(|id| id.parse().ok()) {
+        if !named.insert(id) {
+            // With a key it would be answered, and counted, as before.
+            continue;
+        }
         guard::still(&app, &caller).await?;
         let key = key.of(caller.agent.0, &format!("POST bulk {id}"), digest);
         match app.desk.ask(caller.viewer(), id, key, command.clone()).await {

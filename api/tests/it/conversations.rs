@@ -359,4 +359,8 @@ async fn a_bulk_action_with_an_idempotency_key_is_done_once_and_counts_the_same(
     assert_eq!(once("k1", "resolve").await.is(200)["affected_count"], 1);
     assert_eq!(org.admin.get(&at(&id)).await.is(200)["status"], "open");
     once("k1", "reopen").await.refused(409, "idempotency_key_reused");
+    let twice =
+        json!({"conversation_ids": [id, id, id.to_uppercase()], "action": {"type": "resolve"}});
+    let counted = org.admin.post_once("/api/conversations/bulk", "k3", twice).await.is(200);
+    assert_eq!(counted["affected_count"], 1, "what is named again is the same one");
 }
