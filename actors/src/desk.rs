@@ -1,5 +1,6 @@
 //! The desk: the one handle by which the edge reaches conversations and contacts.
 
+mod contacts;
 mod options;
 
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub struct Desk {
     shards: Shards,
     permits: Arc<Permits>,
     turns: Turns,
+    listings: Turns,
     ingress: Arc<Ingress>,
     typing: Arc<Typing>,
     drain: Arc<tokio::sync::Mutex<Drain>>,
@@ -135,7 +137,8 @@ impl Desk {
         };
         let ingress = Arc::new(ingress);
         let drain = Arc::new(tokio::sync::Mutex::new(Drain::start(waiting, ingress.clone())));
-        Self { world, shards, permits, turns, ingress, typing: Arc::default(), drain }
+        let (listings, typing) = (Turns::new(contacts::LISTINGS), Arc::default());
+        Self { world, shards, permits, turns, listings, ingress, typing, drain }
     }
 
     /// Takes items of one account; `Ok` when all are durable, committed or waiting.
@@ -324,19 +327,6 @@ impl Desk {
             }
         }
         Ok(all)
-    }
-
-    /// One month of a tenant's contacts, newest first.
-    pub async fn contacts(
-        &self,
-        tenant: TenantId,
-        month: i64,
-        limit: usize,
-    ) -> Result<Vec<Contact>, StoreError> {
-        let ids = self.world.contacts.list(tenant, month, None, limit).await?;
-        let mut contacts = self.world.contacts.all(ids).await?;
-        contacts.retain(Contact::is_listed);
-        Ok(contacts)
     }
 
     /// What somebody wants of a contact of this tenant.

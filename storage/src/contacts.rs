@@ -36,16 +36,23 @@ impl Contacts {
         body.map(|body| decode(&body)).transpose()
     }
 
-    /// These, of those that are there, in their order.
-    pub async fn all(&self, ids: Vec<ContactId>) -> Result<Vec<Contact>, StoreError> {
+    /// These, of those that are there, in their order. What is `held` meanwhile is so as long as they are
+    /// read, also where nobody waits for them any more.
+    pub async fn all<H: Send + 'static>(
+        &self,
+        ids: Vec<ContactId>,
+        held: H,
+    ) -> Result<(Vec<Contact>, H), StoreError> {
         if self.store.aside().is_none() {
             let each = stream::iter(ids).map(|contact| self.get(contact)).buffered(READS);
-            return each.try_filter_map(async |contact| Ok(contact)).try_collect().await;
+            let all = each.try_filter_map(async |contact| Ok(contact)).try_collect().await?;
+            return Ok((all, held));
         }
         let each = async move |store: Arc<dyn Store>| {
             let keys: Vec<_> = ids.iter().map(|contact| alone(id(contact.0))).collect();
             let bodies = store.get_all(&CONTACTS, &keys).await?;
-            bodies.iter().flatten().map(|body| decode(body)).collect()
+            let all = bodies.iter().flatten().map(|body| decode(body)).collect::<Result<_, _>>()?;
+            Ok((all, held))
         };
         together(&self.store, each).await
     }
@@ -103,5 +110,90 @@ impl Contacts {
         let partition = vec![Part::Int(i64::from(shard)), Part::Int(hour)];
         let all = all_ids(&*self.store, &DIRTY_CONTACTS, partition).await?;
         Ok(all.into_iter().map(ContactId).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use engine::id::ContactId;
+    use engine::time::Timestamp;
+    use futures_util::FutureExt;
+    use uuid::Uuid;
+
+    use super::Contacts;
+    use crate::memory::Memory;
+    use crate::port::{Batch, Claim, Guarantees, Key, Pending, Row, Scan, Store, Swap, Table};
+    use crate::together::{Aside, Reads};
+
+    /// A store whose disk is at work until the test says that it is done.
+    struct Busy {
+        memory: Arc<Memory>,
+        reads: Mutex<Vec<Reads>>,
+    }
+
+    impl Store for Busy {
+        fn get<'a>(&'a self, table: &'static Table, key: &'a Key) -> Pending<'a, Option<Vec<u8>>> {
+            self.memory.get(table, key)
+        }
+
+        fn scan(&self, scan: Scan) -> Pending<'_, Vec<Row>> {
+            self.memory.scan(scan)
+        }
+
+        fn apply(&self, batch: Batch) -> Pending<'_, ()> {
+            self.memory.apply(batch)
+        }
+
+        fn claim<'a>(
+            &'a self,
+            table: &'static Table,
+            key: Key,
+            body: Vec<u8>,
+            ttl: Option<Duration>,
+        ) -> Pending<'a, Claim> {
+            self.memory.claim(table, key, body, ttl)
+        }
+
+        fn swap<'a>(
+            &'a self,
+            table: &'static Table,
+            key: Key,
+            expected: Option<Vec<u8>>,
+            body: Option<Vec<u8>>,
+        ) -> Pending<'a, Swap> {
+            self.memory.swap(table, key, expected, body)
+        }
+
+        fn guarantees(&self) -> Guarantees {
+            self.memory.guarantees()
+        }
+
+        fn aside(&self) -> Option<&dyn Aside> {
+            Some(self)
+        }
+    }
+
+    impl Aside for Busy {
+        fn run(&self, reads: Reads) -> Pending<'_, ()> {
+            self.reads.lock().unwrap().push(reads);
+            Box::pin(pending())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_held_for_reads_is_so_until_they_are_done_also_when_nobody_waits_for_them() {
+        let memory = Arc::new(Memory::new(Arc::new(|| Timestamp(0))));
+        let busy = Arc::new(Busy { memory: memory.clone(), reads: Mutex::default() });
+        let (contacts, held) = (Contacts::new(busy.clone()), Arc::new(()));
+        let ids = vec![ContactId(Uuid::from_u128(1))];
+        assert!(contacts.all(ids, held.clone()).now_or_never().is_none());
+        assert_eq!(Arc::strong_count(&held), 2, "whoever asked has left, and the disk is at work");
+        let reads = busy.reads.lock().unwrap().pop().unwrap();
+        reads(memory);
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 }

@@ -1,7 +1,6 @@
 //! Customers.
 
 use actors::contact::ContactCommand;
-use actors::tenants::Caller;
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::Method;
@@ -14,7 +13,6 @@ use engine::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use storage::keys::month;
 
 use super::{Access, Route, route};
 use crate::app::App;
@@ -113,8 +111,6 @@ impl ContactView {
     }
 }
 
-/// At most so many contacts are listed.
-const CONTACTS_MAX: usize = 10_000;
 /// At most so many conversations of one contact are listed.
 pub const CONVERSATIONS_MAX: usize = 1_000;
 
@@ -129,9 +125,8 @@ async fn list(
     let (contacts, total) = match sought(&query, app.config.limits.search_words)? {
         Some(sought) => app.search.contacts(caller.tenant, sought, (skip, limit)).await?,
         None => {
-            let all = all(&app, &caller).await?;
-            let total = all.len();
-            (all.into_iter().skip(skip).take(limit).collect(), total)
+            let since = state(&app, &caller).await?.tenant.created_at;
+            app.desk.contacts(caller.tenant, since, (skip, limit)).await?
         }
     };
     let mut items = Vec::with_capacity(contacts.len());
@@ -175,22 +170,6 @@ fn sought(query: &ListQuery, words_max: usize) -> Result<Option<Sought>, ApiErro
         all.push(sought);
     }
     Ok((!all.is_empty()).then_some(Sought::All(all)))
-}
-
-/// An organization's contacts, newest first.
-async fn all(app: &App, caller: &Caller) -> Result<Vec<Contact>, ApiError> {
-    let since = state(app, caller).await?.tenant.created_at;
-    let mut all: Vec<Contact> = Vec::new();
-    let mut left = CONTACTS_MAX;
-    for month in (month(since)..=month(app.tenants.now())).rev() {
-        let contacts = app.desk.contacts(caller.tenant, month, left).await?;
-        left = left.saturating_sub(contacts.len());
-        all.extend(contacts);
-        if left == 0 {
-            break;
-        }
-    }
-    Ok(all)
 }
 
 async fn get(
