@@ -126,7 +126,7 @@ async fn a_store_that_is_moved_answers_as_it_did_and_whatever_is_no_whole_export
     let said = run(to.path(), &env, &import).await.unwrap();
     assert!(said.contains("nothing was changed"), "{said}");
     // The one before may have been killed before it came to the index of what was there.
-    assert!(!to.path().join("search").exists());
+    assert!(!to.path().join("data/search").exists());
     let program = Program::start(to.path(), &env).await;
     desk.moved_to(&program);
     assert_eq!(desk.sight().await, after);
