@@ -24,6 +24,7 @@ use storage::dead_letters::LetterLimits;
 use storage::keys::{made_at, month};
 use storage::memory::Memory;
 use storage::{Stamp, Store};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub(crate) const TENANT: TenantId = TenantId(Uuid::from_u128(1));
@@ -31,6 +32,8 @@ pub(crate) const TENANT: TenantId = TenantId(Uuid::from_u128(1));
 /// What was told outside.
 #[derive(Default)]
 pub(crate) struct Heard {
+    /// Something was.
+    pub(crate) news: Notify,
     pub(crate) commits: Mutex<Vec<Committed>>,
     pub(crate) effects: Mutex<Vec<(ThreadId, ConversationId, Effect)>>,
 }
@@ -38,6 +41,7 @@ pub(crate) struct Heard {
 impl Outside for Heard {
     fn follow(&self, committed: &Committed) {
         self.commits.lock().unwrap().push(committed.clone());
+        self.news.notify_waiters();
     }
 
     fn woke(&self, _: &Conversation, _: bool) {}

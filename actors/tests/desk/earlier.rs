@@ -98,8 +98,12 @@ impl Earlier {
     async fn heard_of(&self, seq: u64) {
         let is_of_it = |heard: &Committed| heard.after.id == self.first && heard.after.seq >= seq;
         let hearing = async {
-            while !self.bench.heard.commits.lock().unwrap().iter().any(is_of_it) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+            loop {
+                let news = self.bench.heard.news.notified();
+                if self.bench.heard.commits.lock().unwrap().iter().any(is_of_it) {
+                    return;
+                }
+                news.await;
             }
         };
         tokio::time::timeout(Duration::from_secs(60), hearing).await.expect("it is heard of");

@@ -1,7 +1,7 @@
 //! A socket after its hello: passes on what happens, does what is asked, looks at the time.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,12 +9,11 @@ use actors::feed::{Cut, Push, Session, Started, Stream, Wake, Wire as _};
 use axum::body::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, timeout};
 
 use super::pipe::Pipe;
 use super::protocol::{self, BATCH, Command, End, Refusal, Sub};
-use super::pulse::{Beat, Pulse};
+use super::pulse::{Beat, Pulse, is_due};
 use super::push::{self as pushes, Name};
 use super::wire::{self, Frame};
 use crate::app::App;
@@ -486,42 +485,10 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// Whether it is time. Also where the task has done all that it may in one turn, which would else look like
-/// time to wait for: what comes without an end could have it so for ever.
-fn is_due(timer: Pin<&mut Sleep>, context: &mut Context<'_>) -> bool {
-    pin!(unconstrained(timer)).poll(context).is_ready()
-}
-
 /// How large a push is that may be.
 fn size(push: &Push<Frame>) -> usize {
     match push {
         Push::Frame(frame, _) => frame.bytes(),
         Push::Skip { .. } | Push::Forbidden(_) | Push::Reset(_) | Push::Closed(_) => 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-    use std::task::Poll;
-    use std::time::Duration;
-
-    use tokio::task::coop::{has_budget_remaining, poll_proceed};
-
-    use super::is_due;
-
-    #[tokio::test(start_paused = true)]
-    async fn the_time_is_looked_at_though_much_is_heard() {
-        let mut timer = Box::pin(tokio::time::sleep(Duration::from_secs(1)));
-        tokio::time::advance(Duration::from_secs(2)).await;
-        let is_due = poll_fn(|context| {
-            while has_budget_remaining() {
-                if let Poll::Ready(restore) = poll_proceed(context) {
-                    restore.made_progress();
-                }
-            }
-            Poll::Ready(is_due(timer.as_mut(), context))
-        });
-        assert!(is_due.await);
     }
 }

@@ -1,8 +1,12 @@
-//! Whether the other side is still there: whoever is silent is asked, and has time to answer.
+//! Whether the other side is still there: whoever is silent is asked, and has time to answer. Whether it
+//! is time to look.
 
+use std::pin::{Pin, pin};
+use std::task::Context;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::task::unconstrained;
+use tokio::time::{Instant, Sleep};
 
 /// What was last, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +54,18 @@ impl Pulse {
     }
 }
 
+/// Whether it is time. Also where the task has done all that it may in one turn, which would else look like
+/// time to wait for: what comes without an end could have it so for ever.
+pub(super) fn is_due(timer: Pin<&mut Sleep>, context: &mut Context<'_>) -> bool {
+    pin!(unconstrained(timer)).poll(context).is_ready()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use tokio::task::coop::{has_budget_remaining, poll_proceed};
     use tokio::time::advance;
 
     use super::*;
@@ -75,5 +89,20 @@ mod tests {
             advance(WITHIN - NEARLY).await;
             assert_eq!(pulse.look(EVERY, WITHIN), Beat::End);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_is_looked_at_though_much_is_heard() {
+        let mut timer = Box::pin(tokio::time::sleep(Duration::from_secs(1)));
+        advance(Duration::from_secs(2)).await;
+        let is_due = poll_fn(|context| {
+            while has_budget_remaining() {
+                if let Poll::Ready(restore) = poll_proceed(context) {
+                    restore.made_progress();
+                }
+            }
+            Poll::Ready(is_due(timer.as_mut(), context))
+        });
+        assert!(is_due.await);
     }
 }
